@@ -1,0 +1,121 @@
+//! The one error type below the tools: what went wrong, which file (and line) it is about, and the errno that a
+//! program in C would see. The tools turn it into a sentence; the C library turns it into a negative number.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use nix::errno::Errno;
+
+/// The result of everything that can fail below the tools.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with the file it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    errno: Errno,
+    what: String,
+    path: Option<PathBuf>,
+    line: Option<u32>,
+}
+
+impl Error {
+    /// An error described by `what`, a phrase without a final full stop ("xz: File is corrupt").
+    pub fn new(errno: Errno, what: impl Into<String>) -> Self {
+        Error { errno, what: what.into(), path: None, line: None }
+    }
+
+    /// An error that the operating system reported; its text is the errno's own.
+    pub fn os(errno: Errno) -> Self {
+        Error { errno, what: String::new(), path: None, line: None }
+    }
+
+    /// The same error, about the file `path`.
+    #[must_use]
+    pub fn at(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// The same error, about line `line` (from 1) of its file.
+    #[must_use]
+    pub fn line(mut self, line: u32) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    /// The errno that stands for this error in exit texts and in the C library.
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+
+    /// The description without file, line or errno text; empty where the errno says it all.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// The file that the error is about, if one is known.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            write!(f, "{}", path.display())?;
+            if let Some(line) = self.line {
+                write!(f, " line {line}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if self.what.is_empty() { f.write_str(&strerror(self.errno)) } else { f.write_str(&self.what) }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Error::os(errno)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Error::os(errno_of(&error))
+    }
+}
+
+/// The errno behind an I/O error; `EIO` for the few that have none.
+pub fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+/// The C library's text for an errno in the C locale ("No such file or directory").
+pub fn strerror(errno: Errno) -> String {
+    let text = std::io::Error::from_raw_os_error(errno as i32).to_string();
+    // std appends " (os error N)" to what strerror_r says.
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_string(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_those_of_the_c_library() {
+        assert_eq!(strerror(Errno::ENOENT), "No such file or directory");
+        assert_eq!(strerror(Errno::EKEYREJECTED), "Key was rejected by service");
+        assert_eq!(strerror(Errno::EOPNOTSUPP), "Operation not supported");
+    }
+
+    #[test]
+    fn an_error_names_its_file_and_line() {
+        let error = Error::new(Errno::EINVAL, "bad line").at("/etc/x.conf").line(7);
+        assert_eq!(error.to_string(), "/etc/x.conf line 7: bad line");
+        assert_eq!(Error::os(Errno::EACCES).at("/a").to_string(), "/a: Permission denied");
+    }
+}

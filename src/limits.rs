@@ -1,0 +1,48 @@
+//! Every cap in one place. Each bounds what a broken or hostile input can cost in memory or time.
+
+use std::time::Duration;
+
+/// The longest module name that is ever used as a file name of the gate, in bytes: the kernel's own limit on 64-bit
+/// (`MODULE_NAME_LEN` = 64 - sizeof(unsigned long), less the final NUL).
+pub const MODULE_NAME: usize = 55;
+
+/// The longest name, alias or query that is looked up, in bytes (kmod's buffers are `PATH_MAX` long).
+pub const QUERY: usize = 4095;
+
+/// The largest module once decompressed, in bytes. The largest Debian ships (amdgpu, with debug information) is under
+/// 500 MiB; a small file that inflates beyond this is an attack or a mistake.
+pub const INFLATED: u64 = 1 << 30;
+
+/// The longest key that a walk of a `.bin` index spells, in bytes; it bounds recursion too, since each step to a
+/// child adds a byte.
+pub const INDEX_KEY: usize = 4096;
+
+/// The most results that one lookup returns.
+pub const LOOKUP_RESULTS: usize = 1 << 16;
+
+/// The longest logical line of a configuration file, in bytes.
+pub const CONFIG_LINE: usize = 1 << 20;
+
+/// The largest configuration file that is read, in bytes.
+pub const CONFIG_FILE: u64 = 64 << 20;
+
+/// How much of `/proc/cmdline` counts, in bytes (as kmod).
+pub const CMDLINE: usize = 4095;
+
+/// The largest text file of a module directory (`modules.alias` and the like) that is read, in bytes.
+pub const TEXT_FILE: u64 = 256 << 20;
+
+/// How many install or remove commands may start each other.
+pub const COMMAND_NESTING: usize = 16;
+
+/// How long a follower waits for a leader that has nothing in sysfs yet (spec of the gate, "Bounds").
+pub const GATE_HOLDER: Duration = Duration::from_secs(30);
+
+/// How long anybody waits for a module that is seen as `coming` or `going`.
+pub const GATE_COMING: Duration = Duration::from_secs(180);
+
+/// How long a follower waits where the lock is one that every reader of the module file could hold.
+pub const GATE_FILE_LOCK: Duration = Duration::from_secs(2);
+
+/// The size at which the gate's trace stops growing, in bytes.
+pub const GATE_TRACE: u64 = 8 << 20;

@@ -1,0 +1,62 @@
+//! Where messages go. Code below the tools hands finished sentences, without program name or level, to a [`Sink`];
+//! the tool decides which of them are shown, and where.
+
+/// A syslog priority, most severe first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(i32)]
+pub enum Priority {
+    /// Ends the tool when it is shown.
+    Crit = 2,
+    /// Something asked for was not done.
+    Err = 3,
+    /// Something is odd, and the work goes on.
+    Warning = 4,
+    /// A normal event that somebody may want to know of.
+    Notice = 5,
+    /// What the program does.
+    Info = 6,
+    /// How the program does it.
+    Debug = 7,
+}
+
+/// A receiver of messages. `text` is bytes, since it may quote names and paths that are not UTF-8; it has no newline
+/// at its end.
+pub trait Sink: Sync {
+    /// Takes one message.
+    fn log(&self, priority: Priority, text: &[u8]);
+}
+
+/// A sink that drops everything.
+pub struct Silent;
+
+impl Sink for Silent {
+    fn log(&self, _: Priority, _: &[u8]) {}
+}
+
+/// A sink that keeps everything, for tests and for callers that print later.
+#[derive(Default)]
+pub struct Kept(std::sync::Mutex<Vec<(Priority, Vec<u8>)>>);
+
+impl Kept {
+    /// What was logged so far, oldest first; the sink is empty afterwards.
+    pub fn take(&self) -> Vec<(Priority, Vec<u8>)> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+impl Sink for Kept {
+    fn log(&self, priority: Priority, text: &[u8]) {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).push((priority, text.to_vec()));
+    }
+}
+
+/// Joins parts into one message: `bytes!["Module ", name, " not found"]`. Each part is anything that is
+/// `AsRef<[u8]>`: text, bytes, a `Vec<u8>`, a `String`.
+#[macro_export]
+macro_rules! bytes {
+    ($($part:expr),* $(,)?) => {{
+        let mut joined: Vec<u8> = Vec::new();
+        $( joined.extend_from_slice(AsRef::<[u8]>::as_ref(&$part)); )*
+        joined
+    }};
+}

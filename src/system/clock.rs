@@ -1,0 +1,28 @@
+//! Time, injected so that a test need not wait for it.
+
+use nix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// A source of time.
+pub trait Clock: Sync {
+    /// Time since boot, including suspend (`CLOCK_BOOTTIME`): comparable between processes.
+    fn boottime(&self) -> Duration;
+    /// Lets this thread sleep.
+    fn sleep(&self, time: Duration);
+}
+
+/// The machine's clocks.
+pub struct Real;
+
+impl Clock for Real {
+    fn boottime(&self) -> Duration {
+        // CLOCK_BOOTTIME exists since Linux 2.6.39; where it is refused (a seccomp filter), the monotonic clock serves.
+        clock_gettime(ClockId::CLOCK_BOOTTIME)
+            .or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC))
+            .map_or(Duration::ZERO, Duration::from)
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}

@@ -1,0 +1,146 @@
+//! Files mapped into memory, and counters shared by processes through a map.
+//!
+//! A mapped file that somebody truncates answers the next access with SIGBUS, which would kill the process. The
+//! tools install [`survive_truncation`] once: its handler puts a page of zeros where the file's page was, and the
+//! parser then sees bad data instead of a signal. The C library must not touch its host's signals: it reads.
+
+use crate::error::{Errno, Error, Result};
+use memmap2::{Mmap, MmapOptions};
+use nix::libc;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// The contents of a file: mapped where that is safe, else read.
+pub enum Contents {
+    /// A private read-only map.
+    Mapped(Mmap),
+    /// A copy in memory.
+    Read(Vec<u8>),
+}
+
+impl Deref for Contents {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Contents::Mapped(map) => map,
+            Contents::Read(bytes) => bytes,
+        }
+    }
+}
+
+/// The contents of the open file `file` of at most `limit` bytes. `path` is for messages only.
+///
+/// # Errors
+/// `EISDIR` for a directory, `EFBIG` past the limit, else what the system said; with the path.
+pub fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
+    let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;
+    if meta.is_dir() {
+        return Err(Error::os(Errno::EISDIR).at(path));
+    }
+    if meta.len() > limit {
+        return Err(Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused")).at(path));
+    }
+    if meta.is_file() && meta.len() > 0 && SURVIVES.load(Ordering::Relaxed) {
+        // SAFETY: the map is private and read-only. A file that changes under it changes bytes that the parsers check
+        // one by one and never trust twice; one that shrinks is caught by the handler, which SURVIVES says is there.
+        if let Ok(map) = unsafe { MmapOptions::new().map(file) } {
+            register(map.as_ptr() as usize, map.len());
+            return Ok(Contents::Mapped(map));
+        }
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+    Read::take(file, limit + 1).read_to_end(&mut bytes).map_err(|e| Error::from(e).at(path))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused")).at(path));
+    }
+    Ok(Contents::Read(bytes))
+}
+
+/// Opens and maps (or reads) the file at `path`.
+///
+/// # Errors
+/// As [`contents`], and what open said.
+pub fn open(path: &Path, limit: u64) -> Result<Contents> {
+    let file = File::open(path).map_err(|e| Error::from(e).at(path))?;
+    contents(&file, path, limit)
+}
+
+/// Whether the SIGBUS handler is in place.
+static SURVIVES: AtomicBool = AtomicBool::new(false);
+/// The lowest and the highest address that a map of ours ever had. The handler leaves faults elsewhere alone.
+static LOWEST: AtomicUsize = AtomicUsize::new(usize::MAX);
+static HIGHEST: AtomicUsize = AtomicUsize::new(0);
+
+fn register(start: usize, length: usize) {
+    LOWEST.fetch_min(start, Ordering::Relaxed);
+    HIGHEST.fetch_max(start + length, Ordering::Relaxed);
+}
+
+/// Installs the handler that turns the access to a page which its file lost into an access to zeros. For the tools
+/// only: it owns SIGBUS from then on.
+pub fn survive_truncation() {
+    extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        const PAGE: usize = 4096;
+        // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler, and for SIGBUS si_addr is set.
+        let address = unsafe { (*info).si_addr() } as usize;
+        let ours = address >= LOWEST.load(Ordering::Relaxed) && address < HIGHEST.load(Ordering::Relaxed);
+        // SAFETY: only system calls, which a handler may make. The page that is replaced belongs to a map of ours (the
+        // bounds say so up to pages that other maps of this process hold in between; those do not raise SIGBUS).
+        let mended = ours
+            && unsafe {
+                let page = (address & !(PAGE - 1)) as *mut libc::c_void;
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+                libc::mmap(page, PAGE, libc::PROT_READ, flags, -1, 0) != libc::MAP_FAILED
+            };
+        if !mended {
+            // SAFETY: back to the default action; the instruction runs again and the signal then ends the process.
+            unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+        }
+    }
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let action = SigAction::new(SigHandler::SigAction(on_bus_error), SaFlags::SA_SIGINFO, SigSet::empty());
+    // SAFETY: the handler makes only async-signal-safe calls and touches only atomics.
+    if unsafe { sigaction(Signal::SIGBUS, &action) }.is_ok() {
+        SURVIVES.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Counters in a file, shared by all processes that map it. Each addition is one atomic instruction: no lock, and
+/// nothing to repair after a crash.
+pub struct SharedCounters {
+    map: memmap2::MmapRaw,
+    offset: usize,
+    count: usize,
+}
+
+impl SharedCounters {
+    /// Maps `count` counters of 8 bytes (native byte order) at `offset` of `file`, which must be open for reading and
+    /// writing, and must never be truncated by anyone while it is mapped.
+    ///
+    /// # Errors
+    /// `EINVAL` where the file is too short or the offset is not a multiple of 8; else what mmap said.
+    pub fn map(file: &File, offset: usize, count: usize) -> Result<Self, Errno> {
+        let end = offset + count * 8;
+        let length = file.metadata().map_err(|e| crate::error::errno_of(&e))?.len();
+        if offset % 8 != 0 || length < end as u64 {
+            return Err(Errno::EINVAL);
+        }
+        let map = MmapOptions::new().len(end).map_raw(file).map_err(|e| crate::error::errno_of(&e))?;
+        Ok(SharedCounters { map, offset, count })
+    }
+
+    /// Adds to counter `index`; an index past the end does nothing.
+    pub fn add(&self, index: usize, amount: u64) {
+        if index < self.count {
+            // SAFETY: the map is at least offset + 8 * count bytes long, is page-aligned with an offset that is a
+            // multiple of 8, and lives as long as self. Other processes access these bytes atomically too.
+            let counter =
+                unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(self.offset + index * 8).cast()) };
+            counter.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+}

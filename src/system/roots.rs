@@ -1,0 +1,117 @@
+//! Every path that the tools use is built here, below roots that a test can move.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The directories that hold the kernel's view, the configuration and the gate.
+#[derive(Debug, Clone)]
+pub struct Roots {
+    /// `/proc`
+    pub proc_fs: PathBuf,
+    /// `/sys`
+    pub sys_fs: PathBuf,
+    /// `/run`
+    pub run: PathBuf,
+    /// `/dev`
+    pub dev: PathBuf,
+    /// What stands before `/etc`, `/usr` and `/lib` in the default configuration and module directories; empty on a
+    /// real system.
+    pub prefix: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Roots {
+            proc_fs: "/proc".into(),
+            sys_fs: "/sys".into(),
+            run: "/run".into(),
+            dev: "/dev".into(),
+            prefix: PathBuf::new(),
+        }
+    }
+}
+
+/// The directories of modprobe.d and depmod.d, highest precedence first (modprobe.d(5); `/usr/lib` since kmod 31).
+const CONFIG_PARENTS: [&str; 5] = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
+
+impl Roots {
+    /// All roots below `base`, as in a fixture tree.
+    pub fn below(base: &Path) -> Self {
+        Roots {
+            proc_fs: base.join("proc"),
+            sys_fs: base.join("sys"),
+            run: base.join("run"),
+            dev: base.join("dev"),
+            prefix: base.to_path_buf(),
+        }
+    }
+
+    /// `/sys/module`
+    pub fn sys_module_dir(&self) -> PathBuf {
+        self.sys_fs.join("module")
+    }
+
+    /// `/sys/module/NAME/ATTRIBUTE`
+    pub fn sys_module(&self, name: &[u8], attribute: &str) -> PathBuf {
+        // One allocation: this path is built for every module that is looked at.
+        let root = self.sys_fs.as_os_str().as_bytes();
+        let mut path = Vec::with_capacity(root.len() + name.len() + attribute.len() + 9);
+        for part in [root, b"/module/", name, b"/", attribute.as_bytes()] {
+            path.extend_from_slice(part);
+        }
+        into_path(path)
+    }
+
+    /// `/sys/module/compression`: the method that the kernel decompresses by itself (5.17 and later).
+    pub fn kernel_compression(&self) -> PathBuf {
+        self.sys_fs.join("module/compression")
+    }
+
+    /// `/proc/modules`
+    pub fn proc_modules(&self) -> PathBuf {
+        self.proc_fs.join("modules")
+    }
+
+    /// `/proc/cmdline`
+    pub fn cmdline(&self) -> PathBuf {
+        self.proc_fs.join("cmdline")
+    }
+
+    /// `/proc/PID/NAME`
+    pub fn process(&self, pid: i32, name: &str) -> PathBuf {
+        self.proc_fs.join(pid.to_string()).join(name)
+    }
+
+    /// `/run/kmod`: the gate's directory lies in it, and the file that switches the trace on.
+    pub fn gate_parent(&self) -> PathBuf {
+        self.run.join("kmod")
+    }
+
+    /// The configuration directories called `name` (`modprobe.d`, `depmod.d`), highest precedence first.
+    pub fn config_dirs(&self, name: &str) -> Vec<PathBuf> {
+        CONFIG_PARENTS.iter().map(|parent| self.prefixed(parent).join(name)).collect()
+    }
+
+    /// `/lib/modules/RELEASE`, below the prefix.
+    pub fn module_dir(&self, release: &[u8]) -> PathBuf {
+        self.prefixed("/lib/modules").join(OsStr::from_bytes(release))
+    }
+
+    fn prefixed(&self, absolute: &str) -> PathBuf {
+        let mut path = self.prefix.as_os_str().to_os_string();
+        path.push(absolute);
+        path.into()
+    }
+}
+
+/// Bytes as a path, without a copy.
+pub fn into_path(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+/// Bytes as a path, borrowed.
+pub fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}

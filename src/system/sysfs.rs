@@ -1,0 +1,106 @@
+//! What the kernel says of its modules: state, use count, holders. Modules come and go while this is read, so each
+//! question has an answer for "it just vanished".
+
+use super::file::read_attribute;
+use super::roots::Roots;
+use crate::error::{Errno, Error, Result};
+use std::os::unix::ffi::OsStringExt;
+
+/// A module's state as `/sys/module/NAME/initstate` gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Loaded and usable.
+    Live,
+    /// Its init function is running.
+    Coming,
+    /// It is being removed.
+    Going,
+    /// `/sys/module/NAME` exists without `initstate`: a built-in with parameters, or a module within microseconds of
+    /// appearing or vanishing.
+    Nascent,
+    /// The kernel does not know the name.
+    Absent,
+}
+
+/// The state of module `name`.
+///
+/// # Errors
+/// `EINVAL` for a content that no kernel writes, else what open or read said (`EACCES`, `EMFILE`, ...), so that
+/// "cannot tell" is never taken for "absent".
+pub fn state(roots: &Roots, name: &[u8]) -> Result<State> {
+    let path = roots.sys_module(name, "initstate");
+    let mut buffer = [0u8; 16];
+    match read_attribute(&path, &mut buffer) {
+        Ok(b"live\n") => Ok(State::Live),
+        Ok(b"coming\n") => Ok(State::Coming),
+        Ok(b"going\n") => Ok(State::Going),
+        // The attribute of a module that vanished between open and read.
+        Ok(b"") | Err(Errno::ENODEV) => Ok(State::Absent),
+        Ok(_) => Err(Error::new(Errno::EINVAL, "unknown module state").at(path)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => {
+            let dir = path.parent().unwrap_or(&path);
+            Ok(if dir.is_dir() { State::Nascent } else { State::Absent })
+        }
+        Err(errno) => Err(Error::os(errno).at(path)),
+    }
+}
+
+/// The use count of module `name` (may be negative while it is removed by force).
+///
+/// # Errors
+/// `ENOENT`: not loaded, built in, or a kernel that cannot unload. `EINVAL`: not a number.
+pub fn refcount(roots: &Roots, name: &[u8]) -> Result<i64> {
+    number(roots, name, "refcnt")
+}
+
+/// The size of module `name` in memory, in bytes.
+///
+/// # Errors
+/// As [`refcount`].
+pub fn core_size(roots: &Roots, name: &[u8]) -> Result<i64> {
+    number(roots, name, "coresize")
+}
+
+fn number(roots: &Roots, name: &[u8], attribute: &str) -> Result<i64> {
+    let path = roots.sys_module(name, attribute);
+    let mut buffer = [0u8; 32];
+    let text = read_attribute(&path, &mut buffer).map_err(|errno| Error::os(errno).at(&path))?;
+    std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| Error::new(Errno::EINVAL, "not a number").at(path))
+}
+
+/// The modules that hold module `name`, in directory order, as the kernel spells them.
+///
+/// # Errors
+/// What opening or reading the directory said.
+pub fn holders(roots: &Roots, name: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let path = roots.sys_module(name, "holders");
+    let entries = std::fs::read_dir(&path).map_err(|e| Error::from(e).at(&path))?;
+    entries.map(|entry| Ok(entry.map_err(|e| Error::from(e).at(&path))?.file_name().into_vec())).collect()
+}
+
+/// Whether `/sys/module` is there at all; without it nothing can be said of any module from sysfs.
+pub fn available(roots: &Roots) -> bool {
+    roots.sys_module_dir().is_dir()
+}
+
+/// The state of `name` from `/proc/modules`, for systems without `/sys`: `NAME SIZE COUNT USERS STATE ADDRESS`.
+///
+/// # Errors
+/// What reading `/proc/modules` said.
+pub fn state_from_proc(roots: &Roots, name: &[u8]) -> Result<State> {
+    let text = super::file::read_whole(&roots.proc_modules(), crate::limits::TEXT_FILE)?;
+    for line in text.split(|&b| b == b'\n') {
+        let mut words = line.split(|&b| b == b' ');
+        if words.next() == Some(name) {
+            return Ok(match words.nth(3) {
+                Some(b"Loading") => State::Coming,
+                Some(b"Unloading") => State::Going,
+                _ => State::Live,
+            });
+        }
+    }
+    Ok(State::Absent)
+}
