@@ -10,21 +10,13 @@ use elf::{KoBuilder, Signature, machine};
 fn number(file: &[u8], at: usize, size: usize) -> usize {
     let bytes = &file[at..at + size];
     let fold = |value: usize, byte: &u8| value << 8 | usize::from(*byte);
-    if file[5] == 2 {
-        bytes.iter().fold(0, fold)
-    } else {
-        bytes.iter().rev().fold(0, fold)
-    }
+    if file[5] == 2 { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) }
 }
 
 /// The contents of the section called `name`.
 fn section<'a>(file: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let wide = file[4] == 2;
-    let (table, entry, word) = if wide {
-        (number(file, 40, 8), 64, 8)
-    } else {
-        (number(file, 32, 4), 40, 4)
-    };
+    let (table, entry, word) = if wide { (number(file, 40, 8), 64, 8) } else { (number(file, 32, 4), 40, 4) };
     let (offset_at, size_at) = if wide { (24, 32) } else { (16, 20) };
     let (count, names) = if wide {
         (number(file, 60, 2), number(file, 62, 2))
@@ -32,15 +24,13 @@ fn section<'a>(file: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
         (number(file, 48, 2), number(file, 50, 2))
     };
     let names = number(file, table + names * entry + offset_at, word);
-    (0..count)
-        .map(|index| table + index * entry)
-        .find_map(|header| {
-            let start = names + number(file, header, 4);
-            let end = start + file[start..].iter().position(|byte| *byte == 0)?;
-            let offset = number(file, header + offset_at, word);
-            let size = number(file, header + size_at, word);
-            (&file[start..end] == name).then(|| &file[offset..offset + size])
-        })
+    (0..count).map(|index| table + index * entry).find_map(|header| {
+        let start = names + number(file, header, 4);
+        let end = start + file[start..].iter().position(|byte| *byte == 0)?;
+        let offset = number(file, header + offset_at, word);
+        let size = number(file, header + size_at, word);
+        (&file[start..end] == name).then(|| &file[offset..offset + size])
+    })
 }
 
 fn sample() -> KoBuilder {
@@ -56,30 +46,11 @@ fn sample() -> KoBuilder {
 fn all_four_kinds_of_elf_hold_the_same_content() {
     for (file, word, order) in [
         (sample().build(), 8, [4, 3, 2, 1]),
-        (
-            sample().big_endian().machine(machine::S390).build(),
-            8,
-            [1, 2, 3, 4],
-        ),
-        (
-            sample().bits32().machine(machine::I386).build(),
-            4,
-            [4, 3, 2, 1],
-        ),
-        (
-            sample()
-                .bits32()
-                .big_endian()
-                .machine(machine::SPARC)
-                .build(),
-            4,
-            [1, 2, 3, 4],
-        ),
+        (sample().big_endian().machine(machine::S390).build(), 8, [1, 2, 3, 4]),
+        (sample().bits32().machine(machine::I386).build(), 4, [4, 3, 2, 1]),
+        (sample().bits32().big_endian().machine(machine::SPARC).build(), 4, [1, 2, 3, 4]),
     ] {
-        assert_eq!(
-            section(&file, b".modinfo").unwrap(),
-            b"license=GPL\0alias=pci:v1*\0"
-        );
+        assert_eq!(section(&file, b".modinfo").unwrap(), b"license=GPL\0alias=pci:v1*\0");
         assert_eq!(section(&file, b"__ksymtab_strings").unwrap(), b"one\0two\0");
         let crc = section(&file, b"__kcrctab").unwrap();
         assert_eq!(crc.len(), 4);
@@ -100,11 +71,7 @@ fn all_four_kinds_of_elf_hold_the_same_content() {
                 u32::from_be_bytes(symbol[..4].try_into().unwrap())
             } as usize;
             let name = names[at..].split(|byte| *byte == 0).next().unwrap();
-            seen.push((
-                name.to_vec(),
-                symbol[value_at..value_at + word].to_vec(),
-                symbol[section_at] == 0,
-            ));
+            seen.push((name.to_vec(), symbol[value_at..value_at + word].to_vec(), symbol[section_at] == 0));
         }
         assert_eq!(seen[0].0, b"__crc_two");
         assert_eq!(seen[1].0, b"__crc_one");
@@ -119,14 +86,8 @@ fn an_empty_module_has_no_modinfo() {
     let file = KoBuilder::new().build();
     assert_eq!(section(&file, b".modinfo"), None);
     assert!(section(&file, b".symtab").is_some());
-    assert_eq!(
-        section(&KoBuilder::new().without_symtab().build(), b".symtab"),
-        None
-    );
-    assert_eq!(
-        section(&KoBuilder::new().modinfo_raw("").build(), b".modinfo"),
-        Some(&b""[..])
-    );
+    assert_eq!(section(&KoBuilder::new().without_symtab().build(), b".symtab"), None);
+    assert_eq!(section(&KoBuilder::new().modinfo_raw("").build(), b".modinfo"), Some(&b""[..]));
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub struct Roots {
     /// What stands before `/etc`, `/usr` and `/lib` in the default configuration and module directories; empty on a
     /// real system.
     pub prefix: PathBuf,
+    /// The user that must own the gate's directories: root, except on a fixture.
+    pub gate_owner: u32,
 }
 
 impl Default for Roots {
@@ -28,6 +30,7 @@ impl Default for Roots {
             run: "/run".into(),
             dev: "/dev".into(),
             prefix: PathBuf::new(),
+            gate_owner: 0,
         }
     }
 }
@@ -44,6 +47,7 @@ impl Roots {
             run: base.join("run"),
             dev: base.join("dev"),
             prefix: base.to_path_buf(),
+            gate_owner: nix::unistd::geteuid().as_raw(),
         }
     }
 

@@ -157,9 +157,7 @@ impl KoBuilder {
     /// Adds bytes to `.modinfo` as they are: padding, records without `=`, a last record without NUL. Empty bytes make an
     /// empty section.
     pub fn modinfo_raw(mut self, bytes: impl AsRef<[u8]>) -> Self {
-        self.modinfo
-            .get_or_insert_with(Vec::new)
-            .extend_from_slice(bytes.as_ref());
+        self.modinfo.get_or_insert_with(Vec::new).extend_from_slice(bytes.as_ref());
         self
     }
 
@@ -170,8 +168,7 @@ impl KoBuilder {
 
     /// Adds a parameter: `parmtype=NAME:TYPE` and `parm=NAME:TEXT`.
     pub fn parm(self, name: &str, kind: &str, text: &str) -> Self {
-        self.modinfo("parmtype", format!("{name}:{kind}"))
-            .modinfo("parm", format!("{name}:{text}"))
+        self.modinfo("parmtype", format!("{name}:{kind}")).modinfo("parm", format!("{name}:{text}"))
     }
 
     /// Exports a symbol the way kernels up to 5.18 do: an absolute symbol `__crc_NAME` whose value is the CRC, and the name
@@ -251,8 +248,7 @@ impl KoBuilder {
 
     /// Adds a section of any name; several may have the same name.
     pub fn section(mut self, name: impl AsRef<[u8]>, contents: impl AsRef<[u8]>) -> Self {
-        self.sections
-            .push((name.as_ref().to_vec(), contents.as_ref().to_vec()));
+        self.sections.push((name.as_ref().to_vec(), contents.as_ref().to_vec()));
         self
     }
 
@@ -264,25 +260,14 @@ impl KoBuilder {
 
     fn undefined(self, name: impl AsRef<[u8]>, binding: u8) -> Self {
         let name = name.as_ref().to_vec();
-        self.symbol(Symbol {
-            name,
-            value: 0,
-            binding,
-            kind: 0,
-            section: SHN_UNDEF,
-        })
+        self.symbol(Symbol { name, value: 0, binding, kind: 0, section: SHN_UNDEF })
     }
 
     /// The complete file.
     pub fn build(&self) -> Vec<u8> {
         let mut sections = vec![Section::default()];
         let mut add = |name: &[u8], kind: u32, contents: Vec<u8>| {
-            sections.push(Section {
-                name: name.to_vec(),
-                kind,
-                contents,
-                ..Section::default()
-            });
+            sections.push(Section { name: name.to_vec(), kind, contents, ..Section::default() });
             sections.len() - 1
         };
         if let Some(strings) = &self.modinfo {
@@ -316,11 +301,7 @@ impl KoBuilder {
             sections[index].info = first_global;
             sections[index].entry = if self.wide { 24 } else { 16 };
         }
-        sections.push(Section {
-            name: b".shstrtab".to_vec(),
-            kind: SHT_STRTAB,
-            ..Section::default()
-        });
+        sections.push(Section { name: b".shstrtab".to_vec(), kind: SHT_STRTAB, ..Section::default() });
 
         let mut names = Vec::new();
         let mut name_offsets = Vec::new();
@@ -340,11 +321,7 @@ impl KoBuilder {
             headers.extend_from_slice(&self.u32(name_offsets[index]));
             headers.extend_from_slice(&self.u32(section.kind));
             // flags: what the kernel keeps in memory is marked ALLOC (2), tables for tools are not
-            let flags = if matches!(section.kind, SHT_PROGBITS | SHT_NOTE) {
-                2
-            } else {
-                0
-            };
+            let flags = if matches!(section.kind, SHT_PROGBITS | SHT_NOTE) { 2 } else { 0 };
             headers.extend_from_slice(&self.word(flags));
             headers.extend_from_slice(&self.word(0)); // address
             headers.extend_from_slice(&self.word(offset));
@@ -368,9 +345,7 @@ impl KoBuilder {
         let class = if self.wide { 2 } else { 1 };
         let order = if self.big_endian { 2 } else { 1 };
         let (header_size, section_size) = if self.wide { (64, 64) } else { (52, 40) };
-        let mut out = vec![
-            0x7f, b'E', b'L', b'F', class, order, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        ];
+        let mut out = vec![0x7f, b'E', b'L', b'F', class, order, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         out.extend_from_slice(&self.u16(1)); // relocatable
         out.extend_from_slice(&self.u16(self.machine));
         out.extend_from_slice(&self.u32(1)); // version
@@ -407,10 +382,7 @@ impl KoBuilder {
             symbols[*index].section = kcrctab;
         }
         symbols.sort_by_key(|symbol| symbol.binding != LOCAL);
-        let first_global = 1 + symbols
-            .iter()
-            .filter(|symbol| symbol.binding == LOCAL)
-            .count() as u32;
+        let first_global = 1 + symbols.iter().filter(|symbol| symbol.binding == LOCAL).count() as u32;
         let mut table = vec![0; if self.wide { 24 } else { 16 }];
         let mut names = vec![0];
         for symbol in &symbols {
@@ -435,19 +407,11 @@ impl KoBuilder {
     }
 
     fn u16(&self, value: u16) -> [u8; 2] {
-        if self.big_endian {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
-        }
+        if self.big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
     }
 
     fn u32(&self, value: u32) -> [u8; 4] {
-        if self.big_endian {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
-        }
+        if self.big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
     }
 
     /// A field that is 4 bytes wide in class 32 and 8 in class 64.

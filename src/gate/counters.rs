@@ -1,0 +1,117 @@
+//! What the gate did for one module, counted in its gate file.
+
+use super::record::{COUNTERS_OFFSET, FILE_LENGTH};
+use crate::system::map::SharedCounters;
+use std::fs::File;
+use std::time::Duration;
+
+/// The counters of one module since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Calls that the kernel received.
+    pub loads: u64,
+    /// Requests that found another's load live when they would have called.
+    pub joined: u64,
+    /// Requests that were given another's failure.
+    pub shared: u64,
+    /// Waits that ended at their bound.
+    pub bounds: u64,
+    /// Requests that went on without the gate's lock.
+    pub fallbacks: u64,
+    /// Bytes of module files that the kernel did not get again.
+    pub bytes_saved: u64,
+    /// Nanoseconds spent waiting for others.
+    pub waited: u64,
+    /// Calls that the kernel refused.
+    pub failures: u64,
+}
+
+const COUNT: usize = 8;
+
+impl Counters {
+    fn fields(&mut self) -> [&mut u64; COUNT] {
+        [
+            &mut self.loads,
+            &mut self.joined,
+            &mut self.shared,
+            &mut self.bounds,
+            &mut self.fallbacks,
+            &mut self.bytes_saved,
+            &mut self.waited,
+            &mut self.failures,
+        ]
+    }
+
+    /// The counters in the bytes of a gate file; zero where the file is too short.
+    pub fn parse(file: &[u8]) -> Self {
+        let mut counters = Counters::default();
+        let bytes = file.get(COUNTERS_OFFSET..FILE_LENGTH).unwrap_or(&[]);
+        for (field, eight) in counters.fields().into_iter().zip(bytes.chunks_exact(8)) {
+            let mut number = [0; 8];
+            number.copy_from_slice(eight);
+            *field = u64::from_ne_bytes(number);
+        }
+        counters
+    }
+
+    /// The sum of two.
+    #[must_use]
+    pub fn plus(mut self, mut other: Self) -> Self {
+        for (field, more) in self.fields().into_iter().zip(other.fields()) {
+            *field = field.saturating_add(*more);
+        }
+        self
+    }
+
+    /// Adds these amounts to those in an open gate file. What cannot be counted is not counted: it must never keep a
+    /// module from being loaded.
+    pub fn add_to(mut self, file: &File) {
+        use std::os::unix::fs::MetadataExt;
+        // A file without blocks has a hole where the counters are; on a full tmpfs touching it would be SIGBUS.
+        let has_room = file.metadata().is_ok_and(|meta| meta.blocks() > 0);
+        if !has_room {
+            return;
+        }
+        if let Ok(shared) = SharedCounters::map(file, COUNTERS_OFFSET, COUNT) {
+            for (index, amount) in self.fields().into_iter().enumerate() {
+                if *amount > 0 {
+                    shared.add(index, *amount);
+                }
+            }
+        }
+    }
+
+    /// Sets the time waited.
+    #[must_use]
+    pub fn waited(mut self, time: Duration) -> Self {
+        self.waited = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::record::Record;
+
+    #[test]
+    fn what_threads_add_adds_up() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        Counters { loads: 1, ..Counters::default() }.add_to(file.as_file());
+        assert_eq!(file.as_file().metadata().unwrap().len(), 0, "a file without a record is left alone");
+        Record::default().write(file.as_file(), true).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let own = file.reopen().unwrap();
+                    for _ in 0..100 {
+                        Counters { joined: 1, bytes_saved: 10, ..Counters::default() }.add_to(&own);
+                    }
+                });
+            }
+        });
+        let counters = Counters::parse(&std::fs::read(file.path()).unwrap());
+        assert_eq!(counters, Counters { joined: 800, bytes_saved: 8000, ..Counters::default() });
+        assert_eq!(Record::read(file.as_file()), Some(Record::default()), "the record is untouched");
+    }
+}

@@ -1,0 +1,89 @@
+//! The administrator's switches, from the kernel command line: they must work on a machine that does not boot.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `kmod.gate=off` | the gate stands aside; the kernel arbitrates |
+//! | `kmod.gate_timeout=MS` | how long to wait for a holder that shows nothing in sysfs (default 30000) |
+//! | `kmod.failure_ttl=MS` | remember a failed load this long, for `-q`/`-b` requests without options (default 0) |
+//! | `kmod.gate_trace=1` | write down every request that reached the gate |
+
+use crate::limits;
+use std::time::Duration;
+
+/// How the gate behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether the gate is used at all.
+    pub enabled: bool,
+    /// How long a follower waits for a leader that has nothing in sysfs.
+    pub holder_bound: Duration,
+    /// How long a module that is coming or going is waited for.
+    pub coming_bound: Duration,
+    /// How long a failure is remembered for requests that allow it.
+    pub failure_ttl: Duration,
+    /// Whether requests are written down.
+    pub trace: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            enabled: true,
+            holder_bound: limits::GATE_HOLDER,
+            coming_bound: limits::GATE_COMING,
+            failure_ttl: Duration::ZERO,
+            trace: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The settings in a kernel command line. The last of several words counts; one that makes no sense is ignored,
+    /// since nobody is there to read a complaint at boot.
+    pub fn from_cmdline(cmdline: &[u8]) -> Self {
+        let mut settings = Settings::default();
+        for word in cmdline.split(|b| b.is_ascii_whitespace()) {
+            let Some(rest) = word.strip_prefix(b"kmod.") else { continue };
+            let Some(equals) = rest.iter().position(|&b| b == b'=') else { continue };
+            let (key, value) = (&rest[..equals], &rest[equals + 1..]);
+            match key {
+                b"gate" => settings.enabled = !matches!(value, b"off" | b"0" | b"no"),
+                b"gate_trace" => settings.trace = matches!(value, b"1" | b"on" | b"yes"),
+                b"gate_timeout" => {
+                    if let Some(bound) = milliseconds(value) {
+                        settings.holder_bound = bound;
+                    }
+                }
+                b"failure_ttl" => {
+                    if let Some(ttl) = milliseconds(value) {
+                        settings.failure_ttl = ttl;
+                    }
+                }
+                _ => {}
+            }
+        }
+        settings
+    }
+}
+
+fn milliseconds(value: &[u8]) -> Option<Duration> {
+    // An hour is more than anybody can mean, and keeps the sums below from overflowing.
+    let count: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    Some(Duration::from_millis(count.min(3_600_000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_among_others_and_nonsense_is_ignored() {
+        let line =
+            b"quiet kmod.gate=off kmod.gate_timeout=250 kmod.failure_ttl=x kmod.gate_trace=1 kmod.gate\n";
+        let settings = Settings::from_cmdline(line);
+        assert!(!settings.enabled && settings.trace);
+        assert_eq!(settings.holder_bound, Duration::from_millis(250));
+        assert_eq!(settings.failure_ttl, Duration::ZERO);
+        assert_eq!(Settings::from_cmdline(b"xkmod.gate=off root=/dev/vda"), Settings::default());
+    }
+}

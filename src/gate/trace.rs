@@ -1,0 +1,100 @@
+//! Who sends the duplicates? With `kmod.gate_trace=1` on the kernel command line, or while the file `/run/kmod/trace`
+//! exists, every request that got past the first look appends one line of JSON to `/run/kmod/gate.trace`, in one
+//! `O_APPEND` write, until the file is 8 MiB long.
+//!
+//! | key | value |
+//! |---|---|
+//! | `time_ns` | when the request reached the gate, `CLOCK_BOOTTIME` |
+//! | `module`, `request` | the module's name; the words of the request |
+//! | `pid`, `ppid`, `comm`, `parent` | this process and the one that started it |
+//! | `devpath`, `seqnum` | of the device event, if udev set them |
+//! | `role` | `leader`, `follower` or `fallback` |
+//! | `result`, `errno` | `loaded`, `joined`, `coming` or `failed`, and with what |
+//! | `wait_ns` | how long it waited for others |
+
+use super::room::Room;
+use super::{Load, Outcome, Role};
+use crate::error::Result;
+use crate::limits;
+use crate::system::System;
+use crate::system::file::read_attribute;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The name of the trace below `/run/kmod`.
+pub const FILE: &str = "gate.trace";
+/// The name of the file that switches the trace on.
+pub const SWITCH: &str = "trace";
+
+/// What the environment says about where a request comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// udev's `DEVPATH`.
+    pub devpath: Option<Vec<u8>>,
+    /// udev's `SEQNUM`.
+    pub seqnum: Option<Vec<u8>>,
+    /// Whether `/run/kmod/trace` exists.
+    pub asked: bool,
+}
+
+#[allow(clippy::too_many_arguments)]
+pub(super) fn append(
+    system: &System<'_>,
+    room: Option<&Room>,
+    origin: &Origin,
+    load: &Load<'_>,
+    result: &Result<Outcome>,
+    role: Role,
+    begin: Duration,
+    waited: Duration,
+) {
+    let Some(room) = room else { return };
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let Ok(file) = openat(room.parent(), FILE, flags, Mode::from_bits_retain(0o600)) else { return };
+    let full = fstat(&file).map_or(true, |stat| stat.st_size as u64 >= limits::GATE_TRACE);
+    if full {
+        return;
+    }
+    let (pid, ppid) = (nix::unistd::getpid().as_raw(), nix::unistd::getppid().as_raw());
+    let line = json!({
+        "time_ns": nanoseconds(begin),
+        "module": load.key.to_string(),
+        "request": text(load.request),
+        "pid": pid,
+        "ppid": ppid,
+        "comm": comm(system, pid),
+        "parent": comm(system, ppid),
+        "devpath": origin.devpath.as_deref().map(text),
+        "seqnum": origin.seqnum.as_deref().map(text),
+        "role": match role { Role::Leader => "leader", Role::Follower => "follower", Role::Fallback => "fallback" },
+        "result": match result {
+            Ok(Outcome::Loaded) => "loaded",
+            Ok(Outcome::Joined) => "joined",
+            Ok(Outcome::StillComing) => "coming",
+            Err(_) => "failed",
+        },
+        "errno": result.as_ref().err().map(|error| error.errno() as i32),
+        "wait_ns": nanoseconds(waited),
+    });
+    // A trace that cannot be written (a full /run) must not disturb a load.
+    let _ = nix::unistd::write(&file, format!("{line}\n").as_bytes());
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn text(bytes: &[u8]) -> Value {
+    // A request may be a megabyte of somebody's making.
+    Value::from(String::from_utf8_lossy(&bytes[..bytes.len().min(limits::QUERY)]))
+}
+
+fn comm(system: &System<'_>, pid: i32) -> Value {
+    let mut buffer = [0; 64];
+    match read_attribute(&system.roots.process(pid, "comm"), &mut buffer) {
+        Ok(name) => text(name.strip_suffix(b"\n").unwrap_or(name)),
+        Err(_) => Value::Null,
+    }
+}

@@ -1,0 +1,116 @@
+//! A scripted kernel for unit tests: it edits a fixture's /sys the way the kernel would. It proves the logic around
+//! the calls; what the real kernel does is proved in the lab.
+
+use super::kernel::Kernel;
+use super::roots::Roots;
+use crate::error::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// One call that the kernel received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// finit_module: the module's name, the parameters, the flags.
+    Finit(String, Vec<u8>, u32),
+    /// init_module: the length of the image, the parameters.
+    Init(usize, Vec<u8>),
+    /// delete_module: the name, and whether by force.
+    Delete(String, bool),
+}
+
+/// A kernel that follows a script.
+pub struct FakeKernel {
+    roots: Roots,
+    /// How long an init function runs.
+    pub init_takes: Duration,
+    /// What the next calls answer, first one first; past the end they succeed.
+    pub answers: Mutex<Vec<Option<Errno>>>,
+    /// Every call so far.
+    pub calls: Mutex<Vec<Call>>,
+    /// The name of a module handed over by init_module, which the fake cannot read from the image.
+    pub image_name: Mutex<String>,
+    busy: AtomicBool,
+    overlapped: AtomicBool,
+}
+
+impl FakeKernel {
+    /// A kernel over the fixture below `roots`, which has `/sys/module` afterwards.
+    pub fn new(roots: &Roots) -> Self {
+        let _ = std::fs::create_dir_all(roots.sys_module_dir());
+        FakeKernel {
+            roots: roots.clone(),
+            init_takes: Duration::ZERO,
+            answers: Mutex::default(),
+            calls: Mutex::default(),
+            image_name: Mutex::default(),
+            busy: AtomicBool::new(false),
+            overlapped: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether two calls were ever inside at once.
+    pub fn overlapped(&self) -> bool {
+        self.overlapped.load(Ordering::SeqCst)
+    }
+
+    /// Makes a module appear in sysfs.
+    pub fn set_state(&self, name: &str, state: &str) {
+        let dir = self.roots.sys_module_dir().join(name);
+        let _ = std::fs::create_dir_all(dir.join("holders"));
+        let _ = std::fs::write(dir.join("refcnt"), "0\n");
+        // sysfs shows a state whole or not at all; a plain write would show an empty file in between.
+        let _ = std::fs::write(dir.join("initstate.new"), format!("{state}\n"));
+        let _ = std::fs::rename(dir.join("initstate.new"), dir.join("initstate"));
+    }
+
+    /// Makes a module vanish from sysfs.
+    pub fn remove(&self, name: &str) {
+        let _ = std::fs::remove_dir_all(self.roots.sys_module_dir().join(name));
+    }
+
+    fn run(&self, call: Call, name: &str, loading: bool) -> Result<(), Errno> {
+        self.calls.lock().unwrap_or_else(|e| e.into_inner()).push(call);
+        if self.busy.swap(true, Ordering::SeqCst) {
+            self.overlapped.store(true, Ordering::SeqCst);
+        }
+        let answer = {
+            let mut answers = self.answers.lock().unwrap_or_else(|e| e.into_inner());
+            if answers.is_empty() { None } else { answers.remove(0) }
+        };
+        if loading && !self.init_takes.is_zero() {
+            self.set_state(name, "coming");
+            std::thread::sleep(self.init_takes);
+        }
+        match answer {
+            None if loading => self.set_state(name, "live"),
+            None => self.remove(name),
+            Some(_) if loading => self.remove(name),
+            Some(_) => {}
+        }
+        self.busy.store(false, Ordering::SeqCst);
+        answer.map_or(Ok(()), Err)
+    }
+}
+
+impl Kernel for FakeKernel {
+    fn finit_module(&self, file: BorrowedFd<'_>, parameters: &CStr, flags: u32) -> Result<(), Errno> {
+        let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        let path = std::fs::read_link(link).unwrap_or_default();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name.split('.').next().unwrap_or_default().replace('-', "_");
+        self.run(Call::Finit(name.clone(), parameters.to_bytes().to_vec(), flags), &name, true)
+    }
+
+    fn init_module(&self, image: &[u8], parameters: &CStr) -> Result<(), Errno> {
+        let name = self.image_name.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        self.run(Call::Init(image.len(), parameters.to_bytes().to_vec()), &name, true)
+    }
+
+    fn delete_module(&self, name: &CStr, force: bool) -> Result<(), Errno> {
+        let name = name.to_string_lossy().into_owned();
+        self.run(Call::Delete(name.clone(), force), &name, false)
+    }
+}
