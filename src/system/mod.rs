@@ -11,7 +11,9 @@ pub mod flock;
 pub mod kernel;
 pub mod map;
 pub mod roots;
+pub mod start;
 pub mod sysfs;
+pub mod syslog;
 
 pub use clock::Clock;
 pub use kernel::Kernel;

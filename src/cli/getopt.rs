@@ -1,0 +1,355 @@
+//! Command lines the way GNU getopt_long(3) reads them, on byte strings: options and operands in any order, clusters of
+//! short options, long options by any unambiguous prefix, and the same complaints.
+//!
+//! Scripts depend on all of it (`modprobe loop -q`, `modprobe -qaR`, `--dry`), and no argument crate speaks it: they
+//! neither permute nor word ambiguity as getopt does, and they want UTF-8.
+//!
+//! One table of [`Opt`] per tool serves the parser and the help text.
+
+use crate::bytes;
+
+/// What an option is called inside a tool: its short letter, or a number above 127 for one that has none.
+pub type Id = u8;
+
+/// Who knows of an option's long name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// Shown in the help text.
+    Listed,
+    /// Works in every way but is not shown.
+    Unlisted,
+    /// Not shown, and only the whole name counts: it takes part neither in abbreviations nor in ambiguity, so that
+    /// accepting a name from the past does not make a shorter form of today's names ambiguous.
+    Legacy,
+}
+
+/// One row of a tool's option table.
+#[derive(Debug, Clone, Copy)]
+pub struct Opt {
+    /// What the parser reports.
+    pub id: Id,
+    /// The long name; empty for an option that has only its letter.
+    pub long: &'static str,
+    /// What its value is called in the help text; `None` for an option without a value.
+    pub value: Option<&'static str>,
+    /// Who knows of it.
+    pub spelling: Spelling,
+    /// Under which heading of the help text it stands, counted from 0.
+    pub group: u8,
+    /// What it does, for the help text; `\n` between lines.
+    pub help: &'static str,
+}
+
+/// A row that is shown in the help text.
+pub const fn opt(id: Id, long: &'static str, help: &'static str) -> Opt {
+    Opt { id, long, value: None, spelling: Spelling::Listed, group: 0, help }
+}
+
+impl Opt {
+    /// The same option with a value, called `name` in the help text.
+    #[must_use]
+    pub const fn takes(mut self, name: &'static str) -> Opt {
+        self.value = Some(name);
+        self
+    }
+
+    /// The same option, left out of the help text.
+    #[must_use]
+    pub const fn unlisted(mut self) -> Opt {
+        self.spelling = Spelling::Unlisted;
+        self
+    }
+
+    /// The same option, accepted by its whole name only.
+    #[must_use]
+    pub const fn legacy(mut self) -> Opt {
+        self.spelling = Spelling::Legacy;
+        self
+    }
+
+    /// The same option, shown under another heading.
+    #[must_use]
+    pub const fn group(mut self, group: u8) -> Opt {
+        self.group = group;
+        self
+    }
+
+    /// The letter that may stand after one dash.
+    pub fn short(&self) -> Option<u8> {
+        self.id.is_ascii_graphic().then_some(self.id)
+    }
+}
+
+/// Where parsing ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Options may follow operands.
+    Permute,
+    /// The first operand ends the options: a tool with sub-commands, or `POSIXLY_CORRECT`.
+    StopAtOperand,
+}
+
+/// A complaint about the command line: one line for stderr, without its newline, beginning with `argv[0]` as given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint(pub Vec<u8>);
+
+/// One option as found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// Which.
+    pub id: Id,
+    /// Its value: `Some` exactly where the table gives it one.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Reads one command line, option by option; the operands are what is left at the end.
+///
+/// Options are reported one at a time because tools act on them at once: `-V` before a mistake prints the version,
+/// after it the mistake wins.
+pub struct Parser<'t, 'a> {
+    table: &'t [Opt],
+    program: &'a [u8],
+    words: &'a [Vec<u8>],
+    /// The next word to look at.
+    next: usize,
+    /// What is left of a cluster of short options.
+    cluster: &'a [u8],
+    order: Order,
+    operands: Vec<&'a [u8]>,
+}
+
+impl<'t, 'a> Parser<'t, 'a> {
+    /// A parser for `words`, the command line without its `argv[0]`, which is `program`.
+    pub fn new(table: &'t [Opt], order: Order, program: &'a [u8], words: &'a [Vec<u8>]) -> Self {
+        Parser { table, program, words, next: 0, cluster: &[], order, operands: Vec::new() }
+    }
+
+    /// The next option; `None` at the end.
+    ///
+    /// # Errors
+    /// What getopt_long would print. The tool prints it and ends with status 1.
+    pub fn next_option(&mut self) -> Result<Option<Found<'a>>, Complaint> {
+        if let [letter, rest @ ..] = self.cluster {
+            self.cluster = rest;
+            return self.short(*letter).map(Some);
+        }
+        while let Some(word) = self.words.get(self.next) {
+            match word.as_slice() {
+                b"--" => {
+                    self.next += 1;
+                    break;
+                }
+                [b'-', b'-', long @ ..] => {
+                    self.next += 1;
+                    return self.long(long).map(Some);
+                }
+                [b'-', letter, rest @ ..] => {
+                    self.next += 1;
+                    self.cluster = rest;
+                    return self.short(*letter).map(Some);
+                }
+                operand if self.order == Order::Permute => {
+                    self.next += 1;
+                    self.operands.push(operand);
+                }
+                _ => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The operands, in order. Call it after [`Parser::next_option`] gave `None`.
+    pub fn operands(mut self) -> Vec<&'a [u8]> {
+        self.operands.extend(self.words[self.next..].iter().map(Vec::as_slice));
+        self.operands
+    }
+
+    /// How many words the options took, where the first operand ends them.
+    pub fn consumed(&self) -> usize {
+        self.next
+    }
+
+    fn short(&mut self, letter: u8) -> Result<Found<'a>, Complaint> {
+        let Some(row) = self.table.iter().find(|row| row.short() == Some(letter)) else {
+            return Err(self.complaint(&bytes!["invalid option -- '", [letter], "'"]));
+        };
+        if row.value.is_none() {
+            return Ok(Found { id: row.id, value: None });
+        }
+        let rest = std::mem::take(&mut self.cluster);
+        if !rest.is_empty() {
+            return Ok(Found { id: row.id, value: Some(rest) });
+        }
+        match self.word() {
+            Some(value) => Ok(Found { id: row.id, value: Some(value) }),
+            None => Err(self.complaint(&bytes!["option requires an argument -- '", [letter], "'"])),
+        }
+    }
+
+    fn long(&mut self, text: &'a [u8]) -> Result<Found<'a>, Complaint> {
+        let (name, given) = match text.iter().position(|&b| b == b'=') {
+            Some(equals) => (&text[..equals], Some(&text[equals + 1..])),
+            None => (text, None),
+        };
+        let row = self.find_long(name, text)?;
+        match (row.value, given) {
+            (None, None) => Ok(Found { id: row.id, value: None }),
+            (Some(_), Some(value)) => Ok(Found { id: row.id, value: Some(value) }),
+            (None, Some(_)) => {
+                Err(self.complaint(&bytes!["option '--", row.long, "' doesn't allow an argument"]))
+            }
+            (Some(_), None) => match self.word() {
+                Some(value) => Ok(Found { id: row.id, value: Some(value) }),
+                None => Err(self.complaint(&bytes!["option '--", row.long, "' requires an argument"])),
+            },
+        }
+    }
+
+    /// The row that `name` means: the one called so, else the one whose name begins so. Two rows that report the same
+    /// thing are no contradiction; all that contradict the first are listed with it.
+    fn find_long(&self, name: &[u8], text: &[u8]) -> Result<&'t Opt, Complaint> {
+        let named = |row: &&Opt| !row.long.is_empty();
+        if let Some(row) = self.table.iter().filter(named).find(|row| row.long.as_bytes() == name) {
+            return Ok(row);
+        }
+        let mut candidates = self
+            .table
+            .iter()
+            .filter(named)
+            .filter(|row| row.spelling != Spelling::Legacy && row.long.as_bytes().starts_with(name));
+        let Some(first) = candidates.next() else {
+            return Err(self.complaint(&bytes!["unrecognized option '--", text, "'"]));
+        };
+        let mut others = candidates
+            .filter(|row| row.id != first.id || row.value.is_some() != first.value.is_some())
+            .peekable();
+        if others.peek().is_none() {
+            return Ok(first);
+        }
+        let mut message = bytes!["option '--", text, "' is ambiguous; possibilities: '--", first.long, "'"];
+        for other in others {
+            message.extend_from_slice(&bytes![" '--", other.long, "'"]);
+        }
+        Err(self.complaint(&message))
+    }
+
+    fn word(&mut self) -> Option<&'a [u8]> {
+        let word = self.words.get(self.next)?;
+        self.next += 1;
+        Some(word)
+    }
+
+    fn complaint(&self, text: &[u8]) -> Complaint {
+        Complaint(bytes![self.program, ": ", text])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[Opt] = &[
+        opt(b'a', "all", ""),
+        opt(b'r', "remove", ""),
+        opt(200, "remove-holders", ""),
+        opt(b'C', "config", "").takes("FILE"),
+        opt(b'w', "wait", "").takes("MSEC"),
+        opt(b'q', "quiet", ""),
+        opt(b'i', "ignore-install", ""),
+        opt(b'i', "ignore-remove", ""),
+        opt(b'n', "show", ""),
+        opt(b'D', "show-depends", ""),
+        opt(b'p', "", ""),
+        opt(201, "config-of-the-past", "").legacy(),
+    ];
+
+    /// Every option as `letter` or `letter=value` (`#N` without a letter), then `|`, then the operands; or the complaint.
+    fn read(order: Order, words: &[&str]) -> String {
+        let words: Vec<Vec<u8>> = words.iter().map(|w| w.as_bytes().to_vec()).collect();
+        let mut parser = Parser::new(TABLE, order, b"/sbin/tool", &words);
+        let mut seen = Vec::new();
+        loop {
+            match parser.next_option() {
+                Ok(Some(found)) => {
+                    let name = match found.id {
+                        id @ 0..=127 => char::from(id).to_string(),
+                        id => format!("#{id}"),
+                    };
+                    seen.push(match found.value {
+                        Some(value) => format!("{name}={}", String::from_utf8_lossy(value)),
+                        None => name,
+                    });
+                }
+                Ok(None) => break,
+                Err(Complaint(text)) => return String::from_utf8(text).unwrap(),
+            }
+        }
+        seen.push("|".into());
+        seen.extend(parser.operands().iter().map(|w| String::from_utf8_lossy(w).into_owned()));
+        seen.join(" ")
+    }
+
+    #[test]
+    fn options_and_operands_mix() {
+        assert_eq!(read(Order::Permute, &["loop", "-q", "a=1", "--all"]), "q a | loop a=1");
+        assert_eq!(read(Order::StopAtOperand, &["-q", "loop", "-a"]), "q | loop -a");
+        assert_eq!(read(Order::Permute, &["x", "--", "-q", "--all"]), "| x -q --all");
+        assert_eq!(read(Order::Permute, &["-", "-q", ""]), "q | - ");
+    }
+
+    #[test]
+    fn clusters_take_values_from_the_rest_or_the_next_word() {
+        assert_eq!(read(Order::Permute, &["-arq"]), "a r q |");
+        assert_eq!(read(Order::Permute, &["-aC", "-q", "x"]), "a C=-q | x");
+        assert_eq!(read(Order::Permute, &["-aCq", "x"]), "a C=q | x");
+        assert_eq!(read(Order::Permute, &["-C", "--", "x"]), "C=-- | x");
+        assert_eq!(read(Order::Permute, &["-p", "-C="]), "p C== |");
+    }
+
+    #[test]
+    fn long_options_by_prefix() {
+        assert_eq!(read(Order::Permute, &["--conf", "a", "--config=b", "--config="]), "C=a C=b C= |");
+        assert_eq!(read(Order::Permute, &["--remove", "--show"]), "r n |");
+        assert_eq!(read(Order::Permute, &["--show-"]), "D |");
+        assert_eq!(
+            read(Order::Permute, &["--ignore"]),
+            "i |",
+            "two spellings of one option do not contradict"
+        );
+    }
+
+    #[test]
+    fn names_of_the_past_only_in_full() {
+        assert_eq!(read(Order::Permute, &["--config-of-the-past"]), "#201 |");
+        assert_eq!(read(Order::Permute, &["--config-of"]), "/sbin/tool: unrecognized option '--config-of'");
+        assert_eq!(read(Order::Permute, &["--con=x"]), "C=x |");
+    }
+
+    #[test]
+    fn the_six_complaints() {
+        let complaint = |word: &str| read(Order::Permute, &[word]);
+        assert_eq!(complaint("-ax"), "/sbin/tool: invalid option -- 'x'");
+        assert_eq!(complaint("-a-"), "/sbin/tool: invalid option -- '-'");
+        assert_eq!(complaint("--bogus=1"), "/sbin/tool: unrecognized option '--bogus=1'");
+        assert_eq!(complaint("-aC"), "/sbin/tool: option requires an argument -- 'C'");
+        assert_eq!(complaint("--conf"), "/sbin/tool: option '--config' requires an argument");
+        assert_eq!(complaint("--qui="), "/sbin/tool: option '--quiet' doesn't allow an argument");
+        assert_eq!(
+            complaint("--re=1"),
+            "/sbin/tool: option '--re=1' is ambiguous; possibilities: '--remove' '--remove-holders'"
+        );
+        assert_eq!(
+            complaint("--=x"),
+            "/sbin/tool: option '--=x' is ambiguous; possibilities: '--all' '--remove' '--remove-holders' \
+             '--config' '--wait' '--quiet' '--ignore-install' '--ignore-remove' '--show' '--show-depends'"
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_pass_through() {
+        let words = [b"-C\xff\xfe".to_vec(), b"\x80".to_vec(), b"--\xff".to_vec()];
+        let mut parser = Parser::new(TABLE, Order::Permute, b"t", &words);
+        assert_eq!(parser.next_option().unwrap().unwrap().value, Some(&b"\xff\xfe"[..]));
+        assert_eq!(parser.next_option(), Err(Complaint(b"t: unrecognized option '--\xff'".to_vec())));
+    }
+}

@@ -1,0 +1,54 @@
+//! `kmod COMMAND`: the few commands that the program has under its own name.
+
+use super::getopt::{Opt, Order, Parser, opt};
+use super::usage::Usage;
+use super::{Call, Outcome, lsmod, static_nodes};
+use crate::bytes;
+
+const OPTIONS: &[Opt] = &[opt(b'h', "help", "print this text"), opt(b'V', "version", "print the version")];
+
+const USAGE: Usage = Usage {
+    forms: &["[options] COMMAND [options of the command]"],
+    groups: &["Options"],
+    options: OPTIONS,
+    notes: concat!(
+        "\nCommands:\n",
+        "  help         print this text\n",
+        "  list         list the loaded modules, as lsmod does\n",
+        "  static-nodes list the device nodes that load their module when they are opened\n",
+        "\nThe tools have names of their own, links to this program:\n",
+        "  modprobe insmod rmmod lsmod modinfo depmod\n",
+        "\nThis is kmod-once ",
+        env!("CARGO_PKG_VERSION"),
+        ".\n"
+    ),
+};
+
+/// Runs a command.
+pub fn run(call: &Call<'_>) -> Outcome {
+    let parser = Parser::new(OPTIONS, Order::StopAtOperand, call.argv0, call.words);
+    let parser = call.drive(parser, |found| match found.id {
+        b'h' => Err(call.help(&USAGE)),
+        _ => Err(call.version()),
+    })?;
+    let Some((command, words)) = call.words[parser.consumed()..].split_first() else {
+        return refuse(call, b"missing command");
+    };
+    // The command takes the place of argv[0] in complaints about its options, but not in messages.
+    let inner = Call { argv0: command, words, ..*call };
+    match command.as_slice() {
+        b"help" => {
+            call.help(&USAGE);
+            Ok(0)
+        }
+        b"list" => lsmod::run(&inner),
+        b"static-nodes" => static_nodes::run(&inner),
+        _ => refuse(call, &bytes!["invalid command '", command, "'"]),
+    }
+}
+
+fn refuse(call: &Call<'_>, line: &[u8]) -> Outcome {
+    call.world.streams.complain(line);
+    call.help(&USAGE);
+    Ok(1)
+}

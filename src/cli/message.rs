@@ -1,0 +1,142 @@
+//! A tool's messages: `PROGRAM: LEVEL: text` on stderr, or `LEVEL: text` in the system log, from a threshold on.
+
+use super::streams::Streams;
+use super::world::{Host, World};
+use crate::bytes;
+use crate::log::{Priority, Sink};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+/// A FATAL message was shown: the tool ends at once with status 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop;
+
+/// The threshold of everything that is said before the command line is understood (`LOG_WARNING`).
+pub const START: i32 = Priority::Warning as i32;
+
+/// Where a tool's messages go, and which.
+pub struct Log<'a> {
+    program: &'a [u8],
+    streams: &'a Streams,
+    host: &'a dyn Host,
+    threshold: AtomicI32,
+    syslog: AtomicBool,
+}
+
+impl<'a> Log<'a> {
+    /// The log of a tool that is called `program`: to stderr, warnings and worse.
+    pub fn new(world: &'a World<'a>, program: &'a [u8]) -> Self {
+        Log {
+            program,
+            streams: &world.streams,
+            host: world.host,
+            threshold: AtomicI32::new(START),
+            syslog: AtomicBool::new(false),
+        }
+    }
+
+    /// Sends everything from now on to the system log.
+    pub fn use_syslog(&self) {
+        self.syslog.store(true, Ordering::Relaxed);
+    }
+
+    /// Shows what is at most `threshold` (a syslog number: fewer are shown the smaller it is).
+    pub fn set_threshold(&self, threshold: i32) {
+        self.threshold.store(threshold, Ordering::Relaxed);
+    }
+
+    /// An ERROR.
+    pub fn error(&self, text: &[u8]) {
+        self.log(Priority::Err, text);
+    }
+
+    /// A WARNING.
+    pub fn warning(&self, text: &[u8]) {
+        self.log(Priority::Warning, text);
+    }
+
+    /// A FATAL, which ends the tool if it is shown. One that `-q` suppresses does not: `modprobe -qr nosuch loop` goes
+    /// on to `loop`, `modprobe -r nosuch loop` does not.
+    ///
+    /// # Errors
+    /// [`Stop`] where it was shown.
+    pub fn fatal(&self, text: &[u8]) -> Result<(), Stop> {
+        self.log(Priority::Crit, text);
+        if self.shows(Priority::Crit) { Err(Stop) } else { Ok(()) }
+    }
+
+    /// The sink for what is said while configuration is read: errors only, on stderr only, whatever `-q`, `-v` and `-s`
+    /// say. The environment's `KMOD_LOG` moves its threshold.
+    pub fn early(&'a self) -> Early<'a> {
+        Early(self, early_threshold(self.host.variable("KMOD_LOG").as_deref()))
+    }
+
+    fn shows(&self, priority: Priority) -> bool {
+        priority as i32 <= self.threshold.load(Ordering::Relaxed)
+    }
+
+    fn line(&self, priority: Priority, text: &[u8]) -> Vec<u8> {
+        bytes![self.program, ": ", level(priority), ": ", text]
+    }
+}
+
+impl Sink for Log<'_> {
+    fn log(&self, priority: Priority, text: &[u8]) {
+        if !self.shows(priority) {
+        } else if self.syslog.load(Ordering::Relaxed) {
+            self.host.syslog(self.program, priority, &bytes![level(priority), ": ", text]);
+        } else {
+            self.streams.complain(&self.line(priority, text));
+        }
+    }
+}
+
+/// See [`Log::early`].
+pub struct Early<'a>(&'a Log<'a>, i32);
+
+impl Sink for Early<'_> {
+    fn log(&self, priority: Priority, text: &[u8]) {
+        if priority as i32 <= self.1 {
+            self.0.streams.complain(&self.0.line(priority, text));
+        }
+    }
+}
+
+/// `KMOD_LOG`: a syslog number, or a word that begins with `err`, `info` or `debug`; errors where it is neither.
+fn early_threshold(variable: Option<&[u8]>) -> i32 {
+    let Some(text) = variable else { return Priority::Err as i32 };
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    if digits > 0 {
+        return std::str::from_utf8(&text[..digits]).ok().and_then(|d| d.parse().ok()).unwrap_or(i32::MAX);
+    }
+    match text {
+        [b'i', b'n', b'f', b'o', ..] => Priority::Info as i32,
+        [b'd', b'e', b'b', b'u', b'g', ..] => Priority::Debug as i32,
+        _ => Priority::Err as i32,
+    }
+}
+
+fn level(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Crit => "FATAL",
+        Priority::Err => "ERROR",
+        Priority::Warning => "WARNING",
+        Priority::Notice => "NOTICE",
+        Priority::Info => "INFO",
+        Priority::Debug => "DEBUG",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_is_a_number_or_the_start_of_a_word() {
+        for (text, threshold) in
+            [("7", 7), ("6abc", 6), ("errors", 3), ("information", 6), ("debug", 7), ("", 3)]
+        {
+            assert_eq!(early_threshold(Some(text.as_bytes())), threshold, "{text}");
+        }
+        assert_eq!(early_threshold(None), 3);
+    }
+}

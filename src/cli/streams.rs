@@ -1,0 +1,176 @@
+//! stdout and stderr of a tool.
+//!
+//! stdout is buffered; what was printed before a complaint or before a child process comes out before it, whatever the
+//! two streams lead to. A reader that has gone away (`lsmod | head -1`) is no failure; a full disk is one.
+
+use crate::error::{Errno, errno_of};
+use std::io::{ErrorKind, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How much of stdout is held back, in bytes.
+const HELD: usize = 64 << 10;
+
+/// Both output streams.
+pub struct Streams(Mutex<Inner>);
+
+struct Inner {
+    stdout: Box<dyn Write + Send>,
+    stderr: Box<dyn Write + Send>,
+    held: Vec<u8>,
+    /// Nothing more can be written to stdout; with the reason, unless the reader just went away.
+    broken: Option<Option<Errno>>,
+}
+
+impl Streams {
+    /// Streams onto these two, of which neither should buffer by itself.
+    pub fn new(stdout: impl Write + Send + 'static, stderr: impl Write + Send + 'static) -> Self {
+        let (stdout, stderr) = (Box::new(stdout), Box::new(stderr));
+        Streams(Mutex::new(Inner { stdout, stderr, held: Vec::new(), broken: None }))
+    }
+
+    /// Prints to stdout.
+    pub fn print(&self, bytes: &[u8]) {
+        let mut inner = self.inner();
+        inner.held.extend_from_slice(bytes);
+        if inner.held.len() >= HELD {
+            inner.flush();
+        }
+    }
+
+    /// Prints one line to stderr: `line` and a newline, in one write, after all that was printed to stdout so far.
+    pub fn complain(&self, line: &[u8]) {
+        let mut inner = self.inner();
+        inner.flush();
+        // A stderr that takes nothing leaves no way to say so.
+        let _ = inner.stderr.write_all(&crate::bytes![line, "\n"]);
+    }
+
+    /// Writes what is held back. Called before a child process may write to the same place.
+    pub fn flush(&self) {
+        self.inner().flush();
+    }
+
+    /// Writes what is held back, and says why stdout could not be written, if that was not for want of a reader.
+    ///
+    /// # Errors
+    /// What the first failed write said.
+    pub fn finish(&self) -> Result<(), Errno> {
+        let mut inner = self.inner();
+        inner.flush();
+        inner.broken.flatten().map_or(Ok(()), Err)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn flush(&mut self) {
+        if self.broken.is_none() && !self.held.is_empty() {
+            if let Err(error) = self.stdout.write_all(&self.held) {
+                self.broken = Some((error.kind() != ErrorKind::BrokenPipe).then(|| errno_of(&error)));
+            }
+        }
+        self.held.clear();
+    }
+}
+
+/// The process's stdout, without a buffer of its own.
+pub struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(nix::unistd::write(std::io::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The process's stderr.
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(nix::unistd::write(std::io::stderr(), bytes)?)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A place in memory that can stand for a stream, or for both after `2>&1`; the copies lead to one place.
+#[derive(Clone, Default)]
+pub struct Memory(std::sync::Arc<Mutex<Vec<u8>>>);
+
+impl Memory {
+    /// What was written so far; the place is empty afterwards.
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A file that refuses everything, and counts how often it had to.
+    #[derive(Clone)]
+    struct Refusing(Errno, Arc<AtomicUsize>);
+
+    impl Write for Refusing {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Err(std::io::Error::from_raw_os_error(self.0 as i32))
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure_and_is_asked_once() {
+        let gone = Refusing(Errno::EPIPE, Arc::default());
+        let streams = Streams::new(gone.clone(), Memory::default());
+        streams.print(b"one");
+        streams.flush();
+        streams.print(b"two");
+        assert_eq!(streams.finish(), Ok(()));
+        assert_eq!(gone.1.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_full_disk_is_a_failure() {
+        let streams = Streams::new(Refusing(Errno::ENOSPC, Arc::default()), Memory::default());
+        streams.print(&vec![b'x'; HELD]);
+        assert_eq!(streams.finish(), Err(Errno::ENOSPC));
+    }
+
+    #[test]
+    fn complaints_come_after_what_was_printed_before_them() {
+        let place = Memory::default();
+        let streams = Streams::new(place.clone(), place.clone());
+        streams.print(b"1\n");
+        streams.complain(b"2");
+        streams.print(b"3\n");
+        streams.flush();
+        assert_eq!(place.take(), b"1\n2\n3\n");
+    }
+}

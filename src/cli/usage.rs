@@ -1,0 +1,74 @@
+//! Help texts, made from a tool's option table.
+
+use super::getopt::{Opt, Spelling};
+use crate::bytes;
+
+/// What a help text says beside the options.
+pub struct Usage {
+    /// What follows the program's name, one form of the command each.
+    pub forms: &'static [&'static str],
+    /// The headings of the option groups.
+    pub groups: &'static [&'static str],
+    /// The tool's options.
+    pub options: &'static [Opt],
+    /// Anything after the options.
+    pub notes: &'static str,
+}
+
+impl Usage {
+    /// The whole text, for a program called `program`.
+    pub fn text(&self, program: &[u8]) -> Vec<u8> {
+        let mut text = b"Usage:\n".to_vec();
+        for form in self.forms {
+            text.extend_from_slice(&bytes!["\t", program, " ", form, "\n"]);
+        }
+        let shown = || self.options.iter().filter(|row| row.spelling == Spelling::Listed);
+        let width = shown().map(|row| name(row).len()).max().unwrap_or(0) + 2;
+        for (group, heading) in self.groups.iter().enumerate() {
+            text.extend_from_slice(&bytes!["\n", heading, ":\n"]);
+            for row in shown().filter(|row| usize::from(row.group) == group) {
+                let mut start = name(row);
+                for line in row.help.split('\n') {
+                    text.extend_from_slice(format!("\t{start:width$}{line}\n").as_bytes());
+                    start.clear();
+                }
+            }
+        }
+        text.extend_from_slice(self.notes.as_bytes());
+        text
+    }
+}
+
+/// `-x, --long VALUE`, with the long name in the same column whether there is a letter or not.
+fn name(row: &Opt) -> String {
+    let letter =
+        row.short().map_or_else(|| "    ".to_string(), |letter| format!("-{}, ", char::from(letter)));
+    let value = row.value.map_or_else(String::new, |value| format!(" {value}"));
+    format!("{letter}--{}{value}", row.long)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::getopt::opt;
+
+    #[test]
+    fn rows_line_up_and_keep_their_groups() {
+        const OPTIONS: &[Opt] = &[
+            opt(b'a', "all", "everything"),
+            opt(200, "wait", "first line\nsecond line").takes("MSEC").group(1),
+            opt(b'z', "hidden", "not here").unlisted(),
+        ];
+        let usage = Usage {
+            forms: &["[options] NAME"],
+            groups: &["One", "Two"],
+            options: OPTIONS,
+            notes: "\nEnd.\n",
+        };
+        assert_eq!(
+            String::from_utf8(usage.text(b"tool")).unwrap(),
+            "Usage:\n\ttool [options] NAME\n\nOne:\n\t-a, --all        everything\n\nTwo:\n\
+             \t    --wait MSEC  first line\n\t                 second line\n\nEnd.\n"
+        );
+    }
+}

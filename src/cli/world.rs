@@ -1,0 +1,67 @@
+//! What a tool may ask of the process it runs in, handed in so that a whole tool runs inside a test.
+
+use super::streams::Streams;
+use crate::error::{Errno, Result, errno_of};
+use crate::log::Priority;
+use crate::system::{self, System};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// Everything that a tool works with.
+pub struct World<'a> {
+    /// The command line, with `argv[0]`.
+    pub args: &'a [Vec<u8>],
+    /// The OS as the core sees it.
+    pub system: System<'a>,
+    /// The rest of the process.
+    pub host: &'a dyn Host,
+    /// stdout and stderr.
+    pub streams: Streams,
+}
+
+/// The parts of a process that only tools look at. Each is asked for when it is needed, since each costs time at start.
+pub trait Host: Sync {
+    /// An environment variable.
+    fn variable(&self, name: &str) -> Option<Vec<u8>>;
+    /// The working directory.
+    fn directory(&self) -> Result<PathBuf, Errno>;
+    /// What `uname -r` prints.
+    fn release(&self) -> Result<Vec<u8>, Errno>;
+    /// Whether the process was started without stderr.
+    fn stderr_closed(&self) -> bool;
+    /// Sends a line to the system log as `program`.
+    fn syslog(&self, program: &[u8], priority: Priority, text: &[u8]);
+    /// Runs a command as system(3) does, with changes to its environment; its exit code, 128 + N after signal N.
+    fn run_shell(&self, command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32, Errno>;
+}
+
+/// The process itself.
+pub struct Process;
+
+impl Host for Process {
+    fn variable(&self, name: &str) -> Option<Vec<u8>> {
+        std::env::var_os(OsStr::new(name)).map(OsString::into_vec)
+    }
+
+    fn directory(&self) -> Result<PathBuf, Errno> {
+        std::env::current_dir().map_err(|error| errno_of(&error))
+    }
+
+    fn release(&self) -> Result<Vec<u8>, Errno> {
+        system::kernel::release()
+    }
+
+    fn stderr_closed(&self) -> bool {
+        system::start::stderr_was_closed()
+    }
+
+    fn syslog(&self, program: &[u8], priority: Priority, text: &[u8]) {
+        // Nobody is left to tell that the system log does not take the line.
+        let _ = system::syslog::send(program, priority as i32, text);
+    }
+
+    fn run_shell(&self, command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32, Errno> {
+        system::command::run_shell(command, changes)
+    }
+}

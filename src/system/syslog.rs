@@ -1,0 +1,36 @@
+//! The system log.
+
+use crate::error::Errno;
+use nix::syslog::{Facility, LogFlags, Priority, Severity, openlog, syslog};
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Once;
+
+/// Sends one line as `daemon.SEVERITY` under the name `ident`. Where no daemon listens it goes to the console
+/// (`LOG_CONS`); there is nobody to tell if that fails too. `severity` is a syslog number, 0 to 7.
+///
+/// The identity is that of the first call: the C library keeps one for the process.
+///
+/// # Errors
+/// `EINVAL`: a NUL in the text, or a severity that does not exist.
+pub fn send(ident: &[u8], severity: i32, text: &[u8]) -> Result<(), Errno> {
+    static OPENED: Once = Once::new();
+    OPENED.call_once(|| {
+        // openlog keeps the pointer: the few bytes live as long as the process.
+        let ident = CString::new(ident).map(|ident| &*Box::leak(ident.into_boxed_c_str())).ok();
+        // It cannot fail: without LOG_NDELAY nothing is opened yet.
+        let _ = openlog(ident, LogFlags::LOG_CONS, Facility::LOG_DAEMON);
+    });
+    let severity = match severity {
+        0 => Severity::LOG_EMERG,
+        1 => Severity::LOG_ALERT,
+        2 => Severity::LOG_CRIT,
+        3 => Severity::LOG_ERR,
+        4 => Severity::LOG_WARNING,
+        5 => Severity::LOG_NOTICE,
+        6 => Severity::LOG_INFO,
+        7 => Severity::LOG_DEBUG,
+        _ => return Err(Errno::EINVAL),
+    };
+    syslog(Priority::new(severity, Facility::LOG_DAEMON), OsStr::from_bytes(text))
+}
