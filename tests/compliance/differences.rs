@@ -64,22 +64,36 @@ impl Differences {
             let Some(entry) = entries.last_mut().filter(|entry| !entry.name.is_empty()) else {
                 continue;
             };
-            let Some((key, value)) = line.strip_prefix("- ").and_then(|item| item.split_once(": ")) else {
+            let Some((key, value)) = line
+                .strip_prefix("- ")
+                .and_then(|item| item.split_once(": "))
+            else {
                 continue;
             };
-            entry.item(key, value).map_err(|what| format!("DIFFERENCES.md:{number}: {what}"))?;
+            entry
+                .item(key, value)
+                .map_err(|what| format!("DIFFERENCES.md:{number}: {what}"))?;
         }
         entries.retain(|entry| !entry.name.is_empty());
         for entry in &entries {
             let acts = !entry.rewrites.is_empty() || !entry.blots.is_empty() || entry.skip;
             if !acts || entry.cases.is_empty() || !["ours", "30"].contains(&entry.who.as_str()) {
-                return Err(format!("DIFFERENCES.md:{}: entry {} is not complete", entry.line, entry.name));
+                return Err(format!(
+                    "DIFFERENCES.md:{}: entry {} is not complete",
+                    entry.line, entry.name
+                ));
             }
             if entry.skip && entry.who != "30" {
-                return Err(format!("DIFFERENCES.md:{}: {} may not skip a case", entry.line, entry.name));
+                return Err(format!(
+                    "DIFFERENCES.md:{}: {} may not skip a case",
+                    entry.line, entry.name
+                ));
             }
             if entry.rewrites.iter().any(|(_, to)| to == UNPAIRED) {
-                return Err(format!("DIFFERENCES.md:{}: {}: theirs without ours", entry.line, entry.name));
+                return Err(format!(
+                    "DIFFERENCES.md:{}: {}: theirs without ours",
+                    entry.line, entry.name
+                ));
             }
         }
         Ok(Differences { entries })
@@ -87,9 +101,9 @@ impl Differences {
 
     fn applying<'a>(&'a self, who: &str, case: &str) -> impl Iterator<Item = &'a Entry> {
         let (who, case) = (who.to_owned(), case.to_owned());
-        self.entries
-            .iter()
-            .filter(move |entry| entry.who == who && entry.cases.iter().any(|glob| matches(glob, &case)))
+        self.entries.iter().filter(move |entry| {
+            entry.who == who && entry.cases.iter().any(|glob| matches(glob, &case))
+        })
     }
 
     /// Whether a case is left out for these tools.
@@ -105,7 +119,13 @@ impl Differences {
 
     /// Compares what kmod 34.2 did (`theirs`) with what `who` did. The answer is `None` if they agree, perhaps by way of
     /// the entries; else both texts as they were compared.
-    pub fn compare(&self, who: &str, case: &str, theirs: &str, other: &str) -> Option<(String, String)> {
+    pub fn compare(
+        &self,
+        who: &str,
+        case: &str,
+        theirs: &str,
+        other: &str,
+    ) -> Option<(String, String)> {
         if theirs == other {
             return None;
         }
@@ -136,7 +156,11 @@ impl Differences {
     /// Names of the entries for `who` that explained nothing.
     pub fn unused(&self, who: &str) -> Vec<&str> {
         let idle = |entry: &&Entry| entry.who == who && !entry.used.load(Ordering::Relaxed);
-        self.entries.iter().filter(idle).map(|entry| entry.name.as_str()).collect()
+        self.entries
+            .iter()
+            .filter(idle)
+            .map(|entry| entry.name.as_str())
+            .collect()
     }
 }
 
@@ -160,11 +184,17 @@ impl Entry {
     fn item(&mut self, key: &str, value: &str) -> Result<(), String> {
         let value = value.trim();
         let code = || {
-            let inner = value.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+            let inner = value
+                .strip_prefix('`')
+                .and_then(|rest| rest.strip_suffix('`'));
             inner.ok_or_else(|| "put the text between back-quotes".to_owned())
         };
-        let regex =
-            |text: &str| RegexBuilder::new(text).multi_line(true).build().map_err(|error| error.to_string());
+        let regex = |text: &str| {
+            RegexBuilder::new(text)
+                .multi_line(true)
+                .build()
+                .map_err(|error| error.to_string())
+        };
         match key {
             "who" => self.who = value.to_owned(),
             "cases" => self.cases.extend(value.split(", ").map(str::to_owned)),

@@ -75,15 +75,23 @@ fn main() -> ExitCode {
     let suite = Arc::new(suite);
     let trials = trials(&suite, cases);
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let complete =
-        conclusion.num_filtered_out == 0 && conclusion.num_failed == 0 && conclusion.num_ignored == 0;
+    let complete = conclusion.num_filtered_out == 0
+        && conclusion.num_failed == 0
+        && conclusion.num_ignored == 0;
     let mut idle = Vec::new();
-    for tools in suite.others.iter().filter(|tools| complete && wanted(tools.name)) {
+    for tools in suite
+        .others
+        .iter()
+        .filter(|tools| complete && wanted(tools.name))
+    {
         idle.extend(suite.differences.unused(tools.name));
     }
     let _ = fs::remove_dir_all(&suite.dir);
     if !idle.is_empty() {
-        eprintln!("compliance: DIFFERENCES.md lists what does not differ any more: {}", idle.join(", "));
+        eprintln!(
+            "compliance: DIFFERENCES.md lists what does not differ any more: {}",
+            idle.join(", ")
+        );
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
@@ -98,12 +106,22 @@ fn wanted(who: &str) -> bool {
 fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
     let mut trials = Vec::new();
     for case in cases {
-        let shared = Arc::new(Shared { case, theirs: OnceLock::new() });
-        for (index, tools) in suite.others.iter().enumerate().filter(|(_, tools)| wanted(tools.name)) {
+        let shared = Arc::new(Shared {
+            case,
+            theirs: OnceLock::new(),
+        });
+        for (index, tools) in suite
+            .others
+            .iter()
+            .enumerate()
+            .filter(|(_, tools)| wanted(tools.name))
+        {
             let (suite, shared) = (Arc::clone(suite), Arc::clone(&shared));
             let name = format!("{}::{}", tools.name, shared.case.name);
             trials.push(Trial::test(name, move || {
-                suite.check(&shared, &suite.others[index]).map_err(Failed::from)
+                suite
+                    .check(&shared, &suite.others[index])
+                    .map_err(Failed::from)
             }));
         }
     }
@@ -115,7 +133,8 @@ impl Suite {
         if !nix::unistd::geteuid().is_root() {
             return Err("the cases run in chroots: be root".to_owned());
         }
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?;
+        let release =
+            fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?;
         let release = release.trim_end().to_owned();
         let mut cases = Vec::new();
         for (group, text) in CASES {
@@ -131,12 +150,26 @@ impl Suite {
         let dir = base.join(format!("compliance-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(said)?;
         let cache = debian::Cache::open().map_err(said)?;
-        let theirs = Tools::kmod_34(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
-        let old = Tools::kmod_30(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
-        let ours = Tools::ours(Path::new(env!("CARGO_BIN_EXE_kmod")), &theirs).staged(&dir).map_err(said)?;
+        let theirs = Tools::kmod_34(&cache)
+            .and_then(|tools| tools.staged(&dir))
+            .map_err(said)?;
+        let old = Tools::kmod_30(&cache)
+            .and_then(|tools| tools.staged(&dir))
+            .map_err(said)?;
+        let ours = Tools::ours(Path::new(env!("CARGO_BIN_EXE_kmod")), &theirs)
+            .staged(&dir)
+            .map_err(said)?;
         let trees = trees::Trees::new(&dir.join("trees"), &theirs, &release).map_err(said)?;
         let others = [old, ours];
-        let suite = Suite { dir, release, theirs, others, trees, differences, roots: AtomicUsize::new(0) };
+        let suite = Suite {
+            dir,
+            release,
+            theirs,
+            others,
+            trees,
+            differences,
+            roots: AtomicUsize::new(0),
+        };
         Ok((suite, cases))
     }
 
@@ -146,16 +179,23 @@ impl Suite {
         if self.differences.skips(tools.name, &case.name) {
             return Ok(());
         }
-        let theirs =
-            shared.theirs.get_or_init(|| self.run(case, &self.theirs)).as_ref().map_err(String::clone)?;
+        let theirs = shared
+            .theirs
+            .get_or_init(|| self.run(case, &self.theirs))
+            .as_ref()
+            .map_err(String::clone)?;
         let seen = self.run(case, tools)?;
         let mut failures = String::new();
         for (theirs, seen) in theirs.iter().zip(&seen) {
             if std::env::var_os("KMOD_ONCE_TRANSCRIPT").is_some() {
                 println!("{} {}\n{}", tools.name, seen.title, seen.transcript);
             }
-            let differ =
-                self.differences.compare(tools.name, &case.name, &theirs.transcript, &seen.transcript);
+            let differ = self.differences.compare(
+                tools.name,
+                &case.name,
+                &theirs.transcript,
+                &seen.transcript,
+            );
             if let Some((expected, got)) = differ {
                 let shown = transcript::difference(&expected, &got, 2);
                 failures.push_str(&format!("{}\n{shown}", seen.title));
@@ -164,7 +204,10 @@ impl Suite {
         if failures.is_empty() {
             return Ok(());
         }
-        Err(format!("{} ({}): - is kmod 34.2, + is {}\n{failures}", case.name, case.place, tools.name))
+        Err(format!(
+            "{} ({}): - is kmod 34.2, + is {}\n{failures}",
+            case.name, case.place, tools.name
+        ))
     }
 
     fn run(&self, case: &Case, tools: &Tools) -> Result<Vec<Step>, String> {
@@ -174,8 +217,17 @@ impl Suite {
             prepared = self.indexed(case)?;
             case = &prepared;
         }
-        let tree = self.trees.path(&case.tree).map_err(|what| format!("{}: {what}", case.place))?;
-        let root = Root::new(self.new_root(tools), tools, case, tree.as_deref(), &self.release);
+        let tree = self
+            .trees
+            .path(&case.tree)
+            .map_err(|what| format!("{}: {what}", case.place))?;
+        let root = Root::new(
+            self.new_root(tools),
+            tools,
+            case,
+            tree.as_deref(),
+            &self.release,
+        );
         let root = root.map_err(|error| format!("{}: {error}", case.place))?;
         run::case(case, &root).map_err(|error| format!("{}: {error}", case.place))
     }
@@ -184,7 +236,13 @@ impl Suite {
     fn indexed(&self, case: &Case) -> Result<Case, String> {
         let said = |error: std::io::Error| format!("{}: {error}", case.place);
         let tree = self.trees.path(&case.tree)?;
-        let root = Root::new(self.new_root(&self.theirs), &self.theirs, case, tree.as_deref(), &self.release);
+        let root = Root::new(
+            self.new_root(&self.theirs),
+            &self.theirs,
+            case,
+            tree.as_deref(),
+            &self.release,
+        );
         let root = root.map_err(said)?;
         let indexes = trees::depmod(&root.path, &self.release).map_err(said)?;
         let mut case = case.clone();
@@ -208,7 +266,9 @@ fn remove_abandoned(base: &Path) {
     };
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix("compliance-").filter(|pid| !Path::new("/proc").join(pid).exists());
+        let owner = name
+            .strip_prefix("compliance-")
+            .filter(|pid| !Path::new("/proc").join(pid).exists());
         if owner.is_some() {
             let _ = fs::remove_dir_all(entry.path());
         }
