@@ -1,0 +1,178 @@
+//! Module files are relocatable ELF files: either class, either byte order, any machine.
+//!
+//! What is read, by offset (32-bit / 64-bit; numbers in the order that byte 5 states):
+//!
+//! ```text
+//! file header, 52 / 64 bytes
+//!      0      7F 45 4C 46
+//!      4      class: 1 = 32-bit, 2 = 64-bit
+//!      5      byte order: 1 = little-endian, 2 = big-endian
+//!     18      e_machine, 2 bytes
+//!     32/40   e_shoff, 4/8: where the section headers begin
+//!     46/58   e_shentsize, 2: 40/64
+//!     48/60   e_shnum, 2: how many there are; the first one is never used
+//!     50/62   e_shstrndx, 2: the section that holds the sections' names
+//! section header, 40 / 64 bytes
+//!      0      name, 4: where it begins in the section of names
+//!      8      flags, 4/8: bit 2 (ALLOC) = the kernel keeps it in memory
+//!     16/24   offset, 4/8: where its content begins in the file
+//!     20/32   size, 4/8
+//! ```
+//!
+//! Section types are not looked at. Extended section numbers (more than 65279 sections) are not supported, as in kmod.
+
+mod edit;
+mod encoding;
+
+pub use edit::{strip_modversions, strip_vermagic};
+use encoding::Encoding;
+
+use crate::error::{Errno, Error, Result};
+
+/// The identification at the start of an ELF file, in bytes.
+const IDENT: usize = 16;
+/// Bit of a section's flags: the kernel keeps the section in memory.
+const SHF_ALLOC: u64 = 2;
+
+/// A module image whose header and section table have been checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Elf<'a> {
+    image: &'a [u8],
+    encoding: Encoding,
+    machine: u16,
+    /// The section headers, one after the other.
+    headers: &'a [u8],
+    /// Where they begin in the file.
+    headers_offset: usize,
+    /// The names of the sections; ends in NUL.
+    names: &'a [u8],
+}
+
+/// One section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section<'a> {
+    /// Its content.
+    pub data: &'a [u8],
+    /// Where the content begins in the file, in bytes.
+    pub offset: usize,
+    /// Where the section's header begins in the file, in bytes.
+    pub header: usize,
+}
+
+impl<'a> Elf<'a> {
+    /// Checks the header and the section table of the (uncompressed) module file `image`.
+    ///
+    /// # Errors
+    /// `ENOEXEC` for what is not ELF at all; `EINVAL` for an unknown class or byte order, and where the section table or
+    /// the sections' names are missing or reach beyond the file.
+    pub fn parse(image: &'a [u8]) -> Result<Elf<'a>> {
+        let invalid = |what: &str| Error::new(Errno::EINVAL, what);
+        if image.len() <= IDENT || !image.starts_with(b"\x7fELF") {
+            return Err(Error::new(Errno::ENOEXEC, "not an ELF file"));
+        }
+        let encoding =
+            Encoding::from_ident(image).ok_or_else(|| invalid("unknown ELF class or byte order"))?;
+        let cut = || invalid("ELF header is cut off");
+        let machine = encoding.u16(image, 18).ok_or_else(cut)?;
+        let headers_offset = encoding.word_usize(image, encoding.pick(32, 40)).ok_or_else(cut)?;
+        let header_size = encoding.u16(image, encoding.pick(46, 58)).ok_or_else(cut)?;
+        let count = encoding.u16(image, encoding.pick(48, 60)).ok_or_else(cut)?;
+        let names_index = encoding.u16(image, encoding.pick(50, 62)).ok_or_else(cut)?;
+        if usize::from(header_size) != encoding.section_header_size() {
+            return Err(invalid("ELF section headers of unknown size"));
+        }
+        let headers = headers_offset
+            .checked_add(usize::from(count) * encoding.section_header_size())
+            .and_then(|end| image.get(headers_offset..end))
+            .ok_or_else(|| invalid("ELF section table reaches beyond the end of the file"))?;
+        let mut elf = Elf { image, encoding, machine, headers, headers_offset, names: &[] };
+        elf.names = elf
+            .section_at(usize::from(names_index))
+            .map(|section| section.data)
+            .filter(|names| names.last() == Some(&0))
+            .ok_or_else(|| invalid("ELF section names are missing or damaged"))?;
+        Ok(elf)
+    }
+
+    /// Whether addresses are 64 bits wide.
+    pub fn is_64(&self) -> bool {
+        self.encoding.wide
+    }
+
+    /// Whether numbers are big-endian.
+    pub fn is_big_endian(&self) -> bool {
+        self.encoding.big
+    }
+
+    /// The machine number (`e_machine`), as in elf(5).
+    pub fn machine(&self) -> u16 {
+        self.machine
+    }
+
+    /// The first section called `name`. Sections that reach beyond the file do not count.
+    pub fn section(&self, name: &[u8]) -> Option<Section<'a>> {
+        (1..self.headers.len() / self.encoding.section_header_size())
+            .find(|&index| self.is_called(index, name))
+            .and_then(|index| self.section_at(index))
+    }
+
+    /// The data of the first section called `name`.
+    ///
+    /// # Errors
+    /// `ENODATA` where there is none.
+    pub(super) fn data(&self, name: &str) -> Result<&'a [u8]> {
+        match self.section(name.as_bytes()) {
+            Some(section) => Ok(section.data),
+            None => Err(Error::new(Errno::ENODATA, format!("no section {name}"))),
+        }
+    }
+
+    /// The description in a note, from the data of its section: the lengths of the owner's name and of the description and
+    /// a type, 4 bytes each; the name; the description. `None` where the type or the owner (with its NUL) differ.
+    pub(super) fn note(&self, data: &'a [u8], kind: u32, owner: &[u8]) -> Option<&'a [u8]> {
+        let owner_length = usize::try_from(self.encoding.u32(data, 0)?).ok()?;
+        let length = usize::try_from(self.encoding.u32(data, 4)?).ok()?;
+        let rest = data.get(12..)?;
+        let ours = self.encoding.u32(data, 8)? == kind && rest.get(..owner_length)? == owner;
+        rest.get(owner_length..)?.get(..length).filter(|_| ours)
+    }
+
+    /// Whether section `index` lies inside the file and has this name.
+    fn is_called(&self, index: usize, name: &[u8]) -> bool {
+        let header = index * self.encoding.section_header_size();
+        let start = self.encoding.u32(self.headers, header).and_then(|start| usize::try_from(start).ok());
+        let rest = start.and_then(|start| self.names.get(start..)).unwrap_or(&[]);
+        rest.strip_prefix(name).is_some_and(|end| end.first() == Some(&0)) && self.section_at(index).is_some()
+    }
+
+    /// The section with this number; `None` for 0, for one beyond the table, and for one that reaches beyond the file.
+    fn section_at(&self, index: usize) -> Option<Section<'a>> {
+        if index == 0 {
+            return None;
+        }
+        let header = index.checked_mul(self.encoding.section_header_size())?;
+        let offset = self.encoding.word_usize(self.headers, header + self.encoding.pick(16, 24))?;
+        let size = self.encoding.word_usize(self.headers, header + self.encoding.pick(20, 32))?;
+        let data = self.image.get(offset..offset.checked_add(size)?)?;
+        Some(Section { data, offset, header: self.headers_offset + header })
+    }
+}
+
+/// The module's own name inside the file: what the kernel calls it once loaded, whatever the file is called.
+///
+/// It is the character array `name` of the `struct module` that `.gnu.linkonce.this_module` holds: at byte 24 of it
+/// (12 in a 32-bit module), behind the state and a list head, 56 (60) bytes long. Failing that, the `name=` string of
+/// `.modinfo`. Seen so in Debian's 6.1 and 6.12 modules for x86.
+pub fn module_name<'a>(elf: &Elf<'a>) -> Option<&'a [u8]> {
+    let (start, room) = if elf.is_64() { (24, 56) } else { (12, 60) };
+    let from_struct = elf.section(b".gnu.linkonce.this_module").and_then(|section| {
+        let field = section.data.get(start..start + room)?;
+        let length = field.iter().position(|&b| b == 0)?;
+        field.get(..length).filter(|name| !name.is_empty())
+    });
+    from_struct.or_else(|| {
+        let section = elf.section(b".modinfo")?;
+        let mut entries = super::modinfo::entries(section.data);
+        entries.find(|(key, _)| *key == b"name").map(|(_, value)| value).filter(|name| !name.is_empty())
+    })
+}
