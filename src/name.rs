@@ -25,21 +25,26 @@ pub fn from_path(path: &[u8]) -> Option<Vec<u8>> {
 /// A query, alias or configuration word: every `-` as `_` except between `[` and `]`. `None` where brackets do not
 /// pair up, or where it is longer than anything that is looked up.
 pub fn alias(text: &[u8]) -> Option<Vec<u8>> {
+    let mut folded = text.to_vec();
+    fold_alias(&mut folded).then_some(folded)
+}
+
+/// As [`alias`], in place. Where it is refused, what stands before the offending byte is folded already.
+pub fn fold_alias(text: &mut [u8]) -> bool {
     if text.len() > limits::QUERY {
-        return None;
+        return false;
     }
-    let mut folded = Vec::with_capacity(text.len());
     let mut inside = false;
-    for &byte in text {
-        match byte {
-            b']' if !inside => return None,
+    for byte in text {
+        match *byte {
+            b']' if !inside => return false,
             b']' => inside = false,
             b'[' => inside = true,
+            b'-' if !inside => *byte = b'_',
             _ => {}
         }
-        folded.push(if byte == b'-' && !inside { b'_' } else { byte });
     }
-    (!inside).then_some(folded)
+    !inside
 }
 
 /// Whether a file of this name is a module: one of [`EXTENSIONS`] with at least one byte before it.

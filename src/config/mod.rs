@@ -1,1 +1,251 @@
-//! (being built)
+//! The configuration of the tools: modprobe.d, the soft and weak dependencies that depmod found, and the kernel
+//! command line.
+//!
+//! File contents are handed in, in the order in which they count; nothing here reads a file. All words live in one
+//! buffer, an entry is two ranges of it: a configuration of some hundred lines costs a handful of allocations, and
+//! every run of modprobe at boot pays for this.
+
+mod by_name;
+pub mod cmdline;
+pub mod files;
+mod lines;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+pub use parse::Parser;
+
+use by_name::List;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// What a line of configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `alias PATTERN MODULE`
+    Alias,
+    /// `blacklist MODULE`, without a value.
+    Blacklist,
+    /// `options MODULE TEXT`
+    Options,
+    /// `install PATTERN COMMAND`
+    Install,
+    /// `remove PATTERN COMMAND`
+    Remove,
+    /// `softdep PATTERN [pre: NAME...] [post: NAME...]`
+    Softdep,
+    /// `weakdep PATTERN NAME...`
+    Weakdep,
+}
+
+const KINDS: usize = 7;
+
+/// Where an entry was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, for [`Config::file`].
+    pub file: u32,
+    /// The line in it, from 1; of a line that backslashes join, the last. 0 for the kernel command line.
+    pub line: u32,
+}
+
+/// One entry, as stored: names folded, the value as written (options with blanks for tabs).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'c> {
+    /// The module, or the pattern for modules or aliases, that the entry is about.
+    pub key: &'c [u8],
+    /// What it says: the module of an alias, the text of options, the command, the words of softdep and weakdep.
+    pub value: &'c [u8],
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// Something in the configuration that was passed over. None is fatal; the text is complete and names its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The sentence, of priority `Err`.
+    pub text: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+struct Raw {
+    key: Range<usize>,
+    value: Range<usize>,
+    origin: Origin,
+    /// Whether the key holds a byte that means something to fnmatch.
+    wild: bool,
+}
+
+/// The whole configuration, in the order in which it counts.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    text: Vec<u8>,
+    entries: [List; KINDS],
+    files: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Parses `files` (path and contents, in the order of [`files::choose`]) and then the kernel command line.
+    pub fn parse<P: AsRef<Path>, C: AsRef<[u8]>>(
+        files: impl IntoIterator<Item = (P, C)>,
+        cmdline: &[u8],
+    ) -> (Config, Vec<Warning>) {
+        let mut parser = Parser::new();
+        for (path, contents) in files {
+            parser.file(path.as_ref(), contents.as_ref());
+        }
+        parser.cmdline(Path::new("/proc/cmdline"), cmdline);
+        parser.finish()
+    }
+
+    /// All entries of one kind, in order.
+    pub fn entries(&self, kind: Kind) -> impl DoubleEndedIterator<Item = Entry<'_>> + ExactSizeIterator {
+        self.entries[kind as usize].entries.iter().map(|raw| self.entry(raw))
+    }
+
+    /// The path of the file that an [`Origin`] names.
+    pub fn file(&self, origin: Origin) -> &Path {
+        self.files.get(origin.file as usize).map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// The aliases whose pattern matches `query` (folded already), in order. The key of each is what the module that
+    /// it leads to is said to be found by.
+    pub fn aliases_for<'c, 'q>(&'c self, query: &'q [u8]) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
+        self.matching(Kind::Alias, query)
+    }
+
+    /// The options of the module `name` that was found by `alias`, if it was: the texts of all entries of either name
+    /// in order, joined by one blank. `None` where there are none.
+    pub fn options_for(&self, name: &[u8], alias: Option<&[u8]>) -> Option<Vec<u8>> {
+        let list = &self.entries[Kind::Options as usize];
+        let mut found: Vec<usize> = list.exact(&self.text, name).collect();
+        if let Some(alias) = alias {
+            found.extend(list.exact(&self.text, alias));
+            found.sort_unstable();
+            found.dedup();
+        }
+        // The kernel command line can give an empty text (`module.`), which counts as none.
+        let texts =
+            found.into_iter().map(|at| self.entry(&list.entries[at]).value).filter(|text| !text.is_empty());
+        let texts: Vec<&[u8]> = texts.collect();
+        (!texts.is_empty()).then(|| texts.join(&b' '))
+    }
+
+    /// The first install command whose pattern matches the module `name`.
+    pub fn install_for(&self, name: &[u8]) -> Option<Entry<'_>> {
+        self.matching(Kind::Install, name).next()
+    }
+
+    /// The first remove command whose pattern matches the module `name`.
+    pub fn remove_for(&self, name: &[u8]) -> Option<Entry<'_>> {
+        self.matching(Kind::Remove, name).next()
+    }
+
+    /// Whether there is an install or remove command of exactly this name: such a module may be asked for though
+    /// nothing else knows it.
+    pub fn has_command(&self, name: &[u8]) -> bool {
+        self.has_exactly(Kind::Install, name) || self.has_exactly(Kind::Remove, name)
+    }
+
+    /// The first softdep entry whose pattern matches the module `name`; [`Entry::pre`] and [`Entry::post`] are its
+    /// words. Later ones for the same module do not count.
+    pub fn softdep_for(&self, name: &[u8]) -> Option<Entry<'_>> {
+        self.matching(Kind::Softdep, name).next()
+    }
+
+    /// The first weakdep entry whose pattern matches the module `name`.
+    pub fn weakdep_for(&self, name: &[u8]) -> Option<Entry<'_>> {
+        self.matching(Kind::Weakdep, name).next()
+    }
+
+    /// Whether the module `name` is blacklisted.
+    pub fn is_blacklisted(&self, name: &[u8]) -> bool {
+        self.has_exactly(Kind::Blacklist, name)
+    }
+
+    fn entry(&self, raw: &Raw) -> Entry<'_> {
+        Entry { key: &self.text[raw.key.clone()], value: &self.text[raw.value.clone()], origin: raw.origin }
+    }
+
+    fn has_exactly(&self, kind: Kind, name: &[u8]) -> bool {
+        self.entries[kind as usize].exact(&self.text, name).next().is_some()
+    }
+
+    fn matching<'c, 'q>(
+        &'c self,
+        kind: Kind,
+        name: &'q [u8],
+    ) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
+        let list = &self.entries[kind as usize];
+        list.matching(&self.text, name).map(|at| self.entry(&list.entries[at]))
+    }
+}
+
+/// The lists that the words `pre:` and `post:` of a softdep switch between.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Pre,
+    Post,
+}
+
+impl<'c> Entry<'c> {
+    /// The words of a softdep's `pre:` lists, as written.
+    pub fn pre(self) -> impl Iterator<Item = &'c [u8]> {
+        self.list(Side::Pre)
+    }
+
+    /// The words of a softdep's `post:` lists, as written.
+    pub fn post(self) -> impl Iterator<Item = &'c [u8]> {
+        self.list(Side::Post)
+    }
+
+    /// All words of a weakdep, as written.
+    pub fn names(self) -> impl Iterator<Item = &'c [u8]> {
+        words(self.value)
+    }
+
+    fn list(self, wanted: Side) -> impl Iterator<Item = &'c [u8]> {
+        let mut current = None;
+        words(self.value).filter(move |word| {
+            match *word {
+                b"pre:" => current = Some(Side::Pre),
+                b"post:" => current = Some(Side::Post),
+                // Words before the first switch are in no list.
+                _ => return current == Some(wanted),
+            }
+            false
+        })
+    }
+
+    /// The value as `modprobe -c` and the C library show it: a softdep's lists as `pre: a bpost: c` (without a blank
+    /// between the two: programs that read it know it so), a weakdep's words joined by one blank, others as they are.
+    pub fn shown(self, kind: Kind) -> Vec<u8> {
+        let mut text = Vec::new();
+        match kind {
+            Kind::Softdep => {
+                for (label, list) in [(&b"pre:"[..], Side::Pre), (b"post:", Side::Post)] {
+                    for (index, word) in self.list(list).enumerate() {
+                        if index == 0 {
+                            text.extend_from_slice(label);
+                        }
+                        text.push(b' ');
+                        text.extend_from_slice(word);
+                    }
+                }
+            }
+            Kind::Weakdep => text = self.names().collect::<Vec<_>>().join(&b' '),
+            _ => text.extend_from_slice(self.value),
+        }
+        text
+    }
+}
+
+/// The words of a softdep or weakdep: what white space of any kind separates.
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&b| is_space(b)).filter(|word| !word.is_empty())
+}
+
+/// White space as C's isspace has it in the C locale.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}

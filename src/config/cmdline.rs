@@ -1,0 +1,104 @@
+//! Module parameters and blacklist entries on the kernel command line.
+//!
+//! ```text
+//! MODULE.PARAM          options MODULE PARAM
+//! MODULE.PARAM=VALUE    options MODULE PARAM=VALUE
+//! modprobe.blacklist=A,B,...
+//! ```
+//!
+//! Options end at white space outside double quotes. Quotes may stand in a value, of which they stay a part, and
+//! before the whole option, from where they move behind the `=`. A quote elsewhere, a blank in quotes before the value,
+//! a second dot before the `=`, or a quote that never ends makes an option void. What follows ` -- ` counts too.
+
+use super::is_space;
+use crate::limits;
+
+/// One option that means something here.
+pub enum Option<'a> {
+    /// An element of `modprobe.blacklist=`, as written.
+    Blacklist(&'a [u8]),
+    /// A parameter of a module.
+    Parameter {
+        /// The module, not folded.
+        module: &'a [u8],
+        /// The parameter with its value, to be joined without anything between.
+        text: [&'a [u8]; 3],
+    },
+}
+
+/// Where in an option the parser is.
+#[derive(Clone, Copy)]
+enum State {
+    Module,
+    /// After the first dot, which is at this position.
+    Parameter(usize),
+    /// After the dot and the `=`, which are at these positions.
+    Value(usize, usize),
+    Void,
+}
+
+/// Hands every option that means something to `visit`, in order. What stands past [`limits::CMDLINE`] bytes or past a
+/// NUL does not count.
+pub fn parse(text: &[u8], visit: &mut dyn FnMut(Option<'_>)) {
+    let text = &text[..text.len().min(limits::CMDLINE)];
+    let text = text.split(|&b| b == 0).next().unwrap_or(text);
+    let mut at = 0;
+    while at < text.len() {
+        if is_space(text[at]) {
+            at += 1;
+            continue;
+        }
+        let leading = text[at] == b'"';
+        let start = at + usize::from(leading);
+        let mut quoted = leading;
+        let mut state = State::Module;
+        at = start;
+        while at < text.len() && (quoted || !is_space(text[at])) {
+            let byte = text[at];
+            if byte == b'"' {
+                quoted = !quoted;
+            }
+            state = match (state, byte) {
+                (State::Value(..), _) => state,
+                (_, b'"') => State::Void,
+                (_, byte) if is_space(byte) => State::Void,
+                (State::Module, b'.') => State::Parameter(at),
+                (State::Parameter(dot), b'=') => State::Value(dot, at),
+                (State::Module, b'=') | (State::Parameter(_), b'.') => State::Void,
+                _ => state,
+            };
+            at += 1;
+        }
+        if !quoted {
+            option(text, start, at, leading, state, visit);
+        }
+    }
+}
+
+fn option(
+    text: &[u8],
+    start: usize,
+    end: usize,
+    leading: bool,
+    state: State,
+    visit: &mut dyn FnMut(Option<'_>),
+) {
+    match state {
+        State::Module | State::Void => {}
+        State::Parameter(dot) => {
+            visit(Option::Parameter { module: &text[start..dot], text: [&text[dot + 1..end], b"", b""] });
+        }
+        State::Value(dot, equals) => {
+            let (module, parameter) = (&text[start..dot], &text[dot + 1..equals]);
+            let value = &text[equals + 1..end];
+            if module == b"modprobe" && parameter == b"blacklist" {
+                // The moved quote is part of the first element.
+                let value = if leading { [b"\"", value].concat() } else { value.to_vec() };
+                value.split(|&b| b == b',').for_each(|name| visit(Option::Blacklist(name)));
+            } else {
+                let quote: &[u8] = if leading { b"\"" } else { b"" };
+                visit(Option::Parameter { module, text: [&text[dot + 1..=equals], quote, value] });
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Which configuration files count, and in which order.
+//!
+//! Of several files with one base name the one from the first directory counts and masks the others, even if it is
+//! empty. All that count are read in the order of their base names (bytes), whatever directory they are in. Pure:
+//! the names are handed in.
+
+use std::cmp::Ordering;
+
+/// One name found in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The base name.
+    pub name: Vec<u8>,
+    /// Which place it is from, as an index into the caller's list, highest precedence first.
+    pub place: usize,
+}
+
+/// Whether a file of this name in a configuration directory is one: no leading dot, and something before `.conf`.
+pub fn is_config_name(name: &[u8]) -> bool {
+    name.len() > b".conf".len() && name[0] != b'.' && name.ends_with(b".conf")
+}
+
+/// Sorts `found` by base name, and among equal names by precedence: the first of each name is the one that counts, the
+/// others are masked by it. Names of one place are unique.
+pub fn order(found: &mut [Found]) {
+    found.sort_unstable_by(|a, b| match a.name.cmp(&b.name) {
+        Ordering::Equal => a.place.cmp(&b.place),
+        unequal => unequal,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["a.conf", "Z.conf", "a.b.conf", "\u{e9}.conf"] {
+            assert!(is_config_name(good.as_bytes()), "{good}");
+        }
+        for bad in [".conf", "conf", ".a.conf", "a.CONF", "a.conf~", "a.alias", "a.conf.dpkg-old", ""] {
+            assert!(!is_config_name(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn base_names_decide_across_directories() {
+        let found = |name: &str, place| Found { name: name.into(), place };
+        let mut all = [
+            found("zz.conf", 1),
+            found("a.conf", 3),
+            found("modules.softdep", 0),
+            found("Z.conf", 4),
+            found("a.conf", 1),
+        ];
+        order(&mut all);
+        let want = [
+            found("Z.conf", 4),
+            found("a.conf", 1),
+            found("a.conf", 3),
+            found("modules.softdep", 0),
+            found("zz.conf", 1),
+        ];
+        assert_eq!(all, want);
+    }
+}

@@ -1,0 +1,207 @@
+//! Logical lines of a configuration file, and the words in them.
+//!
+//! A backslash before a newline joins two physical lines and vanishes with it; before any other byte it vanishes and
+//! that byte stays, whatever it is (so `a\ b` is then split at the blank like any other); at the end of the file it
+//! vanishes. There is no other quoting. A NUL ends a line early. Lines without a backslash, which are nearly all, are
+//! handed out in place.
+
+use crate::limits;
+use std::io::BufRead;
+
+/// Where `byte` first stands in `text`. The standard library's own search (the C library's memchr), which it offers
+/// only through this method; reading from memory cannot fail.
+pub(super) fn find(byte: u8, text: &[u8]) -> Option<usize> {
+    let mut rest = text;
+    let passed = rest.skip_until(byte).unwrap_or(0);
+    (passed > 0 && text[passed - 1] == byte).then(|| passed - 1)
+}
+
+/// A logical line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line<'l> {
+    /// Its bytes, without newline, backslashes resolved.
+    Text(&'l [u8]),
+    /// Longer than [`limits::CONFIG_LINE`].
+    TooLong,
+}
+
+/// The logical lines of a file.
+pub(super) struct Lines<'a> {
+    rest: &'a [u8],
+    number: u32,
+    joined: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(contents: &'a [u8]) -> Self {
+        Lines { rest: contents, number: 0, joined: Vec::new() }
+    }
+
+    /// The next line that may hold something, with the number (from 1) of its last physical line: comments and empty
+    /// lines are passed over.
+    pub(super) fn next(&mut self) -> Option<(u32, Line<'_>)> {
+        loop {
+            if self.rest.is_empty() {
+                return None;
+            }
+            let end = find(b'\n', self.rest);
+            let line = &self.rest[..end.unwrap_or(self.rest.len())];
+            let comment = matches!(line.first(), None | Some(b'#'));
+            // What a comment says does not matter, only whether it goes on in the next line.
+            let plain = if comment { line.last() != Some(&b'\\') } else { find(b'\\', line).is_none() };
+            if !plain {
+                let fits = self.join();
+                if matches!(self.joined.first(), None | Some(b'#' | 0)) {
+                    continue;
+                }
+                let line = if fits { Line::Text(until_nul(&self.joined)) } else { Line::TooLong };
+                return Some((self.number, line));
+            }
+            self.number = self.number.saturating_add(1);
+            self.rest = &self.rest[end.map_or(self.rest.len(), |end| end + 1)..];
+            if comment || line[0] == 0 {
+                continue;
+            }
+            let fits = line.len() <= limits::CONFIG_LINE;
+            return Some((self.number, if fits { Line::Text(until_nul(line)) } else { Line::TooLong }));
+        }
+    }
+
+    /// Takes a line with backslashes into `joined`; false where it is too long (the start of it is kept).
+    fn join(&mut self) -> bool {
+        self.joined.clear();
+        let mut fits = true;
+        loop {
+            // Up to the next byte that means something.
+            let special = self.rest.iter().position(|&b| b == b'\\' || b == b'\n');
+            let (text, after) = self.rest.split_at(special.unwrap_or(self.rest.len()));
+            let (kept, done, rest): (&[u8], bool, &[u8]) = match after {
+                [b'\\', b'\n', rest @ ..] => (&[], false, rest),
+                [b'\\', _, rest @ ..] => (&after[1..2], false, rest),
+                [b'\n', rest @ ..] => (&[], true, rest),
+                // The end of the file, with or without a last backslash.
+                _ => (&[], true, &[]),
+            };
+            self.rest = rest;
+            if kept.is_empty() {
+                self.number = self.number.saturating_add(1);
+            }
+            fits = fits && self.joined.len() + text.len() < limits::CONFIG_LINE;
+            if fits {
+                self.joined.extend_from_slice(text);
+                self.joined.extend_from_slice(kept);
+            } else if self.joined.is_empty() {
+                self.joined.extend_from_slice(&text[..1]);
+            }
+            if done {
+                return fits;
+            }
+        }
+    }
+}
+
+fn until_nul(line: &[u8]) -> &[u8] {
+    &line[..find(0, line).unwrap_or(line.len())]
+}
+
+/// The words of a line, separated by runs of blanks and tabs.
+pub(super) struct Words<'l>(pub(super) &'l [u8]);
+
+impl<'l> Words<'l> {
+    /// The next word; the one separator that ended it is consumed.
+    pub(super) fn next(&mut self) -> Option<&'l [u8]> {
+        let separates = |b: &u8| matches!(*b, b' ' | b'\t');
+        let start = self.0.iter().position(|b| !separates(b))?;
+        let line = &self.0[start..];
+        let end = line.iter().position(separates);
+        self.0 = end.map_or(&[], |end| &line[end + 1..]);
+        Some(&line[..end.unwrap_or(line.len())])
+    }
+
+    /// All that is left, leading and trailing blanks included; `None` where nothing is.
+    pub(super) fn rest(self) -> Option<&'l [u8]> {
+        (!self.0.is_empty()).then_some(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(contents: &[u8]) -> Vec<(u32, Option<Vec<u8>>)> {
+        let mut lines = Lines::new(contents);
+        let mut all = Vec::new();
+        while let Some((number, line)) = lines.next() {
+            all.push((number, if let Line::Text(text) = line { Some(text.to_vec()) } else { None }));
+        }
+        all
+    }
+
+    fn texts(contents: &[u8]) -> Vec<(u32, String)> {
+        let text = |line: Option<Vec<u8>>| String::from_utf8(line.unwrap()).unwrap();
+        lines(contents).into_iter().map(|(number, line)| (number, text(line))).collect()
+    }
+
+    fn expect(contents: &[u8], want: &[(u32, &str)]) {
+        let got = texts(contents);
+        assert_eq!(got.iter().map(|(n, t)| (*n, t.as_str())).collect::<Vec<_>>(), want, "{contents:?}");
+    }
+
+    #[test]
+    fn physical_and_logical_lines() {
+        expect(b"", &[]);
+        expect(b"a\n\n#x\nb", &[(1, "a"), (4, "b")]);
+        expect(b"a\\\nb\nc", &[(2, "ab"), (3, "c")]);
+        expect(b"a\\\\\nb\n", &[(1, "a\\"), (2, "b")]);
+        expect(b"a\\ b\\", &[(1, "a b")]);
+        expect(b"a\\\n", &[(2, "a")]);
+        expect(b"a\\\n\\\n\\\nb\nc\n", &[(4, "ab"), (5, "c")]);
+        expect(b"\\#a\n", &[]);
+        expect(b"a\r\n", &[(1, "a\r")]);
+    }
+
+    #[test]
+    fn a_comment_goes_on_after_a_backslash() {
+        expect(b"#x\\\nalias a b\nalias c d\n", &[(3, "alias c d")]);
+        expect(b"#x\\\\\nalias a b\n", &[(2, "alias a b")]);
+        expect(b"#a\\b\nc\n", &[(2, "c")]);
+        expect(b"\\\n#x\nb\n", &[(3, "b")]);
+    }
+
+    #[test]
+    fn nul_ends_a_line_early() {
+        expect(
+            b"alias a b\0 c\n\0foo\nalias f\0 g\nfoo\\\0bar\n",
+            &[(1, "alias a b"), (3, "alias f"), (4, "foo")],
+        );
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_told_and_the_next_one_read() {
+        let long = vec![b'x'; limits::CONFIG_LINE + 1];
+        let fits = &long[1..];
+        assert_eq!(lines(&[&long[..], b"\nb"].concat()), [(1, None), (2, Some(b"b".to_vec()))]);
+        assert_eq!(lines(fits), [(1, Some(fits.to_vec()))]);
+        let joined = [&long[..], b"\\\n", &long[..], b"\nb"].concat();
+        assert_eq!(lines(&joined), [(2, None), (3, Some(b"b".to_vec()))]);
+        let many: Vec<u8> = b"0123456789abcde\\\n".repeat(limits::CONFIG_LINE / 10);
+        assert_eq!(lines(&many).len(), 1);
+        // A comment is a comment however long it is.
+        assert_eq!(
+            lines(&[b"#", &long[..], b"\\\n", &long[..], b"\nb"].concat()),
+            [(3, Some(b"b".to_vec()))]
+        );
+    }
+
+    #[test]
+    fn words_and_rest() {
+        let mut words = Words(b" \toptions  m \t x ");
+        assert_eq!(words.next(), Some(&b"options"[..]));
+        assert_eq!(words.next(), Some(&b"m"[..]));
+        assert_eq!(words.rest(), Some(&b"\t x "[..]));
+        let mut words = Words(b"a ");
+        words.next();
+        assert_eq!(words.rest(), None);
+        assert_eq!(Words(b"  ").next(), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! From lines to entries.
+//!
+//! | line | needs | stored as |
+//! |---|---|---|
+//! | `alias PATTERN MODULE` | two words | both folded |
+//! | `blacklist MODULE` | a word | folded |
+//! | `options MODULE TEXT` | a word and something after its blank | folded; tabs become blanks |
+//! | `install`, `remove PATTERN COMMAND` | the same | folded; as written |
+//! | `softdep`, `weakdep PATTERN WORDS` | the same | folded; as written |
+//! | `include`, `config` | | told to be out of use |
+//!
+//! Whatever else stands after the words that a line needs is ignored. Anything else is told and passed over.
+
+use super::lines::{Line, Lines, Words};
+use super::{Config, Kind, Origin, Raw, Warning, cmdline};
+use crate::bytes;
+use crate::limits;
+use crate::name::fold_alias;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Takes the files one after the other, then the kernel command line.
+#[derive(Default)]
+pub struct Parser {
+    config: Config,
+    warnings: Vec<Warning>,
+}
+
+impl Parser {
+    /// A parser that has seen nothing.
+    pub fn new() -> Self {
+        Parser::default()
+    }
+
+    /// Adds what the file `path` says. Lines that make no sense become warnings.
+    pub fn file(&mut self, path: &Path, contents: &[u8]) {
+        let file = self.register(path);
+        let name = path.as_os_str().as_bytes();
+        let mut lines = Lines::new(contents);
+        while let Some((number, line)) = lines.next() {
+            let Line::Text(text) = line else {
+                let limit = limits::CONFIG_LINE.to_string();
+                let number = number.to_string();
+                self.warn(bytes![name, " line ", number, ": ignoring a line of more than ", limit, " bytes"]);
+                continue;
+            };
+            let mut words = Words(text);
+            let Some(word) = words.next() else { continue };
+            if matches!(word, b"include" | b"config") {
+                self.warn(bytes![name, ": command ", word, " is deprecated and not parsed anymore"]);
+            } else if self.directive(word, words, Origin { file, line: number }).is_none() {
+                let number = number.to_string();
+                self.warn(bytes![name, " line ", number, ": ignoring bad line starting with '", word, "'"]);
+            }
+        }
+    }
+
+    /// Adds what the kernel command line says: `text` is the content of the file `path`.
+    pub fn cmdline(&mut self, path: &Path, text: &[u8]) {
+        let origin = Origin { file: self.register(path), line: 0 };
+        cmdline::parse(text, &mut |option| self.option(origin, option));
+    }
+
+    /// Adds a warning that came up while the files were chosen or read.
+    pub fn warn(&mut self, text: Vec<u8>) {
+        self.warnings.push(Warning { text });
+    }
+
+    /// The configuration, and what was passed over, in the order in which it was met.
+    pub fn finish(self) -> (Config, Vec<Warning>) {
+        (self.config, self.warnings)
+    }
+
+    fn register(&mut self, path: &Path) -> u32 {
+        self.config.files.push(path.to_path_buf());
+        u32::try_from(self.config.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Adds one line; `None` where it is a bad one.
+    fn directive(&mut self, word: &[u8], mut words: Words<'_>, origin: Origin) -> Option<()> {
+        let kind = match word {
+            b"alias" => Kind::Alias,
+            b"blacklist" => Kind::Blacklist,
+            b"options" => Kind::Options,
+            b"install" => Kind::Install,
+            b"remove" => Kind::Remove,
+            b"softdep" => Kind::Softdep,
+            b"weakdep" => Kind::Weakdep,
+            _ => return None,
+        };
+        let key = words.next()?;
+        let value = match kind {
+            Kind::Alias => words.next()?,
+            Kind::Blacklist => &[],
+            _ => words.rest()?,
+        };
+        // A bad line may leave its words in the buffer, where nothing points at them.
+        let key = self.keep(key);
+        let value = self.keep(value);
+        let text = &mut self.config.text;
+        let good = fold_alias(&mut text[key.clone()])
+            && (kind != Kind::Alias || fold_alias(&mut text[value.clone()]));
+        good.then(|| self.add(kind, key, value, origin))
+    }
+
+    fn option(&mut self, origin: Origin, option: cmdline::Option<'_>) {
+        match option {
+            cmdline::Option::Blacklist(name) => {
+                let (key, value) = (self.keep(name), self.keep(b""));
+                self.add(Kind::Blacklist, key, value, origin);
+            }
+            cmdline::Option::Parameter { module, text } => {
+                let key = self.keep(module);
+                let start = self.config.text.len();
+                for part in text {
+                    self.config.text.extend_from_slice(part);
+                }
+                let value = start..self.config.text.len();
+                if fold_alias(&mut self.config.text[key.clone()]) {
+                    self.add(Kind::Options, key, value, origin);
+                } else {
+                    let module = &self.config.text[key];
+                    const TOLD: &str =
+                        "Ignoring bad option on kernel command line while parsing module name: '";
+                    self.warn(bytes![TOLD, module, "'"]);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, kind: Kind, key: Range<usize>, value: Range<usize>, origin: Origin) {
+        if kind == Kind::Options {
+            for byte in &mut self.config.text[value.clone()] {
+                if *byte == b'\t' {
+                    *byte = b' ';
+                }
+            }
+        }
+        let named = matches!(kind, Kind::Options | Kind::Blacklist);
+        let special = |b: &u8| matches!(b, b'*' | b'?' | b'[' | b'\\');
+        let wild = !named && self.config.text[key.clone()].iter().any(special);
+        self.config.entries[kind as usize].entries.push(Raw { key, value, origin, wild });
+    }
+
+    fn keep(&mut self, text: &[u8]) -> Range<usize> {
+        let start = self.config.text.len();
+        self.config.text.extend_from_slice(text);
+        start..self.config.text.len()
+    }
+}
