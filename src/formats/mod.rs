@@ -6,5 +6,7 @@
 
 pub mod compress;
 pub mod elf;
+pub mod index;
 pub mod modinfo;
 pub mod pattern;
+pub mod text;

@@ -1,0 +1,51 @@
+//! The binary index: `modules.dep.bin`, `modules.alias.bin`, `modules.symbols.bin`, `modules.builtin.bin` and
+//! `modules.builtin.alias.bin`. A byte trie that is searched where it lies.
+//!
+//! All integers are 32 bits, big-endian, not aligned.
+//!
+//! ```text
+//! file    0  4  magic b0 07 f4 57
+//!         4  4  version: major 2 in the high 16 bits, minor 1 in the low; a reader looks at the major only
+//!         8  4  reference to the root node
+//!        12  …  nodes
+//!
+//! reference  low 28 bits: file offset of the node, 0 = no node
+//!            0x8000_0000 the node has a prefix, 0x4000_0000 values, 0x2000_0000 children
+//!
+//! node    prefix    bytes, NUL                                     these three in this order,
+//!         children  first byte, last byte, last-first+1 references  each only if its flag is set
+//!         values    count, then count x (priority, bytes, NUL)
+//! ```
+//!
+//! A key is spelled on the way down: a node's prefix, then the byte that selects the child, which the child's prefix
+//! does not repeat. Bytes are 0 to 127. kmod up to 30 writes children before their parent, kmod from 31 the root
+//! first; both are read, the second is written.
+//!
+//! Facts: observed of kmod 30 and 34.2 (spec formats.md 2).
+
+mod read;
+mod search;
+mod write;
+
+pub use read::Index;
+pub use search::{Found, Reader};
+pub use write::IndexBuilder;
+
+/// The first four bytes of an index.
+pub const MAGIC: u32 = 0xb007_f457;
+/// The version that is written: 2.1.
+pub const VERSION: u32 = 0x0002_0001;
+/// Bytes before the first node.
+pub const HEADER: usize = 12;
+
+/// The part of a reference that is an offset.
+const OFFSET: u32 = 0x0fff_ffff;
+/// The node has a prefix.
+const PREFIX: u32 = 0x8000_0000;
+/// The node has values.
+const VALUES: u32 = 0x4000_0000;
+/// The node has children.
+const CHILDREN: u32 = 0x2000_0000;
+
+#[cfg(test)]
+mod tests;

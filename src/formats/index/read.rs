@@ -1,0 +1,141 @@
+//! Opening an index and reading one node. Nothing in the file is trusted: every offset, string and count is checked
+//! against the end of the file before it is used.
+
+use super::{CHILDREN, HEADER, MAGIC, OFFSET, PREFIX, VALUES, VERSION};
+use crate::error::{Errno, Error, Result};
+use std::ffi::CStr;
+
+/// An index in memory (or in a map); copying it copies a reference.
+#[derive(Debug, Clone, Copy)]
+pub struct Index<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) root: u32,
+}
+
+impl<'a> Index<'a> {
+    /// Checks the header.
+    ///
+    /// # Errors
+    /// `ENODATA` for a file of 0 bytes: depmod writes one where its own input was missing, so it is no cause for a
+    /// message. `EINVAL` for anything else that is no index, with kmod's words where kmod has some.
+    pub fn open(bytes: &'a [u8]) -> Result<Index<'a>> {
+        if bytes.is_empty() {
+            return Err(Error::new(Errno::ENODATA, "the index is empty"));
+        }
+        let (Some(magic), Some(version), Some(root)) = (word(bytes, 0), word(bytes, 4), word(bytes, 8))
+        else {
+            return Err(Error::new(Errno::EINVAL, "the index is shorter than its header"));
+        };
+        if magic != MAGIC {
+            return Err(Error::new(
+                Errno::EINVAL,
+                format!("magic check fail: {magic:x} instead of {MAGIC:x}"),
+            ));
+        }
+        let (major, known) = (version >> 16, VERSION >> 16);
+        if major != known {
+            let what = format!("major version check fail: {major} instead of {known}");
+            return Err(Error::new(Errno::EINVAL, what));
+        }
+        let offset = (root & OFFSET) as usize;
+        // A root without any part lies at the end of a file that holds nothing else.
+        if offset < HEADER || offset > bytes.len() || (offset == bytes.len() && root & !OFFSET != 0) {
+            return Err(Error::new(Errno::EINVAL, "the root node of the index lies outside of the file"));
+        }
+        Ok(Index { bytes, root })
+    }
+
+    /// The node behind a reference; `None` where there is none or it does not lie inside the file.
+    pub(super) fn node(&self, reference: u32) -> Option<Node<'a>> {
+        let offset = (reference & OFFSET) as usize;
+        if offset == 0 {
+            return None;
+        }
+        let mut rest = self.bytes.get(offset..)?;
+        let mut node = Node { prefix: &[], first: 0, children: &[], values: Values { left: 0, rest: &[] } };
+        if reference & PREFIX != 0 {
+            node.prefix = CStr::from_bytes_until_nul(rest).ok()?.to_bytes();
+            rest = &rest[node.prefix.len() + 1..];
+        }
+        if reference & CHILDREN != 0 {
+            let (&first, &last) = (rest.first()?, rest.get(1)?);
+            if first > last || last > 127 {
+                return None;
+            }
+            let end = 2 + 4 * (usize::from(last - first) + 1);
+            node.first = first;
+            node.children = rest.get(2..end)?;
+            rest = &rest[end..];
+        }
+        if reference & VALUES != 0 {
+            let left = word(rest, 0)?;
+            rest = &rest[4..];
+            // The smallest value is a priority and a NUL: a count that cannot fit is not walked.
+            if (left as usize).checked_mul(5)? > rest.len() {
+                return None;
+            }
+            node.values = Values { left, rest };
+        }
+        Some(node)
+    }
+}
+
+/// One node, its parts still in the file.
+pub(super) struct Node<'a> {
+    /// Bytes that a key must hold next.
+    pub prefix: &'a [u8],
+    /// The byte that selects the first child.
+    first: u8,
+    /// References of the children, 4 bytes each.
+    children: &'a [u8],
+    /// What belongs to a key that ends here.
+    pub values: Values<'a>,
+}
+
+impl<'a> Node<'a> {
+    /// The reference of the child that `byte` selects; 0 where there is none.
+    pub fn child(&self, byte: u8) -> u32 {
+        let index = match byte.checked_sub(self.first) {
+            Some(index) => usize::from(index),
+            None => return 0,
+        };
+        word(self.children, index * 4).unwrap_or(0)
+    }
+
+    /// All children, by ascending byte.
+    pub fn children(&self) -> impl Iterator<Item = (u8, u32)> + use<'a> {
+        let (first, children) = (self.first, self.children);
+        let references = children.chunks_exact(4).enumerate();
+        references.filter_map(move |(i, _)| {
+            Some((first + i as u8, word(children, i * 4)?)).filter(|&(_, r)| r != 0)
+        })
+    }
+
+    /// How many bytes of the file the node takes, without its values.
+    pub fn size(&self) -> usize {
+        self.prefix.len() + 1 + self.children.len()
+    }
+}
+
+/// The values of a node, in file order: `(priority, value)`. Ends early where one runs off the end of the file.
+#[derive(Clone)]
+pub(super) struct Values<'a> {
+    left: u32,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = (u32, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let priority = word(self.rest, 0)?;
+        let value = CStr::from_bytes_until_nul(&self.rest[4..]).ok()?.to_bytes();
+        self.rest = &self.rest[4 + value.len() + 1..];
+        Some((priority, value))
+    }
+}
+
+fn word(bytes: &[u8], offset: usize) -> Option<u32> {
+    bytes.get(offset..offset + 4)?.try_into().ok().map(u32::from_be_bytes)
+}

@@ -1,0 +1,223 @@
+//! Making an index. The trie's shape depends on nothing but the set of keys, so the keys are sorted and the nodes laid
+//! out from the sorted list: the root first, then each child's whole subtree by ascending byte, without gaps.
+
+use super::{CHILDREN, HEADER, MAGIC, OFFSET, PREFIX, VALUES, VERSION};
+use crate::error::{Errno, Error, Result};
+use crate::limits;
+use std::cmp::Ordering;
+use std::ops::Range;
+
+/// Collects keys with their values, then writes the file.
+#[derive(Debug, Default)]
+pub struct IndexBuilder {
+    /// The bytes of all keys and values.
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    key: Range<usize>,
+    value: Range<usize>,
+    priority: u32,
+}
+
+/// A node before it has an offset. Nodes lie in a list in the order of the file, each followed by its subtree.
+struct Node {
+    /// In the arena.
+    prefix: Range<usize>,
+    /// In the sorted entries.
+    values: Range<usize>,
+    /// The byte that selects this node in its parent.
+    byte: u8,
+    /// How many nodes the subtree has, this one included.
+    nodes: usize,
+    /// How many bytes the subtree takes, this node included.
+    size: usize,
+    /// The same of this node alone.
+    own: usize,
+}
+
+impl IndexBuilder {
+    /// An empty index.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a value to a key. Values of one key are sorted by ascending priority; of equal ones the last added comes
+    /// first. Equal entries are kept.
+    ///
+    /// # Errors
+    /// `EINVAL` for a byte that the format cannot hold (128 and above, NUL), with kmod's words; `ENAMETOOLONG` for a
+    /// key longer than a reader walks.
+    pub fn insert(&mut self, key: &[u8], value: &[u8], priority: u32) -> Result<()> {
+        for text in [key, value] {
+            if let Some(&byte) = text.iter().find(|&&byte| byte == 0 || byte >= 0x80) {
+                let text = String::from_utf8_lossy(text);
+                let what = format!(
+                    "Module index: bad character '{}'=0x{byte:x} - only 7-bit ASCII is supported:\n{text}\n",
+                    char::from(byte)
+                );
+                return Err(Error::new(Errno::EINVAL, what));
+            }
+        }
+        if key.len() > limits::INDEX_KEY {
+            let what =
+                format!("Module index: a key of {} bytes is longer than {}", key.len(), limits::INDEX_KEY);
+            return Err(Error::new(Errno::ENAMETOOLONG, what));
+        }
+        let start = self.arena.len();
+        self.arena.extend_from_slice(key);
+        let middle = self.arena.len();
+        self.arena.extend_from_slice(value);
+        self.entries.push(Entry { key: start..middle, value: middle..self.arena.len(), priority });
+        Ok(())
+    }
+
+    /// The file, in kmod 34's layout.
+    ///
+    /// # Errors
+    /// `EFBIG` where it would be larger than a reference can reach (256 MiB).
+    pub fn write(self) -> Result<Vec<u8>> {
+        let IndexBuilder { arena, mut entries } = self;
+        // The latest first, then a stable sort: that is the order of equal priorities.
+        entries.reverse();
+        entries.sort_by(|a, b| match arena[a.key.clone()].cmp(&arena[b.key.clone()]) {
+            Ordering::Equal => a.priority.cmp(&b.priority),
+            unequal => unequal,
+        });
+        let mut layout = Layout { arena: &arena, entries: &entries, nodes: Vec::new() };
+        layout.node(0..entries.len(), 0, 0, true);
+        layout.write()
+    }
+}
+
+struct Layout<'a> {
+    arena: &'a [u8],
+    entries: &'a [Entry],
+    nodes: Vec<Node>,
+}
+
+impl Layout<'_> {
+    fn key(&self, entry: usize) -> &[u8] {
+        &self.arena[self.entries[entry].key.clone()]
+    }
+
+    /// Lays out the node that holds `entries`, whose keys agree in their first `depth` bytes, the last of which is
+    /// `byte` and belongs to the parent. Recursion is bounded by the longest key.
+    fn node(&mut self, entries: Range<usize>, depth: usize, byte: u8, root: bool) {
+        let mut end = depth;
+        if !root && !entries.is_empty() {
+            // The list is sorted: what the first and the last key share, all share.
+            let (first, last) = (&self.key(entries.start)[depth..], &self.key(entries.end - 1)[depth..]);
+            end += first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        }
+        let values = entries.clone().take_while(|&entry| self.key(entry).len() == end).count();
+        let values = entries.start..entries.start + values;
+        let prefix = match entries.is_empty() {
+            true => 0..0,
+            false => {
+                let key = self.entries[entries.start].key.start;
+                key + depth..key + end
+            }
+        };
+        let mut own = if prefix.is_empty() { 0 } else { prefix.len() + 1 };
+        if !values.is_empty() {
+            own += 4 + self.entries[values.clone()].iter().map(|e| 4 + e.value.len() + 1).sum::<usize>();
+        }
+        let this = self.nodes.len();
+        let mut next = values.end;
+        self.nodes.push(Node { prefix, values, byte, nodes: 0, size: 0, own });
+
+        let mut bytes: Option<(u8, u8)> = None;
+        while next < entries.end {
+            let byte = self.key(next)[end];
+            let group =
+                self.entries[next..entries.end].partition_point(|e| self.arena[e.key.start + end] <= byte);
+            self.node(next..next + group, end + 1, byte, false);
+            bytes = Some((bytes.map_or(byte, |(first, _)| first), byte));
+            next += group;
+        }
+        if let Some((first, last)) = bytes {
+            self.nodes[this].own += 2 + 4 * (usize::from(last - first) + 1);
+        }
+        self.nodes[this].nodes = self.nodes.len() - this;
+        self.nodes[this].size =
+            self.nodes[this].own + self.children(this).map(|child| child.size).sum::<usize>();
+    }
+
+    /// The children of a node, by ascending byte.
+    fn children(&self, parent: usize) -> impl Iterator<Item = &Node> {
+        let end = parent + self.nodes[parent].nodes;
+        let mut next = parent + 1;
+        std::iter::from_fn(move || {
+            (next < end).then(|| {
+                let child = &self.nodes[next];
+                next += child.nodes;
+                child
+            })
+        })
+    }
+
+    fn write(&self) -> Result<Vec<u8>> {
+        let length = HEADER + self.nodes[0].size;
+        if length > OFFSET as usize {
+            return Err(Error::new(
+                Errno::EFBIG,
+                format!("Module index: {length} bytes do not fit the format"),
+            ));
+        }
+        let mut out = Vec::with_capacity(length);
+        for word in [MAGIC, VERSION, reference(&self.nodes[0], HEADER)] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        for (index, node) in self.nodes.iter().enumerate() {
+            let start = out.len();
+            if !node.prefix.is_empty() {
+                out.extend_from_slice(&self.arena[node.prefix.clone()]);
+                out.push(0);
+            }
+            if node.nodes > 1 {
+                self.write_children(index, start, &mut out);
+            }
+            if !node.values.is_empty() {
+                out.extend_from_slice(&(node.values.len() as u32).to_be_bytes());
+                for entry in &self.entries[node.values.clone()] {
+                    out.extend_from_slice(&entry.priority.to_be_bytes());
+                    out.extend_from_slice(&self.arena[entry.value.clone()]);
+                    out.push(0);
+                }
+            }
+            debug_assert_eq!(out.len(), start + node.own);
+        }
+        Ok(out)
+    }
+
+    /// The child array of node `parent`, which begins at offset `start`.
+    fn write_children(&self, parent: usize, start: usize, out: &mut Vec<u8>) {
+        let first = self.nodes[parent + 1].byte;
+        let at = out.len();
+        out.extend_from_slice(&[first, first]);
+        let mut offset = start + self.nodes[parent].own;
+        for child in self.children(parent) {
+            out[at + 1] = child.byte;
+            // References of the bytes in between that have no child stay 0.
+            out.resize(at + 2 + 4 * usize::from(child.byte - first), 0);
+            out.extend_from_slice(&reference(child, offset).to_be_bytes());
+            offset += child.size;
+        }
+    }
+}
+
+/// What refers to `node` at `offset`.
+fn reference(node: &Node, offset: usize) -> u32 {
+    let mut reference = offset as u32;
+    for (part, flag) in
+        [(!node.prefix.is_empty(), PREFIX), (!node.values.is_empty(), VALUES), (node.nodes > 1, CHILDREN)]
+    {
+        if part {
+            reference |= flag;
+        }
+    }
+    reference
+}
