@@ -29,6 +29,9 @@ pub const CONFIG_FILE: u64 = 64 << 20;
 /// How much of `/proc/cmdline` counts, in bytes (as kmod).
 pub const CMDLINE: usize = 4095;
 
+/// The longest `/proc/cmdline` in which the gate's own switches are looked for, in bytes.
+pub const CMDLINE_FILE: u64 = 1 << 16;
+
 /// The largest text file of a module directory (`modules.alias` and the like) that is read, in bytes.
 pub const TEXT_FILE: u64 = 256 << 20;
 

@@ -26,6 +26,7 @@ pub mod trace;
 mod wait;
 
 use crate::error::{Errno, Error, Result};
+use crate::limits;
 use crate::log::{Priority, Sink};
 use crate::name::ModuleName;
 use crate::system::flock::{Mode, Waiter, try_lock, unlock};
@@ -86,8 +87,9 @@ pub enum Role {
 pub struct Gate<'a> {
     system: System<'a>,
     sink: &'a dyn Sink,
-    settings: Settings,
+    settings: OnceLock<Settings>,
     room: OnceLock<Option<Room>>,
+    traced: OnceLock<bool>,
     origin: trace::Origin,
 }
 
@@ -109,10 +111,11 @@ enum Turn {
 }
 
 impl<'a> Gate<'a> {
-    /// A gate with the settings of the kernel command line.
+    /// A gate with the settings of the kernel command line. Nothing is read or opened before a request gets past the
+    /// first look.
     pub fn new(system: System<'a>, sink: &'a dyn Sink, origin: trace::Origin) -> Self {
-        let cmdline = file::read_whole(&system.roots.cmdline(), 1 << 16).unwrap_or_default();
-        Self::with_settings(system, sink, origin, Settings::from_cmdline(&cmdline))
+        let (settings, room, traced) = Default::default();
+        Gate { system, sink, settings, room, traced, origin }
     }
 
     /// A gate with the given settings.
@@ -122,7 +125,7 @@ impl<'a> Gate<'a> {
         origin: trace::Origin,
         settings: Settings,
     ) -> Self {
-        Gate { system, sink, settings, room: OnceLock::new(), origin }
+        Gate { settings: OnceLock::from(settings), ..Self::new(system, sink, origin) }
     }
 
     /// The state of a module, from sysfs, else from `/proc/modules`; where neither can tell, it counts as absent and
@@ -139,9 +142,9 @@ impl<'a> Gate<'a> {
     /// own init waits for this request.
     pub fn load(&self, load: &Load<'_>, call: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
         let begin = self.system.clock.boottime();
-        let mut patience = Patience::new(&self.settings);
+        let mut patience = Patience::new(self.settings());
         let (result, role) = self.through_a_lock(load, call, &mut patience);
-        if self.settings.trace || self.origin.asked {
+        if self.traced() {
             let waited = patience.waited;
             trace::append(&self.system, self.room(), &self.origin, load, &result, role, begin, waited);
         }
@@ -154,7 +157,7 @@ impl<'a> Gate<'a> {
         call: &mut dyn FnMut() -> Result<()>,
         patience: &mut Patience,
     ) -> (Result<Outcome>, Role) {
-        if !self.settings.enabled {
+        if !self.settings().enabled {
             return (self.lead(load, &Held::Nothing, call, patience), Role::Fallback);
         }
         let own = self.room().and_then(|room| room.file(load.key).ok());
@@ -368,7 +371,7 @@ impl<'a> Gate<'a> {
             return None;
         }
         let overlapped = end >= load.arrival;
-        let ttl = self.settings.failure_ttl;
+        let ttl = self.settings().failure_ttl;
         let remembered =
             load.remember && !ttl.is_zero() && self.system.clock.boottime().saturating_sub(end) < ttl;
         (overlapped || remembered).then(|| Errno::from_raw(errno))
@@ -399,9 +402,9 @@ impl<'a> Gate<'a> {
     /// load; past the bound the work is done all the same, and the kernel arbitrates.
     pub fn exclusive<T>(&self, key: &ModuleName, work: impl FnOnce() -> T) -> T {
         let file =
-            if self.settings.enabled { self.room().and_then(|room| room.file(key).ok()) } else { None };
+            if self.settings().enabled { self.room().and_then(|room| room.file(key).ok()) } else { None };
         if let Some(file) = &file {
-            let mut patience = Patience::new(&self.settings);
+            let mut patience = Patience::new(self.settings());
             let began = self.system.clock.boottime();
             let mut waiter = None;
             let mut held = try_lock(file, Mode::Exclusive);
@@ -417,6 +420,18 @@ impl<'a> Gate<'a> {
         }
         // The lock goes with the descriptor.
         work()
+    }
+
+    fn settings(&self) -> &Settings {
+        self.settings.get_or_init(|| {
+            let cmdline = file::read_whole(&self.system.roots.cmdline(), limits::CMDLINE_FILE);
+            Settings::from_cmdline(&cmdline.unwrap_or_default())
+        })
+    }
+
+    fn traced(&self) -> bool {
+        let switch = || self.system.roots.gate_parent().join(trace::SWITCH).exists();
+        *self.traced.get_or_init(|| self.settings().trace || switch())
     }
 
     fn room(&self) -> Option<&Room> {

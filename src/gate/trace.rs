@@ -35,8 +35,6 @@ pub struct Origin {
     pub devpath: Option<Vec<u8>>,
     /// udev's `SEQNUM`.
     pub seqnum: Option<Vec<u8>>,
-    /// Whether `/run/kmod/trace` exists.
-    pub asked: bool,
 }
 
 #[allow(clippy::too_many_arguments)]

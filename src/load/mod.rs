@@ -1,1 +1,4 @@
-//! (being built)
+//! A request becomes a plan, and the plan is walked through the gate: what is shown is what is done.
+
+pub mod insert;
+pub mod remove;

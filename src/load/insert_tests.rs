@@ -1,0 +1,158 @@
+//! The table of calls with the scripted kernel; the lab repeats it on real ones.
+
+use super::*;
+use crate::gate::settings::Settings;
+use crate::gate::trace::Origin;
+use crate::log::Kept;
+use crate::system::Roots;
+use crate::system::clock::Real;
+use crate::system::fake::{Call, FakeKernel};
+use crate::system::flock::Wait;
+use std::io::Write;
+use std::path::PathBuf;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    roots: Roots,
+    kernel: FakeKernel,
+    sink: Kept,
+}
+
+const PLAIN: &[u8] = b"\x7fELF, as far as the kernel's double is concerned";
+
+impl Fixture {
+    fn new(kernel_method: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots::below(dir.path());
+        std::fs::create_dir(&roots.run).unwrap();
+        let kernel = FakeKernel::new(&roots);
+        *kernel.image_name.lock().unwrap() = "m".to_string();
+        if let Some(method) = kernel_method {
+            std::fs::write(roots.kernel_compression(), format!("{method}\n")).unwrap();
+        }
+        Fixture { dir, roots, kernel, sink: Kept::default() }
+    }
+
+    fn file(&self, name: &str, contents: &[u8]) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+
+    fn insert(&self, path: &Path, force: Force) -> Result<Outcome> {
+        let system = System { roots: &self.roots, kernel: &self.kernel, clock: &Real, wait: Wait::Alarm };
+        let gate = Gate::with_settings(system, &self.sink, Origin::default(), Settings::default());
+        let loader = Loader::new(system, &gate, &self.sink);
+        loader.insert(&Insertion {
+            path,
+            name: Some(b"m"),
+            parameters: b"a=1 ",
+            force,
+            arrival: Duration::ZERO,
+            dependency: false,
+            remember: false,
+            request: b"m",
+        })
+    }
+
+    fn calls(&self) -> Vec<Call> {
+        self.kernel.calls.lock().unwrap().clone()
+    }
+}
+
+fn xz(contents: &[u8]) -> Vec<u8> {
+    let mut encoder = xz2::write::XzEncoder::new(Vec::new(), 1);
+    encoder.write_all(contents).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn gzip(contents: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(contents).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_plain_file_goes_by_descriptor() {
+    let fixture = Fixture::new(None);
+    let path = fixture.file("m.ko", PLAIN);
+    assert_eq!(fixture.insert(&path, Force::default()), Ok(Outcome::Loaded));
+    assert_eq!(fixture.calls(), [Call::Finit("m".into(), b"a=1 ".to_vec(), 0)]);
+}
+
+#[test]
+fn a_compressed_file_goes_by_descriptor_only_where_the_kernel_names_its_method() {
+    let everything = Force { vermagic: true, modversions: true };
+    for (method, contents, flags) in [("xz", xz(PLAIN), 4), ("gzip", gzip(PLAIN), 4)] {
+        let fixture = Fixture::new(Some(method));
+        let path = fixture.file("m.ko.z", &contents);
+        assert_eq!(fixture.insert(&path, Force::default()), Ok(Outcome::Loaded));
+        assert_eq!(fixture.calls(), [Call::Finit("m".into(), b"a=1 ".to_vec(), flags)], "{method}");
+    }
+    let fixture = Fixture::new(Some("xz"));
+    let path = fixture.file("m.ko.xz", &xz(PLAIN));
+    assert_eq!(fixture.insert(&path, everything), Ok(Outcome::Loaded));
+    assert_eq!(fixture.calls(), [Call::Finit("m".into(), b"a=1 ".to_vec(), 7)]);
+    for method in [None, Some("zstd")] {
+        let fixture = Fixture::new(method);
+        let path = fixture.file("m.ko.xz", &xz(PLAIN));
+        assert_eq!(fixture.insert(&path, Force::default()), Ok(Outcome::Loaded));
+        assert_eq!(fixture.calls(), [Call::Init(PLAIN.len(), b"a=1 ".to_vec())]);
+    }
+}
+
+#[test]
+fn enosys_and_eopnotsupp_fall_back_and_einval_is_final() {
+    for (answer, calls) in [(Errno::ENOSYS, 2), (Errno::EOPNOTSUPP, 2), (Errno::EINVAL, 1), (Errno::EPERM, 1)]
+    {
+        let fixture = Fixture::new(Some("xz"));
+        let path = fixture.file("m.ko.xz", &xz(PLAIN));
+        *fixture.kernel.answers.lock().unwrap() = vec![Some(answer)];
+        let result = fixture.insert(&path, Force::default());
+        assert_eq!(fixture.calls().len(), calls, "{answer}");
+        assert_eq!(result.is_ok(), calls == 2, "{answer}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_module_names_itself_in_the_message() {
+    let fixture = Fixture::new(None);
+    let mut damaged = xz(PLAIN);
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0xff;
+    let path = fixture.file("m.ko.xz", &damaged);
+    assert_eq!(fixture.insert(&path, Force::default()).unwrap_err().errno(), Errno::EINVAL);
+    let (priority, text) = fixture.sink.take().remove(0);
+    assert_eq!(priority, Priority::Err);
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.ends_with("m.ko.xz: xz: File is corrupt"), "{text}");
+    for (contents, errno) in [(&b""[..], Errno::EINVAL), (b"\x7fELF", Errno::EINVAL)] {
+        let path = fixture.file("short.ko", contents);
+        assert_eq!(fixture.insert(&path, Force::default()).unwrap_err().errno(), errno);
+    }
+    assert_eq!(fixture.insert(fixture.dir.path(), Force::default()).unwrap_err().errno(), Errno::EISDIR);
+    let missing = fixture.dir.path().join("none.ko");
+    assert_eq!(fixture.insert(&missing, Force::default()).unwrap_err().errno(), Errno::ENOENT);
+    assert_eq!(fixture.calls(), []);
+}
+
+#[test]
+fn a_name_that_would_leave_the_gate_is_refused() {
+    let fixture = Fixture::new(None);
+    let path = fixture.file("m.ko", PLAIN);
+    let system = System { roots: &fixture.roots, kernel: &fixture.kernel, clock: &Real, wait: Wait::Alarm };
+    let gate = Gate::with_settings(system, &fixture.sink, Origin::default(), Settings::default());
+    let result = Loader::new(system, &gate, &fixture.sink).insert(&Insertion {
+        path: &path,
+        name: Some(b"../../etc/passwd"),
+        parameters: b"",
+        force: Force::default(),
+        arrival: Duration::ZERO,
+        dependency: false,
+        remember: false,
+        request: b"",
+    });
+    assert_eq!(result.unwrap_err().errno(), Errno::EINVAL);
+    assert_eq!(fixture.calls(), []);
+    assert_eq!(std::fs::read_dir(&fixture.roots.run).unwrap().count(), 0);
+}

@@ -1,0 +1,45 @@
+//! Removes one module from the kernel, through the gate: the check of its use and the call that removes it happen
+//! under the same lock as loads, so that neither sees the other halfway.
+
+use crate::error::{Errno, Error, Result};
+use crate::gate::Gate;
+use crate::name::ModuleName;
+use crate::system::System;
+use std::ffi::CString;
+
+/// Removes modules.
+pub struct Remover<'a> {
+    system: System<'a>,
+    gate: &'a Gate<'a>,
+}
+
+impl<'a> Remover<'a> {
+    /// A remover that sends everything through `gate`.
+    pub fn new(system: System<'a>, gate: &'a Gate<'a>) -> Self {
+        Remover { system, gate }
+    }
+
+    /// Asks `allowed` and, unless it objects, the kernel, both while nobody else loads or removes this module.
+    /// `force` is `O_TRUNC` of delete_module(2).
+    ///
+    /// # Errors
+    /// `Err(E)` of `allowed` as it is; in `Ok(Err(..))` the kernel's errno (`ENOENT` not loaded, `EAGAIN` in use,
+    /// `EBUSY` being loaded or removed, `EPERM`).
+    pub fn remove<E>(
+        &self,
+        name: &[u8],
+        force: bool,
+        allowed: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Result<()>, E> {
+        let call = || {
+            allowed()?;
+            let Ok(c_name) = CString::new(name) else { return Ok(Err(Error::os(Errno::ENOENT))) };
+            Ok(self.system.kernel.delete_module(&c_name, force).map_err(Error::os))
+        };
+        match ModuleName::new(name) {
+            Some(key) => self.gate.exclusive(&key, call),
+            // Longer than any module's name, or empty: the kernel answers, and there is nothing to serialise.
+            None => call(),
+        }
+    }
+}
