@@ -1,0 +1,128 @@
+//! The house rules that a compiler does not check: imports run downward only, and `unsafe` stays in its room.
+
+use std::path::{Path, PathBuf};
+
+/// The modules of the crate from the bottom up; a module may use those of a lower floor, and those named beside it.
+const FLOORS: [&[&str]; 6] = [
+    &["limits"],
+    &["error", "log", "name"],
+    &["formats", "system"],
+    &["config", "gate"],
+    &["tree"],
+    &["depmod", "load"],
+];
+const TOP: [&str; 2] = ["capi", "cli"];
+
+fn floor(module: &str) -> usize {
+    let found = FLOORS.iter().position(|floor| floor.contains(&module));
+    found.unwrap_or_else(|| {
+        assert!(TOP.contains(&module), "src/{module} has no floor: give it one here");
+        FLOORS.len()
+    })
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each source file with its top-level module and its text.
+fn crate_files() -> Vec<(PathBuf, String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    assert!(files.len() > 20, "the sources were not found");
+    files
+        .into_iter()
+        .map(|path| {
+            let first = path.strip_prefix(&src).unwrap().components().next().unwrap();
+            let module = Path::new(first.as_os_str()).file_stem().unwrap().to_string_lossy().into_owned();
+            let text = std::fs::read_to_string(&path).unwrap();
+            (path, module, text)
+        })
+        .collect()
+}
+
+/// The top-level modules that a text names after `crate::`, also in a list (`use crate::{a::B, c}`).
+fn used(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        if let Some(list) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut word = String::new();
+            let mut first = true;
+            for c in list.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        names.push(std::mem::take(&mut word));
+                        first = true;
+                        continue;
+                    }
+                    ':' => first = false,
+                    c if depth == 0 && first && (c.is_alphanumeric() || c == '_') => word.push(c),
+                    _ => {}
+                }
+            }
+            names.push(word);
+        } else {
+            names.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    names.retain(|name| !name.is_empty() && name != "bytes");
+    names
+}
+
+#[test]
+fn imports_run_downward_only() {
+    let mut wrong = Vec::new();
+    for (path, module, text) in crate_files() {
+        if module == "lib" || module == "main" {
+            continue;
+        }
+        for name in used(&text) {
+            if name != module && floor(&name) >= floor(&module) {
+                wrong.push(format!("{}: {module} uses {name}", path.display()));
+            }
+            let pure = module == "config" || module == "formats";
+            if pure && (name == "system" || text.contains("std::fs::")) {
+                wrong.push(format!("{}: {module} is pure and must not do I/O", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_stays_in_its_room() {
+    let mut wrong = Vec::new();
+    for (path, module, text) in crate_files() {
+        if matches!(module.as_str(), "system" | "capi") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if code.contains("unsafe ") || code.contains("allow(unsafe_code)") {
+                wrong.push(format!("{}:{}: {line}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_scan_sees_what_it_is_meant_to_see() {
+    assert_eq!(
+        used("use crate::{error::{A, B}, name, system::x::Y};\ncrate::log::Z"),
+        ["error", "name", "system", "log"]
+    );
+}
