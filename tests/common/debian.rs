@@ -34,17 +34,11 @@ impl Cache {
     /// # Errors
     /// No home directory is known, or the directory cannot be made.
     pub fn open() -> io::Result<Cache> {
-        let from = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = from("KMOD_ONCE_CACHE")
             .or_else(|| from("XDG_CACHE_HOME").map(|path| path.join("kmod-once")))
             .or_else(|| from("HOME").map(|path| path.join(".cache/kmod-once")))
-            .ok_or_else(|| {
-                io::Error::other("set KMOD_ONCE_CACHE or HOME: nowhere to keep downloads")
-            })?;
+            .ok_or_else(|| io::Error::other("set KMOD_ONCE_CACHE or HOME: nowhere to keep downloads"))?;
         fs::create_dir_all(&root)?;
         Ok(Cache { root })
     }
@@ -56,10 +50,7 @@ impl Cache {
 
     /// Waits until no other test program fetches.
     fn lock(&self) -> io::Result<Flock<File>> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("lock"))?;
+        let file = File::options().create(true).append(true).open(self.path("lock"))?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
     }
 
@@ -79,22 +70,16 @@ impl Cache {
     /// No such package, or what apt or dpkg-deb said.
     pub fn kernel(&self, prefix: &str, suffix: &str) -> io::Result<(PathBuf, String)> {
         let fits = |name: &str| {
-            let middle = name
-                .strip_prefix(prefix)
-                .and_then(|rest| rest.strip_suffix(suffix));
+            let middle = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
             middle.is_some_and(|middle| {
                 let version = middle.strip_suffix("+deb12").unwrap_or(middle);
-                version
-                    .bytes()
-                    .all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-')
+                version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-')
             })
         };
         let held: Vec<String> = match fs::read_dir(self.path("kernels")) {
             Ok(entries) => entries
                 .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-                .filter(|name| {
-                    fits(name) && self.path("kernels").join(name).join(".complete").exists()
-                })
+                .filter(|name| fits(name) && self.path("kernels").join(name).join(".complete").exists())
                 .collect(),
             Err(_) => Vec::new(),
         };
@@ -105,16 +90,8 @@ impl Cache {
                 let _lock = self.lock()?;
                 self.update()?;
                 let known = self.apt("apt-cache", &["pkgnames", prefix])?;
-                newest(
-                    known
-                        .lines()
-                        .filter(|name| fits(name))
-                        .map(str::to_owned)
-                        .collect(),
-                )
-                .ok_or_else(|| {
-                    io::Error::other(format!("no package {prefix}*{suffix} in any suite"))
-                })?
+                newest(known.lines().filter(|name| fits(name)).map(str::to_owned).collect())
+                    .ok_or_else(|| io::Error::other(format!("no package {prefix}*{suffix} in any suite")))?
             }
         };
         let dir = self.unpacked(&format!("kernels/{name}"), None, &[&name])?;
@@ -143,13 +120,10 @@ impl Cache {
             let choice = suite.map_or((*package).to_owned(), |suite| format!("{package}/{suite}"));
             eprintln!("fetching {choice}");
             self.apt_in(&incoming, "apt-get", &["-q", "download", &choice])?;
-            let deb = fs::read_dir(&incoming)?.next().ok_or_else(|| {
-                io::Error::other(format!("apt-get download left no .deb of {package}"))
-            })??;
-            run(Command::new("dpkg-deb")
-                .arg("-x")
-                .arg(deb.path())
-                .arg(&half_made))?;
+            let deb = fs::read_dir(&incoming)?
+                .next()
+                .ok_or_else(|| io::Error::other(format!("apt-get download left no .deb of {package}")))??;
+            run(Command::new("dpkg-deb").arg("-x").arg(deb.path()).arg(&half_made))?;
             fs::rename(deb.path(), self.path("debs").join(deb.file_name()))?;
         }
         fs::write(half_made.join(".complete"), packages.join("\n"))?;
@@ -167,33 +141,21 @@ impl Cache {
         if complete.exists() && config.exists() {
             return Ok(());
         }
-        for below in [
-            "apt/etc/apt.conf.d",
-            "apt/etc/preferences.d",
-            "apt/lists/partial",
-            "apt/archives/partial",
-        ] {
+        for below in
+            ["apt/etc/apt.conf.d", "apt/etc/preferences.d", "apt/lists/partial", "apt/archives/partial"]
+        {
             fs::create_dir_all(self.path(below))?;
         }
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
         if !Path::new(keyring).exists() {
-            return Err(io::Error::other(format!(
-                "{keyring} is missing: install debian-archive-keyring"
-            )));
+            return Err(io::Error::other(format!("{keyring} is missing: install debian-archive-keyring")));
         }
-        let mirror =
-            host_mirror("/debian").unwrap_or_else(|| "http://deb.debian.org/debian".to_owned());
-        let line =
-            |uri: &str, suite: &str| format!("deb [signed-by={keyring}] {uri} {suite} main\n");
-        let mut sources: String = [
-            "bookworm",
-            "bookworm-updates",
-            "bookworm-backports",
-            "trixie",
-        ]
-        .iter()
-        .map(|suite| line(&mirror, suite))
-        .collect();
+        let mirror = host_mirror("/debian").unwrap_or_else(|| "http://deb.debian.org/debian".to_owned());
+        let line = |uri: &str, suite: &str| format!("deb [signed-by={keyring}] {uri} {suite} main\n");
+        let mut sources: String = ["bookworm", "bookworm-updates", "bookworm-backports", "trixie"]
+            .iter()
+            .map(|suite| line(&mirror, suite))
+            .collect();
         if let Some(security) = host_mirror("/debian-security") {
             sources.push_str(&line(&security, "bookworm-security"));
         }
@@ -234,15 +196,9 @@ fn host_mirror(end: &str) -> Option<String> {
     if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
     }
-    files.retain(|path| {
-        path.extension()
-            .is_some_and(|end| end == "list" || end == "sources")
-    });
+    files.retain(|path| path.extension().is_some_and(|end| end == "list" || end == "sources"));
     files.sort();
-    let texts: Vec<String> = files
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .collect();
+    let texts: Vec<String> = files.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
     texts
         .iter()
         .flat_map(|text| text.lines())
@@ -255,9 +211,7 @@ fn host_mirror(end: &str) -> Option<String> {
 
 /// The numbers in a name, for comparing versions: `6.1.0-9` comes before `6.1.0-10`.
 fn numbers(name: &str) -> Vec<u64> {
-    name.split(|c: char| !c.is_ascii_digit())
-        .filter_map(|digits| digits.parse().ok())
-        .collect()
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
 /// Runs a program and gives its output, or its complaints as an error.
@@ -267,9 +221,5 @@ fn run(command: &mut Command) -> io::Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!(
-        "{command:?}: {}: {}",
-        output.status,
-        complaint.trim_end()
-    )))
+    Err(io::Error::other(format!("{command:?}: {}: {}", output.status, complaint.trim_end())))
 }

@@ -123,20 +123,13 @@ pub fn parse(group: &str, text: &str, release: &str) -> Result<Vec<Case>, String
             env.clear();
             cwd = "/".to_owned();
             content = false;
-            cases.push(Case {
-                name,
-                place,
-                tree: "std".to_owned(),
-                ..Case::default()
-            });
+            cases.push(Case { name, place, tree: "std".to_owned(), ..Case::default() });
             continue;
         }
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let case = cases
-            .last_mut()
-            .ok_or_else(|| format!("{place}: no case has begun"))?;
+        let case = cases.last_mut().ok_or_else(|| format!("{place}: no case has begun"))?;
         if let Some(text) = line.strip_prefix('|').or_else(|| line.strip_prefix('!')) {
             let Some((_, Entry::File(file))) = case.files.last_mut().filter(|_| content) else {
                 return Err(format!("{place}: content without a file"));
@@ -155,10 +148,7 @@ pub fn parse(group: &str, text: &str, release: &str) -> Result<Vec<Case>, String
             "tree" => case.tree = rest.to_owned(),
             "conf" => {
                 let name = if rest.is_empty() { "t.conf" } else { rest };
-                case.files.push((
-                    format!("etc/modprobe.d/{name}").into(),
-                    Entry::File(Vec::new()),
-                ));
+                case.files.push((format!("etc/modprobe.d/{name}").into(), Entry::File(Vec::new())));
                 content = true;
             }
             "@" => {
@@ -166,18 +156,12 @@ pub fn parse(group: &str, text: &str, release: &str) -> Result<Vec<Case>, String
                 content = true;
             }
             "~" => {
-                let (path, target) = rest
-                    .split_once(" -> ")
-                    .ok_or_else(|| format!("{place}: no target"))?;
-                case.files
-                    .push((relative(path), Entry::Link(target.into())));
+                let (path, target) = rest.split_once(" -> ").ok_or_else(|| format!("{place}: no target"))?;
+                case.files.push((relative(path), Entry::Link(target.into())));
             }
             "ko" => {
-                let words =
-                    shlex::split(rest).ok_or_else(|| format!("{place}: unbalanced quotes"))?;
-                let (path, words) = words
-                    .split_first()
-                    .ok_or_else(|| format!("{place}: no path"))?;
+                let words = shlex::split(rest).ok_or_else(|| format!("{place}: unbalanced quotes"))?;
+                let (path, words) = words.split_first().ok_or_else(|| format!("{place}: no path"))?;
                 let file = trees::module(path, words).map_err(|what| format!("{place}: {what}"))?;
                 case.files.push((relative(path), Entry::File(file)));
             }
@@ -185,38 +169,29 @@ pub fn parse(group: &str, text: &str, release: &str) -> Result<Vec<Case>, String
             "fifo" => case.files.push((relative(rest), Entry::Fifo)),
             "cd" => cwd = rest.to_owned(),
             "rm" => case.files.push((relative(rest), Entry::Gone)),
-            "loaded" => case
-                .loaded
-                .push(loaded(rest).ok_or_else(|| format!("{place}: unknown word"))?),
+            "loaded" => case.loaded.push(loaded(rest).ok_or_else(|| format!("{place}: unknown word"))?),
             "cmdline" => {
                 let text = [&unescape(rest.as_bytes())[..], b"\n"].concat();
                 case.files.push(("proc/cmdline".into(), Entry::File(text)));
             }
             "kernel" => {
                 for word in rest.split_whitespace() {
-                    let (call, answer) = word
-                        .split_once('=')
-                        .ok_or_else(|| format!("{place}: no answer"))?;
+                    let (call, answer) = word.split_once('=').ok_or_else(|| format!("{place}: no answer"))?;
                     case.kernel.insert(call.to_owned(), answer.to_owned());
                 }
             }
             "env" => {
-                let (name, value) = rest
-                    .split_once('=')
-                    .ok_or_else(|| format!("{place}: no value"))?;
+                let (name, value) = rest.split_once('=').ok_or_else(|| format!("{place}: no value"))?;
                 env.push((name.to_owned(), value.to_owned()));
             }
             "syslog" => case.syslog = true,
             "depmod" => case.depmod = true,
-            "$" => case
-                .commands
-                .push(command(rest, &env, &cwd).map_err(|what| format!("{place}: {what}"))?),
+            "$" => case.commands.push(command(rest, &env, &cwd).map_err(|what| format!("{place}: {what}"))?),
             "$*" => {
                 for tool in EVERY_TOOL {
                     let line = rest.replacen("TOOL", tool, 1);
-                    case.commands.push(
-                        command(&line, &env, &cwd).map_err(|what| format!("{place}: {what}"))?,
-                    );
+                    case.commands
+                        .push(command(&line, &env, &cwd).map_err(|what| format!("{place}: {what}"))?);
                 }
             }
             _ => return Err(format!("{place}: unknown word {word}")),
@@ -282,20 +257,12 @@ fn command(line: &str, env: &[(String, String)], cwd: &str) -> Result<Command, S
             _ => command.words.push(bytes_of(&word)),
         }
     }
-    if command.words.is_empty() {
-        Err("no command".to_owned())
-    } else {
-        Ok(command)
-    }
+    if command.words.is_empty() { Err("no command".to_owned()) } else { Ok(command) }
 }
 
 /// A command's word with `\xHH` made a byte.
 fn bytes_of(word: &str) -> Vec<u8> {
-    if word.contains("\\x") {
-        unescape(word.as_bytes())
-    } else {
-        word.as_bytes().to_vec()
-    }
+    if word.contains("\\x") { unescape(word.as_bytes()) } else { word.as_bytes().to_vec() }
 }
 
 fn unescape(text: &[u8]) -> Vec<u8> {
@@ -309,9 +276,7 @@ fn unescape(text: &[u8]) -> Vec<u8> {
             (b'\\', Some(b'0')) => (0, 2),
             (b'\\', Some(b'\\')) => (b'\\', 2),
             (b'\\', Some(b'x')) => {
-                let digits = rest
-                    .get(1..3)
-                    .and_then(|digits| std::str::from_utf8(digits).ok());
+                let digits = rest.get(1..3).and_then(|digits| std::str::from_utf8(digits).ok());
                 match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
                     Some(byte) => (byte, 4),
                     None => (b'\\', 1),

@@ -9,11 +9,12 @@
 //! - cases: config/*, args/x         in which cases; `*` stands for any text
 //! - theirs: `^err\| (.*) oops$`     a regular expression on the transcript of one command (transcript.rs) ...
 //! - ours: `err| $1`                 ... and what it becomes; `\n` is a newline
-//! - both: `0x[0-9a-f]+`             or: what is blotted out on both sides before they are compared
+//! - both: `0x[0-9a-f]+`             or: what is replaced on both sides before they are compared ...
+//! - as: `0x...`                     ... and by what
 //! - skip: the whole case            or: the case is not compared (only for `30`, which is not the target)
 //! ```
 //!
-//! `theirs` and `ours` may be repeated, in pairs. `^` and `$` match at line ends. The expressions are tried only where
+//! The pairs may be repeated. `^` and `$` match at line ends. The expressions are tried only where
 //! the transcripts differ as they are.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +32,7 @@ struct Entry {
     who: String,
     cases: Vec<String>,
     rewrites: Vec<(Regex, String)>,
-    blots: Vec<Regex>,
+    blots: Vec<(Regex, String)>,
     skip: bool,
     used: AtomicBool,
 }
@@ -64,36 +65,22 @@ impl Differences {
             let Some(entry) = entries.last_mut().filter(|entry| !entry.name.is_empty()) else {
                 continue;
             };
-            let Some((key, value)) = line
-                .strip_prefix("- ")
-                .and_then(|item| item.split_once(": "))
-            else {
+            let Some((key, value)) = line.strip_prefix("- ").and_then(|item| item.split_once(": ")) else {
                 continue;
             };
-            entry
-                .item(key, value)
-                .map_err(|what| format!("DIFFERENCES.md:{number}: {what}"))?;
+            entry.item(key, value).map_err(|what| format!("DIFFERENCES.md:{number}: {what}"))?;
         }
         entries.retain(|entry| !entry.name.is_empty());
         for entry in &entries {
             let acts = !entry.rewrites.is_empty() || !entry.blots.is_empty() || entry.skip;
             if !acts || entry.cases.is_empty() || !["ours", "30"].contains(&entry.who.as_str()) {
-                return Err(format!(
-                    "DIFFERENCES.md:{}: entry {} is not complete",
-                    entry.line, entry.name
-                ));
+                return Err(format!("DIFFERENCES.md:{}: entry {} is not complete", entry.line, entry.name));
             }
             if entry.skip && entry.who != "30" {
-                return Err(format!(
-                    "DIFFERENCES.md:{}: {} may not skip a case",
-                    entry.line, entry.name
-                ));
+                return Err(format!("DIFFERENCES.md:{}: {} may not skip a case", entry.line, entry.name));
             }
             if entry.rewrites.iter().any(|(_, to)| to == UNPAIRED) {
-                return Err(format!(
-                    "DIFFERENCES.md:{}: {}: theirs without ours",
-                    entry.line, entry.name
-                ));
+                return Err(format!("DIFFERENCES.md:{}: {}: theirs without ours", entry.line, entry.name));
             }
         }
         Ok(Differences { entries })
@@ -101,9 +88,9 @@ impl Differences {
 
     fn applying<'a>(&'a self, who: &str, case: &str) -> impl Iterator<Item = &'a Entry> {
         let (who, case) = (who.to_owned(), case.to_owned());
-        self.entries.iter().filter(move |entry| {
-            entry.who == who && entry.cases.iter().any(|glob| matches(glob, &case))
-        })
+        self.entries
+            .iter()
+            .filter(move |entry| entry.who == who && entry.cases.iter().any(|glob| matches(glob, &case)))
     }
 
     /// Whether a case is left out for these tools.
@@ -119,13 +106,7 @@ impl Differences {
 
     /// Compares what kmod 34.2 did (`theirs`) with what `who` did. The answer is `None` if they agree, perhaps by way of
     /// the entries; else both texts as they were compared.
-    pub fn compare(
-        &self,
-        who: &str,
-        case: &str,
-        theirs: &str,
-        other: &str,
-    ) -> Option<(String, String)> {
+    pub fn compare(&self, who: &str, case: &str, theirs: &str, other: &str) -> Option<(String, String)> {
         if theirs == other {
             return None;
         }
@@ -133,9 +114,9 @@ impl Differences {
         let mut used = Vec::new();
         for entry in self.applying(who, case) {
             let before = (expected.clone(), seen.clone());
-            for blot in &entry.blots {
-                expected = blot.replace_all(&expected, "...").into_owned();
-                seen = blot.replace_all(&seen, "...").into_owned();
+            for (from, to) in &entry.blots {
+                expected = from.replace_all(&expected, to).into_owned();
+                seen = from.replace_all(&seen, to).into_owned();
             }
             for (from, to) in &entry.rewrites {
                 expected = from.replace_all(&expected, to).into_owned();
@@ -156,11 +137,7 @@ impl Differences {
     /// Names of the entries for `who` that explained nothing.
     pub fn unused(&self, who: &str) -> Vec<&str> {
         let idle = |entry: &&Entry| entry.who == who && !entry.used.load(Ordering::Relaxed);
-        self.entries
-            .iter()
-            .filter(idle)
-            .map(|entry| entry.name.as_str())
-            .collect()
+        self.entries.iter().filter(idle).map(|entry| entry.name.as_str()).collect()
     }
 }
 
@@ -184,17 +161,11 @@ impl Entry {
     fn item(&mut self, key: &str, value: &str) -> Result<(), String> {
         let value = value.trim();
         let code = || {
-            let inner = value
-                .strip_prefix('`')
-                .and_then(|rest| rest.strip_suffix('`'));
+            let inner = value.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
             inner.ok_or_else(|| "put the text between back-quotes".to_owned())
         };
-        let regex = |text: &str| {
-            RegexBuilder::new(text)
-                .multi_line(true)
-                .build()
-                .map_err(|error| error.to_string())
-        };
+        let regex =
+            |text: &str| RegexBuilder::new(text).multi_line(true).build().map_err(|error| error.to_string());
         match key {
             "who" => self.who = value.to_owned(),
             "cases" => self.cases.extend(value.split(", ").map(str::to_owned)),
@@ -203,7 +174,11 @@ impl Entry {
                 Some((_, to)) if to == UNPAIRED => *to = code()?.replace("\\n", "\n"),
                 _ => return Err("ours without theirs".to_owned()),
             },
-            "both" => self.blots.push(regex(code()?)?),
+            "both" => self.blots.push((regex(code()?)?, UNPAIRED.to_owned())),
+            "as" => match self.blots.last_mut() {
+                Some((_, to)) if to == UNPAIRED => *to = code()?.replace("\\n", "\n"),
+                _ => return Err("as without both".to_owned()),
+            },
             "skip" => self.skip = true,
             _ => return Err(format!("unknown item {key}")),
         }

@@ -54,10 +54,8 @@ impl Answers {
             let Some(name) = said.get(call) else {
                 return Ok(None);
             };
-            let errno = NAMES
-                .iter()
-                .find(|(known, _)| known == name)
-                .ok_or_else(|| format!("no errno {name}"))?;
+            let errno =
+                NAMES.iter().find(|(known, _)| known == name).ok_or_else(|| format!("no errno {name}"))?;
             Ok(Some(errno.1 as u32))
         };
         let not_permitted = libc::EPERM as u32;
@@ -67,21 +65,9 @@ impl Answers {
         let delete = answer("delete")?.unwrap_or(not_permitted);
         let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
         let equal = |number: libc::c_long, otherwise: u8| {
-            step(
-                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-                0,
-                otherwise,
-                number as u32,
-            )
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, otherwise, number as u32)
         };
-        let answer = |errno| {
-            step(
-                libc::BPF_RET | libc::BPF_K,
-                0,
-                0,
-                libc::SECCOMP_RET_ERRNO | errno,
-            )
-        };
+        let answer = |errno| step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno);
         let program = vec![
             load(0),
             equal(libc::SYS_init_module, 1),
@@ -104,20 +90,13 @@ impl Answers {
     /// # Errors
     /// The kernel has no seccomp filters.
     pub fn install(&self) -> io::Result<()> {
-        let filter = libc::sock_fprog {
-            len: self.program.len() as u16,
-            filter: self.program.as_ptr().cast_mut(),
-        };
+        let filter =
+            libc::sock_fprog { len: self.program.len() as u16, filter: self.program.as_ptr().cast_mut() };
         // SAFETY: prctl(2) with integer arguments only.
         Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
         // SAFETY: seccomp(2) reads the program that `filter` points to; both live until it returns.
         Errno::result(unsafe {
-            libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                0,
-                &raw const filter,
-            )
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter)
         })?;
         Ok(())
     }
@@ -126,10 +105,5 @@ impl Answers {
 const CALLS: [&str; 4] = ["finit", "init", "delete", "finit-compressed"];
 
 fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    }
+    libc::sock_filter { code: code as u16, jt, jf, k }
 }

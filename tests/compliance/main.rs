@@ -25,7 +25,9 @@ mod tools;
 mod transcript;
 mod trees;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,8 +41,9 @@ use root::Root;
 use run::Step;
 use tools::Tools;
 
-/// The case files, by group.
-const CASES: [(&str, &str); 1] = [("callers", include_str!("cases/callers.txt"))];
+/// Where the case files are; the file of the trees is no case file.
+const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compliance/cases");
+const TREES: &str = "trees";
 
 /// Everything the trials share.
 struct Suite {
@@ -75,23 +78,15 @@ fn main() -> ExitCode {
     let suite = Arc::new(suite);
     let trials = trials(&suite, cases);
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let complete = conclusion.num_filtered_out == 0
-        && conclusion.num_failed == 0
-        && conclusion.num_ignored == 0;
+    let complete =
+        conclusion.num_filtered_out == 0 && conclusion.num_failed == 0 && conclusion.num_ignored == 0;
     let mut idle = Vec::new();
-    for tools in suite
-        .others
-        .iter()
-        .filter(|tools| complete && wanted(tools.name))
-    {
+    for tools in suite.others.iter().filter(|tools| complete && wanted(tools.name)) {
         idle.extend(suite.differences.unused(tools.name));
     }
     let _ = fs::remove_dir_all(&suite.dir);
     if !idle.is_empty() {
-        eprintln!(
-            "compliance: DIFFERENCES.md lists what does not differ any more: {}",
-            idle.join(", ")
-        );
+        eprintln!("compliance: DIFFERENCES.md lists what does not differ any more: {}", idle.join(", "));
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
@@ -106,22 +101,12 @@ fn wanted(who: &str) -> bool {
 fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
     let mut trials = Vec::new();
     for case in cases {
-        let shared = Arc::new(Shared {
-            case,
-            theirs: OnceLock::new(),
-        });
-        for (index, tools) in suite
-            .others
-            .iter()
-            .enumerate()
-            .filter(|(_, tools)| wanted(tools.name))
-        {
+        let shared = Arc::new(Shared { case, theirs: OnceLock::new() });
+        for (index, tools) in suite.others.iter().enumerate().filter(|(_, tools)| wanted(tools.name)) {
             let (suite, shared) = (Arc::clone(suite), Arc::clone(&shared));
             let name = format!("{}::{}", tools.name, shared.case.name);
             trials.push(Trial::test(name, move || {
-                suite
-                    .check(&shared, &suite.others[index])
-                    .map_err(Failed::from)
+                suite.check(&shared, &suite.others[index]).map_err(Failed::from)
             }));
         }
     }
@@ -133,43 +118,28 @@ impl Suite {
         if !nix::unistd::geteuid().is_root() {
             return Err("the cases run in chroots: be root".to_owned());
         }
-        let release =
-            fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?;
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?;
         let release = release.trim_end().to_owned();
         let mut cases = Vec::new();
-        for (group, text) in CASES {
-            cases.extend(case::parse(group, text, &release)?);
+        for (group, text) in case_files(Path::new(CASES)).map_err(|error| format!("{CASES}: {error}"))? {
+            cases.extend(case::parse(&group, &text, &release)?);
         }
         if let Some(case) = cases.iter().find(|case| case.commands.is_empty()) {
             return Err(format!("{}: case {} runs nothing", case.place, case.name));
         }
         let differences = Differences::parse(include_str!("DIFFERENCES.md"))?;
-        let said = |error: std::io::Error| error.to_string();
+        let said = |error: io::Error| error.to_string();
         let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
         remove_abandoned(base);
         let dir = base.join(format!("compliance-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(said)?;
         let cache = debian::Cache::open().map_err(said)?;
-        let theirs = Tools::kmod_34(&cache)
-            .and_then(|tools| tools.staged(&dir))
-            .map_err(said)?;
-        let old = Tools::kmod_30(&cache)
-            .and_then(|tools| tools.staged(&dir))
-            .map_err(said)?;
-        let ours = Tools::ours(Path::new(env!("CARGO_BIN_EXE_kmod")), &theirs)
-            .staged(&dir)
-            .map_err(said)?;
+        let theirs = Tools::kmod_34(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
+        let old = Tools::kmod_30(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
+        let ours = Tools::ours(Path::new(env!("CARGO_BIN_EXE_kmod")), &theirs).staged(&dir).map_err(said)?;
         let trees = trees::Trees::new(&dir.join("trees"), &theirs, &release).map_err(said)?;
         let others = [old, ours];
-        let suite = Suite {
-            dir,
-            release,
-            theirs,
-            others,
-            trees,
-            differences,
-            roots: AtomicUsize::new(0),
-        };
+        let suite = Suite { dir, release, theirs, others, trees, differences, roots: AtomicUsize::new(0) };
         Ok((suite, cases))
     }
 
@@ -179,23 +149,16 @@ impl Suite {
         if self.differences.skips(tools.name, &case.name) {
             return Ok(());
         }
-        let theirs = shared
-            .theirs
-            .get_or_init(|| self.run(case, &self.theirs))
-            .as_ref()
-            .map_err(String::clone)?;
+        let theirs =
+            shared.theirs.get_or_init(|| self.run(case, &self.theirs)).as_ref().map_err(String::clone)?;
         let seen = self.run(case, tools)?;
         let mut failures = String::new();
         for (theirs, seen) in theirs.iter().zip(&seen) {
             if std::env::var_os("KMOD_ONCE_TRANSCRIPT").is_some() {
                 println!("{} {}\n{}", tools.name, seen.title, seen.transcript);
             }
-            let differ = self.differences.compare(
-                tools.name,
-                &case.name,
-                &theirs.transcript,
-                &seen.transcript,
-            );
+            let differ =
+                self.differences.compare(tools.name, &case.name, &theirs.transcript, &seen.transcript);
             if let Some((expected, got)) = differ {
                 let shown = transcript::difference(&expected, &got, 2);
                 failures.push_str(&format!("{}\n{shown}", seen.title));
@@ -204,10 +167,7 @@ impl Suite {
         if failures.is_empty() {
             return Ok(());
         }
-        Err(format!(
-            "{} ({}): - is kmod 34.2, + is {}\n{failures}",
-            case.name, case.place, tools.name
-        ))
+        Err(format!("{} ({}): - is kmod 34.2, + is {}\n{failures}", case.name, case.place, tools.name))
     }
 
     fn run(&self, case: &Case, tools: &Tools) -> Result<Vec<Step>, String> {
@@ -217,32 +177,17 @@ impl Suite {
             prepared = self.indexed(case)?;
             case = &prepared;
         }
-        let tree = self
-            .trees
-            .path(&case.tree)
-            .map_err(|what| format!("{}: {what}", case.place))?;
-        let root = Root::new(
-            self.new_root(tools),
-            tools,
-            case,
-            tree.as_deref(),
-            &self.release,
-        );
+        let tree = self.trees.path(&case.tree).map_err(|what| format!("{}: {what}", case.place))?;
+        let root = Root::new(self.new_root(tools), tools, case, tree.as_deref(), &self.release);
         let root = root.map_err(|error| format!("{}: {error}", case.place))?;
         run::case(case, &root).map_err(|error| format!("{}: {error}", case.place))
     }
 
     /// The case with the indexes that 34.2's depmod makes of its tree among its files.
     fn indexed(&self, case: &Case) -> Result<Case, String> {
-        let said = |error: std::io::Error| format!("{}: {error}", case.place);
+        let said = |error: io::Error| format!("{}: {error}", case.place);
         let tree = self.trees.path(&case.tree)?;
-        let root = Root::new(
-            self.new_root(&self.theirs),
-            &self.theirs,
-            case,
-            tree.as_deref(),
-            &self.release,
-        );
+        let root = Root::new(self.new_root(&self.theirs), &self.theirs, case, tree.as_deref(), &self.release);
         let root = root.map_err(said)?;
         let indexes = trees::depmod(&root.path, &self.release).map_err(said)?;
         let mut case = case.clone();
@@ -259,6 +204,21 @@ impl Suite {
     }
 }
 
+/// The case files' names without `.txt` (`config/alias`) and their contents, sorted by name.
+fn case_files(dir: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(case_files(&path)?.into_iter().map(|(name, text)| (format!("{stem}/{name}"), text)));
+        } else if path.extension().is_some_and(|end| end == "txt") && stem != TREES {
+            found.insert(stem, fs::read_to_string(&path)?);
+        }
+    }
+    Ok(found)
+}
+
 /// Removes what runs that were killed left in the build directory.
 fn remove_abandoned(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else {
@@ -266,9 +226,7 @@ fn remove_abandoned(base: &Path) {
     };
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .strip_prefix("compliance-")
-            .filter(|pid| !Path::new("/proc").join(pid).exists());
+        let owner = name.strip_prefix("compliance-").filter(|pid| !Path::new("/proc").join(pid).exists());
         if owner.is_some() {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -34,21 +34,8 @@ impl Root {
         release: &str,
     ) -> io::Result<Root> {
         fs::create_dir_all(&path)?;
-        let mut root = Root {
-            path,
-            before: BTreeMap::new(),
-            log: None,
-        };
-        for dir in [
-            "proc",
-            "sys/module",
-            "run",
-            "tmp",
-            "etc",
-            "lib",
-            "usr/lib",
-            "dev",
-        ] {
+        let mut root = Root { path, before: BTreeMap::new(), log: None };
+        for dir in ["proc", "sys/module", "run", "tmp", "etc", "lib", "usr/lib", "dev"] {
             fs::create_dir_all(root.path.join(dir))?;
         }
         tools.install(&root.path)?;
@@ -62,9 +49,8 @@ impl Root {
         }
         fs::write(root.path.join("proc/modules"), modules)?;
         for (path, entry) in &case.files {
-            root.place(path, entry).map_err(|error| {
-                io::Error::other(format!("{}: {}: {error}", case.place, path.display()))
-            })?;
+            root.place(path, entry)
+                .map_err(|error| io::Error::other(format!("{}: {}: {error}", case.place, path.display())))?;
         }
         if case.syslog {
             let listener = UnixDatagram::bind(root.path.join("dev/log"))?;
@@ -90,10 +76,7 @@ impl Root {
             Entry::Directory => fs::create_dir_all(path),
             Entry::Fifo => {
                 let name = CString::new(path.as_os_str().as_bytes())?;
-                Ok(nix::unistd::mkfifo(
-                    name.as_c_str(),
-                    nix::sys::stat::Mode::from_bits_truncate(0o644),
-                )?)
+                Ok(nix::unistd::mkfifo(name.as_c_str(), nix::sys::stat::Mode::from_bits_truncate(0o644))?)
             }
             Entry::Gone if path.is_dir() => fs::remove_dir_all(path),
             Entry::Gone => Ok(()),
@@ -107,34 +90,21 @@ impl Root {
         for holder in &module.holders {
             fs::create_dir_all(dir.join("holders").join(holder))?;
         }
-        for (file, content) in [
-            ("initstate", &module.state),
-            ("refcnt", &module.refcnt),
-            ("coresize", &module.size),
-        ] {
+        for (file, content) in
+            [("initstate", &module.state), ("refcnt", &module.refcnt), ("coresize", &module.size)]
+        {
             if !content.is_empty() {
                 fs::write(dir.join(file), format!("{content}\n"))?;
             }
         }
-        let used_by = if module.holders.is_empty() {
-            "-".to_owned()
-        } else {
-            module.holders.join(",") + ","
-        };
+        let used_by = if module.holders.is_empty() { "-".to_owned() } else { module.holders.join(",") + "," };
         let state = match module.state.as_str() {
             "coming" => "Loading",
             "going" => "Unloading",
             _ => "Live",
         };
-        let refcnt = if module.refcnt.is_empty() {
-            "-"
-        } else {
-            &module.refcnt
-        };
-        Ok(format!(
-            "{} {} {refcnt} {used_by} {state} 0x0000000000000000\n",
-            module.name, module.size
-        ))
+        let refcnt = if module.refcnt.is_empty() { "-" } else { &module.refcnt };
+        Ok(format!("{} {} {refcnt} {used_by} {state} 0x0000000000000000\n", module.name, module.size))
     }
 
     /// What was changed since the root was made, as lines of a transcript.
@@ -146,10 +116,7 @@ impl Root {
         let mut out = String::new();
         for (path, content) in &after {
             if self.before.get(path) != Some(content) {
-                out.push_str(&transcript::lines(
-                    &format!("file {}", path.display()),
-                    content.as_bytes(),
-                ));
+                out.push_str(&transcript::lines(&format!("file {}", path.display()), content.as_bytes()));
             }
         }
         for path in self.before.keys().filter(|path| !after.contains_key(*path)) {

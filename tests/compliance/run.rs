@@ -30,8 +30,8 @@ pub struct Step {
 /// # Errors
 /// A command could not be started, or the root could not be read.
 pub fn case(case: &case::Case, root: &Root) -> io::Result<Vec<Step>> {
-    let answers = Answers::new(&case.kernel)
-        .map_err(|what| io::Error::other(format!("{}: {what}", case.place)))?;
+    let answers =
+        Answers::new(&case.kernel).map_err(|what| io::Error::other(format!("{}: {what}", case.place)))?;
     let mut steps = Vec::new();
     for command in &case.commands {
         let mut transcript = run(command, &root.path, &answers)?;
@@ -39,15 +39,9 @@ pub fn case(case: &case::Case, root: &Root) -> io::Result<Vec<Step>> {
             let at = transcript.rfind("exit|").unwrap_or(transcript.len());
             transcript.insert_str(at, &drain(log)?);
         }
-        steps.push(Step {
-            title: format!("$ {}", command.shown),
-            transcript,
-        });
+        steps.push(Step { title: format!("$ {}", command.shown), transcript });
     }
-    steps.push(Step {
-        title: "files".to_owned(),
-        transcript: root.changes()?,
-    });
+    steps.push(Step { title: "files".to_owned(), transcript: root.changes()? });
     Ok(steps)
 }
 
@@ -62,11 +56,7 @@ fn run(command: &case::Command, root: &Path, answers: &Answers) -> io::Result<St
         .arg0(word(&command.words[0]))
         .args(command.words[1..].iter().map(|bytes| word(bytes)))
         .env_clear()
-        .envs([
-            ("HOME", "/"),
-            ("TERM", "linux"),
-            ("PATH", "/sbin:/usr/sbin:/bin:/usr/bin"),
-        ])
+        .envs([("HOME", "/"), ("TERM", "linux"), ("PATH", "/sbin:/usr/sbin:/bin:/usr/bin")])
         .envs(command.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -119,18 +109,10 @@ fn drain(log: &UnixDatagram) -> io::Result<String> {
             Err(error) => return Err(error),
         };
         let message = &buffer[..size];
-        let end = message
-            .iter()
-            .position(|byte| *byte == b'>')
-            .map_or(0, |at| at + 1);
-        let time = message
-            .get(end..end + 16)
-            .filter(|time| time[3] == b' ' && time[9] == b':' && time[15] == b' ');
-        let rest = if time.is_some() {
-            &message[end + 16..]
-        } else {
-            &message[end..]
-        };
+        let end = message.iter().position(|byte| *byte == b'>').map_or(0, |at| at + 1);
+        let time =
+            message.get(end..end + 16).filter(|time| time[3] == b' ' && time[9] == b':' && time[15] == b' ');
+        let rest = if time.is_some() { &message[end + 16..] } else { &message[end..] };
         out.push_str(&transcript::lines("log", &[&message[..end], rest].concat()));
     }
 }

@@ -30,16 +30,7 @@ impl Tools {
     pub fn kmod_30(cache: &Cache) -> io::Result<Tools> {
         let packages = ["kmod", "libc6", "liblzma5", "libzstd1", "libssl3", "dash"];
         let dir = cache.userland("kmod-bookworm", "bookworm", &packages)?;
-        Tools::installed(
-            "30",
-            &dir,
-            &[
-                "libc.so.6",
-                "liblzma.so.5",
-                "libzstd.so.1",
-                "libcrypto.so.3",
-            ],
-        )
+        Tools::installed("30", &dir, &["libc.so.6", "liblzma.so.5", "libzstd.so.1", "libcrypto.so.3"])
     }
 
     /// kmod 34.2 of Debian 13.
@@ -47,23 +38,9 @@ impl Tools {
     /// # Errors
     /// The packages cannot be had.
     pub fn kmod_34(cache: &Cache) -> io::Result<Tools> {
-        let packages = [
-            "kmod",
-            "libc6",
-            "liblzma5",
-            "libzstd1",
-            "zlib1g",
-            "libssl3t64",
-            "dash",
-        ];
+        let packages = ["kmod", "libc6", "liblzma5", "libzstd1", "zlib1g", "libssl3t64", "dash"];
         let dir = cache.userland("kmod-trixie", "trixie", &packages)?;
-        let libraries = [
-            "libc.so.6",
-            "liblzma.so.5",
-            "libzstd.so.1",
-            "libz.so.1",
-            "libcrypto.so.3",
-        ];
+        let libraries = ["libc.so.6", "liblzma.so.5", "libzstd.so.1", "libz.so.1", "libcrypto.so.3"];
         Tools::installed("34.2", &dir, &libraries)
     }
 
@@ -76,30 +53,14 @@ impl Tools {
                 *source = binary.to_owned();
             }
         }
-        Tools {
-            name: "ours",
-            files,
-        }
+        Tools { name: "ours", files }
     }
 
     fn installed(name: &'static str, dir: &Path, libraries: &[&str]) -> io::Result<Tools> {
         let mut files = vec![
-            (
-                PathBuf::from("bin/kmod"),
-                find(dir, &["bin", "usr/bin"], "kmod")?,
-            ),
-            (
-                PathBuf::from("bin/sh"),
-                find(dir, &["bin", "usr/bin"], "dash")?,
-            ),
-            (
-                PathBuf::from(LOADER),
-                find(
-                    dir,
-                    &["lib64", "usr/lib64", LIBRARIES],
-                    "ld-linux-x86-64.so.2",
-                )?,
-            ),
+            (PathBuf::from("bin/kmod"), find(dir, &["bin", "usr/bin"], "kmod")?),
+            (PathBuf::from("bin/sh"), find(dir, &["bin", "usr/bin"], "dash")?),
+            (PathBuf::from(LOADER), find(dir, &["lib64", "usr/lib64", LIBRARIES], "ld-linux-x86-64.so.2")?),
         ];
         let usr = format!("usr/{LIBRARIES}");
         for library in libraries {
@@ -146,9 +107,7 @@ impl Tools {
 
     /// Whether a path below the root belongs to the tools.
     pub fn owns(path: &Path) -> bool {
-        ["bin", "sbin", "lib64", LIBRARIES]
-            .iter()
-            .any(|dir| path.starts_with(dir))
+        ["bin", "sbin", "lib64", LIBRARIES].iter().any(|dir| path.starts_with(dir))
     }
 }
 
@@ -159,8 +118,5 @@ fn find(dir: &Path, places: &[&str], name: &str) -> io::Result<PathBuf> {
             return Ok(path);
         }
     }
-    Err(io::Error::other(format!(
-        "{}: no {name} in any of {places:?}",
-        dir.display()
-    )))
+    Err(io::Error::other(format!("{}: no {name} in any of {places:?}", dir.display())))
 }

@@ -29,10 +29,7 @@ pub fn escape(bytes: &[u8]) -> String {
 /// The lines of a text, each with `label| ` in front.
 pub fn lines(label: &str, bytes: &[u8]) -> String {
     let text = escape(bytes);
-    let mut out: String = text
-        .lines()
-        .map(|line| format!("{label}| {line}\n"))
-        .collect();
+    let mut out: String = text.lines().map(|line| format!("{label}| {line}\n")).collect();
     if !text.is_empty() && !text.ends_with('\n') {
         out.push_str(&format!("{label}: no newline at the end\n"));
     }
@@ -45,22 +42,22 @@ pub fn difference(first: &str, second: &str, context: usize) -> String {
     let a: Vec<&str> = first.lines().collect();
     let b: Vec<&str> = second.lines().collect();
     let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let end = a[start..]
-        .iter()
-        .rev()
-        .zip(b[start..].iter().rev())
-        .take_while(|(x, y)| x == y)
-        .count();
+    let end = a[start..].iter().rev().zip(b[start..].iter().rev()).take_while(|(x, y)| x == y).count();
+    let mut shown: Vec<String> =
+        a[start.saturating_sub(context)..start].iter().map(|line| format!("  {line}\n")).collect();
+    shown.extend(align(&a[start..a.len() - end], &b[start..b.len() - end]));
+    shown.extend(a[a.len() - end..].iter().take(context).map(|line| format!("  {line}\n")));
+    let near = |index: usize| {
+        let around = index.saturating_sub(context)..(index + context + 1).min(shown.len());
+        shown[around].iter().any(|line| !line.starts_with(' '))
+    };
     let mut out = String::new();
-    for line in &a[start.saturating_sub(context)..start] {
-        out.push_str(&format!("  {line}\n"));
-    }
-    let (middle_a, middle_b) = (&a[start..a.len() - end], &b[start..b.len() - end]);
-    for step in align(middle_a, middle_b) {
-        out.push_str(&step);
-    }
-    for line in a[a.len() - end..].iter().take(context) {
-        out.push_str(&format!("  {line}\n"));
+    for (index, line) in shown.iter().enumerate() {
+        match (near(index), index > 0 && near(index - 1)) {
+            (true, _) => out.push_str(line),
+            (false, true) => out.push_str("  ...\n"),
+            (false, false) => {}
+        }
     }
     out
 }
@@ -70,22 +67,14 @@ fn align(a: &[&str], b: &[&str]) -> Vec<String> {
     let minus = |line: &&str| format!("- {line}\n");
     let plus = |line: &&str| format!("+ {line}\n");
     if a.len() * b.len() > 1_000_000 {
-        return a
-            .iter()
-            .take(50)
-            .map(minus)
-            .chain(b.iter().take(50).map(plus))
-            .collect();
+        return a.iter().take(50).map(minus).chain(b.iter().take(50).map(plus)).collect();
     }
     // common[i][j]: length of the longest common subsequence of a[i..] and b[j..]
     let mut common = vec![vec![0usize; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {
         for j in (0..b.len()).rev() {
-            common[i][j] = if a[i] == b[j] {
-                common[i + 1][j + 1] + 1
-            } else {
-                common[i + 1][j].max(common[i][j + 1])
-            };
+            common[i][j] =
+                if a[i] == b[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
         }
     }
     let (mut i, mut j) = (0, 0);

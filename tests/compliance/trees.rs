@@ -24,25 +24,15 @@ impl Trees {
     /// # Errors
     /// What is wrong with the description, or what could not be written.
     pub fn new(dir: &Path, theirs: &Tools, release: &str) -> io::Result<Trees> {
-        let cases = case::parse("trees", include_str!("cases/trees.txt"), release)
-            .map_err(io::Error::other)?;
+        let cases =
+            case::parse("trees", include_str!("cases/trees.txt"), release).map_err(io::Error::other)?;
         let mut dirs = BTreeMap::new();
         for case in cases {
             let name = case.name.trim_start_matches("trees/").to_owned();
             let modules = Path::new("lib/modules").join(release);
-            let files = case
-                .files
-                .iter()
-                .map(|(path, entry)| (modules.join(path), entry.clone()))
-                .collect();
+            let files = case.files.iter().map(|(path, entry)| (modules.join(path), entry.clone())).collect();
             let case = Case { files, ..case };
-            let root = Root::new(
-                dir.join(format!("{name}-root")),
-                theirs,
-                &case,
-                None,
-                release,
-            )?;
+            let root = Root::new(dir.join(format!("{name}-root")), theirs, &case, None, release)?;
             let tree = dir.join(&name);
             if case.depmod {
                 depmod(&root.path, release)?;
@@ -61,11 +51,7 @@ impl Trees {
         if name == "none" {
             return Ok(None);
         }
-        self.dirs
-            .get(name)
-            .cloned()
-            .map(Some)
-            .ok_or_else(|| format!("no tree {name}"))
+        self.dirs.get(name).cloned().map(Some).ok_or_else(|| format!("no tree {name}"))
     }
 }
 
@@ -83,10 +69,7 @@ pub fn depmod(root: &Path, release: &str) -> io::Result<Vec<(String, Vec<u8>)>> 
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let output = command.output()?;
     if !output.status.success() {
-        return Err(io::Error::other(format!(
-            "depmod: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )));
+        return Err(io::Error::other(format!("depmod: {}", String::from_utf8_lossy(&output.stderr))));
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(root.join("lib/modules").join(release))? {
@@ -123,8 +106,7 @@ pub fn module(path: &str, words: &[String]) -> Result<Vec<u8>, String> {
     }
     for word in words {
         let parts: Vec<&str> = word.split(':').collect();
-        let crc =
-            |text: &str| u32::from_str_radix(text, 16).map_err(|error| format!("{word}: {error}"));
+        let crc = |text: &str| u32::from_str_radix(text, 16).map_err(|error| format!("{word}: {error}"));
         ko = match (parts.as_slice(), word.split_once('=')) {
             (["export", name, value], _) => ko.export(name, crc(value)?),
             (["crctab", name, value], _) => ko.export_in_section(name, crc(value)?),
@@ -156,10 +138,7 @@ pub fn module(path: &str, words: &[String]) -> Result<Vec<u8>, String> {
 }
 
 fn bytes(hex: &str) -> Result<Vec<u8>, String> {
-    let digits = |at: usize| {
-        hex.get(at..at + 2)
-            .ok_or_else(|| format!("{hex}: half a byte"))
-    };
+    let digits = |at: usize| hex.get(at..at + 2).ok_or_else(|| format!("{hex}: half a byte"));
     let byte = |at| u8::from_str_radix(digits(at)?, 16).map_err(|error| format!("{hex}: {error}"));
     (0..hex.len()).step_by(2).map(byte).collect()
 }
@@ -173,8 +152,7 @@ fn compressed(path: &str, data: Vec<u8>) -> io::Result<Vec<u8>> {
         }
         Some("zst") => zstd::bulk::compress(&data, 3),
         Some("gz") => {
-            let mut encoder =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
             encoder.write_all(&data)?;
             encoder.finish()
         }
