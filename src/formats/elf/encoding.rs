@@ -34,6 +34,11 @@ impl Encoding {
         self.pick(40, 64)
     }
 
+    /// The size of an entry of the symbol table, in bytes.
+    pub fn symbol_size(self) -> usize {
+        self.pick(16, 24)
+    }
+
     /// The two bytes at `at`.
     pub fn u16(self, bytes: &[u8], at: usize) -> Option<u16> {
         let field = *bytes.get(at..)?.first_chunk()?;

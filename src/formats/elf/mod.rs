@@ -23,9 +23,11 @@
 
 mod edit;
 mod encoding;
+mod symbols;
 
 pub use edit::{strip_modversions, strip_vermagic};
 use encoding::Encoding;
+pub use symbols::{Export, Needed, Symbol, Symbols, Version, exports, needed, versions};
 
 use crate::error::{Errno, Error, Result};
 

@@ -1,0 +1,241 @@
+//! What a module offers to others and what it needs from them.
+//!
+//! ```text
+//! .symtab        one entry of 16 / 24 bytes per symbol, the first one unused:
+//!                  0       name, 4: where it begins in .strtab
+//!                  4/8     value, 4/8
+//!                 12/4     info, 1: binding << 4 | type
+//!                 14/6     section, 2: 0 = undefined, FFF1 = the value is just a number
+//! __versions     one entry of 64 bytes per needed symbol: CRC, 4/8; name, padded with NULs
+//! __ksymtab_strings   the names of exported symbols, each ended by NUL
+//! ```
+//!
+//! A symbol that is exported with a CRC has a second one, `__crc_NAME`: its value is the CRC, or says where in its section
+//! (`__kcrctab`, 4 bytes each) the CRC is.
+
+use super::Elf;
+use super::encoding::Encoding;
+use crate::error::{Errno, Error, Result};
+use std::collections::HashMap;
+
+/// Section index of a symbol that the module needs from elsewhere.
+const SHN_UNDEF: u16 = 0;
+/// Section index of a symbol whose value is not an address.
+const SHN_ABS: u16 = 0xfff1;
+/// Binding of a symbol that may be missing.
+const STB_WEAK: u8 = 2;
+/// Type of a symbol that stands for a register; only the SPARC machines have it.
+const STT_SPARC_REGISTER: u8 = 13;
+/// `e_machine` of 32-bit and 64-bit SPARC.
+const SPARC_MACHINES: [u16; 2] = [2, 43];
+/// The size of an entry of `__versions`, in bytes.
+const VERSION: usize = 64;
+
+/// One entry of the symbol table.
+#[derive(Debug, Clone, Copy)]
+pub struct Symbol<'a> {
+    /// `.strtab` from where the name begins, if it begins inside.
+    names: Option<&'a [u8]>,
+    /// Its value.
+    pub value: u64,
+    /// The section it lies in, or a special number from 0xff00.
+    pub section: u16,
+    /// 0 local, 1 global, 2 weak.
+    pub binding: u8,
+    /// The type of the symbol.
+    pub kind: u8,
+}
+
+impl<'a> Symbol<'a> {
+    /// The name; may be empty. `None` where it lies beyond `.strtab`. In a damaged table the last one may lack its NUL.
+    pub fn name(&self) -> Option<&'a [u8]> {
+        self.names.map(until_nul)
+    }
+}
+
+/// The symbols of a module in the order of its table.
+#[derive(Debug, Clone)]
+pub struct Symbols<'a> {
+    encoding: Encoding,
+    table: &'a [u8],
+    names: &'a [u8],
+}
+
+impl<'a> Iterator for Symbols<'a> {
+    type Item = Symbol<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let encoding = self.encoding;
+        let (entry, rest) = self.table.split_at_checked(encoding.symbol_size())?;
+        self.table = rest;
+        let start = usize::try_from(encoding.u32(entry, 0)?).ok()?;
+        let names = self.names.get(start..).filter(|names| !names.is_empty());
+        let info = *entry.get(encoding.pick(12, 4))?;
+        let section = encoding.u16(entry, encoding.pick(14, 6))?;
+        let value = encoding.word(entry, encoding.pick(4, 8))?;
+        Some(Symbol { names, value, section, binding: info >> 4, kind: info & 15 })
+    }
+}
+
+impl<'a> Elf<'a> {
+    /// The symbols of the module without the first, unused one.
+    ///
+    /// # Errors
+    /// `ENODATA` where `.symtab` or `.strtab` is missing, `EINVAL` where `.symtab` is no whole number of entries.
+    pub fn symbols(&self) -> Result<Symbols<'a>> {
+        let table = self.data(".symtab")?;
+        let names = self.data(".strtab")?;
+        let size = self.encoding.symbol_size();
+        if table.len() % size != 0 {
+            return Err(Error::new(Errno::EINVAL, "size of .symtab is not a multiple of its entries'"));
+        }
+        Ok(Symbols { encoding: self.encoding, table: table.get(size..).unwrap_or(&[]), names })
+    }
+}
+
+/// A symbol that a module offers to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Export<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// Its CRC; 0 where the module has none, all ones where it lies outside its section.
+    pub crc: u64,
+}
+
+/// The symbols that the module exports: those with a `__crc_` symbol in the order of the symbol table, or, if there is no
+/// such symbol, the strings of `__ksymtab_strings` (recent kernels mix the names of namespaces in there).
+///
+/// # Errors
+/// `ENODATA` where the module has neither, `EINVAL` where `__ksymtab_strings` does not end in NUL.
+pub fn exports<'a>(elf: &Elf<'a>) -> Result<Vec<Export<'a>>> {
+    if let Some(found) = exports_with_crc(elf) {
+        return Ok(found);
+    }
+    let strings = elf.data("__ksymtab_strings")?;
+    match strings.split_last() {
+        None => Ok(Vec::new()),
+        Some((0, strings)) => {
+            let names = strings.split(|&b| b == 0).filter(|name| !name.is_empty());
+            Ok(names.map(|name| Export { name, crc: 0 }).collect())
+        }
+        Some(_) => Err(Error::new(Errno::EINVAL, "__ksymtab_strings does not end in NUL")),
+    }
+}
+
+/// `None` where the symbol table cannot be used (one name beyond `.strtab` is enough) or has no `__crc_` symbol.
+fn exports_with_crc<'a>(elf: &Elf<'a>) -> Option<Vec<Export<'a>>> {
+    let mut found = Vec::new();
+    for symbol in elf.symbols().ok()? {
+        if let Some(names) = symbol.names?.strip_prefix(b"__crc_") {
+            let crc = match symbol.section {
+                SHN_ABS | SHN_UNDEF => symbol.value,
+                section => crc_in_section(elf, section, symbol.value).unwrap_or(u64::MAX),
+            };
+            found.push(Export { name: until_nul(names), crc });
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+fn crc_in_section(elf: &Elf, section: u16, offset: u64) -> Option<u64> {
+    let section = elf.section_at(usize::from(section))?;
+    elf.encoding.u32(section.data, usize::try_from(offset).ok()?).map(u64::from)
+}
+
+/// An entry of `__versions`: a symbol that the module needs and the CRC that it was built against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version<'a> {
+    /// The symbol.
+    pub name: &'a [u8],
+    /// The CRC.
+    pub crc: u64,
+}
+
+/// The entries of `__versions` in order, names without their leading `.` (64-bit POWER writes one for code).
+///
+/// # Errors
+/// `ENODATA` where there is no such section, `EINVAL` where it is no whole number of entries or a name lacks its NUL.
+pub fn versions<'a>(elf: &Elf<'a>) -> Result<Vec<Version<'a>>> {
+    let table = elf.data("__versions")?;
+    if table.len() % VERSION != 0 {
+        return Err(Error::new(Errno::EINVAL, "size of __versions is not a multiple of 64"));
+    }
+    let mut found = Vec::with_capacity(table.len() / VERSION);
+    for (name, crc) in version_entries(elf.encoding, table) {
+        let name = name.ok_or_else(unended_version)?;
+        found.push(Version { name: name.strip_prefix(b".").unwrap_or(name), crc });
+    }
+    Ok(found)
+}
+
+fn unended_version() -> Error {
+    Error::new(Errno::EINVAL, "name in __versions does not end in NUL")
+}
+
+/// Name (`None` without its NUL) and CRC of each entry of `table`.
+fn version_entries(encoding: Encoding, table: &[u8]) -> impl Iterator<Item = (Option<&[u8]>, u64)> {
+    table.chunks_exact(VERSION).map(move |entry| {
+        let room = entry.get(encoding.pick(4, 8)..).unwrap_or(&[]);
+        let name = room.iter().position(|&b| b == 0).and_then(|length| room.get(..length));
+        (name, encoding.word(entry, 0).unwrap_or(0))
+    })
+}
+
+/// A symbol that a module needs from the kernel or from another module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needed<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// The CRC that the module was built against; 0 where it states none.
+    pub crc: u64,
+    /// Whether the module also loads without it.
+    pub weak: bool,
+    /// Whether only `__versions` names it (`module_layout` is such a one).
+    pub from_versions: bool,
+}
+
+/// The symbols that the module needs: the undefined ones in the order of the symbol table, whatever their binding, each
+/// with the CRC of the first entry of `__versions` with its name; then the entries that nothing undefined used up.
+///
+/// A `__versions` that is no whole number of entries counts as absent.
+///
+/// # Errors
+/// `ENODATA` where `.symtab` or `.strtab` is missing; `EINVAL` where `.symtab`, the name of an undefined symbol, or that of
+/// an entry of `__versions` is damaged. kmod takes such a module as one without needs.
+pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
+    let registers = SPARC_MACHINES.contains(&elf.machine());
+    let table = elf.data("__versions").ok().filter(|table| table.len() % VERSION == 0).unwrap_or(&[]);
+    let mut entries: Vec<_> = version_entries(elf.encoding, table).map(|(name, crc)| (name, crc, false)).collect();
+    let mut places = HashMap::with_capacity(entries.len());
+    for (place, (name, ..)) in entries.iter().enumerate() {
+        if let Some(name) = name {
+            places.entry(*name).or_insert(place);
+        }
+    }
+    let mut found = Vec::with_capacity(entries.len());
+    for symbol in elf.symbols()? {
+        if symbol.section != SHN_UNDEF || (registers && symbol.kind == STT_SPARC_REGISTER) {
+            continue;
+        }
+        let beyond = || Error::new(Errno::EINVAL, "name of a needed symbol lies beyond .strtab");
+        let name = symbol.name().ok_or_else(beyond)?;
+        if name.is_empty() {
+            continue;
+        }
+        let entry = places.get(name).and_then(|&place| entries.get_mut(place));
+        let crc = entry.map_or(0, |(_, crc, used)| {
+            *used = true;
+            *crc
+        });
+        found.push(Needed { name, crc, weak: symbol.binding == STB_WEAK, from_versions: false });
+    }
+    for (name, crc, _) in entries.into_iter().filter(|(.., used)| !used) {
+        let name = name.ok_or_else(unended_version)?;
+        found.push(Needed { name, crc, weak: false, from_versions: true });
+    }
+    Ok(found)
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&b| b == 0).next().unwrap_or(bytes)
+}
