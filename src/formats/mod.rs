@@ -9,4 +9,5 @@ pub mod elf;
 pub mod index;
 pub mod modinfo;
 pub mod pattern;
+pub mod signature;
 pub mod text;

@@ -1,0 +1,227 @@
+//! The signature at the end of a module. On the uncompressed file, in this order and with nothing after it:
+//!
+//! ```text
+//! the module
+//! signer's name, key id     raw bytes; both empty for PKCS#7
+//! signature data            for PKCS#7 a DER message
+//! trailer, 12 bytes:
+//!      0    algorithm: 0 DSA, 1 RSA
+//!      1    hash: 0 md4, 1 md5, 2 sha1, 3 rmd160, 4 sha256, 5 sha384, 6 sha512, 7 sha224, 8 sm3
+//!      2    kind: 0 PGP, 1 X509, 2 PKCS#7
+//!      3    length of the signer's name
+//!      4    length of the key id
+//!      5    padding, 3 bytes
+//!      8    length of the signature data, 4 bytes, big-endian whatever the module's own order
+//! "~Module signature appended~" and a newline, 28 bytes
+//! ```
+//!
+//! This is for showing. Nothing is verified: that is the kernel's business.
+
+use der::oid::ObjectIdentifier;
+use der::{Decode, EncodingRules, SliceReader, Tag, TagNumber, Tagged, asn1::AnyRef};
+use std::borrow::Cow;
+
+const MAGIC: &[u8] = b"~Module signature appended~\n";
+const TRAILER: usize = 12;
+const KINDS: [&[u8]; 3] = [b"PGP", b"X509", b"PKCS#7"];
+const PKCS7: usize = 2;
+const HASHES: [&str; 9] = ["md4", "md5", "sha1", "rmd160", "sha256", "sha384", "sha512", "sha224", "sm3"];
+
+/// What modinfo says about a signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature<'a> {
+    /// `sig_id`: `PGP`, `X509` or `PKCS#7`.
+    pub id: &'static [u8],
+    /// `signer`: the name that the signer goes by, up to its first NUL.
+    pub signer: &'a [u8],
+    /// `sig_key`: which of the signer's keys; for PKCS#7 the serial number of the certificate.
+    pub key: Cow<'a, [u8]>,
+    /// `sig_hashalgo`: what was signed is this digest of the module.
+    pub hash: Cow<'static, str>,
+    /// `signature`: the signature itself.
+    pub signature: &'a [u8],
+}
+
+/// The signature of the (uncompressed) module file `image`. `None` where there is none, where its lengths or kinds are
+/// impossible, and where a PKCS#7 message cannot be understood or does not name its signer by issuer and serial number.
+pub fn parse(image: &[u8]) -> Option<Signature<'_>> {
+    let signed = image.strip_suffix(MAGIC)?;
+    let (rest, trailer) = signed.split_last_chunk::<TRAILER>()?;
+    let &[algorithm, hash, kind, signer_length, key_length, _, _, _, a, b, c, d] = trailer;
+    let (kind, hash) = (usize::from(kind), *HASHES.get(usize::from(hash))?);
+    let id = *KINDS.get(kind).filter(|_| algorithm <= 1)?;
+    let (rest, data) = split_end(rest, usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?)?;
+    let (rest, key) = split_end(rest, usize::from(key_length))?;
+    let (_, signer) = split_end(rest, usize::from(signer_length))?;
+    if data.is_empty() {
+        return None;
+    }
+    if kind == PKCS7 {
+        return pkcs7(data, id);
+    }
+    let signer = until_nul(signer);
+    Some(Signature { id, signer, key: Cow::Borrowed(key), hash: Cow::Borrowed(hash), signature: data })
+}
+
+fn split_end(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+    bytes.split_at_checked(bytes.len().checked_sub(length)?)
+}
+
+/// `signedData` of PKCS#7 (RFC 2315, 9.1).
+const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
+/// `commonName` of X.520.
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+/// Reads a PKCS#7 message. The path to what is shown, in the terms of RFC 2315:
+///
+/// ```text
+/// ContentInfo: contentType, [0] content = SignedData:
+///     version, digestAlgorithms, contentInfo, [0] certificates?, [1] crls?, signerInfos = SET OF SignerInfo:
+///         version, issuerAndSerialNumber = (issuer, serialNumber), digestAlgorithm, [0] attributes?,
+///         digestEncryptionAlgorithm, encryptedDigest
+/// issuer = SEQUENCE OF SET OF (attribute type, value)
+/// ```
+fn pkcs7<'a>(message: &'a [u8], id: &'static [u8]) -> Option<Signature<'a>> {
+    // What follows the message is not looked at.
+    let mut content_info = Items::of(Items::of(message)?.next(Tag::Sequence)?)?;
+    if content_info.next_oid()? != SIGNED_DATA {
+        return None;
+    }
+    let content = content_info.next(context(0))?;
+    let mut signed_data = Items::of(Items::of(content)?.next(Tag::Sequence)?)?;
+    signed_data.next(Tag::Integer)?;
+    signed_data.next(Tag::Set)?;
+    signed_data.next(Tag::Sequence)?;
+    signed_data.skip_if(context(0));
+    signed_data.skip_if(context(1));
+    let mut signer_info = Items::of(Items::of(signed_data.next(Tag::Set)?)?.next(Tag::Sequence)?)?;
+    signer_info.next(Tag::Integer)?;
+    let mut signer_id = Items::of(signer_info.next(Tag::Sequence)?)?;
+    let issuer = signer_id.next(Tag::Sequence)?;
+    let serial = signer_id.next(Tag::Integer)?;
+    let digest = Items::of(signer_info.next(Tag::Sequence)?)?.next_oid()?;
+    signer_info.skip_if(context(0));
+    signer_info.next(Tag::Sequence)?;
+    let signature = signer_info.next(Tag::OctetString)?;
+    Some(Signature {
+        id,
+        signer: issuer_name(issuer)?,
+        key: magnitude(serial),
+        hash: digest_name(digest),
+        signature,
+    })
+}
+
+/// The first common name of an issuer; its last attribute if there is none. A NUL ends it.
+fn issuer_name(issuer: &[u8]) -> Option<&[u8]> {
+    let mut last = &[][..];
+    let mut sets = Items::of(issuer)?;
+    while !sets.is_empty() {
+        let mut attributes = Items::of(sets.next(Tag::Set)?)?;
+        while !attributes.is_empty() {
+            let mut attribute = Items::of(attributes.next(Tag::Sequence)?)?;
+            let kind = attribute.next_oid()?;
+            last = attribute.next_any()?.value();
+            if kind == COMMON_NAME {
+                return Some(until_nul(last));
+            }
+        }
+    }
+    Some(until_nul(last))
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&b| b == 0).next().unwrap_or(bytes)
+}
+
+/// The absolute value of a big-endian integer in two's complement, without leading zeros.
+fn magnitude(integer: &[u8]) -> Cow<'_, [u8]> {
+    let start = |bytes: &[u8]| bytes.iter().position(|&b| b != 0).unwrap_or(bytes.len());
+    if integer.first().is_none_or(|&b| b < 0x80) {
+        return Cow::Borrowed(&integer[start(integer)..]);
+    }
+    let mut negated: Vec<u8> = integer.iter().map(|&b| !b).collect();
+    for byte in negated.iter_mut().rev() {
+        let carry;
+        (*byte, carry) = byte.overflowing_add(1);
+        if !carry {
+            break;
+        }
+    }
+    negated.drain(..start(&negated));
+    Cow::Owned(negated)
+}
+
+/// Digest algorithms and what OpenSSL calls them, which is what kmod prints.
+const DIGESTS: [(ObjectIdentifier, &str); 23] = [
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"), "sha256"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"), "sha384"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3"), "sha512"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.4"), "sha224"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.5"), "sha512-224"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.6"), "sha512-256"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.7"), "sha3-224"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.8"), "sha3-256"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.9"), "sha3-384"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.10"), "sha3-512"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.11"), "shake128"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.12"), "shake256"),
+    (ObjectIdentifier::new_unwrap("1.3.14.3.2.26"), "sha1"),
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.2.2"), "md2"),
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.2.4"), "md4"),
+    (ObjectIdentifier::new_unwrap("1.2.840.113549.2.5"), "md5"),
+    (ObjectIdentifier::new_unwrap("1.3.36.3.2.1"), "ripemd160"),
+    (ObjectIdentifier::new_unwrap("1.0.10118.3.0.55"), "whirlpool"),
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.1722.12.2.1.16"), "blake2b512"),
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.1722.12.2.2.8"), "blake2s256"),
+    (ObjectIdentifier::new_unwrap("1.2.156.10197.1.401"), "sm3"),
+    (ObjectIdentifier::new_unwrap("1.2.643.7.1.1.2.2"), "GOST R 34.11-2012 with 256 bit hash"),
+    (ObjectIdentifier::new_unwrap("1.2.643.7.1.1.2.3"), "GOST R 34.11-2012 with 512 bit hash"),
+];
+
+/// Unknown ones are dotted numbers.
+fn digest_name(digest: ObjectIdentifier) -> Cow<'static, str> {
+    match DIGESTS.iter().find(|(known, _)| *known == digest) {
+        Some((_, name)) => Cow::Borrowed(name),
+        None => Cow::Owned(digest.to_string()),
+    }
+}
+
+fn context(number: u32) -> Tag {
+    Tag::ContextSpecific { constructed: true, number: TagNumber(number) }
+}
+
+/// The values that follow each other inside another one.
+struct Items<'a>(SliceReader<'a>);
+
+impl<'a> Items<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        // OpenSSL, by which kmod reads these, takes BER too.
+        SliceReader::new_with_encoding_rules(bytes, EncodingRules::Ber).ok().map(Items)
+    }
+
+    fn is_empty(&self) -> bool {
+        use der::Reader;
+        self.0.is_finished()
+    }
+
+    fn next_any(&mut self) -> Option<AnyRef<'a>> {
+        AnyRef::decode(&mut self.0).ok()
+    }
+
+    /// The content of the next value, which must have this tag.
+    fn next(&mut self, tag: Tag) -> Option<&'a [u8]> {
+        self.next_any().filter(|any| any.tag() == tag).map(AnyRef::value)
+    }
+
+    fn next_oid(&mut self) -> Option<ObjectIdentifier> {
+        ObjectIdentifier::from_bytes(self.next(Tag::ObjectIdentifier)?).ok()
+    }
+
+    /// Skips the next value if it has this tag.
+    fn skip_if(&mut self, tag: Tag) {
+        if Tag::peek(&self.0).is_ok_and(|next| next == tag) {
+            self.next_any();
+        }
+    }
+}
