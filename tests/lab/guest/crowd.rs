@@ -1,0 +1,219 @@
+//! Starts many processes at the same moment.
+//!
+//! Each member is this very program in the mode `hold`: it reports that it is there, blocks on a pipe, and becomes the
+//! command under test when the pipe is closed. So all of them are ready before the first one runs, whatever the machine.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{mkfifo, pipe2};
+
+const READY: &str = "/tmp/ready";
+
+/// The mode `hold`: `hold -- COMMAND...`, with the pipe as standard input. Returns only when something failed.
+pub fn hold(args: &[String]) -> std::io::Error {
+    let go = || -> std::io::Result<()> {
+        fs::write(READY, b".")?;
+        std::io::stdin().read_to_end(&mut Vec::new())?;
+        Ok(())
+    };
+    if let Err(e) = go() {
+        return e;
+    }
+    match args {
+        [dashes, program, rest @ ..] if dashes == "--" => {
+            Command::new(program).args(rest).stdin(Stdio::null()).exec()
+        }
+        _ => std::io::Error::other("hold -- COMMAND..."),
+    }
+}
+
+/// How one member ended.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Exit code, or 128 + signal.
+    pub code: i32,
+    /// What it wrote to standard output and standard error.
+    pub said: String,
+    /// From the release to its end.
+    pub after: Duration,
+}
+
+/// How all of them ended.
+#[derive(Debug)]
+pub struct Ends {
+    /// In the order in which they were added.
+    pub members: Vec<End>,
+    /// From the release to the last end.
+    pub wall: Duration,
+    /// Processor time the whole guest spent meanwhile, in milliseconds.
+    pub cpu_ms: u64,
+}
+
+impl Ends {
+    /// Whether every member ended with this exit code.
+    pub fn all(&self, code: i32) -> bool {
+        self.members.iter().all(|m| m.code == code)
+    }
+
+    /// The different (exit code, output) pairs with their numbers, for messages.
+    pub fn summary(&self) -> String {
+        let mut kinds: Vec<((i32, &str), usize)> = Vec::new();
+        for member in &self.members {
+            let kind = (member.code, member.said.trim());
+            match kinds.iter_mut().find(|(k, _)| *k == kind) {
+                Some((_, n)) => *n += 1,
+                None => kinds.push((kind, 1)),
+            }
+        }
+        let text: Vec<_> =
+            kinds.iter().map(|((code, said), n)| format!("{n} x exit {code} {said:?}")).collect();
+        text.join(", ")
+    }
+}
+
+struct Member {
+    child: Child,
+    log: PathBuf,
+    end: Option<End>,
+}
+
+impl Member {
+    fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+}
+
+/// Processes that wait for the start.
+#[derive(Default)]
+pub struct Crowd {
+    members: Vec<Member>,
+    gate: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Crowd {
+    /// Nobody yet.
+    pub fn new() -> Result<Self> {
+        if !std::path::Path::new(READY).exists() {
+            mkfifo(READY, Mode::from_bits_truncate(0o600)).context(READY)?;
+        }
+        fs::create_dir_all("/tmp/out")?;
+        Ok(Self { members: Vec::new(), gate: Some(pipe2(OFlag::O_CLOEXEC)?) })
+    }
+
+    /// Adds a process that will run `argv`.
+    pub fn add(&mut self, argv: &[impl AsRef<str>]) -> Result<()> {
+        let Some((reader, _)) = &self.gate else { bail!("the crowd has started") };
+        let log = PathBuf::from(format!("/tmp/out/{}", self.members.len()));
+        let file = File::create(&log)?;
+        let child = Command::new("/init")
+            .args(["hold", "--"])
+            .args(argv.iter().map(AsRef::as_ref))
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(reader.try_clone()?)
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()?;
+        self.members.push(Member { child, log, end: None });
+        Ok(())
+    }
+
+    /// The process ids, in the order in which they were added.
+    pub fn pids(&self) -> Vec<i32> {
+        self.members.iter().map(Member::pid).collect()
+    }
+
+    /// Waits until all are ready and lets them go.
+    pub fn release(mut self) -> Result<Running> {
+        // The own writing end keeps the FIFO open between two members.
+        let mut ready = File::options().read(true).write(true).open(READY)?;
+        ready.read_exact(&mut vec![0; self.members.len()])?;
+        let cpu = cpu_ms().unwrap_or(0);
+        let begin = Instant::now();
+        self.gate = None;
+        Ok(Running { members: self.members, begin, cpu })
+    }
+
+    /// [`Self::release`], then [`Running::wait`].
+    pub fn run(self, limit: Duration) -> Result<Ends> {
+        self.release()?.wait(limit)
+    }
+}
+
+/// Processes that were let go.
+pub struct Running {
+    members: Vec<Member>,
+    begin: Instant,
+    cpu: u64,
+}
+
+impl Running {
+    /// Notes who has ended; says whether all have. One system call while nobody ends: looking must not slow them down.
+    pub fn poll(&mut self) -> Result<bool> {
+        loop {
+            let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
+                Ok(_) => continue,
+                Err(e) => return Err(e.into()),
+            };
+            // Process 1 inherits orphans: not everybody is a member.
+            if let Some(member) = self.members.iter_mut().find(|m| m.pid() == pid.as_raw()) {
+                let said = String::from_utf8_lossy(&fs::read(&member.log)?).into_owned();
+                member.end = Some(End { code, said, after: self.begin.elapsed() });
+            }
+        }
+        Ok(self.members.iter().all(|m| m.end.is_some()))
+    }
+
+    /// How many have ended, as of the last [`Self::poll`].
+    pub fn ended(&self) -> usize {
+        self.members.iter().filter(|m| m.end.is_some()).count()
+    }
+
+    /// Waits for all of them; an error if one is still there after `limit`, counted from the release.
+    pub fn wait(mut self, limit: Duration) -> Result<Ends> {
+        while !self.poll()? {
+            if self.begin.elapsed() > limit {
+                let stuck: Vec<_> =
+                    self.members.iter().filter(|m| m.end.is_none()).map(|m| m.child.id()).collect();
+                let wchan: Vec<_> = stuck
+                    .iter()
+                    .map(|p| fs::read_to_string(format!("/proc/{p}/wchan")).unwrap_or_default())
+                    .collect();
+                bail!(
+                    "{} of {} still running after {limit:?}, in {wchan:?}",
+                    stuck.len(),
+                    self.members.len()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let cpu_ms = cpu_ms().unwrap_or(0).saturating_sub(self.cpu);
+        let members: Vec<End> = self.members.into_iter().filter_map(|m| m.end).collect();
+        let wall = members.iter().map(|m| m.after).max().unwrap_or_default();
+        Ok(Ends { members, wall, cpu_ms })
+    }
+}
+
+/// Processor time of all CPUs since boot, without idling, in milliseconds; an error where /proc is missing. The first line of /proc/stat is
+/// `cpu user nice system idle iowait irq softirq ...` in hundredths of a second.
+pub fn cpu_ms() -> Result<u64> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|w| w.parse().ok()).collect();
+    let [user, nice, system, _, _, irq, softirq, ..] = ticks[..] else { bail!("/proc/stat: {line}") };
+    Ok((user + nice + system + irq + softirq) * 10)
+}

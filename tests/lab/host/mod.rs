@@ -1,0 +1,25 @@
+//! The host's half of the lab: downloads, images, virtual machines, reports.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+pub mod alt;
+pub mod apt;
+pub mod cache;
+pub mod cpio;
+pub mod image;
+pub mod plot;
+pub mod qemu;
+pub mod report;
+pub mod suite;
+
+/// Runs a command to its end and returns what it wrote; a failure carries its error output.
+pub fn run(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| name.clone())?;
+    if !output.status.success() {
+        bail!("{name}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

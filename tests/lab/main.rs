@@ -1,0 +1,45 @@
+//! The lab: real kernels, real udev, many CPUs, in virtual machines.
+//!
+//! One program, two lives. On the host it is a test harness: every scenario on every kernel is a named test
+//! (`storm_64::6.1`), and `demo` and `plot` are further commands. In the guest it is process 1, because the project is
+//! linked statically: copied into an initramfs it needs nothing else.
+//!
+//! ```text
+//! cargo test --test lab                              all scenarios on both kernels
+//! cargo test --test lab -- --exact storm_64::6.1     one of them
+//! cargo test --test lab -- demo                      stock kmod and ours, one table
+//! cargo test --test lab -- plot                      draws the figures of the last runs
+//! ```
+//!
+//! Variables: `KMOD_ONCE_BIN` names the `kmod` to test (else cargo's build of this profile), `KMOD_ONCE_CACHE` the folder
+//! for downloads, `LAB_ONLY=stock` leaves our tool out. Consoles and traces stay in `target/lab/<kernel>/<scenario>/`.
+
+mod guest;
+mod host;
+mod scenarios;
+mod tool;
+
+fn main() -> std::process::ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    if std::process::id() == 1 && std::env::var_os("LAB_SCENARIO").is_some() {
+        guest::main();
+    }
+    match args.get(1).map(String::as_str) {
+        // Helpers of the guest.
+        Some("hold") => fail(&guest::crowd::hold(&args[2..])),
+        Some("traceme") => fail(&guest::traced::traceme(&args[2..])),
+        Some("churn") => match scenarios::churn(&args[2..]) {
+            Ok(()) => std::process::ExitCode::SUCCESS,
+            Err(e) => fail(&e),
+        },
+        // Commands of the host.
+        Some("demo") => host::suite::demo(),
+        Some("plot") => host::plot::main(),
+        _ => host::suite::main(),
+    }
+}
+
+fn fail(e: &dyn std::fmt::Display) -> std::process::ExitCode {
+    eprintln!("{e:#}");
+    std::process::ExitCode::from(99)
+}

@@ -1,0 +1,111 @@
+//! Loading and removing the same modules from many processes.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::guest::crowd::Crowd;
+use crate::guest::{Guest, live, modules};
+
+const SECONDS: u64 = 60;
+/// A chain and its neighbours: vxlan needs udp_tunnel and ip6_udp_tunnel, geneve as well, bonding and dummy stand alone.
+const MODULES: [&str; 6] = ["vxlan", "geneve", "dummy", "lab_slow", "lab_needs_slow", "ifb"];
+
+/// The mode `churn`: `churn MODPROBE RMMOD NUMBER`. Loads and removes for [`SECONDS`], in an order that depends on the
+/// number, and says how often. A load must succeed unless somebody removes a dependency between its steps.
+pub fn main(args: &[String]) -> Result<()> {
+    let [modprobe, rmmod, number] = args else { anyhow::bail!("churn MODPROBE RMMOD NUMBER") };
+    let number: usize = number.parse()?;
+    let begin = Instant::now();
+    let (mut loads, mut failed, mut removes) = (0, 0, 0);
+    for round in 0.. {
+        if begin.elapsed() > Duration::from_secs(SECONDS) {
+            break;
+        }
+        let name = MODULES[(round * (number + 1) + number) % MODULES.len()];
+        let mut command = std::process::Command::new(modprobe);
+        let output = command.arg(name).output()?;
+        loads += 1;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        match output.status.code() {
+            Some(0) => {}
+            // Only a dependency that went away between two steps excuses a failure.
+            Some(1) if said.contains("Unknown symbol") => failed += 1,
+            _ => anyhow::bail!("modprobe {name}: {}: {said}", output.status),
+        }
+        let status = std::process::Command::new(rmmod).arg(name).output()?.status;
+        if status.success() {
+            removes += 1;
+        }
+    }
+    println!("{loads} loads, {failed} of them failed, {removes} removals");
+    Ok(())
+}
+
+/// 60 s of modprobe and rmmod on the same modules from 8 processes.
+pub fn insert_and_remove(guest: &mut Guest) -> Result<()> {
+    let rmmod = rmmod(guest)?;
+    let mut crowd = Crowd::new()?;
+    for number in 0..8 {
+        crowd.add(&[
+            "/init".into(),
+            "churn".into(),
+            guest.path("modprobe"),
+            rmmod.clone(),
+            number.to_string(),
+        ])?;
+    }
+    // A call that hangs keeps its process beyond the limit.
+    let ends = crowd.run(Duration::from_secs(SECONDS + 40))?;
+    guest.check(ends.all(0), format!("nobody failed: {}", ends.summary()));
+    let mut locks = 0;
+    for item in fs::read_dir("/run/kmod/gate").context("/run/kmod/gate")? {
+        let path = item?.path();
+        if path.is_file() {
+            locks += 1;
+            let free = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).is_ok();
+            guest.check(free, format!("{}: not locked any more", path.display()));
+        }
+    }
+    guest.check(locks >= MODULES.len(), format!("{locks} lock files"));
+    agree(guest)?;
+    // Everything still works.
+    for name in MODULES {
+        let end = guest.call("modprobe", &[name], Duration::from_secs(30))?;
+        guest.check(
+            end.code == 0 && live(name),
+            format!("modprobe {name} afterwards: {} {}", end.code, end.said),
+        );
+    }
+    agree(guest)
+}
+
+/// Our rmmod once it removes modules, the stock one until then.
+fn rmmod(guest: &mut Guest) -> Result<String> {
+    let wait = Duration::from_secs(30);
+    let loaded = guest.call("modprobe", &["dummy"], wait)?;
+    let removed = guest.call("rmmod", &["dummy"], wait)?;
+    let works = loaded.code == 0 && removed.code == 0 && !Path::new("/sys/module/dummy").exists();
+    let path = if works { guest.path("rmmod") } else { "/tools/kmod-34/rmmod".to_owned() };
+    guest.say(&serde_json::json!({"t": "note", "what": format!("rmmod is {path}")}));
+    Ok(path)
+}
+
+/// /proc/modules and /sys/module name the same live modules.
+fn agree(guest: &mut Guest) -> Result<()> {
+    let mut proc = modules()?;
+    proc.sort();
+    let mut sys = Vec::new();
+    for item in fs::read_dir("/sys/module")? {
+        let name = item?.file_name().to_string_lossy().into_owned();
+        if Path::new("/sys/module").join(&name).join("initstate").exists() {
+            sys.push(name);
+        }
+    }
+    sys.sort();
+    guest.check(proc == sys, format!("/proc/modules {proc:?} and /sys/module {sys:?} agree"));
+    Ok(())
+}

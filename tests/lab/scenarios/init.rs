@@ -1,0 +1,146 @@
+//! Modules whose init is slow, fails, or asks for more modules.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::LIMIT;
+use crate::guest::crowd::{Crowd, Ends};
+use crate::guest::{Guest, coming, live, trace, unload, until};
+
+/// Init sleeps 1 s and returns ENODEV, 64 requests at once; then one more.
+pub fn failing(guest: &mut Guest) -> Result<()> {
+    let args = ["lab_slow", "ms=1000", "err=19"];
+    let mut crowd = Crowd::new()?;
+    for _ in 0..64 {
+        crowd.add(&guest.argv("modprobe", &args))?;
+    }
+    trace::start()?;
+    let ends = crowd.run(LIMIT)?;
+    let calls = trace::stop()?;
+    let counts = guest.row(64, ends.wall, ends.cpu_ms, &calls);
+    guest.check(counts.calls == 1, format!("one call for 64 requests: {}", counts.calls));
+    guest.check(ends.all(1), "every request exits 1");
+    guest.check(
+        alike(&ends) && ends.members[0].said.contains("No such device"),
+        format!("equal errors: {}", ends.summary()),
+    );
+
+    trace::start()?;
+    let later = guest.call("modprobe", &args, LIMIT)?;
+    let calls = trace::stop()?;
+    let fresh = calls.len() == 1 && calls[0].name.as_deref() == Some("lab_slow") && calls[0].ret == Some(-19);
+    guest.check(
+        fresh && later.code == 1,
+        format!("a later request gets a fresh attempt: exit {}, {calls:?}", later.code),
+    );
+    guest.check(!live("lab_slow"), "the module is not there");
+    // Other inputs, no failure shared with the attempt before.
+    let other = guest.call("modprobe", &["lab_slow"], LIMIT)?;
+    guest.check(
+        other.code == 0 && live("lab_slow"),
+        format!("without the failing option it loads: exit {} {}", other.code, other.said),
+    );
+    Ok(())
+}
+
+fn alike(ends: &Ends) -> bool {
+    ends.members.windows(2).all(|w| w[0].code == w[1].code && w[0].said == w[1].said)
+}
+
+/// Init takes 5 s; 32 requests for it, and 8 for a module that depends on it.
+pub fn slow(guest: &mut Guest) -> Result<()> {
+    let mut crowd = Crowd::new()?;
+    for _ in 0..32 {
+        crowd.add(&guest.argv("modprobe", &["lab_slow", "ms=5000"]))?;
+    }
+    trace::start()?;
+    let begin = Instant::now();
+    let running = crowd.release()?;
+    until("lab_slow is coming", LIMIT, || coming("lab_slow"))?;
+    let early = begin.elapsed();
+    // These arrive while the init runs.
+    let mut second = Crowd::new()?;
+    for _ in 0..8 {
+        second.add(&guest.argv("modprobe", &["lab_needs_slow"]))?;
+    }
+    let arrived = begin.elapsed();
+    let mut second = second.release()?;
+    let mut running = running;
+    let mut became_live = None;
+    let mut first_end = None;
+    while !(running.poll()? & second.poll()?) {
+        if became_live.is_none() && live("lab_slow") {
+            became_live = Some(begin.elapsed());
+        }
+        if first_end.is_none() && running.ended() + second.ended() > 0 {
+            first_end = Some((begin.elapsed(), live("lab_slow")));
+        }
+        if begin.elapsed() > LIMIT {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let after_live = became_live.map(|l| begin.elapsed().saturating_sub(l));
+    let ends = running.wait(LIMIT)?;
+    let seconds = second.wait(LIMIT)?;
+    let calls = trace::stop()?;
+    let counts = guest.row(40, ends.wall, ends.cpu_ms, &calls);
+    guest.check(
+        arrived < Duration::from_secs(5),
+        format!("the dependants arrived in time, after {arrived:?} (coming at {early:?})"),
+    );
+    guest.check(ends.all(0), format!("every request for it exits 0: {}", ends.summary()));
+    guest.check(seconds.all(0), format!("every request for its dependant exits 0: {}", seconds.summary()));
+    guest.check(live("lab_needs_slow"), "the dependant is live");
+    guest
+        .check(first_end.is_some_and(|(_, l)| l), format!("nobody returns before it is live: {first_end:?}"));
+    // On software emulation 40 processes need a while to wake up and end; a wait that is missed would last for seconds.
+    guest.check(
+        after_live.is_some_and(|d| d < Duration::from_millis(1500)),
+        format!("all have returned {after_live:?} after it became live"),
+    );
+    guest.check(
+        counts.calls == 2 && counts.duplicates == 0,
+        format!("two calls for two modules: {}", counts.calls),
+    );
+    Ok(())
+}
+
+/// A module whose init calls request_module() for one that depends on it.
+pub fn recursion(guest: &mut Guest) -> Result<()> {
+    trace::start()?;
+    let mut crowd = Crowd::new()?;
+    crowd.add(&guest.argv("modprobe", &["lab_recurse"]))?;
+    let ends = crowd.run(Duration::from_secs(80))?;
+    let calls = trace::stop()?;
+    let counts = guest.row(1, ends.wall, ends.cpu_ms, &calls);
+    guest.check(ends.wall < Duration::from_secs(40), format!("ended after {:?}", ends.wall));
+    guest.check(ends.all(0), format!("the outer load succeeds: {}", ends.summary()));
+    guest.check(live("lab_recurse"), "the outer module is live");
+    guest.check(counts.duplicates == 0, format!("no duplicates: {}", counts.duplicates));
+    let inner = guest.call("modprobe", &["lab_recurse_dep"], LIMIT)?;
+    guest.check(
+        inner.code == 0 && live("lab_recurse_dep"),
+        format!("its dependant loads afterwards: {} {}", inner.code, inner.said),
+    );
+    unload(&[])?;
+    // With eight at once, the helper must not wait for any of them.
+    trace::start()?;
+    let mut crowd = Crowd::new()?;
+    for _ in 0..8 {
+        crowd.add(&guest.argv("modprobe", &["lab_recurse"]))?;
+    }
+    let ends = crowd.run(Duration::from_secs(80))?;
+    let calls = trace::stop()?;
+    guest.row(8, ends.wall, ends.cpu_ms, &calls);
+    guest.check(
+        ends.wall < Duration::from_secs(40) && ends.all(0),
+        format!("eight at once: {:?}, {}", ends.wall, ends.summary()),
+    );
+    let outer = calls.iter().filter(|c| c.name.as_deref() == Some("lab_recurse")).count();
+    let log = fs::read_to_string("/proc/uptime")?;
+    guest.check(outer == 1, format!("one call for the outer module: {outer} (uptime {})", log.trim()));
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! The process that holds the lock is killed or stopped.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use super::LIMIT;
+use crate::guest::crowd::Crowd;
+use crate::guest::traced::{Stop, Traced};
+use crate::guest::{Guest, coming, live, trace, unload, until};
+
+/// SIGKILL at every system call between the lock and the call; each time the next request goes on at once.
+pub fn killed_before_the_call(guest: &mut Guest) -> Result<()> {
+    let argv = guest.argv("modprobe", &["dummy"]);
+    let mut points = 0;
+    for point in 0.. {
+        let mut leader = Traced::start(&argv)?;
+        leader.run_to(Stop::locked).context("before it had the lock")?;
+        let mut at_call = false;
+        for _ in 0..point {
+            if leader.step()?.loads() {
+                at_call = true;
+                break;
+            }
+        }
+        next_goes_on(guest, leader, "dummy", &["dummy"])?;
+        points += 1;
+        if at_call {
+            break;
+        }
+        if point > 400 {
+            bail!("no call that loads a module within 400 stops after the lock");
+        }
+    }
+    guest.check(points > 1, format!("killed at {points} places between the lock and the call"));
+    Ok(())
+}
+
+/// SIGKILL in the middle of the longest stretch without a system call: the decompression in user space.
+pub fn killed_while_decompressing(guest: &mut Guest) -> Result<()> {
+    let args = ["-d", "/alt", "xfs"];
+    let argv = guest.argv("modprobe", &args);
+    // Its dependency has to be there, so that the lock and the call are those of xfs itself.
+    let dependency = guest.call("modprobe", &["-d", "/alt", "libcrc32c"], LIMIT)?;
+    guest.check(dependency.code == 0, format!("libcrc32c: {}", dependency.said));
+    // A first run, to find the longest stretch.
+    let mut probe = Traced::start(&argv)?;
+    probe.run_to(Stop::locked)?;
+    let mut longest = (Duration::ZERO, 0);
+    let mut stops = 0;
+    loop {
+        let begin = Instant::now();
+        let stop = probe.step()?;
+        if matches!(stop, Stop::Enter(..)) && begin.elapsed() > longest.0 {
+            longest = (begin.elapsed(), stops);
+        }
+        stops += 1;
+        if stop.loads() {
+            break;
+        }
+        if let Stop::Gone(code) = stop {
+            bail!("it ended with {code} before the call");
+        }
+    }
+    probe.kill()?;
+    guest.check(
+        longest.0 > Duration::from_millis(20),
+        format!("decompressing takes {:?}, after stop {} of {stops}", longest.0, longest.1),
+    );
+    trace::start()?;
+    let mut leader = Traced::start(&argv)?;
+    let pid = leader.pid();
+    leader.run_to(Stop::locked)?;
+    for _ in 0..longest.1 {
+        leader.step()?;
+    }
+    leader.go()?;
+    std::thread::sleep(longest.0 / 2);
+    let state = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    guest.check(state.contains(") R "), format!("it is computing when it is killed: {}", state.trim()));
+    next_goes_on(guest, leader, "xfs", &args)?;
+    let calls = trace::stop()?;
+    guest.check(calls.iter().all(|c| c.pid != pid), "the killed one had made no call");
+    Ok(())
+}
+
+/// Kills the leader where it stands, then loads the module as if nothing had happened, and removes it.
+fn next_goes_on(guest: &mut Guest, leader: Traced, module: &str, args: &[&str]) -> Result<()> {
+    let mut crowd = Crowd::new()?;
+    for _ in 0..4 {
+        crowd.add(&guest.argv("modprobe", args))?;
+    }
+    // They wait for the leader, who dies; nobody has to pass a bound.
+    let running = crowd.release()?;
+    leader.kill()?;
+    let ends = running.wait(LIMIT)?;
+    let good = ends.all(0) && live(module) && ends.wall < Duration::from_secs(10);
+    if !good {
+        guest.check(false, format!("the next requests go on: {:?}, {}", ends.wall, ends.summary()));
+    }
+    unload(&keep()?)
+}
+
+/// Modules that stay between two rounds.
+fn keep() -> Result<Vec<String>> {
+    Ok(crate::guest::modules()?
+        .into_iter()
+        .filter(|m| !["dummy", "xfs", "lab_slow"].contains(&m.as_str()))
+        .collect())
+}
+
+/// SIGKILL while the kernel runs the module's init, which then succeeds, and which then fails.
+pub fn killed_in_init(guest: &mut Guest) -> Result<()> {
+    for err in ["0", "19"] {
+        trace::start()?;
+        let mut leader = Crowd::new()?;
+        leader.add(&guest.argv("modprobe", &["lab_slow", "hold=1"]))?;
+        let pid = leader.pids()[0];
+        let leader = leader.release()?;
+        until("lab_slow is coming", LIMIT, || coming("lab_slow"))?;
+        kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+        let mut crowd = Crowd::new()?;
+        for _ in 0..16 {
+            crowd.add(&guest.argv("modprobe", &["lab_slow"]))?;
+        }
+        let mut running = crowd.release()?;
+        // The killed one cannot go before the init ends; the others must wait for the module, not load it.
+        std::thread::sleep(Duration::from_millis(500));
+        running.poll()?;
+        let nobody = running.ended() == 0 && coming("lab_slow");
+        guest.check(nobody, format!("nobody returns while init runs: {} did", running.ended()));
+        fs::write("/sys/module/lab_slow/parameters/err", err)?;
+        fs::write("/sys/module/lab_slow/parameters/go", "1")?;
+        let ends = running.wait(LIMIT)?;
+        // Collected by the wait before, unless it was still on its way out.
+        let _ = leader.wait(Duration::from_secs(5));
+        let calls = trace::stop()?;
+        guest.row(17, ends.wall, ends.cpu_ms, &calls);
+        guest.check(
+            ends.all(0) && live("lab_slow"),
+            format!("err={err}: the next requests succeed: {}", ends.summary()),
+        );
+        let wanted = if err == "0" { 1 } else { 2 };
+        guest.check(calls.len() == wanted, format!("err={err}: {} calls, {wanted} expected", calls.len()));
+        unload(&keep()?)?;
+    }
+    Ok(())
+}
+
+/// SIGSTOP between the lock and the call, with the usual bound of 30 s.
+pub fn stopped(guest: &mut Guest) -> Result<()> {
+    stopped_for(guest, Duration::from_secs(30))
+}
+
+/// The same with a bound of 1.5 s (`kmod.gate_timeout=1500`).
+pub fn stopped_short(guest: &mut Guest) -> Result<()> {
+    stopped_for(guest, Duration::from_millis(1500))
+}
+
+fn stopped_for(guest: &mut Guest, bound: Duration) -> Result<()> {
+    let mut leader = Traced::start(&guest.argv("modprobe", &["dummy"]))?;
+    leader.run_to(Stop::locked).context("before it had the lock")?;
+    let leader = leader.leave_stopped()?;
+    trace::start()?;
+    let mut crowd = Crowd::new()?;
+    for _ in 0..8 {
+        crowd.add(&guest.argv("modprobe", &["dummy"]))?;
+    }
+    let ends = crowd.run(LIMIT)?;
+    let first = ends.members.iter().map(|m| m.after).min().unwrap_or_default();
+    guest.check(ends.all(0) && live("dummy"), format!("the followers load it: {}", ends.summary()));
+    guest.check(
+        first >= bound.mul_f64(0.9) && ends.wall < bound + Duration::from_secs(8),
+        format!("after the bound of {bound:?}: first after {first:?}, last after {:?}", ends.wall),
+    );
+    let warned = ends.members.iter().any(|m| m.said.contains("dummy"));
+    guest.check(warned, "at least one warning names the module");
+    // The stopped one goes on, finds the module, and is content.
+    kill(leader, Signal::SIGCONT)?;
+    let status = waitpid(leader, None)?;
+    let calls = trace::stop()?;
+    guest.row(9, ends.wall, ends.cpu_ms, &calls);
+    let code = matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0));
+    guest.check(code, format!("the stopped leader ends well when it is continued: {status:?}"));
+    Ok(())
+}

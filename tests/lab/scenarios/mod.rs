@@ -1,0 +1,137 @@
+//! The scenarios: what is booted for each, and what the guest does.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::guest::Guest;
+
+mod churn;
+mod coldplug;
+mod files;
+mod init;
+mod leader;
+mod nogate;
+mod storm;
+
+pub use churn::main as churn;
+
+/// The image a scenario needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// Tools and a few modules.
+    Small,
+    /// A Debian userland with udev and all modules.
+    Full,
+}
+
+/// Which tools go through a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tools {
+    /// Ours only: kmod cannot do this, or nothing is to be compared.
+    Ours,
+    /// Ours, then the stock tool, in one boot.
+    Both,
+    /// Ours and the stock tool, each in a boot of its own.
+    BothApart,
+}
+
+/// One scenario.
+pub struct Scenario {
+    /// The test's name, before `::<kernel>`.
+    pub name: &'static str,
+    /// What is booted.
+    pub image: Image,
+    /// Who goes through it.
+    pub tools: Tools,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Words for the kernel command line.
+    pub append: &'static str,
+    /// A boot is ended after this many seconds.
+    pub limit: u64,
+    /// What the guest does with one tool.
+    pub guest: fn(&mut Guest) -> Result<()>,
+}
+
+impl Scenario {
+    const fn small(
+        name: &'static str,
+        tools: Tools,
+        limit: u64,
+        guest: fn(&mut Guest) -> Result<()>,
+    ) -> Self {
+        Self { name, image: Image::Small, tools, cpus: 4, memory: 2048, append: "", limit, guest }
+    }
+
+    const fn append(mut self, words: &'static str) -> Self {
+        self.append = words;
+        self
+    }
+
+    const fn coldplug(name: &'static str, cpus: u32) -> Self {
+        let guest = coldplug::coldplug;
+        Self {
+            name,
+            image: Image::Full,
+            tools: Tools::BothApart,
+            cpus,
+            memory: 3584,
+            append: "",
+            limit: 300,
+            guest,
+        }
+    }
+}
+
+/// All scenarios, in the order in which they run.
+pub const ALL: &[Scenario] = &[
+    Scenario::small("storm_16", Tools::Both, 120, storm::storm_16),
+    Scenario::small("storm_64", Tools::Both, 120, storm::storm_64),
+    Scenario::small("storm_256", Tools::Both, 400, storm::storm_256),
+    Scenario::small("storm_mixed", Tools::Both, 400, storm::mixed),
+    Scenario::coldplug("coldplug_2", 2),
+    Scenario::coldplug("coldplug_4", 4),
+    Scenario::coldplug("coldplug_8", 8),
+    Scenario::coldplug("coldplug_16", 16),
+    Scenario::small("failing_init", Tools::Both, 180, init::failing),
+    Scenario::small("slow_init", Tools::Both, 120, init::slow),
+    Scenario::small("recursion", Tools::Ours, 120, init::recursion),
+    Scenario::small("killed_before_the_call", Tools::Ours, 180, leader::killed_before_the_call),
+    Scenario::small("killed_while_decompressing", Tools::Ours, 180, leader::killed_while_decompressing),
+    Scenario::small("killed_in_init", Tools::Ours, 120, leader::killed_in_init),
+    Scenario::small("stopped_leader", Tools::Ours, 120, leader::stopped),
+    Scenario::small("stopped_leader_short_bound", Tools::Ours, 60, leader::stopped_short)
+        .append("kmod.gate_timeout=1500"),
+    Scenario::small("no_run", Tools::Ours, 60, nogate::no_run),
+    Scenario::small("read_only_run", Tools::Ours, 60, nogate::read_only_run),
+    Scenario::small("full_run", Tools::Ours, 60, nogate::full_run),
+    Scenario::small("gate_is_a_link", Tools::Ours, 60, nogate::gate_is_a_link),
+    Scenario::small("lock_is_a_link", Tools::Ours, 60, nogate::lock_is_a_link),
+    Scenario::small("gate_of_someone_else", Tools::Ours, 60, nogate::gate_of_someone_else),
+    Scenario::small("gate_writable_by_others", Tools::Ours, 60, nogate::gate_writable_by_others),
+    Scenario::small("module_file_locked_by_a_user", Tools::Ours, 60, nogate::module_file_locked_by_a_user),
+    Scenario::small("no_sys", Tools::Ours, 60, nogate::no_sys),
+    Scenario::small("no_sys_no_proc", Tools::Ours, 60, nogate::no_sys_no_proc),
+    Scenario::small("gate_off", Tools::Ours, 60, nogate::gate_off).append("kmod.gate=off"),
+    Scenario::small("insert_and_remove", Tools::Ours, 180, churn::insert_and_remove),
+    Scenario::small("two_copies", Tools::Both, 90, files::two_copies),
+    Scenario::small("compression", Tools::Both, 90, files::compression),
+];
+
+/// The scenario of that name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|s| s.name == name)
+}
+
+/// The modules that the small image must hold.
+pub fn modules() -> Vec<&'static str> {
+    let mut names = storm::MIXED.to_vec();
+    names.extend(["xfs", "dummy", "ifb", "nlmon"]);
+    names
+}
+
+/// How long a crowd may take before the guest reports who is stuck.
+pub const LIMIT: Duration = Duration::from_secs(180);

@@ -1,0 +1,112 @@
+//! Many requests at the same moment.
+
+use anyhow::Result;
+
+use super::LIMIT;
+use crate::guest::crowd::Crowd;
+use crate::guest::trace;
+use crate::guest::{Guest, live, modules};
+
+/// 40 modules that load without hardware and can be removed; many share what they depend on.
+pub const MIXED: [&str; 40] = [
+    "xfs",
+    "btrfs",
+    "ext4",
+    "f2fs",
+    "gfs2",
+    "ocfs2",
+    "jfs",
+    "udf",
+    "isofs",
+    "squashfs",
+    "nfs",
+    "nfsd",
+    "nfsv4",
+    "cifs",
+    "ceph",
+    "rbd",
+    "minix",
+    "overlay",
+    "dm_crypt",
+    "dm_mirror",
+    "dm_thin_pool",
+    "dm_cache",
+    "raid456",
+    "raid1",
+    "raid10",
+    "nbd",
+    "bonding",
+    "bridge",
+    "8021q",
+    "vxlan",
+    "geneve",
+    "wireguard",
+    "openvswitch",
+    "nf_conntrack",
+    "nft_ct",
+    "nft_nat",
+    "ip_vs",
+    "ipvlan",
+    "tipc",
+    "macvlan",
+];
+
+pub fn storm_16(guest: &mut Guest) -> Result<()> {
+    storm(guest, 16)
+}
+
+pub fn storm_64(guest: &mut Guest) -> Result<()> {
+    storm(guest, 64)
+}
+
+pub fn storm_256(guest: &mut Guest) -> Result<()> {
+    storm(guest, 256)
+}
+
+/// `count` requests for xfs.
+fn storm(guest: &mut Guest, count: usize) -> Result<()> {
+    let requests: Vec<_> = (0..count).map(|_| "xfs").collect();
+    run(guest, &requests)
+}
+
+/// 40 modules, 16 requests each, shuffled.
+pub fn mixed(guest: &mut Guest) -> Result<()> {
+    let mut requests: Vec<_> = MIXED.iter().flat_map(|name| [*name; 16]).collect();
+    shuffle(&mut requests);
+    run(guest, &requests)
+}
+
+/// The same order every time: Fisher-Yates with a fixed linear congruential generator.
+fn shuffle<T>(items: &mut [T]) {
+    let mut state: u64 = 20230414;
+    for last in (1..items.len()).rev() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        items.swap(last, (state >> 33) as usize % (last + 1));
+    }
+}
+
+fn run(guest: &mut Guest, requests: &[&str]) -> Result<()> {
+    let before = modules()?;
+    let mut crowd = Crowd::new()?;
+    for name in requests {
+        crowd.add(&guest.argv("modprobe", &[name]))?;
+    }
+    trace::start()?;
+    let ends = crowd.run(LIMIT)?;
+    let calls = trace::stop()?;
+    let counts = guest.row(requests.len(), ends.wall, ends.cpu_ms, &calls);
+    let appeared = modules()?.into_iter().filter(|m| !before.contains(m)).count();
+    guest.check(ends.all(0), format!("every request exits 0: {}", ends.summary()));
+    guest.check(requests.iter().all(|name| live(name)), "every module that was asked for is live");
+    guest.check(
+        counts.calls == appeared,
+        format!("{} calls for {appeared} modules that appeared", counts.calls),
+    );
+    guest.check(counts.duplicates == 0, format!("{} duplicates", counts.duplicates));
+    guest.check(
+        counts.eexist + counts.ebusy == 0,
+        format!("{} EEXIST, {} EBUSY", counts.eexist, counts.ebusy),
+    );
+    guest.check(counts.wasted == 0, format!("{} bytes wasted", counts.wasted));
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The tools under test.
+
+/// A set of module tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// This project's.
+    Ours,
+    /// Debian 12's kmod 30.
+    Kmod30,
+    /// Debian 13's kmod 34.2.
+    Kmod34,
+}
+
+impl Tool {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ours, Self::Kmod30, Self::Kmod34];
+
+    /// The name in tables and in the guest's `/tools`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "kmod-once",
+            Self::Kmod30 => "kmod-30",
+            Self::Kmod34 => "kmod-34",
+        }
+    }
+
+    /// The tool of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.name() == name)
+    }
+
+    /// The Debian release it comes with; none for ours.
+    pub fn suite(self) -> Option<&'static str> {
+        match self {
+            Self::Ours => None,
+            Self::Kmod30 => Some("bookworm"),
+            Self::Kmod34 => Some("trixie"),
+        }
+    }
+
+    /// The stock tool that is measured beside ours on a kernel: the one of the release that the kernel belongs to.
+    pub fn stock(series: &str) -> Self {
+        if series == "6.1" { Self::Kmod30 } else { Self::Kmod34 }
+    }
+}
