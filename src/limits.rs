@@ -35,6 +35,9 @@ pub const CMDLINE_FILE: u64 = 1 << 16;
 /// The largest text file of a module directory (`modules.alias` and the like) that is read, in bytes.
 pub const TEXT_FILE: u64 = 256 << 20;
 
+/// How many tasks the making of one plan may take; a plan has no more steps. The longest honest one has some dozens.
+pub const PLAN_TASKS: usize = 1 << 20;
+
 /// How many install or remove commands may start each other.
 pub const COMMAND_NESTING: usize = 16;
 

@@ -4,8 +4,6 @@
 //! empty. All that count are read in the order of their base names (bytes), whatever directory they are in. Pure:
 //! the names are handed in.
 
-use std::cmp::Ordering;
-
 /// One name found in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -13,6 +11,10 @@ pub struct Found {
     pub name: Vec<u8>,
     /// Which place it is from, as an index into the caller's list, highest precedence first.
     pub place: usize,
+    /// Whether the directory says that it is a regular file. It may be anything otherwise: a link, to nowhere even.
+    pub regular: bool,
+    /// How many names were met before it.
+    pub seen: usize,
 }
 
 /// Whether a file of this name in a configuration directory is one: no leading dot, and something before `.conf`.
@@ -20,13 +22,10 @@ pub fn is_config_name(name: &[u8]) -> bool {
     name.len() > b".conf".len() && name[0] != b'.' && name.ends_with(b".conf")
 }
 
-/// Sorts `found` by base name, and among equal names by precedence: the first of each name is the one that counts, the
-/// others are masked by it. Names of one place are unique.
+/// Sorts `found` by base name, and among equal names by precedence: the first of each name that is a file is the one
+/// that counts, the others are masked by it.
 pub fn order(found: &mut [Found]) {
-    found.sort_unstable_by(|a, b| match a.name.cmp(&b.name) {
-        Ordering::Equal => a.place.cmp(&b.place),
-        unequal => unequal,
-    });
+    found.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.place.cmp(&b.place)));
 }
 
 #[cfg(test)]
@@ -45,7 +44,7 @@ mod tests {
 
     #[test]
     fn base_names_decide_across_directories() {
-        let found = |name: &str, place| Found { name: name.into(), place };
+        let found = |name: &str, place| Found { name: name.into(), place, regular: true, seen: 0 };
         let mut all = [
             found("zz.conf", 1),
             found("a.conf", 3),

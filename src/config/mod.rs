@@ -141,10 +141,12 @@ impl Config {
         self.matching(Kind::Remove, name).next()
     }
 
-    /// Whether there is an install or remove command of exactly this name: such a module may be asked for though
-    /// nothing else knows it.
-    pub fn has_command(&self, name: &[u8]) -> bool {
-        self.has_exactly(Kind::Install, name) || self.has_exactly(Kind::Remove, name)
+    /// The first entry of a kind whose key is exactly `name`, even if that reads as a pattern. A module that has an
+    /// install or remove command of its own may be asked for though nothing else knows it.
+    pub fn named(&self, kind: Kind, name: &[u8]) -> Option<Entry<'_>> {
+        let list = &self.entries[kind as usize];
+        let at = list.exact(&self.text, name).next()?;
+        Some(self.entry(&list.entries[at]))
     }
 
     /// The first softdep entry whose pattern matches the module `name`; [`Entry::pre`] and [`Entry::post`] are its
@@ -160,15 +162,11 @@ impl Config {
 
     /// Whether the module `name` is blacklisted.
     pub fn is_blacklisted(&self, name: &[u8]) -> bool {
-        self.has_exactly(Kind::Blacklist, name)
+        self.named(Kind::Blacklist, name).is_some()
     }
 
     fn entry(&self, raw: &Raw) -> Entry<'_> {
         Entry { key: &self.text[raw.key.clone()], value: &self.text[raw.value.clone()], origin: raw.origin }
-    }
-
-    fn has_exactly(&self, kind: Kind, name: &[u8]) -> bool {
-        self.entries[kind as usize].exact(&self.text, name).next().is_some()
     }
 
     fn matching<'c, 'q>(
@@ -205,29 +203,39 @@ impl<'c> Entry<'c> {
     }
 
     fn list(self, wanted: Side) -> impl Iterator<Item = &'c [u8]> {
+        self.sided().filter(move |(side, _)| *side == wanted).map(|(_, word)| word)
+    }
+
+    /// The words that are in a list, each with the list that it is in. Words before the first switch are in none.
+    fn sided(self) -> impl Iterator<Item = (Side, &'c [u8])> {
         let mut current = None;
-        words(self.value).filter(move |word| {
-            match *word {
+        words(self.value).filter_map(move |word| {
+            match word {
                 b"pre:" => current = Some(Side::Pre),
                 b"post:" => current = Some(Side::Post),
-                // Words before the first switch are in no list.
-                _ => return current == Some(wanted),
+                _ => return current.map(|side| (side, word)),
             }
-            false
+            None
         })
     }
 
-    /// The value as `modprobe -c` and the C library show it: a softdep's lists as `pre: a bpost: c` (without a blank
-    /// between the two: programs that read it know it so), a weakdep's words joined by one blank, others as they are.
+    /// The value as `modprobe -c` and the C library show it: a softdep's lists as `pre: a bpost: c`, a weakdep's words
+    /// joined by one blank, others as they are. Programs know softdeps with their two flaws: there is no blank before
+    /// `post:`, and where a line switches back and forth, each list is shown with what stands between its ends.
     pub fn shown(self, kind: Kind) -> Vec<u8> {
         let mut text = Vec::new();
         match kind {
             Kind::Softdep => {
-                for (label, list) in [(&b"pre:"[..], Side::Pre), (b"post:", Side::Post)] {
-                    for (index, word) in self.list(list).enumerate() {
-                        if index == 0 {
-                            text.extend_from_slice(label);
-                        }
+                let words: Vec<(Side, &[u8])> = self.sided().collect();
+                for (label, wanted) in [(&b"pre:"[..], Side::Pre), (b"post:", Side::Post)] {
+                    let is_wanted = |(side, _): &(Side, &[u8])| *side == wanted;
+                    let (Some(first), Some(last)) =
+                        (words.iter().position(is_wanted), words.iter().rposition(is_wanted))
+                    else {
+                        continue;
+                    };
+                    text.extend_from_slice(label);
+                    for (_, word) in &words[first..=last] {
                         text.push(b' ');
                         text.extend_from_slice(word);
                     }
@@ -241,8 +249,16 @@ impl<'c> Entry<'c> {
 }
 
 /// The words of a softdep or weakdep: what white space of any kind separates.
+///
+/// One blank at the very start, with a word right behind it, is taken as part of that word: so has every kmod so far,
+/// for which `softdep a  pre: b` (two blanks after `a`) says nothing, since ` pre:` switches to no list.
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|&b| is_space(b)).filter(|word| !word.is_empty())
+    let odd = text.len() > 1 && is_space(text[0]) && !is_space(text[1]);
+    let first =
+        if odd { 1 + text[1..].iter().position(|&b| is_space(b)).unwrap_or(text.len() - 1) } else { 0 };
+    let (first, rest) = text.split_at(first);
+    let rest = rest.split(|&b| is_space(b));
+    [first].into_iter().chain(rest).filter(|word| !word.is_empty())
 }
 
 /// White space as C's isspace has it in the C locale.

@@ -105,6 +105,27 @@ fn a_softdep_may_switch_back_and_forth() {
     let entry = config.softdep_for(b"a").unwrap();
     assert_eq!(entry.pre().collect::<Vec<_>>(), [&b"b"[..], b"c", b"e"]);
     assert_eq!(entry.post().collect::<Vec<_>>(), [&b"d"[..], b"f"]);
+    assert_eq!(entry.shown(Kind::Softdep), b"pre: b c d epost: d e f");
+}
+
+#[test]
+fn one_blank_too_many_belongs_to_the_first_word() {
+    expect(
+        "softdep a  pre: x post: y\nsoftdep b \tpre: x\nsoftdep c\tpre: x\nsoftdep d   pre: x\nsoftdep e  pre:\n\
+         softdep f  junk pre: x\nweakdep a  b c \nweakdep b   b\nweakdep c  b\n",
+        &[
+            "softdep a post: y$",
+            "softdep b $",
+            "softdep c pre: x$",
+            "softdep d pre: x$",
+            "softdep e $",
+            "softdep f pre: x$",
+            "weakdep a  b c$",
+            "weakdep b b$",
+            "weakdep c  b$",
+        ],
+        &[],
+    );
 }
 
 #[test]
@@ -211,7 +232,9 @@ fn the_first_entry_that_matches_counts() {
     assert_eq!(config.aliases_for(b"ab").map(|e| e.value).collect::<Vec<_>>(), [&b"one"[..], b"two"]);
     // A blacklist entry and the name of a command that a query asks for are no patterns.
     assert!(config.is_blacklisted(b"ab") && !config.is_blacklisted(b"ac") && config.is_blacklisted(b"a*"));
-    assert!(config.has_command(b"ab") && config.has_command(b"a*") && !config.has_command(b"ac"));
+    assert_eq!(config.named(Kind::Install, b"ab").unwrap().value, b"second");
+    assert_eq!(config.named(Kind::Install, b"a*").unwrap().value, b"first");
+    assert!(config.named(Kind::Install, b"ac").is_none());
 }
 
 #[test]
@@ -274,7 +297,10 @@ fn a_long_list_answers_as_a_short_one() {
             all.extend(config.install_for(question).map(|e| e.value.to_vec()));
             all.extend(config.options_for(question, Some(b"zz")));
             all.extend(config.options_for(b"a*", Some(question)));
-            all.push(vec![config.has_command(question).into(), config.is_blacklisted(question).into()]);
+            all.push(vec![
+                config.named(Kind::Install, question).is_some().into(),
+                config.is_blacklisted(question).into(),
+            ]);
             all
         };
         assert_eq!(values(&short), values(&long), "{:?}", String::from_utf8_lossy(question));

@@ -1,4 +1,5 @@
 //! A request becomes a plan, and the plan is walked through the gate: what is shown is what is done.
 
 pub mod insert;
+pub mod plan;
 pub mod remove;

@@ -47,3 +47,35 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Err
     }
     Ok(filled)
 }
+
+/// Reads a whole file of at most `limit` bytes into the front of `buffer`, which grows as needed and is reused from
+/// file to file, with one open and as few reads as that takes. A file that is not there yet to be read, such as a FIFO
+/// without a writer, is waited for only if `patient` is set; otherwise it is empty or `EAGAIN`.
+///
+/// # Errors
+/// What open or read said (`EISDIR` for a directory), `EFBIG` past the limit.
+pub fn read_into<'b>(
+    path: &Path,
+    buffer: &'b mut Vec<u8>,
+    limit: usize,
+    patient: bool,
+) -> Result<&'b [u8], Errno> {
+    let wait = if patient { OFlag::empty() } else { OFlag::O_NONBLOCK };
+    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | wait, Mode::empty())?;
+    let mut filled = 0;
+    loop {
+        if filled == buffer.len() {
+            // A page more than the limit at most: room to see that the file goes on.
+            buffer.resize((filled * 4).clamp(16 << 10, limit.saturating_add(4096)), 0);
+        }
+        match nix::unistd::read(&fd, &mut buffer[filled..]) {
+            Ok(0) => return Ok(&buffer[..filled]),
+            Ok(count) => filled += count,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if filled > limit {
+            return Err(Errno::EFBIG);
+        }
+    }
+}

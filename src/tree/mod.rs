@@ -1,1 +1,309 @@
-//! (being built)
+//! One module directory with the configuration that goes with it: from a query to modules, from a module to its path,
+//! its dependencies, its options and commands. Nothing here looks at what is loaded.
+//!
+//! Both halves are read when they are first needed: the configuration at the first question that it bears on, each
+//! index at the first lookup that gets as far as it.
+
+#[cfg(test)]
+pub(crate) mod fixture;
+mod indexes;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use indexes::Which;
+pub use settings::ConfigPaths;
+
+use crate::bytes;
+use crate::config::{Config, Entry, Kind};
+use crate::error::{Errno, errno_of, strerror};
+use crate::formats::index::Reader;
+use crate::limits;
+use crate::log::{Priority, Sink};
+use crate::name;
+use crate::system::roots::{Roots, into_path};
+use crate::system::{System, roots::as_path};
+use indexes::{Indexes, Opened};
+use std::cell::OnceCell;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A module as it was found. That it exists is not said: an alias of the configuration may lead anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Its name, `-` read as `_`.
+    pub name: Vec<u8>,
+    /// What it was found by, if not by its name: the pattern of a configured alias, or the query that an index knew.
+    /// Options may be given for this too.
+    pub alias: Option<Vec<u8>>,
+    /// The file, where it was asked for by path.
+    pub file: Option<PathBuf>,
+    /// Whether it was found as a built-in. Ask [`Tree::is_builtin`].
+    pub builtin: bool,
+    /// The install or remove command, if that is all that is known of it: an entry of exactly its name goes before the
+    /// patterns that match it.
+    pub command: Option<Own>,
+}
+
+/// A command that a module was found by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Own {
+    /// Its install command.
+    Install(Vec<u8>),
+    /// Its remove command; it has no install command of its own.
+    Remove(Vec<u8>),
+}
+
+/// What makes two findings of a module one: name and alias.
+pub type Key = (Vec<u8>, Option<Vec<u8>>);
+
+impl Module {
+    /// The module of this name (canonical already).
+    pub fn named(name: &[u8]) -> Self {
+        Module { name: name.to_vec(), alias: None, file: None, builtin: false, command: None }
+    }
+
+    fn found_by(alias: &[u8], name: &[u8]) -> Self {
+        Module { alias: Some(alias.to_vec()), ..Module::named(name) }
+    }
+
+    /// What identifies it while a plan is made: kmod takes a module that was found by an alias for another one than
+    /// the same module found by its name or by another alias, and so do the lists that programs know.
+    pub fn key(&self) -> Key {
+        (self.name.clone(), self.alias.clone())
+    }
+}
+
+/// A module directory, open.
+pub struct Tree<'a> {
+    roots: &'a Roots,
+    dir: PathBuf,
+    paths: ConfigPaths,
+    sink: &'a dyn Sink,
+    config: OnceCell<Config>,
+    indexes: Indexes,
+}
+
+impl<'a> Tree<'a> {
+    /// The tree of the module directory `dir` (absolute; the paths of modules begin with these very bytes). Reads
+    /// nothing yet: that the directory does not exist is no error, lookups then find nothing.
+    ///
+    /// Trouble with configuration and indexes goes to `sink`, when they are read. A caller that treats messages about
+    /// the configuration apart calls [`Tree::config`] first.
+    pub fn open(system: &System<'a>, dir: PathBuf, config_paths: ConfigPaths, sink: &'a dyn Sink) -> Self {
+        let (config, indexes) = (OnceCell::new(), Indexes::default());
+        Tree { roots: system.roots, dir, paths: config_paths, sink, config, indexes }
+    }
+
+    /// The module directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The configuration, read at the first call.
+    pub fn config(&self) -> &Config {
+        self.config.get_or_init(|| settings::read(self.roots, &self.dir, &self.paths, self.sink))
+    }
+
+    /// The modules that `query` (an alias or a name as typed) leads to, in the order in which they are to be loaded,
+    /// duplicates included. Empty: nothing is known of it. The first of these that has an answer gives it: aliases of
+    /// the configuration, module names, exported symbols (for `symbol:` queries), install and remove commands of this
+    /// name, aliases of modules, built-in modules, their aliases.
+    ///
+    /// # Errors
+    /// `EINVAL` where brackets do not pair up, `ENAMETOOLONG` past [`limits::QUERY`] bytes.
+    pub fn lookup(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
+        let query = folded(query)?;
+        let configured: Vec<Module> =
+            self.config().aliases_for(&query).map(|entry| Module::found_by(entry.key, entry.value)).collect();
+        if !configured.is_empty() {
+            return Ok(configured);
+        }
+        Ok(self.known(&query, true, Reader::Mapped))
+    }
+
+    /// As [`Tree::lookup`], without the configuration: what modinfo does.
+    ///
+    /// # Errors
+    /// As [`Tree::lookup`].
+    pub fn lookup_plain(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
+        Ok(self.known(&folded(query)?, false, Reader::Streamed))
+    }
+
+    /// The module of this name and no other (`modinfo -m`): not through aliases of modules, but through those of
+    /// built-in ones.
+    pub fn lookup_name(&self, name: &[u8]) -> Option<Module> {
+        let name = name::canonical(name);
+        if self.opened(Which::Dep).line(&name).is_some() {
+            return Some(Module::named(&name));
+        }
+        self.builtins(&name, Reader::Streamed).into_iter().next()
+    }
+
+    fn known(&self, query: &[u8], commands: bool, reader: Reader) -> Vec<Module> {
+        // A name with a colon is an alias of the kernel's making.
+        if !query.contains(&b':') && self.opened(Which::Dep).line(query).is_some() {
+            return vec![Module::named(query)];
+        }
+        let search = |which| -> Vec<Module> {
+            let names = self.opened(which).search(query, reader);
+            names.into_iter().map(|name| Module::found_by(query, name)).collect()
+        };
+        if query.starts_with(b"symbol:") {
+            let owners = search(Which::Symbols);
+            if !owners.is_empty() {
+                return owners;
+            }
+        }
+        if let Some(command) = commands.then(|| self.own_command(query)).flatten() {
+            return vec![Module { command: Some(command), ..Module::named(query) }];
+        }
+        let aliased = search(Which::Alias);
+        if !aliased.is_empty() {
+            return aliased;
+        }
+        self.builtins(query, reader)
+    }
+
+    fn own_command(&self, name: &[u8]) -> Option<Own> {
+        let command = |kind| self.config().named(kind, name).map(|entry| entry.value.to_vec());
+        command(Kind::Install).map(Own::Install).or_else(|| command(Kind::Remove).map(Own::Remove))
+    }
+
+    fn builtins(&self, query: &[u8], reader: Reader) -> Vec<Module> {
+        if self.opened(Which::Builtin).contains(query) {
+            return vec![Module { builtin: true, ..Module::named(query) }];
+        }
+        let names = self.opened(Which::BuiltinAlias).search(query, reader);
+        names.into_iter().map(|name| Module { builtin: true, ..Module::found_by(query, name) }).collect()
+    }
+
+    /// The module in the file `path`, which is kept as it is given.
+    ///
+    /// # Errors
+    /// `ENOENT` where the path ends in `/`, else what stat said.
+    pub fn module_from_path(&self, path: &[u8]) -> Result<Module, Errno> {
+        std::fs::metadata(as_path(path)).map_err(|error| errno_of(&error))?;
+        let name = name::from_path(path).ok_or(Errno::ENOENT)?;
+        Ok(Module { file: Some(as_path(path).to_path_buf()), ..Module::named(&name) })
+    }
+
+    /// The file of a module; `None` for a built-in one or one that no index knows.
+    pub fn path(&self, module: &Module) -> Option<PathBuf> {
+        if let Some(file) = &module.file {
+            return Some(file.clone());
+        }
+        let line = self.opened(Which::Dep).line(&module.name)?;
+        let colon = line.iter().position(|&b| b == b':')?;
+        Some(self.below(&line[..colon]))
+    }
+
+    /// What a module needs, in load order: the whole closure, each module once. Where a file among them does not
+    /// exist, that is told, and the module counts as one without dependencies.
+    pub fn dependencies(&self, module: &Module) -> Vec<Module> {
+        let line = self.opened(Which::Dep).line(&module.name).unwrap_or_default();
+        let Some(colon) = line.iter().position(|&b| b == b':') else { return Vec::new() };
+        let words = line[colon + 1..].split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
+        let mut needed = Vec::new();
+        for word in words {
+            let path = self.below(word);
+            let found = std::fs::metadata(&path).map_err(|error| errno_of(&error));
+            match (found, name::from_path(word)) {
+                (Ok(_), Some(name)) => needed.push(Module::named(&name)),
+                (result, _) => {
+                    let reason = strerror(result.err().unwrap_or(Errno::ENOENT));
+                    let path = path.as_os_str().as_bytes();
+                    let told = bytes!["dependency ", path, " of module ", module.name, ": ", reason];
+                    self.sink.log(Priority::Err, &told);
+                    return Vec::new();
+                }
+            }
+        }
+        // The file has them the other way round.
+        needed.reverse();
+        needed
+    }
+
+    /// Whether the module is built into the kernel. One that was asked for by path is not.
+    pub fn is_builtin(&self, module: &Module) -> bool {
+        module.builtin || (module.file.is_none() && self.opened(Which::Builtin).contains(&module.name))
+    }
+
+    /// The configured options, joined by blanks: for its name, and for the alias it was found by.
+    pub fn options(&self, module: &Module) -> Option<Vec<u8>> {
+        self.config().options_for(&module.name, module.alias.as_deref())
+    }
+
+    /// The command that is run instead of inserting the module.
+    pub fn install_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
+        match &module.command {
+            Some(Own::Install(command)) => Some(command),
+            _ => self.config().install_for(&module.name).map(|entry| entry.value),
+        }
+    }
+
+    /// The command that is run instead of removing the module.
+    pub fn remove_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
+        match &module.command {
+            Some(Own::Remove(command)) => Some(command),
+            _ => self.config().remove_for(&module.name).map(|entry| entry.value),
+        }
+    }
+
+    /// The soft dependencies: what is to be loaded before the module, and after it. Each word is looked up like any
+    /// query; one that leads nowhere is dropped.
+    pub fn softdeps(&self, module: &Module) -> (Vec<Module>, Vec<Module>) {
+        match self.config().softdep_for(&module.name) {
+            None => (Vec::new(), Vec::new()),
+            Some(entry) => (self.all(entry.pre()), self.all(entry.post())),
+        }
+    }
+
+    /// The weak dependencies: what may help the module if it is there. Nothing loads them.
+    pub fn weakdeps(&self, module: &Module) -> Vec<Module> {
+        self.config().weakdep_for(&module.name).map_or(Vec::new(), |entry: Entry<'_>| self.all(entry.names()))
+    }
+
+    fn all<'w>(&self, words: impl Iterator<Item = &'w [u8]>) -> Vec<Module> {
+        let mut modules = Vec::new();
+        for word in words {
+            match self.lookup(word) {
+                Ok(found) => modules.extend(found),
+                Err(_) => {
+                    let told = bytes!["failed to lookup dependency '", word, "', continuing anyway."];
+                    self.sink.log(Priority::Err, &told);
+                }
+            }
+        }
+        modules
+    }
+
+    /// Whether the configuration or the kernel command line blacklists the module's name.
+    pub fn blacklisted(&self, module: &Module) -> bool {
+        self.config().is_blacklisted(&module.name)
+    }
+
+    /// Shows every key of an index with each of its values, as `modprobe -c` lists them.
+    pub fn dump(&self, which: Which, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        self.opened(which).dump(visit);
+    }
+
+    fn opened(&self, which: Which) -> Opened<'_> {
+        self.indexes.open(which, &self.dir, self.sink)
+    }
+
+    /// A path of `modules.dep`: relative ones are below the module directory.
+    fn below(&self, path: &[u8]) -> PathBuf {
+        if path.first() == Some(&b'/') {
+            return into_path(path.to_vec());
+        }
+        into_path(bytes![self.dir.as_os_str().as_bytes(), "/", path])
+    }
+}
+
+fn folded(query: &[u8]) -> Result<Vec<u8>, Errno> {
+    if query.len() > limits::QUERY {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    name::alias(query).ok_or(Errno::EINVAL)
+}

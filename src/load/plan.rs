@@ -1,0 +1,177 @@
+//! From a module to the list of what is to be loaded, in order: its dependencies, the soft dependencies of all of
+//! them, and itself. Decides nothing from what is loaded, so that a dry run shows exactly what a real one does.
+//!
+//! ```text
+//! plan(M):   unless M was planned already:
+//!              for each D that M needs, in load order: place(D)
+//!              if M is the target and -i is given: emit M   else: place(M)
+//! place(X):  for each P before X: plan(P);   emit X;   for each P after X: plan(P)
+//! ```
+//!
+//! Dependencies are placed, not planned, so one module can stand in the list several times; the second time it is
+//! loaded already. A module whose soft dependencies lead to any module never runs its install command. Both are what
+//! kmod does, and programs that make an initramfs read the list.
+
+use crate::bytes;
+use crate::error::{Errno, Error, Result};
+use crate::limits;
+use crate::tree::{Key, Module, Tree};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// One module to be dealt with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The module.
+    pub module: Module,
+    /// Whether an error ends the run: it is the target, or the target needs it.
+    pub required: bool,
+    /// Whether it is the module that was asked for.
+    pub is_target: bool,
+    /// The install command that is run instead of inserting it, as configured.
+    pub command: Option<Vec<u8>>,
+    /// The file; `None` where none is known.
+    pub path: Option<PathBuf>,
+    /// The parameters: the configured ones with a blank behind them if there are any, and for the target the extra
+    /// ones.
+    pub options: Vec<u8>,
+}
+
+/// The steps that load `target`. `extra` are parameters for it besides the configured ones; `bare` says to ignore its
+/// own install command and soft dependencies (`-i`), not those of others.
+///
+/// # Errors
+/// `ELOOP` where the list would be longer than any honest one ([`limits::PLAN_TASKS`]).
+pub fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], bare: bool) -> Result<Vec<Step>> {
+    let mut planner = Planner::new(tree, target);
+    if bare {
+        planner.without_command.insert(planner.target_key.clone());
+    }
+    planner.run(bare)?;
+    let steps = std::mem::take(&mut planner.emitted);
+    Ok(steps.into_iter().map(|module| planner.step(module, extra)).collect())
+}
+
+/// What is still to be done; the order of the recursion, without its depth.
+enum Task {
+    Plan(Module),
+    Place(Module),
+    Emit(Module),
+}
+
+/// What is before and what is after a module.
+type Around = Rc<(Vec<Module>, Vec<Module>)>;
+
+struct Planner<'p> {
+    tree: &'p Tree<'p>,
+    target: &'p Module,
+    target_key: Key,
+    tasks: Vec<Task>,
+    spent: usize,
+    planned: BTreeSet<Key>,
+    required: BTreeSet<Key>,
+    without_command: BTreeSet<Key>,
+    /// By module name; only modules that have any.
+    around: BTreeMap<Vec<u8>, Around>,
+    emitted: Vec<Module>,
+}
+
+impl<'p> Planner<'p> {
+    fn new(tree: &'p Tree<'p>, target: &'p Module) -> Self {
+        Planner {
+            tree,
+            target,
+            target_key: target.key(),
+            tasks: Vec::new(),
+            spent: 0,
+            planned: BTreeSet::new(),
+            required: BTreeSet::new(),
+            without_command: BTreeSet::new(),
+            around: BTreeMap::new(),
+            emitted: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, bare: bool) -> Result<()> {
+        let needed = self.tree.dependencies(self.target);
+        self.planned.insert(self.target_key.clone());
+        self.required.insert(self.target_key.clone());
+        self.required.extend(needed.iter().map(Module::key));
+        let last = if bare { Task::Emit } else { Task::Place }(self.target.clone());
+        self.push(needed.into_iter().map(Task::Place).chain([last]))?;
+        while let Some(task) = self.tasks.pop() {
+            match task {
+                Task::Plan(module) => {
+                    if self.planned.insert(module.key()) {
+                        let needed = self.tree.dependencies(&module);
+                        self.push(needed.into_iter().chain([module]).map(Task::Place))?;
+                    }
+                }
+                Task::Place(module) => self.place(module)?,
+                Task::Emit(module) => self.emitted.push(module),
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, module: Module) -> Result<()> {
+        let around = match self.around.get(&module.name) {
+            Some(around) => around.clone(),
+            None => {
+                let around = Rc::new(self.tree.softdeps(&module));
+                if !around.0.is_empty() || !around.1.is_empty() {
+                    self.around.insert(module.name.clone(), around.clone());
+                }
+                around
+            }
+        };
+        let (before, after) = &*around;
+        if before.is_empty() && after.is_empty() {
+            self.emitted.push(module);
+            return Ok(());
+        }
+        self.without_command.insert(module.key());
+        let before = before.iter().cloned().map(Task::Plan);
+        let after = after.iter().cloned().map(Task::Plan);
+        self.push(before.chain([Task::Emit(module)]).chain(after).collect::<Vec<_>>().into_iter())
+    }
+
+    /// Puts tasks before all that are waiting, the first one foremost.
+    fn push(&mut self, tasks: impl Iterator<Item = Task>) -> Result<()> {
+        let waiting = self.tasks.len();
+        self.tasks.extend(tasks);
+        self.spent += self.tasks.len() - waiting;
+        if self.spent > limits::PLAN_TASKS {
+            let name = String::from_utf8_lossy(&self.target.name);
+            let what = format!("loading {name} would take more than {} steps", limits::PLAN_TASKS);
+            return Err(Error::new(Errno::ELOOP, what));
+        }
+        self.tasks[waiting..].reverse();
+        Ok(())
+    }
+
+    fn step(&self, module: Module, extra: &[u8]) -> Step {
+        let key = module.key();
+        let is_target = key == self.target_key;
+        // Where somebody needs the module that was asked for by path, that file is meant.
+        let module = if is_target { self.target.clone() } else { module };
+        let extra = if is_target { extra } else { b"" };
+        let command =
+            (!self.without_command.contains(&key)).then(|| self.tree.install_command(&module)).flatten();
+        Step {
+            required: self.required.contains(&key),
+            is_target,
+            command: command.map(<[u8]>::to_vec),
+            path: self.tree.path(&module),
+            options: match self.tree.options(&module) {
+                Some(configured) => bytes![configured, " ", extra],
+                None => extra.to_vec(),
+            },
+            module,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

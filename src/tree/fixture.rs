@@ -1,0 +1,131 @@
+//! A small root file system for tests: configuration, a module directory with indexes, a kernel command line.
+
+use super::{ConfigPaths, Module, Tree};
+use crate::formats::index::IndexBuilder;
+use crate::log::{Kept, Priority};
+use crate::name;
+use crate::system::clock::Real;
+use crate::system::fake::FakeKernel;
+use crate::system::flock::Wait;
+use crate::system::{Roots, System};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The module directory's place.
+const DIR: &str = "lib/modules/1.0";
+
+/// A root file system.
+pub(crate) struct Fixture {
+    root: tempfile::TempDir,
+    pub(crate) roots: Roots,
+    kernel: FakeKernel,
+    pub(crate) sink: Kept,
+}
+
+impl Fixture {
+    /// One whose `modules.dep` has these lines; the files are there, empty. The other indexes have no keys.
+    pub(crate) fn new(dep: &[&str]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let roots = Roots::below(root.path());
+        let fixture = Fixture { kernel: FakeKernel::new(&roots), roots, root, sink: Kept::default() };
+        let mut index = Vec::new();
+        for line in dep {
+            let path = line.split(':').next().unwrap();
+            let name = String::from_utf8(name::from_path(path.as_bytes()).unwrap()).unwrap();
+            index.push((name, (*line).to_string()));
+            fixture.file(&format!("{DIR}/{path}"), "");
+        }
+        let entries: Vec<(&str, &str)> = index.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        fixture.index("modules.dep", &entries);
+        for other in ["modules.alias", "modules.symbols", "modules.builtin", "modules.builtin.alias"] {
+            fixture.index(other, &[]);
+        }
+        fixture
+    }
+
+    /// Writes an index; priorities are the positions.
+    pub(crate) fn index(&self, name: &str, entries: &[(&str, &str)]) -> &Self {
+        let mut builder = IndexBuilder::new();
+        for (priority, (key, value)) in entries.iter().enumerate() {
+            builder.insert(key.as_bytes(), value.as_bytes(), priority as u32).unwrap();
+        }
+        self.write(&format!("{DIR}/{name}.bin"), &builder.write().unwrap())
+    }
+
+    /// Writes a file of the module directory.
+    pub(crate) fn module_file(&self, name: &str, contents: &str) -> &Self {
+        self.file(&format!("{DIR}/{name}"), contents)
+    }
+
+    /// Writes `/etc/modprobe.d/NAME`.
+    pub(crate) fn etc(&self, name: &str, contents: &str) -> &Self {
+        self.file(&format!("etc/modprobe.d/{name}"), contents)
+    }
+
+    /// Writes a file anywhere.
+    pub(crate) fn file(&self, path: &str, contents: &str) -> &Self {
+        self.write(path, contents.as_bytes())
+    }
+
+    fn write(&self, path: &str, contents: &[u8]) -> &Self {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+        self
+    }
+
+    /// Where a path of the fixture really is.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path)
+    }
+
+    /// Where a file of the module directory really is.
+    pub(crate) fn module_path(&self, path: &str) -> PathBuf {
+        self.path(DIR).join(path)
+    }
+
+    /// The tree, with the default configuration directories.
+    pub(crate) fn tree(&self) -> Tree<'_> {
+        self.tree_with(ConfigPaths::Default)
+    }
+
+    /// The tree with another configuration.
+    pub(crate) fn tree_with(&self, paths: ConfigPaths) -> Tree<'_> {
+        let system = System { roots: &self.roots, kernel: &self.kernel, clock: &Real, wait: Wait::Poll };
+        Tree::open(&system, self.path(DIR), paths, &self.sink)
+    }
+
+    /// What was told so far, all of it as errors, with the fixture's own place taken out.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let root = self.root.path().to_str().unwrap();
+        let taken = self.sink.take().into_iter();
+        taken
+            .map(|(priority, text)| {
+                assert_eq!(priority, Priority::Err);
+                String::from_utf8(text).unwrap().replace(root, "")
+            })
+            .collect()
+    }
+}
+
+/// Modules as `NAME`, or `NAME (ALIAS)`, built-in ones with a `!`.
+pub(crate) fn shown(modules: &[Module]) -> Vec<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut all = Vec::new();
+    for module in modules {
+        let mut line = text(&module.name);
+        if let Some(alias) = &module.alias {
+            line.push_str(&format!(" ({})", text(alias)));
+        }
+        if module.builtin {
+            line.push('!');
+        }
+        all.push(line);
+    }
+    all
+}
+
+/// A path as text.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

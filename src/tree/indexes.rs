@@ -1,0 +1,144 @@
+//! The five indexes of a module directory, each opened when it is first asked, and the text files that stand in for
+//! one that is missing or broken.
+
+use crate::bytes;
+use crate::error::{Errno, Error, strerror};
+use crate::formats::index::{Index, Reader};
+use crate::formats::text;
+use crate::limits;
+use crate::log::{Priority, Sink};
+use crate::system::map::{self, Contents};
+use crate::system::roots::into_path;
+use std::cell::OnceCell;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Which index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// `modules.dep`: names of modules to path and dependencies.
+    Dep,
+    /// `modules.alias`: patterns to names of modules.
+    Alias,
+    /// `modules.symbols`: `symbol:NAME` to names of modules.
+    Symbols,
+    /// `modules.builtin`: names of built-in modules.
+    Builtin,
+    /// `modules.builtin.alias`: patterns to names of built-in modules. It has no text form.
+    BuiltinAlias,
+}
+
+const NAMES: [&str; 5] =
+    ["modules.dep", "modules.alias", "modules.symbols", "modules.builtin", "modules.builtin.alias"];
+
+/// What answers.
+enum Source {
+    /// The `.bin` file, whose header is good.
+    Index(Contents),
+    /// The text file.
+    Text(Contents),
+    Nothing,
+}
+
+/// The indexes of one directory.
+#[derive(Default)]
+pub(super) struct Indexes([OnceCell<Source>; 5]);
+
+/// One of them, open. Answers point into it.
+pub(super) struct Opened<'t> {
+    which: Which,
+    source: &'t Source,
+}
+
+impl Indexes {
+    /// The index, opened now if it was not yet. One that is refused is told once; the text file then serves.
+    pub(super) fn open(&self, which: Which, dir: &Path, sink: &dyn Sink) -> Opened<'_> {
+        let source = self.0[which as usize].get_or_init(|| open(which, dir, sink));
+        Opened { which, source }
+    }
+}
+
+fn open(which: Which, dir: &Path, sink: &dyn Sink) -> Source {
+    let place = |suffix: &str| -> PathBuf {
+        into_path(bytes![dir.as_os_str().as_bytes(), "/", NAMES[which as usize], suffix])
+    };
+    let path = place(".bin");
+    let opened = map::open(&path, limits::TEXT_FILE).and_then(|contents| {
+        // The header is read again for each question, which costs less than keeping a borrow of the contents.
+        Index::open(&contents).map(|_| ())?;
+        Ok(contents)
+    });
+    match opened {
+        Ok(contents) => return Source::Index(contents),
+        Err(error) => tell(&path, &error, sink),
+    }
+    if which == Which::BuiltinAlias {
+        return Source::Nothing;
+    }
+    map::open(&place(""), limits::TEXT_FILE).map_or(Source::Nothing, Source::Text)
+}
+
+fn tell(path: &Path, error: &Error, sink: &dyn Sink) {
+    // Nothing is wrong with one that is not there, or that depmod left empty for want of its own input.
+    if !matches!(error.errno(), Errno::ENOENT | Errno::ENOTDIR | Errno::ENODATA) {
+        let what = if error.what().is_empty() { strerror(error.errno()) } else { error.what().to_string() };
+        sink.log(Priority::Err, &bytes![path.as_os_str().as_bytes(), ": ", what]);
+    }
+}
+
+impl<'t> Opened<'t> {
+    fn index(&self) -> Option<Index<'t>> {
+        match self.source {
+            Source::Index(contents) => Index::open(contents).ok(),
+            _ => None,
+        }
+    }
+
+    fn text(&self) -> &'t [u8] {
+        match self.source {
+            Source::Text(contents) => contents,
+            _ => &[],
+        }
+    }
+
+    /// [`Which::Dep`]: the line of the module `name`.
+    pub(super) fn line(&self, name: &[u8]) -> Option<&'t [u8]> {
+        match self.index() {
+            Some(index) => index.exact(name),
+            None => text::dep_line(self.text(), name),
+        }
+    }
+
+    /// [`Which::Builtin`]: whether it has the module `name`.
+    pub(super) fn contains(&self, name: &[u8]) -> bool {
+        match self.index() {
+            Some(index) => index.exact(name).is_some(),
+            None => text::builtin_contains(self.text(), name),
+        }
+    }
+
+    /// The others: the names of the modules that `query` leads to, in the order in which they count.
+    pub(super) fn search(&self, query: &[u8], reader: Reader) -> Vec<&'t [u8]> {
+        match self.index() {
+            Some(index) => index.search_as(query, reader).into_iter().map(|found| found.value).collect(),
+            None => text::alias_search(self.text(), query),
+        }
+    }
+
+    /// Shows all keys and values, in the order of the index, or else of the text.
+    pub(super) fn dump(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        match (self.index(), self.which) {
+            (Some(index), _) => index.dump(visit),
+            (None, Which::Dep) => {
+                for line in self.text().split(|&b| b == b'\n') {
+                    let path = line.iter().position(|&b| b == b':').map(|colon| &line[..colon]);
+                    if let Some(name) = path.and_then(crate::name::from_path) {
+                        visit(&name, line);
+                    }
+                }
+            }
+            (None, Which::Builtin) => text::builtins(self.text()).for_each(|name| visit(&name, b"")),
+            (None, _) => text::aliases(self.text()).for_each(|(pattern, name)| visit(pattern, name)),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Reads the configuration: which files there are, and what is in them. What they mean is `config`'s affair.
+//!
+//! Each directory is listed once, and a file is opened without asking first what it is: that it is a directory or a
+//! link to nowhere shows when it is read.
+
+use crate::bytes;
+use crate::config::files::{self, Found};
+use crate::config::{Config, Parser};
+use crate::error::{Errno, errno_of, strerror};
+use crate::limits;
+use crate::log::{Priority, Sink};
+use crate::system::file::read_into;
+use crate::system::roots::{Roots, into_path};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Where the configuration comes from, besides `modules.softdep` and `modules.weakdep` of the module directory and the
+/// kernel command line, which are always read.
+#[derive(Debug, Clone)]
+pub enum ConfigPaths {
+    /// The five directories of modprobe.d(5).
+    Default,
+    /// These files and directories, highest precedence first; those that do not exist are passed over.
+    List(Vec<PathBuf>),
+}
+
+/// What depmod writes into a module directory for this.
+const WRITTEN: [&str; 2] = ["modules.softdep", "modules.weakdep"];
+
+/// A place that files come from; [`Found::place`] counts these.
+enum Place {
+    Dir(PathBuf),
+    File(PathBuf),
+}
+
+/// Reads everything. What is wrong is told to `sink` (as errors, none of which stops anything): first what is wrong
+/// with names in the directories, in the order in which they were met, then with lines.
+pub(super) fn read(roots: &Roots, dir: &Path, paths: &ConfigPaths, sink: &dyn Sink) -> Config {
+    let mut reader = Reader::default();
+    // First, so that the names of these two files cannot be taken by others.
+    reader.places.push(Place::Dir(dir.to_path_buf()));
+    for name in WRITTEN {
+        reader.met(name.as_bytes().to_vec(), 0, true);
+    }
+    match paths {
+        ConfigPaths::Default => {
+            roots.config_dirs("modprobe.d").into_iter().for_each(|path| reader.list(path))
+        }
+        ConfigPaths::List(paths) => paths.iter().for_each(|path| reader.list(path.clone())),
+    }
+    let cmdline = roots.cmdline();
+    let (config, told) = reader.read(&cmdline);
+    told.into_iter().for_each(|text| sink.log(Priority::Err, &text));
+    config
+}
+
+#[derive(Default)]
+struct Reader {
+    places: Vec<Place>,
+    found: Vec<Found>,
+    seen: usize,
+    /// What is wrong with names: how many were met before, and the sentence.
+    odd: Vec<(usize, Vec<u8>)>,
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    fn met(&mut self, name: Vec<u8>, place: usize, regular: bool) {
+        self.found.push(Found { name, place, regular, seen: self.seen });
+        self.seen += 1;
+    }
+
+    /// Takes in the names that a directory has for us, or the file that stands in its place.
+    fn list(&mut self, path: PathBuf) {
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) => {
+                match errno_of(&error) {
+                    Errno::ENOTDIR if std::fs::metadata(&path).is_ok() => {
+                        let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
+                        self.places.push(Place::File(path));
+                        self.met(name, self.places.len() - 1, true);
+                    }
+                    Errno::ENOENT | Errno::ENOTDIR => {}
+                    errno => {
+                        let path = path.as_os_str().as_bytes();
+                        self.odd.push((self.seen, bytes![path, ": ", strerror(errno)]));
+                    }
+                }
+                return;
+            }
+        };
+        self.places.push(Place::Dir(path));
+        let place = self.places.len() - 1;
+        for entry in entries.flatten() {
+            let kind = entry.file_type();
+            let name = entry.file_name().into_vec();
+            if !files::is_config_name(&name) {
+                continue;
+            }
+            match kind {
+                Ok(kind) if kind.is_dir() => {
+                    self.is_directory(self.seen, &self.path(place, &name));
+                    self.seen += 1;
+                }
+                kind => self.met(name, place, kind.is_ok_and(|kind| kind.is_file())),
+            }
+        }
+    }
+
+    /// Reads the file that counts of each name, and the kernel command line last.
+    fn read(mut self, cmdline: &Path) -> (Config, Vec<Vec<u8>>) {
+        let mut parser = Parser::new();
+        let mut found = std::mem::take(&mut self.found);
+        files::order(&mut found);
+        let mut taken: Option<&[u8]> = None;
+        for candidate in &found {
+            let path = self.path(candidate.place, &candidate.name);
+            if taken == Some(&candidate.name) {
+                // Masked; what is odd about it is told all the same.
+                if !candidate.regular {
+                    self.is_file(candidate.seen, &path);
+                }
+            } else if self.parse(candidate, &path, &mut parser) {
+                taken = Some(&candidate.name);
+            }
+        }
+        match read_into(cmdline, &mut self.buffer, usize::MAX, false) {
+            Ok(text) => parser.cmdline(cmdline, text),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => {
+                let path = cmdline.as_os_str().as_bytes();
+                parser.warn(bytes!["could not read from '", path, "': ", strerror(errno)]);
+            }
+        }
+        self.odd.sort_by_key(|(seen, _)| *seen);
+        let (config, warnings) = parser.finish();
+        let told = self.odd.into_iter().map(|(_, text)| text);
+        (config, told.chain(warnings.into_iter().map(|warning| warning.text)).collect())
+    }
+
+    /// Parses one file; false where it is none, so that it does not mask others.
+    fn parse(&mut self, candidate: &Found, path: &Path, parser: &mut Parser) -> bool {
+        let limit = limits::CONFIG_FILE as usize;
+        // A file that was named by the caller may be a pipe from another program: its end is waited for.
+        let patient = matches!(self.places[candidate.place], Place::File(_));
+        match read_into(path, &mut self.buffer, limit, patient) {
+            Ok(contents) => parser.file(path, contents),
+            Err(Errno::EFBIG) => {
+                let limit = limit.to_string();
+                let path = path.as_os_str().as_bytes();
+                parser.warn(bytes![path, ": larger than ", limit, " bytes, ignored"]);
+            }
+            // One that vanished, or that we may not read, still masks.
+            Err(_) if !candidate.regular => return self.is_file(candidate.seen, path),
+            Err(_) => {}
+        }
+        true
+    }
+
+    /// Whether `path` exists and is no directory; otherwise it is told.
+    fn is_file(&mut self, seen: usize, path: &Path) -> bool {
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => self.is_directory(seen, path),
+            Ok(_) => return true,
+            Err(_) => {
+                let path = path.as_os_str().as_bytes();
+                self.odd.push((seen, bytes!["Cannot stat directory entry: ", path]));
+            }
+        }
+        false
+    }
+
+    fn is_directory(&mut self, seen: usize, path: &Path) {
+        let path = path.as_os_str().as_bytes();
+        self.odd.push((seen, bytes!["Directories inside directories are not supported: ", path]));
+    }
+
+    fn path(&self, place: usize, name: &[u8]) -> PathBuf {
+        match &self.places[place] {
+            Place::File(path) => path.clone(),
+            Place::Dir(dir) => into_path(bytes![dir.as_os_str().as_bytes(), "/", name]),
+        }
+    }
+}
