@@ -108,7 +108,7 @@ pub struct Found<'a> {
 /// after it the mistake wins.
 pub struct Parser<'t, 'a> {
     table: &'t [Opt],
-    program: &'a [u8],
+    program: &'t [u8],
     words: &'a [Vec<u8>],
     /// The next word to look at.
     next: usize,
@@ -120,7 +120,7 @@ pub struct Parser<'t, 'a> {
 
 impl<'t, 'a> Parser<'t, 'a> {
     /// A parser for `words`, the command line without its `argv[0]`, which is `program`.
-    pub fn new(table: &'t [Opt], order: Order, program: &'a [u8], words: &'a [Vec<u8>]) -> Self {
+    pub fn new(table: &'t [Opt], order: Order, program: &'t [u8], words: &'a [Vec<u8>]) -> Self {
         Parser { table, program, words, next: 0, cluster: &[], order, operands: Vec::new() }
     }
 

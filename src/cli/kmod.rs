@@ -2,7 +2,7 @@
 
 use super::getopt::{Opt, Order, Parser, opt};
 use super::usage::Usage;
-use super::{Call, Outcome, lsmod, static_nodes};
+use super::{Call, Outcome, lsmod, static_nodes, stats};
 use crate::bytes;
 
 const OPTIONS: &[Opt] = &[opt(b'h', "help", "print this text"), opt(b'V', "version", "print the version")];
@@ -15,6 +15,7 @@ const USAGE: Usage = Usage {
         "\nCommands:\n",
         "  help         print this text\n",
         "  list         list the loaded modules, as lsmod does\n",
+        "  stats        print what loading each module once has saved\n",
         "  static-nodes list the device nodes that load their module when they are opened\n",
         "\nThe tools have names of their own, links to this program:\n",
         "  modprobe insmod rmmod lsmod modinfo depmod\n",
@@ -42,6 +43,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
             Ok(0)
         }
         b"list" => lsmod::run(&inner),
+        b"stats" => stats::run(&inner),
         b"static-nodes" => static_nodes::run(&inner),
         _ => refuse(call, &bytes!["invalid command '", command, "'"]),
     }

@@ -64,12 +64,6 @@ impl<'a> Log<'a> {
         if self.shows(Priority::Crit) { Err(Stop) } else { Ok(()) }
     }
 
-    /// The sink for what is said while configuration is read: errors only, on stderr only, whatever `-q`, `-v` and `-s`
-    /// say. The environment's `KMOD_LOG` moves its threshold.
-    pub fn early(&'a self) -> Early<'a> {
-        Early(self, early_threshold(self.host.variable("KMOD_LOG").as_deref()))
-    }
-
     fn shows(&self, priority: Priority) -> bool {
         priority as i32 <= self.threshold.load(Ordering::Relaxed)
     }
@@ -90,13 +84,34 @@ impl Sink for Log<'_> {
     }
 }
 
-/// See [`Log::early`].
-pub struct Early<'a>(&'a Log<'a>, i32);
+/// The sink of a tool's module directory, which speaks in two voices: while the configuration is read, errors only, and
+/// on stderr whatever `-q`, `-v` and `-s` say (a mistake in modprobe.d must not go unseen because udev passes `-q`); the
+/// environment's `KMOD_LOG` moves that threshold. After [`Stages::opened`] the tool's own log.
+pub struct Stages<'a> {
+    log: &'a Log<'a>,
+    threshold: i32,
+    opened: AtomicBool,
+}
 
-impl Sink for Early<'_> {
+impl<'a> Stages<'a> {
+    /// A sink in its first stage.
+    pub fn new(log: &'a Log<'a>) -> Self {
+        let threshold = early_threshold(log.host.variable("KMOD_LOG").as_deref());
+        Stages { log, threshold, opened: AtomicBool::new(false) }
+    }
+
+    /// The configuration has been read.
+    pub fn opened(&self) {
+        self.opened.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Sink for Stages<'_> {
     fn log(&self, priority: Priority, text: &[u8]) {
-        if priority as i32 <= self.1 {
-            self.0.streams.complain(&self.0.line(priority, text));
+        if self.opened.load(Ordering::Relaxed) {
+            self.log.log(priority, text);
+        } else if priority as i32 <= self.threshold {
+            self.log.streams.complain(&self.log.line(priority, text));
         }
     }
 }

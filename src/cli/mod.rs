@@ -6,18 +6,29 @@
 
 pub mod depmod;
 pub mod getopt;
+mod image;
+pub mod insmod;
 pub mod kmod;
 pub mod lsmod;
 pub mod message;
+pub mod modinfo;
+pub mod modprobe;
+mod parameters;
+pub mod rmmod;
 pub mod static_nodes;
+pub mod stats;
 pub mod streams;
 pub mod usage;
 pub mod world;
 
 use crate::bytes;
-use crate::error::strerror;
+use crate::error::{Errno, strerror};
+use crate::gate::{Gate, trace};
+use crate::system::roots::into_path;
 use getopt::{Complaint, Found, Opt, Order, Parser};
 use message::{Log, Stop};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use usage::Usage;
 use world::World;
 
@@ -43,8 +54,12 @@ pub type Outcome = Result<u8, Exit>;
 fn tool(name: &[u8]) -> Option<fn(&Call<'_>) -> Outcome> {
     Some(match name {
         b"depmod" => depmod::run,
+        b"insmod" => insmod::run,
         b"kmod" => kmod::run,
         b"lsmod" => lsmod::run,
+        b"modinfo" => modinfo::run,
+        b"modprobe" => modprobe::run,
+        b"rmmod" => rmmod::run,
         _ => return None,
     })
 }
@@ -141,4 +156,49 @@ impl<'a> Call<'a> {
     pub fn log(&self) -> Log<'a> {
         Log::new(self.world, self.program)
     }
+
+    /// The gate, with what the environment says of where this request comes from.
+    pub fn gate<'g>(&self, log: &'g Log<'g>) -> Gate<'g>
+    where
+        'a: 'g,
+    {
+        let host = self.world.host;
+        let origin = trace::Origin { devpath: host.variable("DEVPATH"), seqnum: host.variable("SEQNUM") };
+        Gate::new(self.world.system, log, origin)
+    }
+
+    /// The path of a file that somebody named: as typed where it is absolute, else below the working directory, put
+    /// together as text.
+    ///
+    /// # Errors
+    /// Why there is no working directory.
+    pub fn absolute(&self, path: &[u8]) -> Result<PathBuf, Errno> {
+        if path.starts_with(b"/") {
+            return Ok(into_path(path.to_vec()));
+        }
+        Ok(into_path(bytes![self.world.host.directory()?.as_os_str().as_bytes(), "/", path]))
+    }
+
+    /// The module directory: that of the running kernel, or of another `release` or below another `root` (`-S`, `-d`),
+    /// put together as text, since it shows in what is printed.
+    ///
+    /// # Errors
+    /// A sentence for the log: the path is longer than any path, or there is no working directory for a relative one.
+    pub fn module_directory(&self, root: Option<&[u8]>, release: Option<&[u8]>) -> Result<PathBuf, Vec<u8>> {
+        /// The longest path that the kernel takes, with its NUL.
+        const PATH_MAX: usize = 4096;
+        let release = match release {
+            Some(release) => release.to_vec(),
+            None => self.world.host.release().map_err(|errno| bytes!["uname failed: ", strerror(errno)])?,
+        };
+        let Some(root) = root else { return Ok(self.world.system.roots.module_dir(&release)) };
+        let dir = bytes![root, "/lib/modules/", release];
+        if dir.len() >= PATH_MAX {
+            return Err(bytes!["bad directory ", dir, ": path too long"]);
+        }
+        self.absolute(&dir).map_err(|errno| bytes!["no working directory for ", dir, ": ", strerror(errno)])
+    }
 }
+
+#[cfg(test)]
+mod tests;

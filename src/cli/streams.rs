@@ -4,7 +4,7 @@
 //! two streams lead to. A reader that has gone away (`lsmod | head -1`) is no failure; a full disk is one.
 
 use crate::error::{Errno, errno_of};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How much of stdout is held back, in bytes.
@@ -69,7 +69,9 @@ impl Inner {
     fn flush(&mut self) {
         if self.broken.is_none() && !self.held.is_empty() {
             if let Err(error) = self.stdout.write_all(&self.held) {
-                self.broken = Some((error.kind() != ErrorKind::BrokenPipe).then(|| errno_of(&error)));
+                // Not a failure: nobody reads any more (EPIPE), or nobody ever did (EBADF, closed from the start).
+                let failure = Some(errno_of(&error)).filter(|e| !matches!(e, Errno::EPIPE | Errno::EBADF));
+                self.broken = Some(failure);
             }
         }
         self.held.clear();

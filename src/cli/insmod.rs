@@ -1,0 +1,96 @@
+//! `insmod`: inserts one file, and nothing else: no configuration, no dependencies.
+
+use super::getopt::{Opt, opt};
+use super::usage::Usage;
+use super::{Call, Outcome, parameters};
+use crate::bytes;
+use crate::error::{Errno, Error, errno_of, strerror};
+use crate::gate;
+use crate::load::insert::{Force, Insertion, Loader};
+use crate::system::roots::as_path;
+
+const FORCE_MODVERSION: u8 = 200;
+const FORCE_VERMAGIC: u8 = 201;
+
+const OPTIONS: &[Opt] = &[
+    opt(b'f', "force", "do not compare the versions of symbols and the version\nmagic. DANGEROUS"),
+    opt(b's', "syslog", "messages go to the system log, not to stderr"),
+    opt(b'v', "verbose", "more messages"),
+    opt(b'V', "version", "print the version"),
+    opt(b'h', "help", "print this text"),
+    opt(FORCE_MODVERSION, "force-modversion", "").legacy(),
+    opt(FORCE_VERMAGIC, "force-vermagic", "").legacy(),
+    // Ignored, as before kmod 31.
+    opt(b'p', "", "").unlisted(),
+];
+
+const USAGE: Usage = Usage {
+    forms: &["[options] FILE [PARAMETER=VALUE...]"],
+    groups: &["Options"],
+    options: OPTIONS,
+    notes: "",
+};
+
+/// Inserts the file.
+pub fn run(call: &Call<'_>) -> Outcome {
+    let log = call.log();
+    let mut force = Force::default();
+    let mut threshold = 3;
+    let operands = call.options(OPTIONS, |found| {
+        match found.id {
+            b'f' => force = Force { vermagic: true, modversions: true },
+            FORCE_MODVERSION => force.modversions = true,
+            FORCE_VERMAGIC => force.vermagic = true,
+            b's' => log.use_syslog(),
+            b'v' => threshold += 1,
+            b'p' => {}
+            b'V' => return Err(call.version()),
+            _ => return Err(call.help(&USAGE)),
+        }
+        Ok(())
+    })?;
+    let Some((&file, words)) = operands.split_first() else {
+        log.error(b"missing filename.");
+        return Ok(1);
+    };
+    if file == b"-" {
+        log.error(b"this tool does not support loading from stdin!");
+        return Ok(1);
+    }
+    log.set_threshold(threshold);
+    if let Err(error) = std::fs::metadata(as_path(file)) {
+        log.error(&bytes!["could not load module ", file, ": ", strerror(errno_of(&error))]);
+        return Ok(1);
+    }
+    let system = call.world.system;
+    let gate = call.gate(&log);
+    let result = Loader::new(system, &gate, &log).insert(&Insertion {
+        path: as_path(file),
+        name: None,
+        parameters: &parameters::join(words),
+        force,
+        arrival: system.clock.boottime(),
+        dependency: false,
+        remember: false,
+        request: file,
+    });
+    let errno = match result {
+        // Somebody else's call loaded it: for insmod that is what the kernel would say of a second call.
+        Ok(gate::Outcome::Joined) => Errno::EEXIST,
+        Ok(_) => return Ok(0),
+        Err(error) => Error::errno(&error),
+    };
+    log.error(&bytes!["could not insert module ", file, ": ", reason(errno)]);
+    Ok(1)
+}
+
+/// What the kernel means by some errnos when it refuses a module.
+fn reason(errno: Errno) -> String {
+    match errno {
+        Errno::ENOEXEC => "Invalid module format".to_string(),
+        Errno::ENOENT => "Unknown symbol in module".to_string(),
+        Errno::ESRCH => "Module has wrong symbol version".to_string(),
+        Errno::EINVAL => "Invalid parameters".to_string(),
+        other => strerror(other),
+    }
+}

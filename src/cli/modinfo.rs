@@ -1,0 +1,264 @@
+//! `modinfo`: what modules say about themselves.
+//!
+//! In full: `KEY:` and blanks up to column 16, then the value, in this order: name (built-in modules), filename, the
+//! strings of `.modinfo` as they stand, the signature, and the parameters, which are put together from two strings each
+//! and come last first. With `-F` only the values of one key.
+
+use super::getopt::{Opt, opt};
+use super::image::Image;
+use super::message::Log;
+use super::usage::Usage;
+use super::{Call, Exit, Outcome};
+use crate::error::{Errno, Error, Result, strerror};
+use crate::formats::elf::Elf;
+use crate::formats::modinfo::{self, Parameter, build_id, builtin_info, hex, parameters};
+use crate::formats::signature;
+use crate::system::map::{self, Contents};
+use crate::system::roots::as_path;
+use crate::tree::{ConfigPaths, Module, Tree};
+use crate::{bytes, limits, name};
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::os::unix::ffi::OsStrExt;
+
+const OPTIONS: &[Opt] = &[
+    opt(b'a', "author", "print only the authors"),
+    opt(b'd', "description", "print only the description"),
+    opt(b'l', "license", "print only the licence"),
+    opt(b'p', "parameters", "print only the parameters"),
+    opt(b'n', "filename", "print only the file's path"),
+    opt(b'0', "null", "end each item with a NUL, not with a newline"),
+    opt(b'm', "modname", "NAME is a module, neither an alias nor a file"),
+    opt(b'F', "field", "print only the values of FIELD").takes("FIELD"),
+    opt(b'k', "set-version", "use the modules of VERSION, not of the running kernel").takes("VERSION"),
+    opt(b'b', "basedir", "look for /lib/modules below DIR").takes("DIR"),
+    opt(b'V', "version", "print the version"),
+    opt(b'h', "help", "print this text"),
+];
+
+const USAGE: Usage =
+    Usage { forms: &["[options] NAME|FILE..."], groups: &["Options"], options: OPTIONS, notes: "" };
+
+/// The command line as typed.
+#[derive(Default)]
+struct Request<'a> {
+    field: Option<&'a [u8]>,
+    null: bool,
+    by_name: bool,
+    root: Option<&'a [u8]>,
+    release: Option<&'a [u8]>,
+}
+
+/// Prints what the operands say.
+pub fn run(call: &Call<'_>) -> Outcome {
+    let log = call.log();
+    let mut request = Request::default();
+    let operands = call.options(OPTIONS, |found| {
+        match found.id {
+            b'a' => request.field = Some(b"author"),
+            b'd' => request.field = Some(b"description"),
+            b'l' => request.field = Some(b"license"),
+            b'p' => request.field = Some(b"parm"),
+            b'n' => request.field = Some(b"filename"),
+            b'F' => request.field = found.value,
+            b'0' => request.null = true,
+            b'm' => request.by_name = true,
+            b'k' => request.release = found.value,
+            b'b' => request.root = found.value,
+            b'V' => return Err(call.version()),
+            _ => return Err(call.help(&USAGE)),
+        }
+        Ok(())
+    })?;
+    if operands.is_empty() {
+        log.error(b"missing module or filename.");
+        return Ok(1);
+    }
+    let dir = call.module_directory(request.root, request.release).map_err(|text| {
+        log.error(&text);
+        Exit(1)
+    })?;
+    let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
+    let tool = Tool { call, log: &log, tree: &tree, request: &request, builtin: OnceCell::new() };
+    let mut status = 0;
+    for operand in operands {
+        match tool.find(operand) {
+            Ok(modules) => {
+                for module in &modules {
+                    if let Err(error) = tool.module(module) {
+                        let reason = strerror(error.errno());
+                        log.error(&bytes!["could not get modinfo from '", module.name, "': ", reason]);
+                        status = 1;
+                    }
+                }
+            }
+            Err(text) => {
+                log.error(&text);
+                status = 1;
+            }
+        }
+    }
+    Ok(status)
+}
+
+struct Tool<'t> {
+    call: &'t Call<'t>,
+    log: &'t Log<'t>,
+    tree: &'t Tree<'t>,
+    request: &'t Request<'t>,
+    /// `modules.builtin.modinfo`, once it is needed; empty where there is none.
+    builtin: OnceCell<Option<Contents>>,
+}
+
+impl Tool<'_> {
+    /// The modules that an operand stands for; else what to say of it.
+    fn find(&self, operand: &[u8]) -> Result<Vec<Module>, Vec<u8>> {
+        if self.request.by_name {
+            let module = self.tree.lookup_name(operand);
+            return module.map(|m| vec![m]).ok_or_else(|| bytes!["Module name ", operand, " not found."]);
+        }
+        let is_file = name::is_module_file(operand)
+            && std::fs::metadata(as_path(operand)).is_ok_and(|metadata| metadata.is_file());
+        if is_file {
+            let path = self.call.absolute(operand);
+            return path
+                .and_then(|path| self.tree.module_from_path(path.as_os_str().as_bytes()))
+                .map(|module| vec![module])
+                .map_err(|_| bytes!["Module file ", operand, " not found."]);
+        }
+        match self.tree.lookup_plain(operand) {
+            Err(_) => Err(bytes!["Module alias ", operand, " not found."]),
+            Ok(found) if found.is_empty() => Err(bytes!["Module ", operand, " not found."]),
+            Ok(found) => Ok(found),
+        }
+    }
+
+    /// Prints one module.
+    fn module(&self, module: &Module) -> Result<()> {
+        let path = self.tree.path(module);
+        let field = self.request.field;
+        // A module without a file counts as built in, whatever the indexes say of it.
+        let shown = path.as_ref().map_or(&b"(builtin)"[..], |path| path.as_os_str().as_bytes());
+        match field {
+            Some(b"filename") => {
+                self.item(shown);
+                return Ok(());
+            }
+            Some(b"name") if path.is_none() => {
+                self.item(&module.name);
+                return Ok(());
+            }
+            Some(_) => {}
+            None => {
+                if path.is_none() {
+                    self.padded(b"name", &module.name);
+                }
+                self.padded(b"filename", shown);
+            }
+        }
+        match &path {
+            None => {
+                let Some(file) = self.builtin() else { return Ok(()) };
+                self.entries(builtin_info(file, &module.name)?, &[]);
+            }
+            Some(path) => {
+                let image = Image::read(path).inspect_err(|error| self.tell(error))?;
+                let elf = Elf::parse(&image)?;
+                let entries = modinfo::info(&elf)?;
+                let signature = signature_entries(&image, field);
+                self.entries(entries, &signature);
+                if field == Some(b"build-id") {
+                    build_id(&elf).into_iter().for_each(|id| self.item(&hex(id)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints the entries, the parameters among them last.
+    fn entries(&self, entries: Vec<modinfo::Entry<'_>>, signature: &[(&'static [u8], Cow<'_, [u8]>)]) {
+        let field = self.request.field;
+        let of_signature = signature.iter().map(|(key, value)| (*key, value.as_ref()));
+        for (key, value) in entries.iter().copied().chain(of_signature) {
+            match field {
+                Some(b"parm") => {}
+                Some(field) if field == key => self.item(value),
+                Some(_) => {}
+                None if key == b"parm" || key == b"parmtype" => {}
+                None if self.request.null => self.item(&bytes![key, "=", value]),
+                None => self.padded(key, value),
+            }
+        }
+        if matches!(field, None | Some(b"parm")) {
+            let (known, bad) = parameters(entries);
+            for (key, value) in bad {
+                self.log.error(&bytes!["Found invalid \"", key, "=", value, "\": missing ':'"]);
+            }
+            known.iter().for_each(|parameter| self.parameter(parameter));
+        }
+    }
+
+    fn parameter(&self, parameter: &Parameter<'_>) {
+        let all = self.request.field.is_none();
+        let text = match (parameter.text, parameter.kind) {
+            (Some(text), Some(kind)) => bytes![parameter.name, ":", text, " (", kind, ")"],
+            (Some(text), None) => bytes![parameter.name, ":", text],
+            (None, Some(kind)) if all => bytes![parameter.name, ":", kind],
+            (None, kind) => bytes![parameter.name, ": (", kind.unwrap_or_default(), ")"],
+        };
+        if all { self.padded(b"parm", &text) } else { self.item(&text) }
+    }
+
+    fn padded(&self, key: &[u8], value: &[u8]) {
+        const COLUMN: usize = 16;
+        let blanks = vec![b' '; COLUMN.saturating_sub(key.len() + 1)];
+        self.item(&bytes![key, ":", blanks, value]);
+    }
+
+    fn item(&self, text: &[u8]) {
+        self.call.print(text);
+        self.call.print(if self.request.null { b"\0" } else { b"\n" });
+    }
+
+    fn builtin(&self) -> Option<&Contents> {
+        let path = self.tree.dir().join("modules.builtin.modinfo");
+        let read = || match map::open(&path, limits::TEXT_FILE) {
+            Ok(contents) => Some(contents),
+            Err(error) => {
+                if error.errno() != Errno::ENOENT {
+                    self.tell(&error);
+                }
+                None
+            }
+        };
+        self.builtin.get_or_init(read).as_ref()
+    }
+
+    /// What is wrong with a file beyond what its errno says.
+    fn tell(&self, error: &Error) {
+        if !error.what().is_empty() {
+            self.log.error(error.to_string().as_bytes());
+        }
+    }
+}
+
+/// The signature at the end of the image as entries; none where `field` asks for something else.
+fn signature_entries<'i>(image: &'i [u8], field: Option<&[u8]>) -> Vec<(&'static [u8], Cow<'i, [u8]>)> {
+    const KEYS: [&[u8]; 5] = [b"sig_id", b"signer", b"sig_key", b"sig_hashalgo", b"signature"];
+    if field.is_some_and(|field| !KEYS.contains(&field)) {
+        return Vec::new();
+    }
+    let Some(found) = signature::parse(image) else { return Vec::new() };
+    let hash = match found.hash {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    };
+    let values = [
+        Cow::Borrowed(found.id),
+        Cow::Borrowed(found.signer),
+        Cow::Owned(hex(&found.key)),
+        hash,
+        Cow::Owned(hex(found.signature)),
+    ];
+    KEYS.into_iter().zip(values).collect()
+}

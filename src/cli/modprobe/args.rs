@@ -1,0 +1,358 @@
+//! modprobe's command line: its options, and the environment variable that adds to them.
+
+use crate::bytes;
+use crate::cli::getopt::{Opt, Parser, opt};
+use crate::cli::message::{Log, START};
+use crate::cli::usage::Usage;
+use crate::cli::{Call, Exit};
+use crate::load::insert::Force;
+use std::borrow::Cow;
+use std::time::Duration;
+
+const REMOVE_HOLDERS: u8 = 201;
+const FIRST_TIME: u8 = 202;
+const FORCE_MODVERSION: u8 = 203;
+const FORCE_VERMAGIC: u8 = 204;
+const SHOW_MODVERSIONS: u8 = 205;
+const SHOW_EXPORTS: u8 = 206;
+
+/// The options, in the order in which getopt lists them when a name is ambiguous.
+const OPTIONS: &[Opt] = &[
+    opt(b'a', "all", "every operand is a module, to insert or (with -r) to remove"),
+    opt(b'r', "remove", "remove modules instead of inserting them"),
+    opt(REMOVE_HOLDERS, "remove-dependencies", "").unlisted(),
+    opt(REMOVE_HOLDERS, "remove-holders", "with -r: remove the modules that use it, too"),
+    opt(b'w', "wait", "with -r: while the module is in use, try again for so\nmany milliseconds")
+        .takes("MSEC"),
+    opt(b'R', "resolve-alias", "print the modules that NAME stands for").group(1),
+    opt(FIRST_TIME, "first-time", "fail if there is nothing to do"),
+    opt(b'i', "ignore-install", "do not run install commands for NAME"),
+    opt(b'i', "ignore-remove", "do not run remove commands for NAME"),
+    opt(b'b', "use-blacklist", "the blacklist counts for module names, too"),
+    opt(b'f', "force", "both of the following; with -r: even while it is in use.\nDANGEROUS"),
+    opt(FORCE_MODVERSION, "force-modversion", "do not compare the versions of symbols"),
+    opt(FORCE_VERMAGIC, "force-vermagic", "do not compare the version magic"),
+    opt(b'D', "show-depends", "print what would be inserted if nothing were loaded").group(1),
+    opt(b'c', "showconfig", "print the configuration and the indexes").group(1),
+    opt(b'c', "show-config", "the same").group(1),
+    opt(SHOW_MODVERSIONS, "show-modversions", "print the symbol versions that a module needs").group(1),
+    opt(SHOW_MODVERSIONS, "dump-modversions", "the same").group(1),
+    opt(SHOW_EXPORTS, "show-exports", "print the symbols that a module exports").group(1),
+    opt(b'n', "dry-run", "do all but change anything; with -v: print what it would be").group(2),
+    opt(b'n', "show", "the same").group(2),
+    opt(b'C', "config", "read the configuration from PATH instead; may repeat").takes("PATH").group(2),
+    opt(b'd', "dirname", "look for /lib/modules below DIR").takes("DIR").group(2),
+    opt(b'S', "set-version", "use the modules of VERSION, not of the running kernel")
+        .takes("VERSION")
+        .group(2),
+    opt(b's', "syslog", "messages go to the system log, not to stderr").group(2),
+    opt(b'q', "quiet", "no messages").group(2),
+    opt(b'v', "verbose", "more messages").group(2),
+    opt(b'V', "version", "print the version").group(2),
+    opt(b'h', "help", "print this text").group(2),
+    opt(b'R', "show-alias", "").legacy(),
+];
+
+const USAGE: Usage = Usage {
+    forms: &[
+        "[options] NAME [PARAMETER=VALUE...]",
+        "[options] -a NAME...",
+        "[options] -r [-a] NAME...",
+        "[options] -c",
+        "[options] --show-modversions|--show-exports FILE",
+    ],
+    groups: &["Management Options", "Query Options", "General Options"],
+    options: OPTIONS,
+    notes: "\nNAME is a module, an alias, or a file: then it begins with / or ./\n",
+};
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Insert modules.
+    #[default]
+    Insert,
+    /// Remove modules.
+    Remove,
+    /// Print the configuration.
+    Config,
+    /// Print the versions of needed symbols.
+    Modversions,
+    /// Print the exported symbols.
+    Exports,
+}
+
+/// The command line as typed. One loose struct: which combinations mean something is for [`Request::mode`] and the two
+/// halves of the tool to say.
+#[derive(Debug, Default)]
+pub struct Request<'w> {
+    /// `-a`
+    pub all: bool,
+    /// `-r`, `--remove-holders`
+    pub remove: bool,
+    /// `--remove-holders`
+    pub holders: bool,
+    /// `-w`; zero is the same as none.
+    pub wait: Duration,
+    /// `-R`
+    pub resolve: bool,
+    /// `--first-time`
+    pub first_time: bool,
+    /// `-i`
+    pub bare: bool,
+    /// `-b`
+    pub blacklist: bool,
+    /// `-f` and the two halves of it, as they count for inserting.
+    pub force: Force,
+    /// `-f`, as it counts for removing.
+    pub force_removal: bool,
+    /// `-D`
+    pub depends: bool,
+    /// `-n`, `-D`
+    pub dry: bool,
+    /// `-q`
+    pub quiet: bool,
+    /// Whether every step is printed: `-D`, or `-v` and nothing that silences it.
+    pub actions: bool,
+    /// `-C`, each
+    pub config: Vec<&'w [u8]>,
+    /// `-d`
+    pub root: Option<&'w [u8]>,
+    /// `-S`
+    pub release: Option<&'w [u8]>,
+    /// MODPROBE_OPTIONS as commands are to see it, where it differs from what is in the environment.
+    pub exported: Option<Vec<u8>>,
+    /// The operands.
+    pub operands: Vec<&'w [u8]>,
+    config_shown: bool,
+    modversions: bool,
+    exports: bool,
+}
+
+impl Request<'_> {
+    /// Which of the modes that were asked for counts.
+    pub fn mode(&self) -> Mode {
+        match self {
+            _ if self.config_shown => Mode::Config,
+            _ if self.modversions => Mode::Modversions,
+            _ if self.exports => Mode::Exports,
+            _ if self.remove => Mode::Remove,
+            _ => Mode::Insert,
+        }
+    }
+}
+
+/// The variable that adds options in front of the command line's, and that commands inherit.
+pub const VARIABLE: &str = "MODPROBE_OPTIONS";
+
+/// The command line with the words of [`VARIABLE`] before it. `None`: there is no such variable.
+pub fn words<'a>(call: &Call<'a>, variable: Option<&[u8]>) -> Cow<'a, [Vec<u8>]> {
+    match variable {
+        None => Cow::Borrowed(call.words),
+        Some(text) => {
+            let mut words = split(text);
+            words.extend_from_slice(call.words);
+            Cow::Owned(words)
+        }
+    }
+}
+
+/// Parses the words. The log is told where messages go, and which are shown from now on.
+///
+/// # Errors
+/// The exit of `-h`, `-V` or a bad command line.
+pub fn parse<'w>(
+    call: &Call<'_>,
+    log: &Log<'_>,
+    variable: Option<Vec<u8>>,
+    words: &'w [Vec<u8>],
+) -> Result<Request<'w>, Exit> {
+    let mut request = Request::default();
+    let mut exported = variable.clone();
+    let mut threshold = START;
+    let mut syslog = call.world.host.stderr_closed();
+    let parser = call.drive(Parser::new(OPTIONS, call.order(), call.argv0, words), |found| {
+        let value = found.value.unwrap_or_default();
+        match found.id {
+            b'a' => request.all = true,
+            b'r' => request.remove = true,
+            REMOVE_HOLDERS => (request.remove, request.holders) = (true, true),
+            b'w' => request.wait = wait(value).ok_or_else(|| bad_wait(log, value))?,
+            b'R' => request.resolve = true,
+            FIRST_TIME => request.first_time = true,
+            b'i' => request.bare = true,
+            b'b' => request.blacklist = true,
+            b'f' => {
+                request.force = Force { vermagic: true, modversions: true };
+                request.force_removal = true;
+            }
+            FORCE_MODVERSION => request.force.modversions = true,
+            FORCE_VERMAGIC => request.force.vermagic = true,
+            b'D' => (request.depends, request.dry) = (true, true),
+            b'c' => request.config_shown = true,
+            SHOW_MODVERSIONS => request.modversions = true,
+            SHOW_EXPORTS => request.exports = true,
+            b'n' => request.dry = true,
+            b'C' => {
+                request.config.push(value);
+                export(&mut exported, &bytes!["-C ", value]);
+            }
+            b'd' => request.root = Some(value),
+            b'S' => request.release = Some(value),
+            b's' => {
+                syslog = true;
+                export(&mut exported, b"-s");
+            }
+            b'q' => {
+                request.quiet = true;
+                threshold = 0;
+                export(&mut exported, b"-q");
+            }
+            b'v' => {
+                threshold += 1;
+                export(&mut exported, b"-v");
+            }
+            b'V' => return Err(call.version()),
+            _ => return Err(call.help(&USAGE)),
+        }
+        Ok(())
+    })?;
+    request.operands = parser.operands();
+    request.actions = request.depends || threshold > START;
+    request.exported = exported.filter(|text| Some(text) != variable.as_ref());
+    if syslog {
+        log.use_syslog();
+    }
+    if request.operands.is_empty() && !request.config_shown {
+        log.error(b"missing parameters. See -h.");
+        return Err(Exit(1));
+    }
+    log.set_threshold(threshold);
+    Ok(request)
+}
+
+fn export(exported: &mut Option<Vec<u8>>, option: &[u8]) {
+    match exported {
+        Some(text) => text.extend_from_slice(&bytes![" ", option]),
+        None => *exported = Some(option.to_vec()),
+    }
+}
+
+fn bad_wait(log: &Log<'_>, value: &[u8]) -> Exit {
+    log.error(&bytes!["unexpected wait value '", value, "'."]);
+    Exit(1)
+}
+
+/// A number of milliseconds as strtoul(3) with base 0 reads it: blanks and a sign may lead, `0x` means hexadecimal and
+/// `0` octal, a minus wraps around, what is too large is the largest. `None`: no number, or something after it.
+fn wait(text: &[u8]) -> Option<Duration> {
+    let text = text.trim_ascii_start();
+    let (negative, text) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let (radix, digits) = match text {
+        [b'0', b'x' | b'X', rest @ ..] => (16, rest),
+        [b'0', rest @ ..] if !rest.is_empty() => (8, rest),
+        _ => (10, text),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut number = Some(0u64);
+    for &digit in digits {
+        let digit = char::from(digit).to_digit(radix)?;
+        number = number.and_then(|n| n.checked_mul(radix.into())).and_then(|n| n.checked_add(digit.into()));
+    }
+    Some(Duration::from_millis(match number {
+        Some(number) if negative => number.wrapping_neg(),
+        Some(number) => number,
+        None => u64::MAX,
+    }))
+}
+
+/// The words of MODPROBE_OPTIONS. Only the blank separates; `"` and `'` quote, also in the middle of a word; a quoted
+/// string that opens a word is the whole word; from a quote that is never closed on, everything is literal. kmod also
+/// makes an empty word of every blank too many, and then looks for a module without a name; here those are no words.
+fn split(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut rest = text;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match byte {
+            b' ' => words.extend(word.take()),
+            b'"' | b'\'' => match after.iter().position(|b| b == byte) {
+                None => {
+                    let literal = word.get_or_insert_default();
+                    literal.push(*byte);
+                    literal.extend_from_slice(after);
+                    break;
+                }
+                Some(end) => {
+                    rest = &after[end + 1..];
+                    match &mut word {
+                        Some(word) => word.extend_from_slice(&after[..end]),
+                        None => words.push(after[..end].to_vec()),
+                    }
+                }
+            },
+            _ => word.get_or_insert_default().push(*byte),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words_of(text: &str) -> Vec<String> {
+        split(text.as_bytes()).into_iter().map(|word| String::from_utf8(word).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_variable_is_split_as_kmod_splits_it() {
+        for (text, words) in [
+            ("", &[][..]),
+            ("-qb", &["-qb"]),
+            ("-d/x\"y z\"w", &["-d/xy zw"]),
+            ("\"a\"\"b\"", &["a", "b"]),
+            ("\"a\"b", &["a", "b"]),
+            ("a\"b", &["a\"b"]),
+            ("a\"b c d", &["a\"b c d"]),
+            ("a\"b'c d\"e' f", &["ab'c de' f"]),
+            ("\"it's\" -q", &["it's", "-q"]),
+            ("x\ty\\ z", &["x\ty\\", "z"]),
+            ("-C \"\" -q", &["-C", "", "-q"]),
+        ] {
+            assert_eq!(words_of(text), words, "{text}");
+        }
+    }
+
+    #[test]
+    fn blanks_too_many_make_no_words() {
+        assert_eq!(words_of(" -q  -b "), ["-q", "-b"]);
+        assert_eq!(words_of("\"a\" \"b\""), ["a", "b"]);
+    }
+
+    #[test]
+    fn waits_are_read_as_strtoul_reads_them() {
+        for (text, number) in [
+            ("5", 5),
+            (" +3", 3),
+            ("010", 8),
+            ("0x10", 16),
+            ("0", 0),
+            ("-1", u64::MAX),
+            ("99999999999999999999", u64::MAX),
+        ] {
+            assert_eq!(wait(text.as_bytes()), Some(Duration::from_millis(number)), "{text}");
+        }
+        for text in ["", "abc", "08", "0x", "5 ", "-", "5s", "\u{ff}"] {
+            assert_eq!(wait(text.as_bytes()), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `modprobe`: inserts and removes modules with all that belongs to them.
+//!
+//! The command line becomes a [`Request`], the module directory a [`Tree`]; then one of the halves goes to work:
+//! [`insert`] walks a plan, [`remove`] undoes one, [`show`] only prints.
+
+mod args;
+mod command;
+mod insert;
+mod remove;
+mod show;
+
+use super::message::{Log, Stages};
+use super::{Call, Exit, Outcome};
+use crate::error::{Errno, strerror};
+use crate::gate::{self, Gate};
+use crate::load::insert::Loader;
+use crate::name::ModuleName;
+use crate::system::roots::into_path;
+use crate::system::sysfs::{self, State};
+use crate::tree::{ConfigPaths, Module, Tree};
+use args::{Mode, Request};
+use std::cell::OnceCell;
+
+/// Runs modprobe.
+pub fn run(call: &Call<'_>) -> Outcome {
+    let log = call.log();
+    let variable = call.world.host.variable(args::VARIABLE);
+    let words = args::words(call, variable.as_deref());
+    let request = args::parse(call, &log, variable, &words)?;
+    let dir = call.module_directory(request.root, request.release).map_err(|text| {
+        log.error(&text);
+        Exit(1)
+    })?;
+    let config = if request.config.is_empty() {
+        ConfigPaths::Default
+    } else {
+        ConfigPaths::List(request.config.iter().map(|path| into_path(path.to_vec())).collect())
+    };
+    let sink = Stages::new(&log);
+    let tree = Tree::open(&call.world.system, dir, config, &sink);
+    tree.config();
+    sink.opened();
+    let gate = OnceCell::new();
+    let loader = OnceCell::new();
+    let session = Session { call, log: &log, request: &request, tree: &tree, gate: &gate, loader: &loader };
+    match request.mode() {
+        Mode::Insert => insert::run(&session),
+        Mode::Remove => remove::run(&session),
+        Mode::Config => show::config(&session),
+        Mode::Modversions => show::modversions(&session),
+        Mode::Exports => show::exports(&session),
+    }
+}
+
+/// One run.
+struct Session<'s> {
+    call: &'s Call<'s>,
+    log: &'s Log<'s>,
+    request: &'s Request<'s>,
+    tree: &'s Tree<'s>,
+    gate: &'s OnceCell<Gate<'s>>,
+    loader: &'s OnceCell<Loader<'s>>,
+}
+
+impl<'s> Session<'s> {
+    /// Prints the line of a step, if steps are printed.
+    fn action(&self, parts: &[&[u8]]) {
+        if self.request.actions {
+            self.call.print(&parts.concat());
+            self.call.print(b"\n");
+        }
+    }
+
+    /// A FATAL, which is a WARNING with `-a`; the status that goes with it.
+    fn fail(&self, text: &[u8]) -> Outcome {
+        if self.request.all {
+            self.log.warning(text);
+        } else {
+            self.log.fatal(text)?;
+        }
+        Ok(1)
+    }
+
+    /// The gate, which no query and no request that finds its module loaded ever needs.
+    fn gate(&self) -> &'s Gate<'s> {
+        self.gate.get_or_init(|| self.call.gate(self.log))
+    }
+
+    fn loader(&self) -> &'s Loader<'s> {
+        self.loader.get_or_init(|| Loader::new(self.call.world.system, self.gate(), self.log))
+    }
+
+    /// Whether the module is live, or part of the kernel. One that is on its way is not: the gate waits for it.
+    fn is_there(&self, module: &Module) -> bool {
+        let system = &self.call.world.system;
+        if ModuleName::new(&module.name).is_none() {
+            // No name of a module that could be loaded, and none to build a path of.
+            return self.tree.is_builtin(module);
+        }
+        match sysfs::state(system.roots, &module.name) {
+            Ok(State::Live) => true,
+            // Built-in modules with parameters look like modules in the making. The index knows, and need not wait.
+            Ok(State::Coming | State::Going) => self.tree.is_builtin(module),
+            _ => self.tree.is_builtin(module) || gate::look(system, &module.name) == State::Live,
+        }
+    }
+}
+
+/// The reason that stands for an errno at the end of `could not insert 'NAME': `.
+fn insert_reason(errno: Errno) -> String {
+    match errno {
+        Errno::EEXIST => "Module already in kernel".to_string(),
+        Errno::ENOENT => "Unknown symbol in module, or unknown parameter (see dmesg)".to_string(),
+        other => strerror(other),
+    }
+}

@@ -1,0 +1,115 @@
+//! What modprobe only prints: the configuration with the indexes, and the symbols of one module.
+
+use super::Session;
+use crate::bytes;
+use crate::cli::Outcome;
+use crate::cli::image::Image;
+use crate::config::{Entry, Kind};
+use crate::error::{Errno, Error, Result, strerror};
+use crate::formats::elf::{Elf, exports as exported, versions};
+use crate::system::roots::as_path;
+use crate::tree::Which;
+use std::path::PathBuf;
+
+/// `-c`: each entry as it is stored, kind by kind; then the aliases and symbols of the indexes.
+pub fn config(session: &Session<'_>) -> Outcome {
+    let print = |parts: &[&[u8]]| session.call.print(&[&parts.concat(), &b"\n"[..]].concat());
+    let config = session.tree.config();
+    for entry in config.entries(Kind::Blacklist) {
+        print(&[b"blacklist ", entry.key]);
+    }
+    let pairs: [(Kind, &[u8]); 4] = [
+        (Kind::Install, b"install "),
+        (Kind::Remove, b"remove "),
+        (Kind::Alias, b"alias "),
+        (Kind::Options, b"options "),
+    ];
+    for (kind, word) in pairs {
+        for entry in config.entries(kind) {
+            print(&[word, entry.key, b" ", entry.value]);
+        }
+    }
+    for entry in config.entries(Kind::Softdep) {
+        print(&[b"softdep ", entry.key, b" ", &softdep(entry)]);
+    }
+    for entry in config.entries(Kind::Weakdep) {
+        print(&[b"weakdep ", entry.key, b" ", &entry.names().collect::<Vec<_>>().join(&b' ')]);
+    }
+    session.call.print(b"\n# End of configuration files. Dumping indexes now:\n\n");
+    for which in [Which::Alias, Which::Symbols] {
+        session.tree.dump(which, &mut |key, value| print(&[b"alias ", key, b" ", value]));
+    }
+    Ok(0)
+}
+
+/// The lists of a softdep. No blank between the two: kmod prints none, and the outputs are compared.
+fn softdep(entry: Entry<'_>) -> Vec<u8> {
+    let list = |word: &[u8], names: Vec<&[u8]>| {
+        if names.is_empty() { Vec::new() } else { bytes![word, names.join(&b' ')] }
+    };
+    bytes![list(b"pre: ", entry.pre().collect()), list(b"post: ", entry.post().collect())]
+}
+
+/// `--show-modversions`: the symbols that a module needs, with the versions it was built against.
+pub fn modversions(session: &Session<'_>) -> Outcome {
+    symbols(session, "modversions", |elf| {
+        // PowerPC's names begin with a dot in this section and nowhere else.
+        let bare = |name: &[u8]| name.strip_prefix(b".").unwrap_or(name).to_vec();
+        Ok(versions(elf)?.into_iter().map(|version| (version.crc, bare(version.name))).collect())
+    })
+}
+
+/// `--show-exports`: the symbols that a module has for others.
+pub fn exports(session: &Session<'_>) -> Outcome {
+    symbols(session, "symbols", |elf| {
+        Ok(exported(elf)?.into_iter().map(|export| (export.crc, export.name.to_vec())).collect())
+    })
+}
+
+type Listed = Vec<(u64, Vec<u8>)>;
+
+fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<Listed>) -> Outcome {
+    let operand = session.request.operands[0];
+    let files = files(session, operand);
+    if files.is_empty() {
+        return session.fail(&bytes!["Module ", operand, " not found."]);
+    }
+    let mut status = 0;
+    for (name, path) in files {
+        let read = || {
+            let path = path.ok_or_else(|| Error::os(Errno::ENOENT))?;
+            let image = Image::read(&path).inspect_err(|error| {
+                if !error.what().is_empty() {
+                    session.log.error(error.to_string().as_bytes());
+                }
+            })?;
+            list(&Elf::parse(&image)?)
+        };
+        status = match read() {
+            Ok(symbols) => {
+                for (crc, name) in symbols {
+                    session.call.print(&bytes![format!("{crc:#010x}\t"), name, "\n"]);
+                }
+                0
+            }
+            Err(error) => {
+                let reason = strerror(error.errno());
+                session.fail(&bytes!["could not get ", what, " of ", name, ": ", reason])?
+            }
+        };
+    }
+    Ok(status)
+}
+
+/// The files that an operand stands for, each with what it is called in messages: a file of that name, else modules by
+/// that name or alias. A built-in module has no file.
+fn files(session: &Session<'_>, operand: &[u8]) -> Vec<(Vec<u8>, Option<PathBuf>)> {
+    if std::fs::metadata(as_path(operand)).is_ok() {
+        return vec![(operand.to_vec(), Some(as_path(operand).to_path_buf()))];
+    }
+    if operand.contains(&b'/') {
+        return Vec::new();
+    }
+    let modules = session.tree.lookup(operand).unwrap_or_default();
+    modules.into_iter().map(|module| (module.name.clone(), session.tree.path(&module))).collect()
+}

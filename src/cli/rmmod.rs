@@ -1,0 +1,127 @@
+//! `rmmod`: removes the modules that are named, and nothing else.
+
+use super::getopt::{Opt, opt};
+use super::message::Log;
+use super::usage::Usage;
+use super::{Call, Exit, Outcome};
+use crate::error::{Errno, strerror};
+use crate::gate::{self, Gate};
+use crate::load::remove::Remover;
+use crate::system::roots::as_path;
+use crate::system::sysfs::{self, State};
+use crate::tree::{ConfigPaths, Module, Tree};
+use crate::{bytes, name};
+
+const OPTIONS: &[Opt] = &[
+    opt(b'f', "force", "remove a module even while it is in use. DANGEROUS"),
+    opt(b's', "syslog", "messages go to the system log, not to stderr"),
+    opt(b'v', "verbose", "more messages"),
+    opt(b'V', "version", "print the version"),
+    opt(b'h', "help", "print this text"),
+    // Ignored: kmod 30 knew the letter and then stumbled over it.
+    opt(b'w', "", "").unlisted(),
+];
+
+const USAGE: Usage =
+    Usage { forms: &["[options] NAME..."], groups: &["Options"], options: OPTIONS, notes: "" };
+
+/// Removes the modules.
+pub fn run(call: &Call<'_>) -> Outcome {
+    let log = call.log();
+    let mut force = false;
+    let mut threshold = 3;
+    let operands = call.options(OPTIONS, |found| {
+        match found.id {
+            b'f' => force = true,
+            b's' => log.use_syslog(),
+            b'v' => threshold += 1,
+            b'w' => {}
+            b'V' => return Err(call.version()),
+            _ => return Err(call.help(&USAGE)),
+        }
+        Ok(())
+    })?;
+    if operands.is_empty() {
+        log.error(b"missing module name.");
+        return Ok(1);
+    }
+    log.set_threshold(threshold);
+    let dir = call.module_directory(None, None).map_err(|text| {
+        log.error(&text);
+        Exit(1)
+    })?;
+    let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
+    let gate = call.gate(&log);
+    let tool = Tool { call, log: &log, tree: &tree, gate: &gate, force };
+    let mut status = 0;
+    for operand in operands {
+        if tool.remove(operand).is_err() {
+            status = 1;
+        }
+    }
+    Ok(status)
+}
+
+/// A module was left alone, and it has been said why.
+struct Left;
+
+struct Tool<'t> {
+    call: &'t Call<'t>,
+    log: &'t Log<'t>,
+    tree: &'t Tree<'t>,
+    gate: &'t Gate<'t>,
+    force: bool,
+}
+
+impl Tool<'_> {
+    fn remove(&self, operand: &[u8]) -> Result<(), Left> {
+        let system = self.call.world.system;
+        let name = match std::fs::metadata(as_path(operand)) {
+            Ok(_) => name::from_path(operand).unwrap_or_default(),
+            Err(_) => name::canonical(operand),
+        };
+        if !self.force {
+            if self.tree.is_builtin(&Module::named(&name)) {
+                return self.leave(&["Module ".as_ref(), &name, b" is builtin."]);
+            }
+            if gate::look(&system, &name) == State::Absent {
+                return self.leave(&["Module ".as_ref(), &name, b" is not currently loaded"]);
+            }
+        }
+        let allowed = || if self.force { Ok(()) } else { self.unused(&name) };
+        match Remover::new(system, self.gate).remove(&name, self.force, allowed)? {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let reason = strerror(error.errno());
+                self.log.error(&bytes!["could not remove '", name, "': ", reason]);
+                self.leave(&[b"could not remove module ", operand, b": ", reason.as_bytes()])
+            }
+        }
+    }
+
+    /// Whether nothing uses the module; asked while nobody else can load or remove it.
+    fn unused(&self, name: &[u8]) -> Result<(), Left> {
+        let roots = self.call.world.system.roots;
+        let holders = sysfs::holders(roots, name).unwrap_or_default();
+        if !holders.is_empty() {
+            return self.leave(&[b"Module ", name, b" is in use by: ", &holders.join(&b' ')]);
+        }
+        match sysfs::refcount(roots, name) {
+            Ok(0) => Ok(()),
+            Ok(1..) => self.leave(&[b"Module ", name, b" is in use"]),
+            // Negative: it is being removed by force. kmod says nothing either.
+            Ok(_) => Err(Left),
+            Err(error) if error.errno() == Errno::ENOENT => {
+                self.leave(&[b"Module unloading is not supported"])
+            }
+            Err(error) => {
+                self.leave(&[b"Module ", name, b": use count: ", strerror(error.errno()).as_bytes()])
+            }
+        }
+    }
+
+    fn leave(&self, parts: &[&[u8]]) -> Result<(), Left> {
+        self.log.error(&parts.concat());
+        Err(Left)
+    }
+}

@@ -1,0 +1,98 @@
+//! Names, options and messages that all tools share.
+
+use super::*;
+
+#[test]
+fn tools_are_told_apart_by_the_last_component_of_their_name() {
+    let machine = Machine::new();
+    for name in ["foo", "lsmod.old", "modprobe-ng", "/sbin/", ""] {
+        assert_eq!(machine.run(&[name, "-V"]), failed(""), "{name}");
+    }
+    let version = printed("kmod version 34\n+ZSTD +XZ +ZLIB -OPENSSL\n");
+    for name in ["kmod", "/sbin/modprobe", "insmod", "./rmmod", "lsmod", "modinfo", "depmod"] {
+        assert_eq!(machine.run(&[name, "-V"]), version, "{name}");
+    }
+}
+
+#[test]
+fn options_act_in_their_order() {
+    let machine = Machine::new();
+    assert_eq!(machine.run(&["modprobe", "-c", "-V"]).status, 0);
+    assert_eq!(
+        machine.run(&["/sbin/modprobe", "-x", "-V"]),
+        failed("/sbin/modprobe: invalid option -- 'x'\n")
+    );
+    assert_eq!(machine.run(&["modprobe", "-q"]), failed("modprobe: ERROR: missing parameters. See -h.\n"));
+}
+
+#[test]
+fn kmod_has_few_commands() {
+    let machine = Machine::new();
+    for command in ["insmod", "modprobe", "load", "insert"] {
+        let ran = machine.run(&["kmod", command, "x"]);
+        assert_eq!((ran.status, ran.err), (1, format!("invalid command '{command}'\n")));
+        assert!(ran.out.starts_with("Usage:\n\tkmod "));
+    }
+    assert_eq!(machine.run(&["kmod"]).err, "missing command\n");
+    assert_eq!(machine.run(&["kmod", "static-nodes", "-x"]).err, "static-nodes: invalid option -- 'x'\n");
+    assert_eq!(machine.run(&["kmod", "list", "x"]).err, "kmod: ERROR: too many arguments provided.\n");
+    assert!(machine.run(&["kmod", "list", "-h"]).out.starts_with("Usage:\n\tkmod "));
+}
+
+#[test]
+fn options_from_the_environment_come_first() {
+    let machine = Machine::with_modules();
+    machine.variable("MODPROBE_OPTIONS", "-a  -R");
+    assert_eq!(machine.run(&["modprobe", "loop", "dummy"]), printed("loop\ndummy\n"));
+    machine.variable("MODPROBE_OPTIONS", "-x");
+    assert_eq!(machine.run(&["modprobe", "loop"]), failed("modprobe: invalid option -- 'x'\n"));
+}
+
+#[test]
+fn posixly_correct_ends_options_at_the_first_operand() {
+    let machine = Machine::with_modules();
+    assert_eq!(machine.run(&["modprobe", "loop", "-R"]), printed("loop\n"));
+    machine.variable("POSIXLY_CORRECT", "");
+    machine.live(&["loop"]);
+    assert_eq!(machine.run(&["modprobe", "loop", "-R"]), printed(""));
+}
+
+#[test]
+fn the_system_log_takes_messages_where_stderr_is_closed_or_it_is_asked_for() {
+    let mut machine = Machine::new();
+    let line = "modprobe 2 FATAL: Module x not found in directory";
+    assert_eq!(machine.run(&["/sbin/modprobe", "-s", "x"]), failed(""));
+    machine.host.stderr_closed = true;
+    assert_eq!(machine.run(&["modprobe", "x"]), failed(""));
+    assert_eq!(machine.run(&["modprobe"]), failed(""));
+    let lines = machine.host.syslog.lock().unwrap().split_off(0);
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with(line) && lines[1].starts_with(line), "{lines:?}");
+    assert_eq!(lines[2], "modprobe 3 ERROR: missing parameters. See -h.");
+    assert_eq!(machine.run(&["rmmod", "-s", "x"]), failed(""));
+    assert_eq!(machine.host.syslog.lock().unwrap()[0], "rmmod 3 ERROR: Module x is not currently loaded");
+    assert_eq!(machine.run(&["rmmod", "x"]).err, "rmmod: ERROR: Module x is not currently loaded\n");
+}
+
+#[test]
+fn directories_are_put_together_as_text() {
+    let machine = Machine::new();
+    let told = |words: &[&str]| machine.run(words).err;
+    assert_eq!(
+        told(&["modprobe", "-d", "/r/", "x"]),
+        "modprobe: FATAL: Module x not found in directory /r//lib/modules/6.1.0\n"
+    );
+    assert_eq!(
+        told(&["modprobe", "-S", "5.5", "x"]),
+        "modprobe: FATAL: Module x not found in directory /lib/modules/5.5\n"
+    );
+    assert_eq!(
+        told(&["modprobe", "-d", "../r", "-S", "5", "x"]),
+        "modprobe: FATAL: Module x not found in directory /../r/lib/modules/5\n"
+    );
+    let long = "x".repeat(4096);
+    assert_eq!(
+        told(&["modprobe", "-d", &long, "x"]),
+        format!("modprobe: ERROR: bad directory {long}/lib/modules/6.1.0: path too long\n")
+    );
+}

@@ -1,0 +1,155 @@
+//! insmod, lsmod, modinfo, kmod static-nodes and kmod stats.
+
+use super::*;
+
+#[test]
+fn insmod_takes_any_file_and_nothing_else() {
+    let machine = Machine::with_modules();
+    machine.config("options usbcore a=1\ninstall usbcore false\nblacklist usbcore");
+    let file = machine.module_file("usbcore.ko").to_string_lossy().into_owned();
+    assert_eq!(machine.run(&["insmod", &file, "b=x y", "--", "-c"]), printed(""));
+    assert_eq!(machine.calls(), ["+usbcore b=\"x y\" -c"]);
+    let shown = "/lib/modules/6.1.0/usbcore.ko";
+    assert_eq!(
+        machine.run(&["insmod", &file]),
+        failed(&format!("insmod: ERROR: could not insert module {shown}: File exists\n"))
+    );
+}
+
+#[test]
+fn insmod_has_its_own_words_for_some_errors() {
+    let machine = Machine::with_modules();
+    let file = machine.module_file("loop.ko").to_string_lossy().into_owned();
+    for (errno, reason) in [
+        (Errno::ENOEXEC, "Invalid module format"),
+        (Errno::ENOENT, "Unknown symbol in module"),
+        (Errno::ESRCH, "Module has wrong symbol version"),
+        (Errno::EINVAL, "Invalid parameters"),
+        (Errno::EPERM, "Operation not permitted"),
+    ] {
+        machine.answers(&[Some(errno)]);
+        let line = format!("insmod: ERROR: could not insert module /lib/modules/6.1.0/loop.ko: {reason}\n");
+        assert_eq!(machine.run(&["insmod", &file]), failed(&line));
+    }
+    assert_eq!(machine.run(&["insmod"]), failed("insmod: ERROR: missing filename.\n"));
+    assert_eq!(
+        machine.run(&["insmod", "-"]),
+        failed("insmod: ERROR: this tool does not support loading from stdin!\n")
+    );
+    assert_eq!(
+        machine.run(&["insmod", "/no/such.ko"]),
+        failed("insmod: ERROR: could not load module /no/such.ko: No such file or directory\n")
+    );
+}
+
+#[test]
+fn lsmod_takes_everything_from_one_file() {
+    let machine = Machine::new();
+    let missing = "lsmod: ERROR: could not open /proc/modules: No such file or directory\n\
+                   lsmod: ERROR: could not get list of modules: No such file or directory\n";
+    assert_eq!(machine.run(&["lsmod"]), failed(missing));
+    fs::write(machine.roots.proc_modules(), "tls 114688 1 bonding, Live 0x0\nloop 40960 0 - Live 0x0\n")
+        .unwrap();
+    assert_eq!(
+        machine.run(&["lsmod"]),
+        printed(
+            "Module                  Size  Used by\n\
+             tls                   114688  1 bonding\n\
+             loop                   40960  0\n"
+        )
+    );
+    assert_eq!(machine.run(&["lsmod", "x"]), failed("lsmod: ERROR: too many arguments provided.\n"));
+}
+
+#[test]
+fn modinfo_of_built_in_modules() {
+    let machine = Machine::new();
+    machine.builtin("ext2");
+    assert_eq!(
+        machine.run(&["modinfo", "ext2"]),
+        printed("name:           ext2\nfilename:       (builtin)\n")
+    );
+    let records = "ext2.license=GPL\0ext2.parm=a:text\0ext2.parmtype=a:int\0ext3.license=MIT\0";
+    fs::write(machine.module_file("modules.builtin.modinfo"), records).unwrap();
+    assert_eq!(
+        machine.run(&["modinfo", "ext2"]),
+        printed(
+            "name:           ext2\nfilename:       (builtin)\nlicense:        GPL\nparm:           a:text (int)\n"
+        )
+    );
+    assert_eq!(machine.run(&["modinfo", "-n", "ext2"]), printed("(builtin)\n"));
+    assert_eq!(machine.run(&["modinfo", "-F", "name", "ext2"]), printed("ext2\n"));
+}
+
+#[test]
+fn modinfo_goes_on_after_what_it_cannot_read() {
+    let machine = Machine::new();
+    fs::write(machine.dir.path().join("bad.ko"), "this is no ELF file").unwrap();
+    machine.builtin("ext2");
+    let bad = machine.dir.path().join("bad.ko").to_string_lossy().into_owned();
+    assert_eq!(
+        machine.run(&["modinfo", "nosuch", "[x", &bad, "ext2"]),
+        Ran {
+            out: "filename:       /bad.ko\nname:           ext2\nfilename:       (builtin)\n".into(),
+            err: "modinfo: ERROR: Module nosuch not found.\n\
+                  modinfo: ERROR: Module alias [x not found.\n\
+                  modinfo: ERROR: could not get modinfo from 'bad': Exec format error\n"
+                .into(),
+            status: 1,
+        }
+    );
+    assert_eq!(machine.run(&["modinfo"]), failed("modinfo: ERROR: missing module or filename.\n"));
+    assert_eq!(machine.run(&["modinfo", "-m", "x"]), failed("modinfo: ERROR: Module name x not found.\n"));
+}
+
+#[test]
+fn static_nodes_are_written_where_they_are_wanted() {
+    let machine = Machine::new();
+    let ran = machine.run(&["kmod", "static-nodes"]);
+    assert_eq!(
+        (ran.status, ran.err.as_str()),
+        (0, "Warning: /lib/modules/6.1.0/modules.devname not found - ignoring\n")
+    );
+    let file = machine.dir.path().join("run/tmpfiles.d/nodes.conf");
+    let option = format!("--output={}", file.display());
+    assert_eq!(machine.run(&["kmod", "static-nodes", &option]).status, 0);
+    assert!(!file.exists());
+    fs::write(machine.module_file("modules.devname"), "# comment\nfuse fuse c10:229\nbad\n").unwrap();
+    let ran = machine.run(&["kmod", "static-nodes", "--format=tmpfiles", &option]);
+    assert_eq!((ran.status, ran.err.as_str()), (1, "Error: invalid devname entry: bad\n"));
+    assert_eq!(fs::read(&file).unwrap(), b"c! /dev/fuse 0600 - - - 10:229\n");
+    let ran = machine.run(&["kmod", "static-nodes", "-f", "x"]);
+    assert_eq!((ran.status, ran.err.as_str()), (1, "Unknown format: 'x'.\n"));
+}
+
+#[test]
+fn stats_tell_what_the_gate_counted() {
+    let machine = Machine::with_modules();
+    assert!(machine.run(&["kmod", "stats"]).out.starts_with("Module "));
+    machine.run(&["modprobe", "loop"]);
+    let ran = machine.run(&["kmod", "stats", "--json"]);
+    let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (ran.status, &read["total"]["loads"], &read["modules"][0]["name"]),
+        (0, &1.into(), &"loop".into())
+    );
+    let table = machine.run(&["kmod", "stats"]).out;
+    assert_eq!(table.lines().filter(|line| line.starts_with("loop ")).count(), 1, "{table}");
+    assert_eq!(machine.run(&["kmod", "stats", "--who"]).status, 1);
+    assert_eq!(machine.run(&["kmod", "stats", "x"]).err, "kmod: ERROR: too many arguments provided.\n");
+}
+
+#[test]
+fn the_configuration_is_printed_kind_by_kind() {
+    let machine = Machine::new();
+    machine.config(
+        "softdep m-a pre: b c post: d\noptions m-a x=1\nalias p-* m-a\nremove m-a true\ninstall m-a false\n\
+         blacklist foo-bar\nweakdep m-a e f",
+    );
+    fs::write(machine.roots.cmdline(), "m.z=3 modprobe.blacklist=q").unwrap();
+    fs::write(machine.module_file("modules.alias"), "# header\nalias pci:* m_a\n").unwrap();
+    let config = "blacklist foo_bar\nblacklist q\ninstall m_a false\nremove m_a true\nalias p_* m_a\n\
+                  options m_a x=1\noptions m z=3\nsoftdep m_a pre: b cpost: d\nweakdep m_a e f\n\n\
+                  # End of configuration files. Dumping indexes now:\n\nalias pci:* m_a\n";
+    assert_eq!(machine.run(&["modprobe", "-c"]), printed(config));
+}

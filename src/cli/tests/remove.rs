@@ -1,0 +1,134 @@
+//! modprobe -r and rmmod.
+
+use super::*;
+
+#[test]
+fn a_module_and_what_nobody_needs_any_more() {
+    let machine = Machine::with_modules();
+    machine.live(&["usb_common", "usbcore", "ehci_hcd"]);
+    assert_eq!(
+        machine.run(&["modprobe", "-rv", "ehci-hcd"]),
+        printed("rmmod ehci_hcd\nrmmod usb_common\nrmmod usbcore\n")
+    );
+    assert_eq!(machine.calls(), ["-ehci_hcd", "-usb_common", "-usbcore"]);
+    machine.live(&["usbcore", "usb_common"]);
+    machine.used("usb_common", "1");
+    assert_eq!(machine.run(&["modprobe", "-r", "usbcore"]), printed(""));
+    assert_eq!(machine.calls(), ["-usbcore"]);
+}
+
+#[test]
+fn softdeps_and_commands_in_their_order() {
+    let machine = Machine::new();
+    ["dummy", "loop", "floppy", "tls"].iter().for_each(|name| machine.module(name, &[]));
+    machine.module("bonding", &["tls"]);
+    machine.config("softdep bonding pre: dummy post: loop floppy\nremove loop echo bye");
+    let all = ["dummy", "loop", "floppy", "tls", "bonding"];
+    machine.live(&all);
+    let lines = "rmmod floppy\nremove echo bye\nrmmod bonding\nrmmod tls\nrmmod dummy\n";
+    assert_eq!(machine.run(&["modprobe", "-rnv", "bonding"]), printed(lines));
+    assert_eq!((machine.calls().len(), machine.commands().len()), (0, 0));
+    assert_eq!(machine.run(&["modprobe", "-rv", "bonding"]), printed(lines));
+    assert_eq!(machine.calls(), ["-floppy", "-bonding", "-tls", "-dummy"]);
+    assert_eq!(machine.commands()[0].0, "echo bye");
+    machine.live(&all);
+    assert_eq!(machine.run(&["modprobe", "-rvi", "bonding"]), printed("rmmod bonding\nrmmod tls\n"));
+}
+
+#[test]
+fn what_cannot_be_removed() {
+    let machine = Machine::with_modules();
+    machine.builtin("ext2");
+    machine.live(&["dummy", "usbcore", "usb_common"]);
+    machine.used("usb_common", "1");
+    let fatal = |text: &str| failed(&format!("modprobe: FATAL: Module {text}\n"));
+    assert_eq!(machine.run(&["modprobe", "-r", "usb-common"]), fatal("usb_common is in use."));
+    assert_eq!(machine.run(&["modprobe", "-rf", "usb-common"]), fatal("usb_common is in use."));
+    assert_eq!(machine.run(&["modprobe", "-r", "ext2"]), fatal("ext2 is builtin."));
+    assert_eq!(machine.run(&["modprobe", "-r", "nosuch"]), fatal("nosuch not found."));
+    assert_eq!(machine.run(&["modprobe", "-r", "./loop.ko"]), fatal("./loop.ko not found."));
+    assert_eq!(machine.run(&["modprobe", "-r", "[x"]), failed(""));
+    assert_eq!(machine.run(&["modprobe", "-r", "loop"]), printed(""), "not loaded is not a failure");
+    assert_eq!(machine.run(&["modprobe", "-r", "--first-time", "loop"]), fatal("loop is not in kernel."));
+    assert_eq!(machine.calls(), [""; 0]);
+    machine.answers(&[Some(Errno::EBUSY)]);
+    assert_eq!(
+        machine.run(&["modprobe", "-r", "dummy"]),
+        failed("modprobe: ERROR: could not remove 'dummy': Device or resource busy\n")
+    );
+}
+
+#[test]
+fn a_fatal_ends_the_run_unless_it_is_silenced_or_all_are_wanted() {
+    let machine = Machine::with_modules();
+    machine.live(&["loop"]);
+    assert_eq!(machine.run(&["modprobe", "-r", "nosuch", "loop"]).status, 1);
+    assert_eq!(machine.calls(), [""; 0]);
+    assert_eq!(machine.run(&["modprobe", "-qr", "nosuch", "loop"]), failed(""));
+    assert_eq!(machine.calls(), ["-loop"]);
+    machine.live(&["loop"]);
+    assert_eq!(
+        machine.run(&["modprobe", "-ar", "nosuch", "loop"]),
+        failed("modprobe: WARNING: Module nosuch not found.\n")
+    );
+    assert_eq!(machine.calls(), ["-loop"]);
+}
+
+#[test]
+fn holders_go_first_when_asked_for() {
+    let machine = Machine::with_modules();
+    machine.live(&["usb_common", "usbcore"]);
+    machine.holder("usb_common", "usbcore");
+    // It goes as what the holder needed; nothing is left to do for it then.
+    assert_eq!(
+        machine.run(&["modprobe", "-r", "--remove-holders", "-v", "usb-common"]).out,
+        "rmmod usbcore\nrmmod usb_common\n"
+    );
+}
+
+#[test]
+fn waiting_for_a_module_in_use() {
+    let machine = Machine::with_modules();
+    machine.live(&["loop"]);
+    machine.used("loop", "1");
+    machine.answers(&[Some(Errno::EAGAIN), Some(Errno::EAGAIN), None]);
+    assert_eq!(machine.run(&["modprobe", "-r", "-w", "10000", "loop"]), printed(""));
+    assert_eq!(machine.calls(), ["-loop", "-loop", "-loop"]);
+    machine.live(&["loop"]);
+    machine.answers(&[Some(Errno::EAGAIN); 100]);
+    assert_eq!(
+        machine.run(&["modprobe", "-r", "-w", "20", "loop"]),
+        failed("modprobe: ERROR: could not remove 'loop': Resource temporarily unavailable\n")
+    );
+    // 2, 4, 8 ms and what the halving leaves of 20 ms, and one last attempt: not a busy loop, not one attempt.
+    let attempts = machine.calls().len();
+    assert!((3..=14).contains(&attempts), "{attempts} attempts");
+}
+
+#[test]
+fn rmmod_checks_in_its_order() {
+    let machine = Machine::with_modules();
+    machine.builtin("ext2");
+    machine.live(&["loop", "usb_common", "usbcore", "dummy"]);
+    machine.holder("usb_common", "usbcore");
+    machine.used("usb_common", "1");
+    machine.used("dummy", "2");
+    let error = |text: &str| failed(&format!("rmmod: ERROR: {text}\n"));
+    assert_eq!(machine.run(&["rmmod", "ext2"]), error("Module ext2 is builtin."));
+    assert_eq!(machine.run(&["rmmod", "nosuch"]), error("Module nosuch is not currently loaded"));
+    assert_eq!(machine.run(&["rmmod", "usb-common"]), error("Module usb_common is in use by: usbcore"));
+    assert_eq!(machine.run(&["rmmod", "dummy"]), error("Module dummy is in use"));
+    assert_eq!(machine.run(&["rmmod"]), error("missing module name."));
+    assert_eq!(machine.calls(), [""; 0]);
+    assert_eq!(machine.run(&["rmmod", "nosuch", "loop.ko"]).status, 1, "the next has its turn");
+    assert_eq!(machine.calls(), ["-loop"]);
+    assert_eq!(machine.run(&["rmmod", "-f", "dummy"]), printed(""));
+    assert_eq!(machine.calls(), ["-dummy by force"]);
+    machine.answers(&[Some(Errno::EPERM)]);
+    assert_eq!(
+        machine.run(&["rmmod", "usbcore"]),
+        error(
+            "could not remove 'usbcore': Operation not permitted\nrmmod: ERROR: could not remove module usbcore: Operation not permitted"
+        )
+    );
+}
