@@ -205,7 +205,8 @@ pub struct Needed<'a> {
 pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
     let registers = SPARC_MACHINES.contains(&elf.machine());
     let table = elf.data("__versions").ok().filter(|table| table.len() % VERSION == 0).unwrap_or(&[]);
-    let mut entries: Vec<_> = version_entries(elf.encoding, table).map(|(name, crc)| (name, crc, false)).collect();
+    let mut entries: Vec<_> =
+        version_entries(elf.encoding, table).map(|(name, crc)| (name, crc, false)).collect();
     let mut places = HashMap::with_capacity(entries.len());
     for (place, (name, ..)) in entries.iter().enumerate() {
         if let Some(name) = name {
