@@ -148,7 +148,8 @@ impl Insert<'_, '_> {
         };
         let insertion = Insertion {
             path,
-            name: Some(&step.module.name),
+            // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.
+            name: step.module.file.is_none().then_some(&step.module.name[..]),
             parameters: &step.options,
             // For what the target needs, too, as the manual has always said.
             force: request.force,
