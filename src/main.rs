@@ -1,17 +1,19 @@
 //! The multi-call binary: the real system, the real streams, and an exit status.
+#![no_main]
 
 use kmod_once::cli::streams::{Stderr, Stdout, Streams};
 use kmod_once::cli::world::{Process, World};
 use kmod_once::system::{Roots, System, clock, flock, kernel, map};
 use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
+kmod_once::entry_point!(run);
+
+fn run() -> u8 {
     map::survive_truncation();
     let args: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
     let roots = Roots::default();
     let system =
         System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real, wait: flock::Wait::Alarm };
     let world = World { args: &args, system, host: &Process, streams: Streams::new(Stdout, Stderr) };
-    ExitCode::from(kmod_once::cli::run(&world))
+    kmod_once::cli::run(&world)
 }

@@ -454,24 +454,28 @@ impl<'a> Gate<'a> {
     }
 }
 
-/// The state of a module as the system shows it; see [`Gate::state`].
+/// The state of a module as the system shows it; see [`Gate::state`]. Never [`State::Nascent`].
 pub fn look(system: &System<'_>, name: &[u8]) -> State {
-    let from_sysfs = || sysfs::state(system.roots, name);
-    let mut state = from_sysfs();
+    let mut state = glance(system, name);
     // The directory appears a moment before the attribute, and vanishes a moment after it.
     for _ in 0..3 {
-        if !matches!(state, Ok(State::Nascent)) {
-            break;
+        if state != State::Nascent {
+            return state;
         }
         system.clock.sleep(Duration::from_micros(500));
-        state = from_sysfs();
+        state = glance(system, name);
     }
-    match state {
+    if state == State::Nascent { State::Absent } else { state }
+}
+
+/// [`look`] without a second look at what is [`State::Nascent`].
+pub fn glance(system: &System<'_>, name: &[u8]) -> State {
+    match sysfs::state(system.roots, name) {
         Ok(State::Absent) | Err(_) if !sysfs::available(system.roots) => {
             sysfs::state_from_proc(system.roots, name).unwrap_or(State::Absent)
         }
-        Ok(State::Nascent) | Err(_) => State::Absent,
         Ok(state) => state,
+        Err(_) => State::Absent,
     }
 }
 

@@ -47,7 +47,7 @@ pub fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
     if meta.is_file() && meta.len() > 0 && SURVIVES.load(Ordering::Relaxed) {
         // SAFETY: the map is private and read-only. A file that changes under it changes bytes that the parsers check
         // one by one and never trust twice; one that shrinks is caught by the handler, which SURVIVES says is there.
-        if let Ok(map) = unsafe { MmapOptions::new().map(file) } {
+        if let Ok(map) = unsafe { MmapOptions::new().len(meta.len() as usize).map_copy_read_only(file) } {
             register(map.as_ptr() as usize, map.len());
             return Ok(Contents::Mapped(map));
         }

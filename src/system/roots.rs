@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The directories that hold the kernel's view, the configuration and the gate.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Roots {
     pub prefix: PathBuf,
     /// The user that must own the gate's directories: root, except on a fixture.
     pub gate_owner: u32,
+    /// Whether there is a `/sys/module`, once somebody asked.
+    pub(super) has_sysfs: OnceLock<bool>,
 }
 
 impl Default for Roots {
@@ -31,6 +34,7 @@ impl Default for Roots {
             dev: "/dev".into(),
             prefix: PathBuf::new(),
             gate_owner: 0,
+            has_sysfs: OnceLock::new(),
         }
     }
 }
@@ -48,6 +52,7 @@ impl Roots {
             dev: base.join("dev"),
             prefix: base.to_path_buf(),
             gate_owner: nix::unistd::geteuid().as_raw(),
+            has_sysfs: OnceLock::new(),
         }
     }
 

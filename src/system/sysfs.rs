@@ -81,9 +81,9 @@ pub fn holders(roots: &Roots, name: &[u8]) -> Result<Vec<Vec<u8>>> {
     entries.map(|entry| Ok(entry.map_err(|e| Error::from(e).at(&path))?.file_name().into_vec())).collect()
 }
 
-/// Whether `/sys/module` is there at all; without it nothing can be said of any module from sysfs.
+/// Whether `/sys/module` is there at all; without it nothing can be said of any module from sysfs. Asked once.
 pub fn available(roots: &Roots) -> bool {
-    roots.sys_module_dir().is_dir()
+    *roots.has_sysfs.get_or_init(|| roots.sys_module_dir().is_dir())
 }
 
 /// The state of `name` from `/proc/modules`, for systems without `/sys`: `NAME SIZE COUNT USERS STATE ADDRESS`.

@@ -16,7 +16,7 @@ use crate::gate::{self, Gate};
 use crate::load::insert::Loader;
 use crate::name::ModuleName;
 use crate::system::roots::into_path;
-use crate::system::sysfs::{self, State};
+use crate::system::sysfs::State;
 use crate::tree::{ConfigPaths, Module, Tree};
 use args::{Mode, Request};
 use std::cell::OnceCell;
@@ -97,11 +97,11 @@ impl<'s> Session<'s> {
             // No name of a module that could be loaded, and none to build a path of.
             return self.tree.is_builtin(module);
         }
-        match sysfs::state(system.roots, &module.name) {
-            Ok(State::Live) => true,
+        match gate::glance(system, &module.name) {
+            State::Live => true,
             // Built-in modules with parameters look like modules in the making. The index knows, and need not wait.
-            Ok(State::Coming | State::Going) => self.tree.is_builtin(module),
-            _ => self.tree.is_builtin(module) || gate::look(system, &module.name) == State::Live,
+            State::Nascent => self.tree.is_builtin(module) || gate::look(system, &module.name) == State::Live,
+            State::Coming | State::Going | State::Absent => self.tree.is_builtin(module),
         }
     }
 }
