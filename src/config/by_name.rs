@@ -8,8 +8,8 @@ use crate::formats::pattern::fnmatch;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Lists up to this length are walked.
-const SHORT: usize = 64;
+/// Lists up to this length are walked. (depmod finds some hundred soft dependencies in a distribution's kernel.)
+const SHORT: usize = 512;
 
 /// The entries of one kind.
 #[derive(Debug, Clone, Default)]

@@ -37,6 +37,18 @@ enum State {
     Void,
 }
 
+/// The bytes at which the state may change; nearly all others are only passed over.
+const MATTERS: [bool; 256] = {
+    let mut table = [false; 256];
+    let bytes = b"\".= \t\n\x0b\x0c\r";
+    let mut at = 0;
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 /// Hands every option that means something to `visit`, in order. What stands past [`limits::CMDLINE`] bytes or past a
 /// NUL does not count.
 pub fn parse(text: &[u8], visit: &mut dyn FnMut(Option<'_>)) {
@@ -53,19 +65,22 @@ pub fn parse(text: &[u8], visit: &mut dyn FnMut(Option<'_>)) {
         let mut quoted = leading;
         let mut state = State::Module;
         at = start;
-        while at < text.len() && (quoted || !is_space(text[at])) {
-            let byte = text[at];
-            if byte == b'"' {
-                quoted = !quoted;
-            }
+        loop {
+            at += text[at..].iter().position(|&b| MATTERS[b as usize]).unwrap_or(text.len() - at);
+            let Some(&byte) = text.get(at) else { break };
             state = match (state, byte) {
-                (State::Value(..), _) => state,
-                (_, b'"') => State::Void,
-                (_, byte) if is_space(byte) => State::Void,
+                (_, b'"') => {
+                    quoted = !quoted;
+                    if matches!(state, State::Value(..)) { state } else { State::Void }
+                }
+                (State::Value(..), b'.' | b'=') => state,
                 (State::Module, b'.') => State::Parameter(at),
                 (State::Parameter(dot), b'=') => State::Value(dot, at),
-                (State::Module, b'=') | (State::Parameter(_), b'.') => State::Void,
-                _ => state,
+                (_, b'.' | b'=') => State::Void,
+                // White space.
+                _ if !quoted => break,
+                (State::Value(..), _) => state,
+                _ => State::Void,
             };
             at += 1;
         }

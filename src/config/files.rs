@@ -4,6 +4,19 @@
 //! empty. All that count are read in the order of their base names (bytes), whatever directory they are in. Pure:
 //! the names are handed in.
 
+/// What a name is known to be before it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file: the directory says so.
+    Regular,
+    /// A file that counts, and masks, whatever becomes of it: it was named, or it is one of the module directory's.
+    Certain,
+    /// A directory.
+    Directory,
+    /// A link, maybe to nowhere; a device; anything, on a file system that does not tell.
+    Unknown,
+}
+
 /// One name found in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -11,8 +24,8 @@ pub struct Found {
     pub name: Vec<u8>,
     /// Which place it is from, as an index into the caller's list, highest precedence first.
     pub place: usize,
-    /// Whether the directory says that it is a regular file. It may be anything otherwise: a link, to nowhere even.
-    pub regular: bool,
+    /// What it is, as far as is known.
+    pub kind: Kind,
     /// How many names were met before it.
     pub seen: usize,
 }
@@ -44,7 +57,7 @@ mod tests {
 
     #[test]
     fn base_names_decide_across_directories() {
-        let found = |name: &str, place| Found { name: name.into(), place, regular: true, seen: 0 };
+        let found = |name: &str, place| Found { name: name.into(), place, kind: Kind::Regular, seen: 0 };
         let mut all = [
             found("zz.conf", 1),
             found("a.conf", 3),

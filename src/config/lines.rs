@@ -6,15 +6,7 @@
 //! handed out in place.
 
 use crate::limits;
-use std::io::BufRead;
-
-/// Where `byte` first stands in `text`. The standard library's own search (the C library's memchr), which it offers
-/// only through this method; reading from memory cannot fail.
-pub(super) fn find(byte: u8, text: &[u8]) -> Option<usize> {
-    let mut rest = text;
-    let passed = rest.skip_until(byte).unwrap_or(0);
-    (passed > 0 && text[passed - 1] == byte).then(|| passed - 1)
-}
+use memchr::memchr;
 
 /// A logical line.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,13 +20,16 @@ pub(super) enum Line<'l> {
 /// The logical lines of a file.
 pub(super) struct Lines<'a> {
     rest: &'a [u8],
+    /// Whether there is no backslash and no NUL in the whole file, so that no line need be searched for them.
+    plain: bool,
     number: u32,
     joined: Vec<u8>,
 }
 
 impl<'a> Lines<'a> {
     pub(super) fn new(contents: &'a [u8]) -> Self {
-        Lines { rest: contents, number: 0, joined: Vec::new() }
+        let plain = memchr(b'\\', contents).is_none() && memchr(0, contents).is_none();
+        Lines { rest: contents, plain, number: 0, joined: Vec::new() }
     }
 
     /// The next line that may hold something, with the number (from 1) of its last physical line: comments and empty
@@ -44,12 +39,13 @@ impl<'a> Lines<'a> {
             if self.rest.is_empty() {
                 return None;
             }
-            let end = find(b'\n', self.rest);
+            let end = memchr(b'\n', self.rest);
             let line = &self.rest[..end.unwrap_or(self.rest.len())];
             let comment = matches!(line.first(), None | Some(b'#'));
             // What a comment says does not matter, only whether it goes on in the next line.
-            let plain = if comment { line.last() != Some(&b'\\') } else { find(b'\\', line).is_none() };
-            if !plain {
+            let backslash =
+                || if comment { line.last() == Some(&b'\\') } else { memchr(b'\\', line).is_some() };
+            if !self.plain && backslash() {
                 let fits = self.join();
                 if matches!(self.joined.first(), None | Some(b'#' | 0)) {
                     continue;
@@ -63,7 +59,8 @@ impl<'a> Lines<'a> {
                 continue;
             }
             let fits = line.len() <= limits::CONFIG_LINE;
-            return Some((self.number, if fits { Line::Text(until_nul(line)) } else { Line::TooLong }));
+            let text = if self.plain { line } else { until_nul(line) };
+            return Some((self.number, if fits { Line::Text(text) } else { Line::TooLong }));
         }
     }
 
@@ -101,7 +98,7 @@ impl<'a> Lines<'a> {
 }
 
 fn until_nul(line: &[u8]) -> &[u8] {
-    &line[..find(0, line).unwrap_or(line.len())]
+    &line[..memchr(0, line).unwrap_or(line.len())]
 }
 
 /// The words of a line, separated by runs of blanks and tabs.

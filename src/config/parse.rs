@@ -20,6 +20,23 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// Bytes that folding looks at.
+const FOLDS: u8 = 1;
+/// Bytes that make a word a pattern.
+const WILD: u8 = 2;
+
+/// What a byte of a name may mean; most names have none that does.
+const SPECIAL: [u8; 256] = {
+    let mut table = [0; 256];
+    table[b'-' as usize] = FOLDS;
+    table[b'[' as usize] = FOLDS | WILD;
+    table[b']' as usize] = FOLDS;
+    table[b'*' as usize] = WILD;
+    table[b'?' as usize] = WILD;
+    table[b'\\' as usize] = WILD;
+    table
+};
+
 /// Takes the files one after the other, then the kernel command line.
 #[derive(Default)]
 pub struct Parser {
@@ -38,6 +55,8 @@ impl Parser {
         let file = self.register(path);
         let name = path.as_os_str().as_bytes();
         let mut lines = Lines::new(contents);
+        // What is kept is no longer than what is read, and a large file is mostly comments or mostly kept.
+        self.config.text.reserve(contents.len().min(64 << 10));
         while let Some((number, line)) = lines.next() {
             let Line::Text(text) = line else {
                 let limit = limits::CONFIG_LINE.to_string();
@@ -98,9 +117,7 @@ impl Parser {
         // A bad line may leave its words in the buffer, where nothing points at them.
         let key = self.keep(key);
         let value = self.keep(value);
-        let text = &mut self.config.text;
-        let good = fold_alias(&mut text[key.clone()])
-            && (kind != Kind::Alias || fold_alias(&mut text[value.clone()]));
+        let good = self.fold(&key) && (kind != Kind::Alias || self.fold(&value));
         good.then(|| self.add(kind, key, value, origin))
     }
 
@@ -117,7 +134,7 @@ impl Parser {
                     self.config.text.extend_from_slice(part);
                 }
                 let value = start..self.config.text.len();
-                if fold_alias(&mut self.config.text[key.clone()]) {
+                if self.fold(&key) {
                     self.add(Kind::Options, key, value, origin);
                 } else {
                     let module = &self.config.text[key];
@@ -138,9 +155,17 @@ impl Parser {
             }
         }
         let named = matches!(kind, Kind::Options | Kind::Blacklist);
-        let special = |b: &u8| matches!(b, b'*' | b'?' | b'[' | b'\\');
-        let wild = !named && self.config.text[key.clone()].iter().any(special);
+        let wild =
+            !named && self.config.text[key.clone()].iter().any(|&byte| SPECIAL[byte as usize] & WILD != 0);
         self.config.entries[kind as usize].entries.push(Raw { key, value, origin, wild });
+    }
+
+    /// Folds a word in place; false where it cannot be one.
+    fn fold(&mut self, word: &Range<usize>) -> bool {
+        let word = &mut self.config.text[word.clone()];
+        let plain =
+            word.len() <= limits::QUERY && word.iter().all(|&byte| SPECIAL[byte as usize] & FOLDS == 0);
+        plain || fold_alias(word)
     }
 
     fn keep(&mut self, text: &[u8]) -> Range<usize> {

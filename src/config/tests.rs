@@ -290,7 +290,7 @@ fn a_long_list_answers_as_a_short_one() {
         }
         parse(text.as_bytes()).0
     };
-    let (short, long) = (build(0), build(100));
+    let (short, long) = (build(0), build(300));
     for question in questions.map(str::as_bytes) {
         let values = |config: &Config| -> Vec<Vec<u8>> {
             let mut all: Vec<_> = config.aliases_for(question).map(|e| e.value.to_vec()).collect();

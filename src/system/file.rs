@@ -5,6 +5,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -48,34 +49,45 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Err
     Ok(filled)
 }
 
-/// Reads a whole file of at most `limit` bytes into the front of `buffer`, which grows as needed and is reused from
-/// file to file, with one open and as few reads as that takes. A file that is not there yet to be read, such as a FIFO
-/// without a writer, is waited for only if `patient` is set; otherwise it is empty or `EAGAIN`.
+/// How the end of a file is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By a read that did not fill the buffer. For what is known to be a regular file.
+    Short,
+    /// By a read that got nothing. Where nothing is there yet, as in a FIFO without a writer, that is the end.
+    Nothing,
+    /// The same, but what is not there yet is waited for. For what somebody named, which may be a pipe.
+    Patient,
+}
+
+/// Reads a whole file of at most `limit` bytes into `buffer`, whose room is reused from file to file, with one open and
+/// as few reads as that takes.
 ///
 /// # Errors
-/// What open or read said (`EISDIR` for a directory), `EFBIG` past the limit.
-pub fn read_into<'b>(
-    path: &Path,
-    buffer: &'b mut Vec<u8>,
-    limit: usize,
-    patient: bool,
-) -> Result<&'b [u8], Errno> {
-    let wait = if patient { OFlag::empty() } else { OFlag::O_NONBLOCK };
+/// What open or read said (`EISDIR` for a directory, `EAGAIN` for a FIFO with a silent writer), `EFBIG` past the limit.
+pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> Result<(), Errno> {
+    let wait = if end == End::Patient { OFlag::empty() } else { OFlag::O_NONBLOCK };
     let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | wait, Mode::empty())?;
-    let mut filled = 0;
+    buffer.clear();
     loop {
-        if filled == buffer.len() {
-            // A page more than the limit at most: room to see that the file goes on.
-            buffer.resize((filled * 4).clamp(16 << 10, limit.saturating_add(4096)), 0);
+        if buffer.len() == buffer.capacity() {
+            buffer.reserve((buffer.len() * 3).max(16 << 10));
         }
-        match nix::unistd::read(&fd, &mut buffer[filled..]) {
-            Ok(0) => return Ok(&buffer[..filled]),
-            Ok(count) => filled += count,
-            Err(Errno::EINTR) => {}
+        let room = buffer.spare_capacity_mut();
+        // SAFETY: the kernel writes at most as many bytes as the room has, and the descriptor is open.
+        let count = unsafe { nix::libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
+        let (count, full) = match Errno::result(count) {
+            Ok(count) => (count.unsigned_abs(), count.unsigned_abs() == room.len()),
+            Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno),
-        }
-        if filled > limit {
+        };
+        // SAFETY: the kernel has just written these bytes.
+        unsafe { buffer.set_len(buffer.len() + count) };
+        if buffer.len() > limit {
             return Err(Errno::EFBIG);
+        }
+        if count == 0 || (end == End::Short && !full) {
+            return Ok(());
         }
     }
 }

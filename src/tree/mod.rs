@@ -156,7 +156,7 @@ impl<'a> Tree<'a> {
             }
         }
         if let Some(command) = commands.then(|| self.own_command(query)).flatten() {
-            return vec![Module { command: Some(command), ..Module::named(query) }];
+            return vec![Module { command: Some(command), ..Module::named(&name::canonical(query)) }];
         }
         let aliased = search(Which::Alias);
         if !aliased.is_empty() {

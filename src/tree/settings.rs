@@ -4,12 +4,12 @@
 //! link to nowhere shows when it is read.
 
 use crate::bytes;
-use crate::config::files::{self, Found};
+use crate::config::files::{self, Found, Kind};
 use crate::config::{Config, Parser};
 use crate::error::{Errno, errno_of, strerror};
 use crate::limits;
 use crate::log::{Priority, Sink};
-use crate::system::file::read_into;
+use crate::system::file::{End, read_into};
 use crate::system::roots::{Roots, into_path};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -40,13 +40,11 @@ pub(super) fn read(roots: &Roots, dir: &Path, paths: &ConfigPaths, sink: &dyn Si
     // First, so that the names of these two files cannot be taken by others.
     reader.places.push(Place::Dir(dir.to_path_buf()));
     for name in WRITTEN {
-        reader.met(name.as_bytes().to_vec(), 0, true);
+        reader.met(name.as_bytes(), 0, Kind::Certain);
     }
     match paths {
-        ConfigPaths::Default => {
-            roots.config_dirs("modprobe.d").into_iter().for_each(|path| reader.list(path))
-        }
-        ConfigPaths::List(paths) => paths.iter().for_each(|path| reader.list(path.clone())),
+        ConfigPaths::Default => reader.defaults(roots.config_dirs("modprobe.d")),
+        ConfigPaths::List(paths) => paths.iter().for_each(|path| reader.given(path.clone())),
     }
     let cmdline = roots.cmdline();
     let (config, told) = reader.read(&cmdline);
@@ -64,48 +62,68 @@ struct Reader {
     buffer: Vec<u8>,
 }
 
+/// The names of a directory that may be configuration files.
+type Listing = Vec<(Vec<u8>, Kind)>;
+
 impl Reader {
-    fn met(&mut self, name: Vec<u8>, place: usize, regular: bool) {
-        self.found.push(Found { name, place, regular, seen: self.seen });
-        self.seen += 1;
+    /// Takes in the directories of modprobe.d(5).
+    fn defaults(&mut self, dirs: Vec<PathBuf>) {
+        let mut listed: Vec<(PathBuf, Listing)> = Vec::new();
+        let last = dirs.len().saturating_sub(1);
+        for (index, dir) in dirs.into_iter().enumerate() {
+            // On most systems /lib is a link to usr/lib, whose names are known by then: one call in place of five.
+            let same = if index == last { linked(&dir) } else { None };
+            let known = same.and_then(|same| listed.iter().find(|(path, _)| *path == same));
+            let listing = match known {
+                Some((_, listing)) => listing.clone(),
+                None => match list(&dir) {
+                    Ok(listing) => listing,
+                    Err(errno) => {
+                        self.unlisted(&dir, errno);
+                        continue;
+                    }
+                },
+            };
+            self.take(&dir, &listing);
+            listed.push((dir, listing));
+        }
     }
 
-    /// Takes in the names that a directory has for us, or the file that stands in its place.
-    fn list(&mut self, path: PathBuf) {
-        let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) => {
-                match errno_of(&error) {
-                    Errno::ENOTDIR if std::fs::metadata(&path).is_ok() => {
-                        let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
-                        self.places.push(Place::File(path));
-                        self.met(name, self.places.len() - 1, true);
-                    }
-                    Errno::ENOENT | Errno::ENOTDIR => {}
-                    errno => {
-                        let path = path.as_os_str().as_bytes();
-                        self.odd.push((self.seen, bytes![path, ": ", strerror(errno)]));
-                    }
-                }
-                return;
+    /// Takes in a directory, or the file that stands in its place.
+    fn given(&mut self, path: PathBuf) {
+        match list(&path) {
+            Ok(listing) => self.take(&path, &listing),
+            Err(Errno::ENOTDIR) if std::fs::metadata(&path).is_ok() => {
+                let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
+                self.places.push(Place::File(path));
+                self.met(&name, self.places.len() - 1, Kind::Certain);
             }
-        };
-        self.places.push(Place::Dir(path));
-        let place = self.places.len() - 1;
-        for entry in entries.flatten() {
-            let kind = entry.file_type();
-            let name = entry.file_name().into_vec();
-            if !files::is_config_name(&name) {
-                continue;
-            }
-            match kind {
-                Ok(kind) if kind.is_dir() => {
-                    self.is_directory(self.seen, &self.path(place, &name));
-                    self.seen += 1;
-                }
-                kind => self.met(name, place, kind.is_ok_and(|kind| kind.is_file())),
-            }
+            Err(errno) => self.unlisted(&path, errno),
         }
+    }
+
+    fn unlisted(&mut self, path: &Path, errno: Errno) {
+        if !matches!(errno, Errno::ENOENT | Errno::ENOTDIR) {
+            let path = path.as_os_str().as_bytes();
+            self.odd.push((self.seen, bytes![path, ": ", strerror(errno)]));
+        }
+    }
+
+    fn take(&mut self, dir: &Path, listing: &Listing) {
+        self.places.push(Place::Dir(dir.to_path_buf()));
+        let place = self.places.len() - 1;
+        for (name, kind) in listing {
+            self.met(name, place, *kind);
+        }
+    }
+
+    fn met(&mut self, name: &[u8], place: usize, kind: Kind) {
+        if kind == Kind::Directory {
+            self.is_directory(self.seen, &self.path(place, name));
+        } else {
+            self.found.push(Found { name: name.to_vec(), place, kind, seen: self.seen });
+        }
+        self.seen += 1;
     }
 
     /// Reads the file that counts of each name, and the kernel command line last.
@@ -118,15 +136,15 @@ impl Reader {
             let path = self.path(candidate.place, &candidate.name);
             if taken == Some(&candidate.name) {
                 // Masked; what is odd about it is told all the same.
-                if !candidate.regular {
+                if candidate.kind == Kind::Unknown {
                     self.is_file(candidate.seen, &path);
                 }
             } else if self.parse(candidate, &path, &mut parser) {
                 taken = Some(&candidate.name);
             }
         }
-        match read_into(cmdline, &mut self.buffer, usize::MAX, false) {
-            Ok(text) => parser.cmdline(cmdline, text),
+        match read_into(cmdline, &mut self.buffer, usize::MAX, End::Nothing) {
+            Ok(()) => parser.cmdline(cmdline, &self.buffer),
             Err(Errno::ENOENT) => {}
             Err(errno) => {
                 let path = cmdline.as_os_str().as_bytes();
@@ -142,17 +160,20 @@ impl Reader {
     /// Parses one file; false where it is none, so that it does not mask others.
     fn parse(&mut self, candidate: &Found, path: &Path, parser: &mut Parser) -> bool {
         let limit = limits::CONFIG_FILE as usize;
-        // A file that was named by the caller may be a pipe from another program: its end is waited for.
-        let patient = matches!(self.places[candidate.place], Place::File(_));
-        match read_into(path, &mut self.buffer, limit, patient) {
-            Ok(contents) => parser.file(path, contents),
+        let end = match (&self.places[candidate.place], candidate.kind) {
+            (Place::File(_), _) => End::Patient,
+            (_, Kind::Regular) => End::Short,
+            _ => End::Nothing,
+        };
+        match read_into(path, &mut self.buffer, limit, end) {
+            Ok(()) => parser.file(path, &self.buffer),
             Err(Errno::EFBIG) => {
                 let limit = limit.to_string();
                 let path = path.as_os_str().as_bytes();
                 parser.warn(bytes![path, ": larger than ", limit, " bytes, ignored"]);
             }
             // One that vanished, or that we may not read, still masks.
-            Err(_) if !candidate.regular => return self.is_file(candidate.seen, path),
+            Err(_) if candidate.kind == Kind::Unknown => return self.is_file(candidate.seen, path),
             Err(_) => {}
         }
         true
@@ -182,4 +203,30 @@ impl Reader {
             Place::Dir(dir) => into_path(bytes![dir.as_os_str().as_bytes(), "/", name]),
         }
     }
+}
+
+/// The names in a directory that may be configuration files, in its own order.
+fn list(dir: &Path) -> Result<Listing, Errno> {
+    let entries = std::fs::read_dir(dir).map_err(|error| errno_of(&error))?;
+    let mut listing = Vec::new();
+    for entry in entries.flatten() {
+        let kind = entry.file_type();
+        let name = entry.file_name().into_vec();
+        if files::is_config_name(&name) {
+            let kind = match kind {
+                Ok(kind) if kind.is_dir() => Kind::Directory,
+                Ok(kind) if kind.is_file() => Kind::Regular,
+                _ => Kind::Unknown,
+            };
+            listing.push((name, kind));
+        }
+    }
+    Ok(listing)
+}
+
+/// Where `dir` lies if its parent is a link.
+fn linked(dir: &Path) -> Option<PathBuf> {
+    let parent = dir.parent()?;
+    let target = std::fs::read_link(parent).ok()?;
+    Some(parent.parent()?.join(target).join(dir.file_name()?))
 }

@@ -203,6 +203,9 @@ fn a_module_found_by_its_command_has_that_command() {
     assert_eq!(commands("paty"), "A E");
     assert_eq!(commands("known"), "F -");
     assert_eq!(commands("odd-[ab]"), "H -");
+    // Only here does a bracket's own dash fold, and a dot end the name: it is a name now, no longer an alias.
+    fixture.etc("a.conf", "install odd-[a-b].c I\n");
+    assert_eq!(lookup(&fixture, "odd-[a-b].c"), ["odd_[a_b]"]);
 }
 
 #[test]
@@ -331,6 +334,26 @@ fn empty_files_mask_but_directories_and_dangling_links_do_not() {
         "Cannot stat directory entry: /usr/lib/modprobe.d/g.conf",
     ];
     assert_eq!(told, want);
+}
+
+#[test]
+fn a_lib_that_is_a_link_counts_as_the_directory_that_it_leads_to() {
+    for link in ["usr/lib", "./usr/lib", "elsewhere"] {
+        let fixture = Fixture::new(&[]);
+        fs::rename(fixture.path("lib"), fixture.path("elsewhere")).unwrap();
+        fs::create_dir_all(fixture.path("usr/lib")).unwrap();
+        fs::rename(fixture.path("elsewhere/modules"), fixture.path("usr/lib/modules")).unwrap();
+        fixture.file("usr/lib/modprobe.d/a.conf", "options m a\n");
+        fixture.file("elsewhere/modprobe.d/b.conf", "options m b\n");
+        symlink("nowhere", fixture.path("usr/lib/modprobe.d/c.conf")).unwrap();
+        symlink(link, fixture.path("lib")).unwrap();
+        let merged = link != "elsewhere";
+        assert_eq!(options(&fixture, ConfigPaths::Default), if merged { "a" } else { "a b" }, "{link}");
+        // Each place is told of.
+        let told = |dir: &str| format!("Cannot stat directory entry: {dir}/modprobe.d/c.conf");
+        let want = [told("/usr/lib"), told("/lib")];
+        assert_eq!(fixture.told(), want[..if merged { 2 } else { 1 }], "{link}");
+    }
 }
 
 #[test]
