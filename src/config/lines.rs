@@ -10,7 +10,7 @@ use memchr::memchr;
 
 /// A logical line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line<'l> {
+pub(crate) enum Line<'l> {
     /// Its bytes, without newline, backslashes resolved.
     Text(&'l [u8]),
     /// Longer than [`limits::CONFIG_LINE`].
@@ -18,7 +18,7 @@ pub(super) enum Line<'l> {
 }
 
 /// The logical lines of a file.
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     rest: &'a [u8],
     /// Whether there is no backslash and no NUL in the whole file, so that no line need be searched for them.
     plain: bool,
@@ -27,14 +27,14 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(contents: &'a [u8]) -> Self {
+    pub(crate) fn new(contents: &'a [u8]) -> Self {
         let plain = memchr(b'\\', contents).is_none() && memchr(0, contents).is_none();
         Lines { rest: contents, plain, number: 0, joined: Vec::new() }
     }
 
     /// The next line that may hold something, with the number (from 1) of its last physical line: comments and empty
     /// lines are passed over.
-    pub(super) fn next(&mut self) -> Option<(u32, Line<'_>)> {
+    pub(crate) fn next(&mut self) -> Option<(u32, Line<'_>)> {
         loop {
             if self.rest.is_empty() {
                 return None;
@@ -102,11 +102,11 @@ fn until_nul(line: &[u8]) -> &[u8] {
 }
 
 /// The words of a line, separated by runs of blanks and tabs.
-pub(super) struct Words<'l>(pub(super) &'l [u8]);
+pub(crate) struct Words<'l>(pub(crate) &'l [u8]);
 
 impl<'l> Words<'l> {
     /// The next word; the one separator that ended it is consumed.
-    pub(super) fn next(&mut self) -> Option<&'l [u8]> {
+    pub(crate) fn next(&mut self) -> Option<&'l [u8]> {
         let separates = |b: &u8| matches!(*b, b' ' | b'\t');
         let start = self.0.iter().position(|b| !separates(b))?;
         let line = &self.0[start..];
@@ -116,7 +116,7 @@ impl<'l> Words<'l> {
     }
 
     /// All that is left, leading and trailing blanks included; `None` where nothing is.
-    pub(super) fn rest(self) -> Option<&'l [u8]> {
+    pub(crate) fn rest(self) -> Option<&'l [u8]> {
         (!self.0.is_empty()).then_some(self.0)
     }
 }

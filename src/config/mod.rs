@@ -8,7 +8,7 @@
 mod by_name;
 pub mod cmdline;
 pub mod files;
-mod lines;
+pub(crate) mod lines;
 mod parse;
 #[cfg(test)]
 mod tests;

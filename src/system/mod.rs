@@ -10,6 +10,8 @@ pub mod file;
 pub mod flock;
 pub mod kernel;
 pub mod map;
+pub mod regex;
+pub mod replace;
 pub mod roots;
 pub mod start;
 pub mod sysfs;

@@ -102,6 +102,12 @@ impl Roots {
         CONFIG_PARENTS.iter().map(|parent| self.prefixed(parent).join(name)).collect()
     }
 
+    /// `/var/cache/kmod-once/depmod`, below the prefix: what depmod learnt from module files, in a directory that may be
+    /// deleted at any time.
+    pub fn depmod_caches(&self) -> PathBuf {
+        self.prefixed("/var/cache/kmod-once/depmod")
+    }
+
     /// `/lib/modules/RELEASE`, below the prefix.
     pub fn module_dir(&self, release: &[u8]) -> PathBuf {
         self.prefixed("/lib/modules").join(OsStr::from_bytes(release))

@@ -32,6 +32,5 @@ pub fn send(ident: &[u8], severity: i32, text: &[u8]) -> Result<(), Errno> {
         7 => Severity::LOG_DEBUG,
         _ => return Err(Errno::EINVAL),
     };
-    // With a newline at its end, as kmod sends it; daemons strip it.
-    syslog(Priority::new(severity, Facility::LOG_DAEMON), OsStr::from_bytes(&crate::bytes![text, "\n"]))
+    syslog(Priority::new(severity, Facility::LOG_DAEMON), OsStr::from_bytes(text))
 }
