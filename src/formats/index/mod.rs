@@ -29,7 +29,7 @@ mod write;
 
 pub use read::Index;
 pub use search::{Found, Reader};
-pub use write::IndexBuilder;
+pub use write::{IndexBuilder, unfit};
 
 /// The first four bytes of an index.
 pub const MAGIC: u32 = 0xb007_f457;

@@ -354,8 +354,7 @@ fn damaged_files_are_read_without_a_panic() {
 fn what_the_format_cannot_hold_is_refused() {
     let mut builder = IndexBuilder::new();
     let error = builder.insert("gr\u{fc}n".as_bytes(), b"m", 0).unwrap_err();
-    assert!(error.what().starts_with("Module index: bad character '"), "{error}");
-    assert!(error.what().contains("=0xc3 - only 7-bit ASCII is supported:\n"), "{error}");
+    assert_eq!(error.what(), "Module index: bad character 0xc3 - only 7-bit ASCII is supported");
     assert!(builder.insert(b"a", b"\x80", 0).is_err() && builder.insert(b"a\0", b"m", 0).is_err());
     assert_eq!(builder.insert(&[b'a'; 4097], b"m", 0).unwrap_err().errno(), Errno::ENAMETOOLONG);
     builder.insert(&[b'a'; 4096], b"m", 0).unwrap();

@@ -48,18 +48,12 @@ impl IndexBuilder {
     /// first. Equal entries are kept.
     ///
     /// # Errors
-    /// `EINVAL` for a byte that the format cannot hold (128 and above, NUL), with kmod's words; `ENAMETOOLONG` for a
-    /// key longer than a reader walks.
+    /// `EINVAL` for a byte that the format cannot hold, see [`unfit`]; `ENAMETOOLONG` for a key longer than a reader
+    /// walks.
     pub fn insert(&mut self, key: &[u8], value: &[u8], priority: u32) -> Result<()> {
-        for text in [key, value] {
-            if let Some(&byte) = text.iter().find(|&&byte| byte == 0 || byte >= 0x80) {
-                let text = String::from_utf8_lossy(text);
-                let what = format!(
-                    "Module index: bad character '{}'=0x{byte:x} - only 7-bit ASCII is supported:\n{text}\n",
-                    char::from(byte)
-                );
-                return Err(Error::new(Errno::EINVAL, what));
-            }
+        if let Some(byte) = unfit(key).or_else(|| unfit(value)) {
+            let what = format!("Module index: bad character 0x{byte:x} - only 7-bit ASCII is supported");
+            return Err(Error::new(Errno::EINVAL, what));
         }
         if key.len() > limits::INDEX_KEY {
             let what =
@@ -90,6 +84,11 @@ impl IndexBuilder {
         layout.node(0..entries.len(), 0, 0, true);
         layout.write()
     }
+}
+
+/// The first byte of `text` that the format cannot hold: NUL, or 128 and above.
+pub fn unfit(text: &[u8]) -> Option<u8> {
+    text.iter().copied().find(|&byte| byte == 0 || byte >= 0x80)
 }
 
 struct Layout<'a> {
