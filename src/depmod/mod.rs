@@ -1,1 +1,291 @@
-//! (being built)
+//! Making a module directory's indexes: find the modules, read each once, see who needs whom, write the files.
+//!
+//! ```text
+//! settings -> scan -> order -> gather (facts, cache) -> library, symbols -> resolve, cycles -> output -> replace
+//! ```
+//!
+//! Nothing is written before everything is known, and then all files are replaced at once
+//! ([`crate::system::replace`]). What goes wrong with one module is told and passed over: it stays a module, without
+//! what could not be read. Spec formats.md 4.
+
+pub mod cache;
+pub mod cycles;
+pub mod facts;
+mod gather;
+pub mod hash;
+pub mod library;
+pub mod order;
+pub mod output;
+pub mod places;
+pub mod quick;
+pub mod resolve;
+pub mod scan;
+pub mod scanf;
+pub mod settings;
+pub mod symbols;
+
+use crate::bytes;
+use crate::error::{Errno, strerror};
+use crate::limits;
+use crate::log::{Priority, Sink};
+use crate::system::System;
+use crate::system::map::{self, Contents};
+use crate::system::replace::Directory;
+use crate::system::roots::as_path;
+use library::Known;
+use resolve::Reports;
+use scan::{Module, Scan, Stamp};
+use settings::Settings;
+use std::path::Path;
+
+/// Why nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The last words, of priority `Crit`.
+    Fatal(Vec<u8>),
+    /// What there is to say has been said.
+    Told,
+}
+
+/// What to make, of what.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The module directory.
+    pub dir: &'a [u8],
+    /// Where the files go.
+    pub out: &'a [u8],
+    /// Module files to take instead of those that a search finds.
+    pub files: Option<&'a [&'a [u8]]>,
+    /// The configuration; empty with `files`.
+    pub settings: Settings,
+    /// A `Module.symvers`.
+    pub symvers: Option<&'a [u8]>,
+    /// A `System.map`; ignored beside a `Module.symvers`.
+    pub system_map: Option<&'a [u8]>,
+    /// A byte that symbols may begin with.
+    pub prefix: Option<u8>,
+    /// Tell of unknown symbols and of versions that disagree, as far as the kernel's symbols are known.
+    pub report_symbols: bool,
+    /// Print which symbol makes a module depend on another.
+    pub print_dependencies: bool,
+    /// Tell of values that a key of an index gets twice.
+    pub warn_duplicates: bool,
+    /// Print the text files and write nothing.
+    pub show: bool,
+    /// The directory of the caches; `None` for none.
+    pub caches: Option<&'a Path>,
+    /// When the run began, in nanoseconds since the epoch.
+    pub started: i64,
+    /// How many threads may run at once.
+    pub cores: usize,
+}
+
+/// Told how far the reading of module files is.
+pub trait Progress: Sync {
+    /// `done` of `total` files have been read. Called by any thread.
+    fn step(&self, done: usize, total: usize);
+    /// Nothing more will be read.
+    fn end(&self);
+}
+
+/// Where a run's words go.
+#[derive(Clone, Copy)]
+pub struct Outputs<'a> {
+    /// Messages.
+    pub sink: &'a dyn Sink,
+    /// stdout.
+    pub print: &'a dyn Fn(&[u8]),
+    /// How far it is.
+    pub progress: &'a dyn Progress,
+}
+
+/// Makes the files of `request`.
+///
+/// # Errors
+/// Where nothing was written; the files are then as they were.
+pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> Result<(), Failure> {
+    let sink = outputs.sink;
+    let symvers = kernel_symbols(request.symvers)?;
+    let system_map = if request.symvers.is_some() { None } else { kernel_symbols(request.system_map)? };
+    // Held from here on: two runs at once would each read a tree that the other is about to describe.
+    let directory = if request.show { None } else { open(request.out, system, sink)? };
+
+    let place = request.caches.and_then(|caches| cache::Place::of(caches, as_path(request.dir)));
+    let cached = place.as_ref().and_then(cache::Place::load);
+    let remembered = place.as_ref().zip(cached.as_ref());
+    let remembered = remembered.and_then(|(place, bytes)| cache::Remembered::parse(place, bytes));
+    let mut remembered = remembered.unwrap_or_default();
+
+    let mut table = symbols::Table::new(request.prefix);
+    let library = &mut remembered.library;
+    match (&symvers, &system_map) {
+        (Some((path, contents)), _) => table.read_symvers(library, contents, path, sink),
+        (None, Some((path, contents))) => table.read_system_map(library, contents, path, sink),
+        (None, None) => {}
+    }
+    let modules = find_modules(request, sink)?;
+
+    let mut known: Vec<Option<Known<'_>>> = Vec::with_capacity(modules.len());
+    let mut stamps: Vec<Option<Stamp>> = Vec::with_capacity(modules.len());
+    let mut forgotten = remembered.modules.len();
+    for module in &modules {
+        let entry = remembered.modules.remove(module.relative(request.dir));
+        let same = entry.filter(|(stamp, _)| *stamp == module.stamp).map(|(_, known)| known);
+        forgotten -= usize::from(same.is_some());
+        stamps.push(same.as_ref().map(|_| module.stamp));
+        known.push(same);
+    }
+    let unknown: Vec<usize> = (0..modules.len()).filter(|&index| known[index].is_none()).collect();
+    let read = gather::read(&modules, &unknown, request.cores, outputs.progress);
+    outputs.progress.end();
+    // Lives no longer than what was read, which it refers to.
+    let mut library = std::mem::take(&mut remembered.library);
+    for read in &read {
+        known[read.module] = Some(library.add(&read.facts));
+        stamps[read.module] = read.stamp;
+    }
+    let known: Vec<Known<'_>> = known.into_iter().map(Option::unwrap_or_default).collect();
+    let counts = format!("{} modules, {} of them read", modules.len(), read.len());
+    sink.log(Priority::Info, counts.as_bytes());
+    tell_trouble(&modules, &known, sink);
+
+    table.add_exports(&mut library, &known);
+    let symbols = table.resolve(&mut library);
+    let provided: Vec<_> = table.provided().collect();
+    let reports = Reports {
+        unknown: request.report_symbols,
+        versions: request.report_symbols && symvers.is_some(),
+        dependencies: request.print_dependencies,
+    };
+    let dependencies =
+        resolve::dependencies(&modules, &known, &library, &symbols, reports, sink, outputs.print);
+    let numbers = resolve::number(&dependencies).map_err(|left| {
+        tell_cycles(&modules, &dependencies, &left, sink);
+        Failure::Told
+    })?;
+
+    let builtin = input(request.dir, "modules.builtin");
+    let builtin_info = input(request.dir, "modules.builtin.modinfo");
+    let sources = output::Sources {
+        dir: request.dir,
+        modules: &modules,
+        known: &known,
+        library: &library,
+        dependencies: &dependencies,
+        numbers: &numbers,
+        provided: &provided,
+        builtin: builtin.as_deref(),
+        builtin_info: builtin_info.as_deref(),
+        warn_duplicates: request.warn_duplicates,
+    };
+    if request.show {
+        output::texts(&sources, sink).iter().for_each(|file| (outputs.print)(&file.contents));
+        return Ok(());
+    }
+    write(request, directory, &output::all(&sources, sink)?, system, sink)?;
+
+    if let Some(place) = place.filter(|_| request.files.is_none() && (!read.is_empty() || forgotten > 0)) {
+        let entries = cache::entries(request.dir, &modules, &known, &stamps, request.started);
+        let contents = cache::render(&place, &library, &entries);
+        if cached.is_none_or(|cached| cached != contents) {
+            if let Err(error) = place.store(&contents, request.started) {
+                // Nothing is wrong but that the next run will take as long as this one.
+                sink.log(Priority::Info, &bytes!["could not keep what was read: ", error.to_string()]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The modules, in order.
+fn find_modules(request: &Request<'_>, sink: &dyn Sink) -> Result<Vec<Module>, Failure> {
+    let scan = Scan::new(request.dir, &request.settings, sink);
+    let mut modules = match request.files {
+        Some(files) => scan.named(files)?,
+        None => scan.everything()?,
+    };
+    let order = input(request.dir, "modules.order");
+    if order.is_none() {
+        missing("modules.order", request.dir, sink);
+    }
+    order::sort(&mut modules, request.dir, order.as_deref(), sink)?;
+    Ok(modules)
+}
+
+fn tell_trouble(modules: &[Module], known: &[Known<'_>], sink: &dyn Sink) {
+    for (module, trouble) in modules.iter().zip(known).filter_map(|(m, known)| Some((m, known.trouble?))) {
+        if let Some(decoder) = &trouble.decoder {
+            sink.log(Priority::Err, decoder.as_bytes());
+        }
+        let reason = strerror(trouble.errno);
+        sink.log(Priority::Err, &bytes!["failed to load symbols from ", module.path, ": ", reason]);
+    }
+}
+
+fn tell_cycles(modules: &[Module], lists: &[Vec<u32>], left: &[u32], sink: &dyn Sink) {
+    let cycles = cycles::find(lists, left);
+    let mut members: Vec<u32> = Vec::new();
+    for cycle in &cycles {
+        let ring: Vec<&[u8]> =
+            cycle.iter().chain(cycle.first()).map(|&module| &modules[module as usize].name[..]).collect();
+        sink.log(Priority::Err, &bytes!["Cycle detected: ", ring.join(&b" -> "[..])]);
+        members.extend(cycle);
+    }
+    members.sort_unstable();
+    members.dedup();
+    let count = members.len();
+    sink.log(Priority::Err, format!("Found {count} modules in dependency cycles!").as_bytes());
+}
+
+/// The directory to write to, locked; `None` where it is not there yet.
+fn open(out: &[u8], system: System<'_>, sink: &dyn Sink) -> Result<Option<Directory>, Failure> {
+    match Directory::open(as_path(out), system, sink) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+        Err(error) => Err(Failure::Fatal(error.to_string().into_bytes())),
+    }
+}
+
+fn write(
+    request: &Request<'_>,
+    directory: Option<Directory>,
+    files: &[output::File],
+    system: System<'_>,
+    sink: &dyn Sink,
+) -> Result<(), Failure> {
+    let directory = match directory {
+        Some(directory) => directory,
+        None => {
+            Directory::create(as_path(request.out)).map_err(|error| {
+                let reason = strerror(error.errno());
+                Failure::Fatal(bytes!["could not create directory ", request.out, ": ", reason])
+            })?;
+            let gone = || Failure::Fatal(bytes!["directory ", request.out, " vanished"]);
+            open(request.out, system, sink)?.ok_or_else(gone)?
+        }
+    };
+    let files: Vec<(&str, &[u8])> = files.iter().map(|file| (file.name, &file.contents[..])).collect();
+    directory.replace(&files).map_err(|error| {
+        sink.log(Priority::Err, &bytes!["could not write ", error.to_string()]);
+        Failure::Told
+    })
+}
+
+/// A file of kernel symbols that the command line names.
+fn kernel_symbols(path: Option<&[u8]>) -> Result<Option<(&[u8], Contents)>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let contents = map::open(as_path(path), limits::TEXT_FILE)
+        .map_err(|error| Failure::Fatal(bytes!["could not load ", path, ": ", strerror(error.errno())]))?;
+    Ok(Some((path, contents)))
+}
+
+/// The contents of a file of the module directory, if it can be had.
+fn input(dir: &[u8], name: &str) -> Option<Contents> {
+    map::open(as_path(&bytes![dir, "/", name]), limits::TEXT_FILE).ok()
+}
+
+/// Tells that a file of the kernel's build is not there.
+fn missing(name: &str, dir: &[u8], sink: &dyn Sink) {
+    let text = bytes!["could not open ", name, " at ", dir, ": ", strerror(Errno::ENOENT)];
+    sink.log(Priority::Warning, &text);
+}

@@ -1,0 +1,243 @@
+//! The bytes of a cache.
+//!
+//! ```text
+//!  0  16  "kmod-once depmod", without NUL
+//! 16   4  version of this layout, little-endian
+//! 20   4  CRC-32 of all that follows, little-endian
+//! 24   …  numbers as LEB128, signed ones zigzag; byte strings as length, bytes
+//!         directory (bytes)
+//!         names: count, then each as bytes
+//!         needs: count, then each as name*2 + weak, CRC
+//!         modules: count, then each as
+//!             path (bytes; below the directory or absolute), inode, size, mtime, ctime (signed, nanoseconds)
+//!             aliases, softdeps, weakdeps (bytes: strings, each ended by NUL)
+//!             exports: count, then each as name, CRC
+//!             needs: count, then each as the number of a need
+//! ```
+
+use super::Place;
+use crate::depmod::facts::{Info, Strings};
+use crate::depmod::library::{Known, Library, Need};
+use crate::depmod::scan::Stamp;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+const MAGIC: &[u8; 16] = b"kmod-once depmod";
+/// Raise it whenever the layout changes, or what is learnt from a module.
+const VERSION: u32 = 1;
+/// Bytes before those that the checksum is over.
+pub(super) const HEADER: usize = 24;
+
+/// Whether the checksum and the version of a cache are right.
+pub(super) fn is_whole(bytes: &[u8]) -> bool {
+    bytes.get(HEADER..).is_some_and(|contents| bytes.starts_with(&header(checksum(contents))))
+}
+
+/// The directory that a cache is about, from its first bytes; `None` where they are none of a cache.
+pub(super) fn directory(start: &[u8]) -> Option<&[u8]> {
+    start.starts_with(MAGIC).then_some(())?;
+    Bytes(start.get(HEADER..)?).string()
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+fn header(sum: u32) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..16].copy_from_slice(MAGIC);
+    header[16..20].copy_from_slice(&VERSION.to_le_bytes());
+    header[20..].copy_from_slice(&sum.to_le_bytes());
+    header
+}
+
+/// A cache that was read: the modules by path.
+#[derive(Default)]
+pub struct Remembered<'c> {
+    /// The names and needs that they refer to.
+    pub library: Library<'c>,
+    /// Path, stamp and what was learnt.
+    pub modules: HashMap<&'c [u8], (Stamp, Known<'c>)>,
+}
+
+impl<'c> Remembered<'c> {
+    /// Reads what [`Place::load`] gave; `None` where it is about another directory, or makes no sense.
+    pub fn parse(place: &Place, bytes: &'c [u8]) -> Option<Self> {
+        let mut bytes = Bytes(bytes.get(HEADER..)?);
+        if bytes.string()? != place.directory {
+            return None;
+        }
+        let names: Vec<&[u8]> = bytes.list(Bytes::string)?;
+        let need = |bytes: &mut Bytes<'c>| {
+            let (name, crc) = (bytes.number()?, bytes.number()?);
+            let known = name >> 1 < names.len() as u64;
+            known.then_some(Need { name: (name >> 1) as u32, crc, weak: name & 1 == 1 })
+        };
+        let needs = bytes.list(need)?;
+        let count = bytes.number()?;
+        let mut modules = HashMap::with_capacity(usize::try_from(count).ok()?.min(bytes.0.len()));
+        for _ in 0..count {
+            let path = bytes.string()?;
+            let stamp = Stamp {
+                inode: bytes.number()?,
+                size: bytes.number()?,
+                mtime: bytes.signed()?,
+                ctime: bytes.signed()?,
+            };
+            let info =
+                Info { aliases: bytes.strings()?, softdeps: bytes.strings()?, weakdeps: bytes.strings()? };
+            let exports = bytes.list(|bytes| Some((bytes.below(names.len())?, bytes.number()?)))?;
+            let needs = bytes.list(|bytes| bytes.below(needs.len()))?;
+            modules.insert(path, (stamp, Known { info, exports, needs, trouble: None }));
+        }
+        bytes.0.is_empty().then(|| Remembered { library: Library::of(names, needs), modules })
+    }
+}
+
+/// What is yet to be read.
+struct Bytes<'c>(&'c [u8]);
+
+impl<'c> Bytes<'c> {
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn signed(&mut self) -> Option<i64> {
+        let number = self.number()?;
+        Some((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    fn below(&mut self, bound: usize) -> Option<u32> {
+        let number = self.number()?;
+        (number < bound as u64).then_some(number as u32)
+    }
+
+    fn string(&mut self) -> Option<&'c [u8]> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (string, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(string)
+    }
+
+    fn strings(&mut self) -> Option<Strings<'c>> {
+        Some(Strings(Cow::Borrowed(self.string()?)))
+    }
+
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = usize::try_from(self.number()?).ok()?;
+        // Every item takes a byte at least: a count that cannot be true allocates nothing.
+        if count > self.0.len() {
+            return None;
+        }
+        let mut list = Vec::with_capacity(count);
+        for _ in 0..count {
+            list.push(item(self)?);
+        }
+        Some(list)
+    }
+}
+
+/// One module to remember.
+pub struct Entry<'a> {
+    /// Where it lies; see [`Module::relative`].
+    pub path: &'a [u8],
+    /// The file that was read.
+    pub stamp: Stamp,
+    /// What it said.
+    pub known: &'a Known<'a>,
+}
+
+/// The contents of a cache. Names and needs that no entry refers to are left out.
+pub fn render(place: &Place, library: &Library<'_>, entries: &[Entry<'_>]) -> Vec<u8> {
+    const UNUSED: u32 = u32::MAX;
+    let mut name_numbers = vec![UNUSED; library.names().len()];
+    let mut need_numbers = Vec::new();
+    let (mut names, mut needs) = (Vec::new(), Vec::new());
+    for entry in entries {
+        for &id in &entry.known.needs {
+            if need_numbers.len() <= id as usize {
+                need_numbers.resize(id as usize + 1, UNUSED);
+            }
+            renumber(&mut need_numbers, &mut needs, id);
+        }
+        for &(name, _) in &entry.known.exports {
+            renumber(&mut name_numbers, &mut names, name);
+        }
+    }
+    for &id in &needs {
+        renumber(&mut name_numbers, &mut names, library.need(id).name);
+    }
+
+    let mut out = Out(vec![0; HEADER]);
+    out.string(&place.directory);
+    out.number(names.len() as u64);
+    names.iter().for_each(|&name| out.string(library.name(name)));
+    out.number(needs.len() as u64);
+    for &id in &needs {
+        let need = library.need(id);
+        out.number(u64::from(name_numbers[need.name as usize]) << 1 | u64::from(need.weak));
+        out.number(need.crc);
+    }
+    out.number(entries.len() as u64);
+    for Entry { path, stamp, known } in entries {
+        out.string(path);
+        out.number(stamp.inode);
+        out.number(stamp.size);
+        out.signed(stamp.mtime);
+        out.signed(stamp.ctime);
+        for strings in [&known.info.aliases, &known.info.softdeps, &known.info.weakdeps] {
+            out.string(&strings.0);
+        }
+        out.number(known.exports.len() as u64);
+        for &(name, crc) in &known.exports {
+            out.number(u64::from(name_numbers[name as usize]));
+            out.number(crc);
+        }
+        out.number(known.needs.len() as u64);
+        known.needs.iter().for_each(|&id| out.number(u64::from(need_numbers[id as usize])));
+    }
+    let sum = checksum(&out.0[HEADER..]);
+    out.0[..HEADER].copy_from_slice(&header(sum));
+    out.0
+}
+
+/// Gives `id` the next number, if it has none yet.
+fn renumber(numbers: &mut [u32], order: &mut Vec<u32>, id: u32) {
+    let number = &mut numbers[id as usize];
+    if *number == u32::MAX {
+        *number = order.len() as u32;
+        order.push(id);
+    }
+}
+
+struct Out(Vec<u8>);
+
+impl Out {
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    fn signed(&mut self, number: i64) {
+        self.number(((number << 1) ^ (number >> 63)) as u64);
+    }
+
+    fn string(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+}

@@ -1,0 +1,165 @@
+//! What was learnt from each module file, kept from one run to the next.
+//!
+//! **Where.** One file per module directory under `/var/cache/kmod-once/depmod`. Beside the indexes it would be a file
+//! that no package knows: it would keep `/lib/modules/VERSION` alive when the kernel is removed, land in images and
+//! packages that are built with `depmod -b`, and make them differ from build to build (inode numbers and times are in
+//! it). Under /var/cache it may be deleted at any time, as the FHS wants it, and nothing is lost but time.
+//!
+//! **What counts.** A module is known if its path, inode, size, modification time and change time (both to the
+//! nanosecond) are those of the file that was read. A file whose change time is not safely older than the run that read
+//! it is not kept: it could change again within one tick of the file system's clock and still look the same.
+//!
+//! **Trust.** A cache is used if it belongs to us, nobody else may write it, and its checksum, version and directory are
+//! right; otherwise it is as if it were not there, and it is written anew. It is not synced: what a crash leaves fails
+//! the checksum.
+
+mod format;
+
+pub use format::{Entry, Remembered, render};
+
+use super::library::Known;
+use super::scan::{Module, Stamp};
+use crate::error::{Error, Result, errno_of};
+use crate::system::replace;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The largest cache that is read, in bytes; a distribution's kernel takes some 3 MB.
+const LARGEST: u64 = 256 << 20;
+/// What the name of a cache in the making begins with.
+const TEMPORARY: &str = ".kmod-once-depmod.";
+/// How many module directories are remembered.
+const MOST_FILES: usize = 32;
+/// How much older than the run a change must be to be told from a later one: some ticks of the slowest kernel clock.
+const TICK: i64 = 50_000_000;
+/// The same on a file system that keeps whole seconds, or two (FAT).
+const COARSE_TICK: i64 = 2_500_000_000;
+
+/// The place of one module directory's cache.
+#[derive(Debug, Clone)]
+pub struct Place {
+    file: PathBuf,
+    directory: Vec<u8>,
+}
+
+impl Place {
+    /// The cache of the module directory `dir` among the caches in `caches`; `None` where `dir` cannot be had.
+    pub fn of(caches: &Path, dir: &Path) -> Option<Place> {
+        let directory = fs::canonicalize(dir).ok()?;
+        let bytes = directory.as_os_str().as_bytes();
+        // The hash tells directories of one name apart; the directory in the file makes sure.
+        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let mut file = caches.join(directory.file_name().unwrap_or_default()).into_os_string();
+        file.push(format!(".{hash:016x}"));
+        Some(Place { file: file.into(), directory: bytes.to_vec() })
+    }
+
+    /// The bytes of the cache, if there is one that may be trusted.
+    pub fn load(&self) -> Option<Vec<u8>> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&self.file).ok()?;
+        let meta = file.metadata().ok()?;
+        let ours = meta.uid() == nix::unistd::geteuid().as_raw() && meta.mode() & 0o022 == 0;
+        if !meta.is_file() || !ours || meta.len() > LARGEST {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(meta.len() as usize);
+        file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+        format::is_whole(&bytes).then_some(bytes)
+    }
+
+    /// Writes the cache, and drops those of directories that are gone. `now` is in nanoseconds since the epoch.
+    ///
+    /// # Errors
+    /// What the system said; the work of the run is not touched by it.
+    pub fn store(&self, contents: &[u8], now: i64) -> Result<()> {
+        let caches = self.file.parent().unwrap_or(Path::new("."));
+        let at = |error: std::io::Error| Error::os(errno_of(&error)).at(&self.file);
+        // Not /var/cache itself, nor what is above: a system without it wants no cache.
+        if let Some(parent) = caches.parent() {
+            let _ = fs::DirBuilder::new().mode(0o755).create(parent);
+        }
+        match fs::DirBuilder::new().mode(0o700).create(caches) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(at(error)),
+            _ => {}
+        }
+        prune(caches, &self.file, now);
+        let temporary = caches.join(format!("{TEMPORARY}{}", std::process::id()));
+        let written = replace::create_new(&temporary, 0o600)
+            .and_then(|mut file: File| file.write_all(contents))
+            .and_then(|()| fs::rename(&temporary, &self.file));
+        written.map_err(|error| {
+            // What cannot be removed either will be by a later run.
+            let _ = fs::remove_file(&temporary);
+            at(error)
+        })
+    }
+}
+
+/// Removes what a killed run left, the caches of directories that are gone, and the oldest beyond what is kept. Other
+/// files are left alone: the directory may be any that somebody named.
+fn prune(caches: &Path, keep: &Path, now: i64) {
+    let Ok(entries) = fs::read_dir(caches) else { return };
+    let mut kept = Vec::new();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        if path == keep || !meta.is_file() {
+            continue;
+        }
+        let seconds = now / 1_000_000_000 - meta.mtime();
+        let obsolete = if entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes()) {
+            seconds > 3600
+        } else {
+            let Some(directory) = directory_of(&path) else { continue };
+            kept.push((meta.mtime(), path.clone()));
+            !directory.is_dir()
+        };
+        if obsolete {
+            let _ = fs::remove_file(&path);
+        }
+    }
+    kept.sort();
+    let surplus = (kept.len() + 1).saturating_sub(MOST_FILES);
+    for (_, path) in kept.into_iter().take(surplus) {
+        // One that is gone already does not matter.
+        let _ = fs::remove_file(&path);
+    }
+}
+
+/// The directory that a cache is about, from its first bytes; `None` for a file that is no cache.
+fn directory_of(path: &Path) -> Option<PathBuf> {
+    let mut start = Vec::new();
+    File::open(path).ok()?.take(4096).read_to_end(&mut start).ok()?;
+    Some(crate::system::roots::as_path(format::directory(&start)?).to_path_buf())
+}
+
+/// Whether a file that was found unchanged by a run which began at `started` (nanoseconds since the epoch) will be told
+/// from any later content.
+pub fn is_settled(stamp: Stamp, started: i64) -> bool {
+    let tick = if stamp.ctime % 1_000_000_000 == 0 { COARSE_TICK } else { TICK };
+    stamp.ctime.saturating_add(tick) < started
+}
+
+/// The entries for modules that were read or remembered; `stamps` holds what was seen of each file, if it held still.
+pub fn entries<'a>(
+    dir: &[u8],
+    modules: &'a [Module],
+    known: &'a [Known<'a>],
+    stamps: &[Option<Stamp>],
+    started: i64,
+) -> Vec<Entry<'a>> {
+    let all = modules.iter().zip(known).zip(stamps);
+    // What cannot be read may be readable next time: permissions, a disk that comes back.
+    let sound = all.filter(|((_, known), _)| known.trouble.is_none());
+    let settled = sound.filter_map(|(pair, stamp)| Some((pair, stamp.filter(|&s| is_settled(s, started))?)));
+    settled.map(|((module, known), stamp)| Entry { path: module.relative(dir), stamp, known }).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! Modules that depend on themselves through others cannot be loaded in any order: depmod names them and writes nothing.
+//!
+//! Cycles only run inside strongly connected components, so those are found first; modules that a cycle merely leads to
+//! are left out. In each component the first module in order is the root of a walk, depth first, that visits the last
+//! dependency of a list first; each way back to the root that holds a module not yet named is one line. What is not named
+//! then gets its turn as root. For cycles that share nothing this gives kmod's lines; for others kmod loops or aborts.
+
+/// The cycles, each without the repeated root at its end, in the order in which they are told. `left` is what
+/// [`super::resolve::number`] could not number.
+pub fn find(lists: &[Vec<u32>], left: &[u32]) -> Vec<Vec<u32>> {
+    let component = components(lists, left);
+    let mut sizes = vec![0u32; lists.len() + 1];
+    for &module in left {
+        sizes[component[module as usize] as usize] += 1;
+    }
+    let mut named = vec![false; lists.len()];
+    let mut cycles = Vec::new();
+    for &root in left {
+        let own = component[root as usize];
+        let on_a_cycle = sizes[own as usize] > 1 || lists[root as usize].contains(&root);
+        if on_a_cycle && !named[root as usize] {
+            walk(lists, root, |module| component[module as usize] == own, &mut named, &mut cycles);
+        }
+    }
+    cycles
+}
+
+fn walk(
+    lists: &[Vec<u32>],
+    root: u32,
+    inside: impl Fn(u32) -> bool,
+    named: &mut [bool],
+    cycles: &mut Vec<Vec<u32>>,
+) {
+    let mut visited = vec![false; lists.len()];
+    // The way from the root to the module that is looked at, and what is still to be looked at with its depth.
+    let mut path: Vec<u32> = Vec::new();
+    let mut stack = vec![(root, 0)];
+    while let Some((module, depth)) = stack.pop() {
+        path.truncate(depth);
+        if module == root && depth > 0 {
+            if path.iter().any(|&module| !named[module as usize]) {
+                path.iter().for_each(|&module| named[module as usize] = true);
+                cycles.push(path.clone());
+            }
+            continue;
+        }
+        if std::mem::replace(&mut visited[module as usize], true) {
+            continue;
+        }
+        path.push(module);
+        let next = lists[module as usize].iter().filter(|&&next| inside(next));
+        stack.extend(next.map(|&next| (next, depth + 1)));
+    }
+}
+
+/// The number of the strongly connected component of each module in `left` (Tarjan's algorithm, without recursion).
+fn components(lists: &[Vec<u32>], left: &[u32]) -> Vec<u32> {
+    const NONE: u32 = u32::MAX;
+    let count = lists.len();
+    let mut among = vec![false; count];
+    left.iter().for_each(|&module| among[module as usize] = true);
+    let (mut index, mut low, mut component) = (vec![NONE; count], vec![0; count], vec![NONE; count]);
+    let (mut next_index, mut next_component) = (0, 0);
+    let mut open = Vec::new();
+    for &start in left {
+        let mut calls = vec![(start, 0)];
+        while let Some((module, edge)) = calls.pop() {
+            let at = module as usize;
+            if edge == 0 {
+                if index[at] != NONE {
+                    continue;
+                }
+                index[at] = next_index;
+                low[at] = next_index;
+                next_index += 1;
+                open.push(module);
+            } else {
+                // Back from the dependency before: what it reaches, this one reaches.
+                let below = lists[at][edge - 1] as usize;
+                if among[below] && component[below] == NONE {
+                    low[at] = low[at].min(low[below]);
+                }
+            }
+            match lists[at].get(edge) {
+                Some(&next) => {
+                    calls.push((module, edge + 1));
+                    if among[next as usize] && index[next as usize] == NONE {
+                        calls.push((next, 0));
+                    }
+                }
+                None if low[at] == index[at] => {
+                    while let Some(member) = open.pop() {
+                        component[member as usize] = next_component;
+                        if member == module {
+                            break;
+                        }
+                    }
+                    next_component += 1;
+                }
+                None => {}
+            }
+        }
+    }
+    component
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resolve::number;
+    use super::*;
+
+    /// `"a:b b:a"` → `["a -> b -> a"]`, and how many modules are on the cycles.
+    fn told(text: &str) -> (Vec<String>, usize) {
+        let mut names: Vec<&str> = Vec::new();
+        let pairs: Vec<(&str, Vec<&str>)> = text
+            .split(' ')
+            .map(|word| word.split_once(':').unwrap())
+            .map(|(name, needs)| (name, needs.split(',').filter(|n| !n.is_empty()).collect()))
+            .collect();
+        names.extend(pairs.iter().map(|(name, _)| name));
+        let id = |name: &str| names.iter().position(|n| *n == name).unwrap() as u32;
+        let lists: Vec<Vec<u32>> =
+            pairs.iter().map(|(_, needs)| needs.iter().map(|n| id(n)).collect()).collect();
+        let cycles = find(&lists, &number(&lists).unwrap_err());
+        let lines = cycles.iter().map(|cycle| {
+            let ring = cycle.iter().chain(cycle.first());
+            ring.map(|&module| names[module as usize]).collect::<Vec<_>>().join(" -> ")
+        });
+        let lines: Vec<String> = lines.collect();
+        let mut all: Vec<u32> = cycles.into_iter().flatten().collect();
+        all.sort_unstable();
+        all.dedup();
+        (lines, all.len())
+    }
+
+    #[test]
+    fn the_table_of_the_description() {
+        assert_eq!(told("a:b b:a c:d d:c"), (vec!["a -> b -> a".into(), "c -> d -> c".into()], 4));
+        assert_eq!(told("a:b,c b:a c:a"), (vec!["a -> c -> a".into(), "a -> b -> a".into()], 3));
+        assert_eq!(told("a:b b:c c:b"), (vec!["b -> c -> b".into()], 2));
+        assert_eq!(told("a:a"), (vec!["a -> a".into()], 1));
+    }
+
+    #[test]
+    fn what_kmod_cannot_do() {
+        // A cycle that leads into another one, and a module downstream of a cycle.
+        assert_eq!(told("a:b b:a,d d:e e:f f:e"), (vec!["a -> b -> a".into(), "e -> f -> e".into()], 4));
+        let (lines, count) = told("m1:m2,m3 m2:m3,m4 m3:m1 m4:m2");
+        assert_eq!(lines, ["m1 -> m3 -> m1", "m2 -> m4 -> m2"]);
+        assert_eq!(count, 4);
+    }
+
+    #[test]
+    fn everybody_on_everybody() {
+        let all: Vec<u32> = (0..200).collect();
+        let lists: Vec<Vec<u32>> =
+            all.iter().map(|&a| all.iter().copied().filter(|&b| b != a).collect()).collect();
+        let cycles = find(&lists, &all);
+        let named: std::collections::BTreeSet<u32> = cycles.iter().flatten().copied().collect();
+        assert_eq!(named.len(), 200);
+        assert!(cycles.len() <= 200);
+    }
+
+    #[test]
+    fn a_ring_of_50000_ends() {
+        let count = 50_000u32;
+        let lists: Vec<Vec<u32>> = (0..count).map(|i| vec![(i + 1) % count]).collect();
+        let cycles = find(&lists, &(0..count).collect::<Vec<_>>());
+        assert_eq!(cycles.len(), 1);
+        assert_eq!(cycles[0].len(), 50_000);
+    }
+}

@@ -1,0 +1,144 @@
+//! What is known of all modules, with each symbol name stored once and each need (a name, the CRC it was built against,
+//! whether it may be missing) once: a tree's 300,000 needs are some 30,000 different ones. Modules hold numbers, so that
+//! resolving them is a walk through arrays, and the cache is small.
+
+use super::facts::{Facts, Info, Strings, Trouble};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// The number of a symbol name.
+pub type NameId = u32;
+/// The number of a need.
+pub type NeedId = u32;
+
+/// A symbol that some module needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Need {
+    /// Its name.
+    pub name: NameId,
+    /// The CRC that the module was built against; 0 where it states none.
+    pub crc: u64,
+    /// Whether the module also loads without it.
+    pub weak: bool,
+}
+
+/// One module's part.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known<'c> {
+    /// What its `.modinfo` says.
+    pub info: Info<'c>,
+    /// Its exports with their CRCs.
+    pub exports: Vec<(NameId, u64)>,
+    /// Its needs.
+    pub needs: Vec<NeedId>,
+    /// Why something is missing.
+    pub trouble: Option<&'c Trouble>,
+}
+
+/// The names and needs that modules refer to. The bytes are somewhere else: in what was read, or in the cache.
+#[derive(Debug, Default)]
+pub struct Library<'c> {
+    names: Vec<&'c [u8]>,
+    needs: Vec<Need>,
+    /// Numbers of the first so many names; the rest is filled in when a name is looked up. A run in which nothing is new
+    /// never does.
+    by_name: HashMap<&'c [u8], NameId>,
+    by_need: HashMap<Need, NeedId>,
+}
+
+impl<'c> Library<'c> {
+    /// A library with these names and needs, in the order of their numbers. No name and no need may come twice.
+    pub fn of(names: Vec<&'c [u8]>, needs: Vec<Need>) -> Self {
+        Library { names, needs, by_name: HashMap::new(), by_need: HashMap::new() }
+    }
+
+    /// The names, by number.
+    pub fn names(&self) -> &[&'c [u8]] {
+        &self.names
+    }
+
+    /// A name that has a number.
+    pub fn name(&self, id: NameId) -> &'c [u8] {
+        self.names[id as usize]
+    }
+
+    /// A need that has a number.
+    pub fn need(&self, id: NeedId) -> Need {
+        self.needs[id as usize]
+    }
+
+    /// The number of a name, if it has one.
+    pub fn find(&mut self, name: &[u8]) -> Option<NameId> {
+        self.number_names();
+        self.by_name.get(name).copied()
+    }
+
+    /// The number of a name, which may be new.
+    pub fn number(&mut self, name: &'c [u8]) -> NameId {
+        self.number_names();
+        *self.by_name.entry(name).or_insert_with(|| {
+            self.names.push(name);
+            (self.names.len() - 1) as NameId
+        })
+    }
+
+    /// Takes what was read from a module file.
+    pub fn add(&mut self, facts: &'c Facts) -> Known<'c> {
+        let symbols = &facts.symbols;
+        let exports = symbols.exports.iter().zip(&symbols.export_crcs);
+        let exports = exports.map(|(name, &crc)| (self.number(name), crc)).collect();
+        let mut needs = Vec::with_capacity(symbols.need_crcs.len());
+        for (name, &(crc, weak)) in symbols.needs.iter().zip(&symbols.need_crcs) {
+            let need = Need { name: self.number(name), crc, weak };
+            needs.push(self.number_need(need));
+        }
+        let borrowed = |strings: &'c Strings<'static>| Strings(Cow::Borrowed(&*strings.0));
+        let info = Info {
+            aliases: borrowed(&facts.info.aliases),
+            softdeps: borrowed(&facts.info.softdeps),
+            weakdeps: borrowed(&facts.info.weakdeps),
+        };
+        Known { info, exports, needs, trouble: facts.trouble.as_ref() }
+    }
+
+    /// The number of a need, which may be new.
+    fn number_need(&mut self, need: Need) -> NeedId {
+        if self.by_need.len() < self.needs.len() {
+            self.by_need = self.needs.iter().zip(0..).map(|(&need, id)| (need, id)).collect();
+        }
+        *self.by_need.entry(need).or_insert_with(|| {
+            self.needs.push(need);
+            (self.needs.len() - 1) as NeedId
+        })
+    }
+
+    fn number_names(&mut self) {
+        if self.by_name.len() < self.names.len() {
+            self.by_name = self.names.iter().zip(0..).map(|(&name, id)| (name, id)).collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_needs_are_numbered_once() {
+        let mut facts = Facts::default();
+        for name in [&b"b"[..], b"a", b"b"] {
+            facts.symbols.needs.push(name);
+            facts.symbols.need_crcs.push((1, false));
+        }
+        facts.symbols.exports.push(b"c");
+        facts.symbols.export_crcs.push(7);
+        let old = Need { name: 0, crc: 1, weak: false };
+        let mut library = Library::of(vec![b"a"], vec![old]);
+        let known = library.add(&facts);
+        assert_eq!(known.exports, [(1, 7)]);
+        assert_eq!(known.needs, [1, 0, 1]);
+        assert_eq!(library.need(1), Need { name: 2, crc: 1, weak: false });
+        assert_eq!(library.names(), [&b"a"[..], b"c", b"b"]);
+        assert_eq!((library.find(b"b"), library.find(b"d")), (Some(2), None));
+    }
+}

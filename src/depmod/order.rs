@@ -1,0 +1,89 @@
+//! The order of the modules, which every output file follows and which is their priority in the indexes: first those that
+//! `modules.order` names, in its order, then the rest in the order of a hash table. Spec formats.md 4.5.
+
+use super::Failure;
+use super::hash;
+use super::scan::Module;
+use crate::bytes;
+use crate::error::{Errno, strerror};
+use crate::limits;
+use crate::log::{Priority, Sink};
+use std::collections::HashMap;
+
+/// The most modules that kmod numbers.
+const MOST: usize = 65535;
+
+/// Sorts the modules of `dir` by the contents of its `modules.order` (`None` where there is no such file).
+///
+/// # Errors
+/// For more modules than can be numbered.
+pub fn sort(
+    modules: &mut [Module],
+    dir: &[u8],
+    order: Option<&[u8]>,
+    sink: &dyn Sink,
+) -> Result<(), Failure> {
+    if modules.len() >= MOST {
+        return Err(Failure::Fatal(bytes!["could not build module array: ", strerror(Errno::ERANGE)]));
+    }
+    let lines = order.and_then(|text| lines(text, dir, sink)).unwrap_or_default();
+    let place = |module: &Module| lines.get(module.uncompressed(dir)).copied().unwrap_or(usize::MAX);
+    modules.sort_by_cached_key(|module| {
+        let (bucket, name) = hash::place(&module.name, hash::MODULES);
+        (place(module), bucket, name.to_vec())
+    });
+    Ok(())
+}
+
+/// The number of the first line that says it, for each line; `None` for a damaged file, which counts for nothing.
+fn lines<'t>(text: &'t [u8], dir: &[u8], sink: &dyn Sink) -> Option<HashMap<&'t [u8], usize>> {
+    let mut found = HashMap::new();
+    for (index, line) in text.split_inclusive(|&b| b == b'\n').enumerate() {
+        if line.last() != Some(&b'\n') || line.len() > limits::QUERY {
+            let number = (index + 1).to_string();
+            let text = bytes![dir, "/modules.order:", number, " corrupted line misses '\\n'"];
+            sink.log(Priority::Err, &text);
+            return None;
+        }
+        found.entry(&line[..line.len() - 1]).or_insert(index);
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::depmod::scan::Stamp;
+    use crate::log::Kept;
+
+    fn order(text: Option<&str>) -> (Vec<String>, usize) {
+        let stamp = Stamp { inode: 0, size: 0, mtime: 0, ctime: 0 };
+        let module = |path: &str| Module {
+            path: format!("/d/{path}").into_bytes(),
+            name: crate::name::from_path(path.as_bytes()).unwrap(),
+            stamp,
+        };
+        let mut modules = ["k/mod-a.ko.xz", "k/mod_b.ko", "c.ko"].map(module);
+        let sink = Kept::default();
+        sort(&mut modules, b"/d", text.map(str::as_bytes), &sink).ok().unwrap();
+        let names = modules.iter().map(|m| String::from_utf8(m.name.clone()).unwrap()).collect();
+        (names, sink.take().len())
+    }
+
+    #[test]
+    fn named_ones_first_then_the_hash_order() {
+        let names = |text| order(text).0;
+        assert_eq!(names(None), ["mod_b", "c", "mod_a"]);
+        assert_eq!(names(Some("k/mod-a.ko\nk/mod_b.ko\nc.ko\n")), ["mod_a", "mod_b", "c"]);
+        assert_eq!(names(Some("\nc.ko\nother.ko\nk/mod-a.ko.xz\n")), ["c", "mod_b", "mod_a"]);
+        assert_eq!(names(Some("c.ko\nk/mod-a.ko\nc.ko\n")), ["c", "mod_a", "mod_b"]);
+    }
+
+    #[test]
+    fn a_damaged_file_counts_for_nothing_and_is_told() {
+        assert_eq!(order(Some("c.ko\nk/mod-a.ko")), (vec!["mod_b".into(), "c".into(), "mod_a".into()], 1));
+        let long = format!("c.ko\n{}\n", "x".repeat(4095));
+        assert_eq!(order(Some(&long)).1, 1);
+        assert_eq!(order(Some(&long.replacen('x', "", 1))).1, 0);
+    }
+}

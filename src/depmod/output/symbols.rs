@@ -1,0 +1,35 @@
+//! `modules.symbols` and `modules.symbols.bin`: which module provides a symbol, as aliases `symbol:NAME`, in the order of
+//! a hash table.
+
+use super::{File, Index, Sources};
+use crate::depmod::{Failure, hash};
+use crate::log::Sink;
+
+pub(super) fn text(sources: &Sources<'_>) -> File {
+    let mut contents = b"# Aliases for symbols, used by symbol_request().\n".to_vec();
+    for (symbol, owner) in sorted(sources) {
+        let module = &sources.modules[owner as usize].name;
+        for part in [b"alias symbol:", symbol, b" ", module, b"\n"] {
+            contents.extend_from_slice(part);
+        }
+    }
+    File { name: "modules.symbols", contents }
+}
+
+pub(super) fn index(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Failure> {
+    let mut index = Index::new(sources.warn_duplicates, sink);
+    let mut key = b"symbol:".to_vec();
+    for (symbol, owner) in sorted(sources) {
+        key.truncate(b"symbol:".len());
+        key.extend_from_slice(symbol);
+        index.insert(&key, &sources.modules[owner as usize].name, owner)?;
+    }
+    index.file("modules.symbols.bin")
+}
+
+fn sorted<'a>(sources: &Sources<'a>) -> Vec<(&'a [u8], u32)> {
+    let named = sources.provided.iter().map(|&(name, owner)| (sources.library.name(name), owner));
+    let mut symbols: Vec<_> = named.collect();
+    symbols.sort_by_cached_key(|(name, _)| hash::place(name, hash::SYMBOLS));
+    symbols
+}

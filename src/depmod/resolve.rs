@@ -1,0 +1,164 @@
+//! Dependencies: which modules provide what each module needs, the order in which modules depend on each other, and the
+//! closure that `modules.dep` states. Spec formats.md 3.1, 4.7, 4.8.
+
+use super::library::{Known, Library};
+use super::scan::Module;
+use super::symbols::Symbol;
+use crate::bytes;
+use crate::log::{Priority, Sink};
+
+/// What is told about symbols on the way.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reports {
+    /// Symbols that nobody provides.
+    pub unknown: bool,
+    /// Symbols with another CRC than the module was built against.
+    pub versions: bool,
+    /// On stdout, each dependency with the symbol that makes it.
+    pub dependencies: bool,
+}
+
+/// For each module, in order, the modules that provide something it needs, in the order in which it needs them.
+/// `symbols` is by the number of the name.
+pub fn dependencies(
+    modules: &[Module],
+    known: &[Known<'_>],
+    library: &Library<'_>,
+    symbols: &[Option<Symbol>],
+    reports: Reports,
+    sink: &dyn Sink,
+    print: &dyn Fn(&[u8]),
+) -> Vec<Vec<u32>> {
+    // Who was last seen to depend on a module, so that each is listed once.
+    let mut seen = vec![u32::MAX; modules.len()];
+    let mut lists = Vec::with_capacity(modules.len());
+    for (index, (module, known)) in (0u32..).zip(modules.iter().zip(known)) {
+        let mut list = Vec::new();
+        for &id in &known.needs {
+            let need = library.need(id);
+            let warn = |what: &str| {
+                let text = bytes![module.path, what, library.name(need.name)];
+                sink.log(Priority::Warning, &text);
+            };
+            let Some(symbol) = symbols[need.name as usize] else {
+                if reports.unknown && !need.weak {
+                    warn(" needs unknown symbol ");
+                }
+                continue;
+            };
+            if reports.versions && symbol.crc != need.crc && !need.weak {
+                warn(" disagrees about version of symbol ");
+            }
+            let Some(owner) = symbol.owner else { continue };
+            if std::mem::replace(&mut seen[owner as usize], index) != index {
+                list.push(owner);
+                if reports.dependencies {
+                    let (name, path) = (library.name(need.name), &modules[owner as usize].path);
+                    print(&bytes![module.path, " needs \"", name, "\": ", path, "\n"]);
+                }
+            }
+        }
+        lists.push(list);
+    }
+    lists
+}
+
+/// A number for each module, lower than those of all modules that it depends on.
+///
+/// # Errors
+/// The modules that are left where there are cycles: those on a cycle, and those that somebody on a cycle depends on;
+/// in order.
+pub fn number(lists: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
+    let mut users = vec![0u32; lists.len()];
+    for &dependency in lists.iter().flatten() {
+        users[dependency as usize] += 1;
+    }
+    let all = 0..lists.len() as u32;
+    let mut stack: Vec<u32> = all.clone().filter(|&module| users[module as usize] == 0).collect();
+    let mut numbers = vec![0; lists.len()];
+    let mut next = 0;
+    while let Some(module) = stack.pop() {
+        numbers[module as usize] = next;
+        next += 1;
+        for &dependency in &lists[module as usize] {
+            users[dependency as usize] -= 1;
+            if users[dependency as usize] == 0 {
+                stack.push(dependency);
+            }
+        }
+    }
+    if next as usize == lists.len() {
+        Ok(numbers)
+    } else {
+        Err(all.filter(|&module| users[module as usize] > 0).collect())
+    }
+}
+
+/// Finds the closures of modules one after another, in the same memory.
+pub struct Closures<'a> {
+    lists: &'a [Vec<u32>],
+    numbers: &'a [u32],
+    seen: Vec<u32>,
+    found: Vec<u32>,
+}
+
+impl<'a> Closures<'a> {
+    /// `lists` and `numbers` are what [`dependencies`] and [`number`] gave.
+    pub fn new(lists: &'a [Vec<u32>], numbers: &'a [u32]) -> Self {
+        Closures { lists, numbers, seen: vec![u32::MAX; lists.len()], found: Vec::new() }
+    }
+
+    /// All modules that `module` depends on, directly or not, ascending by number: a loader inserts from the end.
+    pub fn of(&mut self, module: u32) -> &[u32] {
+        self.found.clear();
+        let mut next = 0;
+        let mut current = module;
+        loop {
+            for &dependency in &self.lists[current as usize] {
+                if std::mem::replace(&mut self.seen[dependency as usize], module) != module {
+                    self.found.push(dependency);
+                }
+            }
+            match self.found.get(next) {
+                Some(&dependency) => current = dependency,
+                None => break,
+            }
+            next += 1;
+        }
+        let numbers = self.numbers;
+        self.found.sort_unstable_by_key(|&dependency| numbers[dependency as usize]);
+        &self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_description() {
+        // one, two, three; three needs two, then one; two needs one.
+        let lists = [vec![], vec![0], vec![1, 0]];
+        let numbers = number(&lists).unwrap();
+        assert_eq!(numbers, [2, 1, 0]);
+        let mut closures = Closures::new(&lists, &numbers);
+        assert_eq!(closures.of(2), [1, 0]);
+        assert_eq!(closures.of(1), [0]);
+        assert!(closures.of(0).is_empty());
+    }
+
+    #[test]
+    fn what_is_left_of_a_cycle() {
+        // 0 uses the cycle 1 <-> 2, which uses 3; 4 is apart.
+        assert_eq!(number(&[vec![1], vec![2], vec![1, 3], vec![], vec![]]), Err(vec![1, 2, 3]));
+        assert_eq!(number(&[vec![0]]), Err(vec![0]));
+    }
+
+    #[test]
+    fn long_chains_and_wide_fans() {
+        let chain: Vec<Vec<u32>> =
+            (0..20_000u32).map(|i| if i == 0 { vec![] } else { vec![i - 1] }).collect();
+        let numbers = number(&chain).unwrap();
+        assert_eq!(Closures::new(&chain, &numbers).of(19_999).len(), 19_999);
+    }
+}

@@ -1,0 +1,266 @@
+//! Finding the modules: the module directory and the external ones, each file that is a module by its name, and of
+//! several with one module name the one that the configuration prefers. Spec formats.md 4.3, 4.4.
+
+use super::Failure;
+use super::settings::{Place, Settings};
+use crate::bytes;
+use crate::error::{errno_of, strerror};
+use crate::log::{Priority, Sink};
+use crate::name;
+use crate::system::roots::as_path;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+
+/// What tells whether a file is still the one that was read: inode, size in bytes, and the times of the last change of
+/// content and of inode in nanoseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Modification time.
+    pub mtime: i64,
+    /// Change time.
+    pub ctime: i64,
+}
+
+impl Stamp {
+    /// The stamp of a file.
+    pub fn of(meta: &Metadata) -> Stamp {
+        let nanoseconds = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        Stamp {
+            inode: meta.ino(),
+            size: meta.len(),
+            mtime: nanoseconds(meta.mtime(), meta.mtime_nsec()),
+            ctime: nanoseconds(meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+/// A module file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// The file, as composed from the directory that was asked for.
+    pub path: Vec<u8>,
+    /// The canonical module name.
+    pub name: Vec<u8>,
+    /// The file as it was when it was found.
+    pub stamp: Stamp,
+}
+
+impl Module {
+    /// The path below `dir`; the whole path of a module elsewhere.
+    pub fn relative(&self, dir: &[u8]) -> &[u8] {
+        below(&self.path, dir).unwrap_or(&self.path)
+    }
+
+    /// The path below `dir` without extension: cut after as many bytes of the file name as the module name has.
+    fn stem(&self, dir: &[u8]) -> Option<&[u8]> {
+        let relative = below(&self.path, dir)?;
+        Some(&relative[..file_name(relative) + self.name.len()])
+    }
+
+    /// The path that `modules.order` has for this module: always that of the uncompressed file.
+    pub fn uncompressed(&self, dir: &[u8]) -> &[u8] {
+        let relative = self.relative(dir);
+        let end = file_name(relative) + self.name.len() + b".ko".len();
+        &relative[..end.min(relative.len())]
+    }
+}
+
+/// What follows `dir` and a slash in `path`.
+fn below<'p>(path: &'p [u8], dir: &[u8]) -> Option<&'p [u8]> {
+    path.strip_prefix(dir)?.strip_prefix(b"/")
+}
+
+/// Where the file name begins.
+fn file_name(path: &[u8]) -> usize {
+    path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1)
+}
+
+/// The modules of a directory, each name once.
+pub struct Scan<'a> {
+    dir: &'a [u8],
+    settings: &'a Settings,
+    sink: &'a dyn Sink,
+    modules: Vec<Module>,
+    by_name: HashMap<Vec<u8>, usize>,
+    /// Device and inode of the directories that lead to the one being read.
+    above: Vec<(u64, u64)>,
+}
+
+impl<'a> Scan<'a> {
+    /// A search of the module directory `dir`. Nothing is read yet.
+    pub fn new(dir: &'a [u8], settings: &'a Settings, sink: &'a dyn Sink) -> Self {
+        Scan { dir, settings, sink, modules: Vec::new(), by_name: HashMap::new(), above: Vec::new() }
+    }
+
+    /// Searches the module directory, then the external ones, the one configured last first.
+    ///
+    /// # Errors
+    /// Where the module directory cannot be read; other trouble is told and passed over.
+    pub fn everything(mut self) -> Result<Vec<Module>, Failure> {
+        let missing = |errno| Failure::Fatal(bytes!["could not search modules: ", strerror(errno)]);
+        self.top(self.dir).map_err(missing)?;
+        for external in self.settings.externals.iter().rev() {
+            // Told already; the other directories are searched all the same.
+            let _ = self.top(external);
+        }
+        Ok(self.modules)
+    }
+
+    /// Takes the files that the command line names.
+    ///
+    /// # Errors
+    /// For a path that is relative or cannot be had, and for the second file of one module name.
+    pub fn named(mut self, paths: &[&[u8]]) -> Result<Vec<Module>, Failure> {
+        for &path in paths {
+            if path.first() != Some(&b'/') {
+                return Err(Failure::Fatal(bytes![path, ": not absolute path."]));
+            }
+            let fail = |what: &str| Failure::Fatal(bytes!["could not create module ", path, ": ", what]);
+            let meta = fs::metadata(as_path(path)).map_err(|e| fail(&strerror(errno_of(&e))))?;
+            let name = name::from_path(path).ok_or_else(|| fail("No such file or directory"))?;
+            if self.by_name.contains_key(&name) {
+                self.sink.log(Priority::Err, &bytes!["hash_add_unique ", name, ": File exists"]);
+                return Err(Failure::Fatal(bytes!["could not add module ", path, ": File exists"]));
+            }
+            self.by_name.insert(name.clone(), self.modules.len());
+            self.modules.push(Module { path: path.to_vec(), name, stamp: Stamp::of(&meta) });
+        }
+        Ok(self.modules)
+    }
+
+    fn top(&mut self, dir: &[u8]) -> Result<(), crate::error::Errno> {
+        match fs::read_dir(as_path(dir)) {
+            Ok(entries) => {
+                self.read(dir, entries);
+                Ok(())
+            }
+            Err(error) => {
+                let errno = errno_of(&error);
+                self.error(&bytes!["could not open directory ", dir, ": ", strerror(errno)]);
+                Err(errno)
+            }
+        }
+    }
+
+    fn read(&mut self, dir: &[u8], entries: fs::ReadDir) {
+        let id = fs::metadata(as_path(dir)).map(|meta| (meta.dev(), meta.ino())).unwrap_or_default();
+        if self.above.contains(&id) {
+            self.error(&bytes!["directory ", dir, " contains itself through a link, not followed"]);
+            return;
+        }
+        self.above.push(id);
+        for entry in entries {
+            match entry {
+                Ok(entry) => self.entry(dir, &entry),
+                Err(error) => {
+                    self.error(&bytes!["could not read directory ", dir, ": ", strerror(errno_of(&error))]);
+                    break;
+                }
+            }
+        }
+        self.above.pop();
+    }
+
+    fn entry(&mut self, dir: &[u8], entry: &fs::DirEntry) {
+        let name = entry.file_name();
+        let name = name.as_bytes();
+        if name == b"build" || name == b"source" || self.settings.excludes.iter().any(|word| word == name) {
+            return;
+        }
+        let path = bytes![dir, "/", name];
+        let failed = |what: &str, error: &std::io::Error, rest: &str| {
+            bytes![what, "(", dir, ", ", name, rest, "): ", strerror(errno_of(error))]
+        };
+        // Links are followed; for anything else what the directory says about the entry is enough.
+        let kind = entry.file_type();
+        let link = kind.as_ref().is_ok_and(fs::FileType::is_symlink);
+        let meta = if link { fs::metadata(as_path(&path)) } else { entry.metadata() };
+        let meta = match meta {
+            Ok(meta) => meta,
+            Err(error) => return self.error(&failed("fstatat", &error, "")),
+        };
+        if meta.is_dir() {
+            match fs::read_dir(as_path(&path)) {
+                Ok(entries) => self.read(&path, entries),
+                Err(error) => self.error(&failed("openat", &error, ", O_RDONLY")),
+            }
+        } else if meta.is_file() {
+            if name::is_module_file(name) {
+                self.consider(Module { name: name::canonical(name), path, stamp: Stamp::of(&meta) });
+            }
+        } else {
+            const KIND: u32 = 0o170_000;
+            let octal = format!("{:o}", meta.mode() & KIND);
+            self.error(&bytes!["unsupported file type ", path, ": ", octal]);
+        }
+    }
+
+    fn consider(&mut self, new: Module) {
+        match self.by_name.entry(new.name.clone()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(self.modules.len());
+                self.modules.push(new);
+            }
+            Entry::Occupied(old) => {
+                let old = &mut self.modules[*old.get()];
+                if prefers(self.settings, self.dir, old, &new) {
+                    *old = new;
+                }
+            }
+        }
+    }
+
+    fn error(&self, text: &[u8]) {
+        self.sink.log(Priority::Err, text);
+    }
+}
+
+/// Whether the newly found module wins over the present one.
+fn prefers(settings: &Settings, dir: &[u8], old: &Module, new: &Module) -> bool {
+    for key in settings.overrides.iter().rev() {
+        if new.stem(dir) == Some(key) {
+            return true;
+        }
+        if old.stem(dir) == Some(key) {
+            return false;
+        }
+    }
+    let (mut new_rank, mut old_rank, mut builtin) = (-1i64, -1i64, -1i64);
+    let mut rank = -1i64;
+    let lies_in = |module: &Module, place: &[u8]| {
+        module
+            .stem(dir)
+            .and_then(|stem| stem.strip_prefix(place))
+            .is_some_and(|rest| rest.first() == Some(&b'/'))
+    };
+    for place in settings.search.iter().rev() {
+        rank += 1;
+        match place {
+            Place::BuiltIn => builtin = rank,
+            Place::External => {
+                for external in settings.externals.iter().rev() {
+                    rank += 1;
+                    if below(&new.path, external).is_some() {
+                        new_rank = rank;
+                    }
+                    if below(&old.path, external).is_some() {
+                        old_rank = rank;
+                    }
+                }
+            }
+            // Of two files below one place only the new one gets its rank: the last one found wins.
+            Place::Below(place) if lies_in(new, place) => new_rank = rank,
+            Place::Below(place) if lies_in(old, place) => old_rank = rank,
+            Place::Below(_) => {}
+        }
+    }
+    let or_builtin = |rank: i64| if rank == -1 { builtin } else { rank };
+    or_builtin(new_rank) > or_builtin(old_rank)
+}

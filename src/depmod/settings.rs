@@ -1,0 +1,169 @@
+//! depmod.d: which directories are searched, which of two modules of one name wins, what is left out.
+//!
+//! ```text
+//! search WORD...              ranks, the first word the highest; `built-in` and `external` are special words
+//! override NAME VER SUBDIR    for matching kernels the module file SUBDIR/NAME wins
+//! external VER DIRECTORY      for matching kernels DIRECTORY is searched too
+//! exclude WORD...             directory entries of these names are passed over
+//! include, make_map_files     accepted and ignored
+//! ```
+//!
+//! VER is `*` or a POSIX extended regular expression that matches anywhere in the version. Spec formats.md 4.2.
+
+use crate::bytes;
+use crate::config::lines::{Line, Lines, Words};
+use crate::log::{Priority, Sink};
+
+/// One word of the search list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// `built-in`: everything that no other word ranks.
+    BuiltIn,
+    /// `external`: the external directories.
+    External,
+    /// A directory below the module directory.
+    Below(Vec<u8>),
+}
+
+/// What the configuration says for one kernel.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// The search list, in the order of the files; the first word has the highest rank.
+    pub search: Vec<Place>,
+    /// `SUBDIR/NAME` of each override, in the order of the files; the latest counts first.
+    pub overrides: Vec<Vec<u8>>,
+    /// The external directories, in the order of the files; the last is searched first.
+    pub externals: Vec<Vec<u8>>,
+    /// Names of directory entries that are passed over.
+    pub excludes: Vec<Vec<u8>>,
+}
+
+impl Settings {
+    /// Takes the lines of a file; `path` is for messages, `version` the kernel's. `matches` compares a regular expression
+    /// with the version ([`crate::system::regex::matches`]).
+    pub fn read(
+        &mut self,
+        path: &[u8],
+        contents: &[u8],
+        version: &[u8],
+        matches: impl Fn(&[u8], &[u8]) -> Option<bool>,
+        sink: &dyn Sink,
+    ) {
+        let mut lines = Lines::new(contents);
+        while let Some((number, line)) = lines.next() {
+            let at = |text: &[u8]| bytes![path, ":", number.to_string(), ": ", text];
+            let Line::Text(line) = line else {
+                sink.log(Priority::Err, &at(b"line too long, ignored"));
+                continue;
+            };
+            let mut words = Words(line);
+            // A line of blanks only has no word.
+            let Some(command) = words.next() else { continue };
+            let kernel = |pattern: &[u8]| pattern == b"*" || matches(pattern, version) == Some(true);
+            let no_match = |what: &str, pattern: &[u8]| {
+                sink.log(Priority::Info, &at(&bytes![what, " did not match ", pattern]));
+            };
+            match command {
+                b"search" => {
+                    while let Some(word) = words.next() {
+                        self.search.push(match word {
+                            b"built-in" => Place::BuiltIn,
+                            b"external" => Place::External,
+                            below => Place::Below(below.to_vec()),
+                        });
+                    }
+                    continue;
+                }
+                b"override" => {
+                    if let (Some(name), Some(pattern), Some(subdir)) =
+                        (words.next(), words.next(), words.next())
+                    {
+                        if kernel(pattern) {
+                            self.overrides.push(bytes![subdir, "/", name]);
+                        } else {
+                            no_match("override kernel", pattern);
+                        }
+                        continue;
+                    }
+                }
+                b"external" => {
+                    if let (Some(pattern), Some(directory)) = (words.next(), words.next()) {
+                        if kernel(pattern) {
+                            self.externals.push(directory.to_vec());
+                        } else {
+                            no_match("external directory", pattern);
+                        }
+                        continue;
+                    }
+                }
+                b"exclude" => {
+                    while let Some(word) = words.next() {
+                        self.excludes.push(word.to_vec());
+                    }
+                    continue;
+                }
+                b"include" | b"make_map_files" => {
+                    sink.log(Priority::Info, &at(&bytes!["command ", command, " not implemented yet"]));
+                    continue;
+                }
+                _ => {}
+            }
+            sink.log(Priority::Err, &at(&bytes!["ignoring bad line starting with '", command, "'"]));
+        }
+    }
+
+    /// Supplies what counts where no file says anything.
+    pub fn finish(mut self) -> Self {
+        if self.search.is_empty() {
+            self.search.push(Place::Below(b"updates".to_vec()));
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Kept;
+
+    fn read(text: &str) -> (Settings, Vec<(Priority, String)>) {
+        let sink = Kept::default();
+        let mut settings = Settings::default();
+        let matches = |pattern: &[u8], version: &[u8]| Some(version.starts_with(pattern));
+        settings.read(b"/c/x.conf", text.as_bytes(), b"6.1.0", matches, &sink);
+        let told = sink.take().into_iter().map(|(p, text)| (p, String::from_utf8(text).unwrap())).collect();
+        (settings.finish(), told)
+    }
+
+    #[test]
+    fn all_directives() {
+        let (settings, told) = read(
+            "# comment\nsearch updates extra\\\n  built-in\nsearch external\noverride m-x * kernel/a\n\
+             override n 6.1 b\nexternal 6.1 /ext\nexternal 6.2 /other\nexclude tmp .old\nexclude\n  \n",
+        );
+        let below = |text: &str| Place::Below(text.into());
+        assert_eq!(settings.search, [below("updates"), below("extra"), Place::BuiltIn, Place::External]);
+        assert_eq!(settings.overrides, [b"kernel/a/m-x".to_vec(), b"b/n".to_vec()]);
+        assert_eq!(settings.externals, [b"/ext".to_vec()]);
+        assert_eq!(settings.excludes, [b"tmp".to_vec(), b".old".to_vec()]);
+        let expected = "/c/x.conf:8: external directory did not match 6.2";
+        assert_eq!(told, [(Priority::Info, expected.to_string())]);
+    }
+
+    #[test]
+    fn bad_lines_are_told_and_passed_over() {
+        let (settings, told) = read("override m *\nexternal *\n #x\nSearch a\nmake_map_files yes\n");
+        assert_eq!(settings.search, [Place::Below(b"updates".to_vec())]);
+        let texts: Vec<_> = told.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "/c/x.conf:1: ignoring bad line starting with 'override'",
+                "/c/x.conf:2: ignoring bad line starting with 'external'",
+                "/c/x.conf:3: ignoring bad line starting with '#x'",
+                "/c/x.conf:4: ignoring bad line starting with 'Search'",
+                "/c/x.conf:5: command make_map_files not implemented yet",
+            ]
+        );
+    }
+}

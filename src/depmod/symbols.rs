@@ -1,0 +1,227 @@
+//! Who provides which symbol: the kernel, as `Module.symvers` or `System.map` says, and the modules. A later module beats
+//! an earlier one, a module beats the kernel. Spec formats.md 4.6.
+
+use super::library::{Known, Library, NameId};
+use crate::bytes;
+use crate::log::{Priority, Sink};
+
+/// A symbol that somebody provides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Symbol {
+    /// The module, as its place in the order; `None` for the kernel.
+    pub owner: Option<u32>,
+    /// Its CRC; 0 where none is known.
+    pub crc: u64,
+}
+
+/// Symbols that every kernel has although no list of it says so.
+const IMPLICIT: [&[u8]; 2] = [b"__this_module", b"_GLOBAL_OFFSET_TABLE_"];
+/// The same, unless the list says otherwise (64-bit POWER).
+const IMPLICIT_UNLESS_LISTED: &[u8] = b"TOC.";
+
+/// All symbols, by the number of their name.
+#[derive(Debug)]
+pub struct Table {
+    symbols: Vec<Option<Symbol>>,
+    prefix: Option<u8>,
+}
+
+impl Table {
+    /// An empty table. `prefix` is a byte that symbol names may begin with.
+    pub fn new(prefix: Option<u8>) -> Self {
+        Table { symbols: Vec::new(), prefix }
+    }
+
+    /// Takes the kernel's symbols from the contents of a `Module.symvers`: lines `CRC SYMBOL WHERE`, of which those count
+    /// that are in `vmlinux`. `path` is for messages.
+    pub fn read_symvers<'c>(
+        &mut self,
+        library: &mut Library<'c>,
+        contents: &'c [u8],
+        path: &[u8],
+        sink: &dyn Sink,
+    ) {
+        for (number, line) in contents.split_inclusive(|&b| b == b'\n').enumerate() {
+            let mut words = line.split(|&b| b == b' ' || b == b'\t').filter(|word| !word.is_empty());
+            let (Some(crc), Some(name), Some(place)) = (words.next(), words.next(), words.next()) else {
+                continue;
+            };
+            // The newline is part of a last word, so lines of three columns never count.
+            if place != b"vmlinux" {
+                continue;
+            }
+            match hexadecimal(crc) {
+                Ok(crc) => {
+                    let name = library.number(self.without_prefix(name));
+                    self.put(name, Symbol { owner: None, crc });
+                }
+                Err(why) => {
+                    let at = bytes![path, ":", (number + 1).to_string()];
+                    sink.log(Priority::Err, &bytes![at, " Invalid symbol version CRC: ", why]);
+                }
+            }
+        }
+        self.add_implicit(library);
+    }
+
+    /// Takes the kernel's symbols from the contents of a `System.map`: lines `ADDRESS TYPE NAME`, of which `__ksymtab_X`
+    /// stands for an exported symbol X.
+    pub fn read_system_map<'c>(
+        &mut self,
+        library: &mut Library<'c>,
+        contents: &'c [u8],
+        path: &[u8],
+        sink: &dyn Sink,
+    ) {
+        for (number, line) in contents.split_inclusive(|&b| b == b'\n').enumerate() {
+            let Some(name) = line.splitn(3, |&b| b == b' ').nth(2) else {
+                let at = bytes![path, ":", (number + 1).to_string()];
+                sink.log(Priority::Err, &bytes![at, ": invalid line: ", line]);
+                continue;
+            };
+            let name = name.strip_suffix(b"\n").unwrap_or(name);
+            if let Some(name) = self.without_prefix(name).strip_prefix(b"__ksymtab_") {
+                let name = library.number(name);
+                self.put(name, Symbol { owner: None, crc: 0 });
+            }
+        }
+        self.add_implicit(library);
+    }
+
+    fn add_implicit(&mut self, library: &mut Library<'_>) {
+        let kernel = Symbol { owner: None, crc: 0 };
+        for name in IMPLICIT {
+            let id = library.number(name);
+            self.put(id, kernel);
+        }
+        let id = library.number(IMPLICIT_UNLESS_LISTED);
+        if self.at(id).is_none() {
+            self.put(id, kernel);
+        }
+    }
+
+    /// Takes the exports of the modules, given in their order.
+    pub fn add_exports(&mut self, library: &mut Library<'_>, modules: &[Known<'_>]) {
+        for (owner, module) in (0..).zip(modules) {
+            for &(name, crc) in &module.exports {
+                let name = match self.prefix {
+                    None => name,
+                    Some(_) => {
+                        let bare = self.without_prefix(library.name(name));
+                        library.number(bare)
+                    }
+                };
+                self.put(name, Symbol { owner: Some(owner), crc });
+            }
+        }
+    }
+
+    /// For each name of the library the symbol that it leads to when it is needed: one leading dot and one leading prefix
+    /// do not count.
+    pub fn resolve(&self, library: &mut Library<'_>) -> Vec<Option<Symbol>> {
+        let count = library.names().len();
+        (0..count as NameId)
+            .map(|id| {
+                let name = library.name(id);
+                let bare = self.without_prefix(name.strip_prefix(b".").unwrap_or(name));
+                if bare.len() == name.len() { self.at(id) } else { self.at(library.find(bare)?) }
+            })
+            .collect()
+    }
+
+    /// The symbols that modules provide, with the place of their owner in the order.
+    pub fn provided(&self) -> impl Iterator<Item = (NameId, u32)> {
+        (0..).zip(&self.symbols).filter_map(|(id, symbol)| Some((id, symbol.as_ref()?.owner?)))
+    }
+
+    fn at(&self, id: NameId) -> Option<Symbol> {
+        self.symbols.get(id as usize).copied().flatten()
+    }
+
+    fn put(&mut self, id: NameId, symbol: Symbol) {
+        let index = id as usize;
+        if self.symbols.len() <= index {
+            self.symbols.resize(index + 1, None);
+        }
+        self.symbols[index] = Some(symbol);
+    }
+
+    fn without_prefix<'n>(&self, name: &'n [u8]) -> &'n [u8] {
+        self.prefix.and_then(|prefix| name.strip_prefix(&[prefix])).unwrap_or(name)
+    }
+}
+
+/// A hexadecimal number with or without `0x`.
+fn hexadecimal(text: &[u8]) -> Result<u64, &'static str> {
+    let digits = text.strip_prefix(b"0x").or_else(|| text.strip_prefix(b"0X")).unwrap_or(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err("Invalid argument");
+    }
+    let text = std::str::from_utf8(digits).unwrap_or_default();
+    u64::from_str_radix(text, 16).map_err(|_| "Numerical result out of range")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Kept;
+
+    fn lookup(table: &Table, library: &mut Library<'static>, name: &'static [u8]) -> Option<Symbol> {
+        let id = library.number(name);
+        table.resolve(library)[id as usize]
+    }
+
+    #[test]
+    fn symvers_counts_what_is_in_vmlinux() {
+        let text = b"0x12\tone\tvmlinux\tEXPORT_SYMBOL\nff two vmlinux x y\n0x1 three vmlinux\n0x2 four drivers/a x\n\
+            zz five vmlinux x\n0x11112222333344445 six vmlinux x\nshort\n0x3 _seven vmlinux x\n";
+        let (mut library, sink) = (Library::default(), Kept::default());
+        let mut table = Table::new(Some(b'_'));
+        table.read_symvers(&mut library, text, b"/v", &sink);
+        let crc =
+            |library: &mut Library<'static>, name| lookup(&table, library, name).map(|symbol| symbol.crc);
+        assert_eq!(crc(&mut library, b"one"), Some(0x12));
+        assert_eq!(crc(&mut library, b"two"), Some(0xff));
+        assert_eq!(crc(&mut library, b".two"), Some(0xff));
+        assert_eq!(crc(&mut library, b"._seven"), Some(3));
+        assert_eq!(crc(&mut library, b"TOC."), Some(0));
+        // With this prefix the names that every kernel has are looked for without their first byte.
+        for missing in [&b"three"[..], b"four", b"five", b"six", b"short", b"__this_module", b"..two"] {
+            assert_eq!(crc(&mut library, missing), None, "{missing:?}");
+        }
+        let told: Vec<_> =
+            sink.take().into_iter().map(|(_, text)| String::from_utf8(text).unwrap()).collect();
+        assert_eq!(
+            told,
+            [
+                "/v:5 Invalid symbol version CRC: Invalid argument",
+                "/v:6 Invalid symbol version CRC: Numerical result out of range"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_system_map_counts_its_ksymtab_lines() {
+        let text = b"0 T one\n0 r __ksymtab_two\nbad line\n0 R __ksymtab_three";
+        let (mut library, sink) = (Library::default(), Kept::default());
+        let mut table = Table::new(None);
+        table.read_system_map(&mut library, text, b"/m", &sink);
+        for name in [&b"two"[..], b"three", b"__this_module", b"_GLOBAL_OFFSET_TABLE_", b"TOC."] {
+            assert_eq!(lookup(&table, &mut library, name), Some(Symbol { owner: None, crc: 0 }), "{name:?}");
+        }
+        assert_eq!(lookup(&table, &mut library, b"one"), None);
+        assert_eq!(sink.take(), [(Priority::Err, b"/m:3: invalid line: bad line\n".to_vec())]);
+    }
+
+    #[test]
+    fn the_last_module_wins_and_beats_the_kernel() {
+        let (mut library, sink) = (Library::default(), Kept::default());
+        let mut table = Table::new(None);
+        table.read_system_map(&mut library, b"0 r __ksymtab_x\n", b"/m", &sink);
+        let x = library.number(b"x");
+        let exporting = |crc| Known { exports: vec![(x, crc)], ..Known::default() };
+        table.add_exports(&mut library, &[exporting(1), exporting(2)]);
+        assert_eq!(lookup(&table, &mut library, b"x"), Some(Symbol { owner: Some(1), crc: 2 }));
+        assert_eq!(table.provided().collect::<Vec<_>>(), [(x, 1)]);
+    }
+}
