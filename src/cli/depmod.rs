@@ -1,10 +1,20 @@
 //! `depmod`: the command line of the tool that makes a module directory's indexes.
 
+use super::bar::Bar;
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Exit, Outcome};
 use crate::bytes;
+use crate::depmod::settings::Settings;
+use crate::depmod::{self, Failure, Outputs, places, quick, scanf};
+use crate::system::roots::into_path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const NO_CACHE: u8 = 201;
+const CACHE_DIR: u8 = 202;
 
 /// The options, in the order in which getopt lists them when a name is ambiguous.
 const OPTIONS: &[Opt] = &[
@@ -22,6 +32,8 @@ const OPTIONS: &[Opt] = &[
     opt(b'n', "dry-run", "the same"),
     opt(b'P', "symbol-prefix", "one character that symbols may begin with").takes("CHAR"),
     opt(b'w', "warn", "warn of duplicate aliases and symbols"),
+    opt(NO_CACHE, "no-cache", "read every module, keep nothing for the next run"),
+    opt(CACHE_DIR, "cache-dir", "keep what was read in DIR, not in /var/cache").takes("DIR"),
     opt(b'V', "version", "print the version"),
     opt(b'h', "help", "print this text"),
     // Accepted and ignored, from the days of module-init-tools.
@@ -65,6 +77,10 @@ pub struct Request<'a> {
     pub prefix: Option<u8>,
     /// `-w`
     pub warn: bool,
+    /// `--no-cache`
+    pub no_cache: bool,
+    /// `--cache-dir`
+    pub cache_dir: Option<&'a [u8]>,
     /// How often `-v` was given.
     pub verbose: i32,
     /// VERSION and FILEs
@@ -92,6 +108,8 @@ fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<Request<'a>, Exit> {
                 [one] => request.prefix = Some(*one),
                 _ => return Err(log.fatal(b"-P only takes a single char").err().map_or(Exit(1), Exit::from)),
             },
+            NO_CACHE => request.no_cache = true,
+            CACHE_DIR => request.cache_dir = found.value,
             b'V' => return Err(call.version()),
             b'h' => return Err(call.help(&USAGE)),
             _ => {}
@@ -104,8 +122,93 @@ fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<Request<'a>, Exit> {
 /// Makes the indexes.
 pub fn run(call: &Call<'_>) -> Outcome {
     let log = call.log();
-    let request = parse(call, &log)?;
+    let mut request = parse(call, &log)?;
     log.set_threshold(super::message::START + request.verbose);
-    log.fatal(&bytes!["this build cannot make indexes yet"])?;
-    Ok(1)
+    if request.unresolved && request.symvers.is_none() && request.system_map.is_none() {
+        log.warning(b"-e needs -E or -F");
+        request.unresolved = false;
+    }
+    let (version, files) = match request.operands.split_first() {
+        Some((version, files)) => (version.to_vec(), files),
+        None => (call.world.host.release().unwrap_or_default(), &[][..]),
+    };
+    if !is_version(&version) {
+        log.error(&bytes!["Bad version passed ", version]);
+        return Ok(1);
+    }
+    let dir = directory(call, &request, request.base, &version);
+    let out = match request.out {
+        Some(out) => directory(call, &request, Some(out), &version),
+        None => dir.clone(),
+    };
+    let all = request.all || request.quick || files.is_empty();
+    if request.quick && (!quick::is_outdated(&dir, &log) || request.show) {
+        return Ok(0);
+    }
+    let settings = if all { settings(call, &request, &version, &log) } else { Settings::default().finish() };
+    let caches = match (request.no_cache, request.cache_dir) {
+        (true, _) => None,
+        (false, Some(dir)) => Some(absolute(call, dir)),
+        (false, None) => Some(call.world.system.roots.depmod_caches()),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let bar = Bar::new(call, request.show);
+    let work = depmod::Request {
+        dir: &dir,
+        out: &out,
+        files: (!all).then_some(files),
+        settings,
+        symvers: request.symvers,
+        system_map: request.system_map,
+        prefix: request.prefix,
+        report_symbols: request.unresolved,
+        print_dependencies: request.verbose > 0,
+        warn_duplicates: request.warn,
+        show: request.show,
+        caches: caches.as_deref(),
+        started: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let outputs = Outputs { sink: &log, print: &|text| call.print(text), progress: &bar };
+    match depmod::run(&work, call.world.system, outputs) {
+        Ok(()) => Ok(0),
+        Err(Failure::Told) => Ok(1),
+        Err(Failure::Fatal(text)) => {
+            log.fatal(&text)?;
+            Ok(1)
+        }
+    }
+}
+
+/// ROOT/MODULEDIR/VERSION. A relative root begins at the working directory; nothing is normalised.
+fn directory(call: &Call<'_>, request: &Request<'_>, root: Option<&[u8]>, version: &[u8]) -> Vec<u8> {
+    let root = match root {
+        Some(root) => absolute(call, root),
+        None => call.world.system.roots.prefix.clone(),
+    };
+    let below = request.module_dir.unwrap_or(b"/lib/modules");
+    let start = below.iter().take_while(|&&byte| byte == b'/').count();
+    bytes![root.as_os_str().as_bytes(), "/", below[start..], "/", version]
+}
+
+fn absolute(call: &Call<'_>, path: &[u8]) -> PathBuf {
+    if path.first() == Some(&b'/') {
+        return into_path(path.to_vec());
+    }
+    let directory = call.world.host.directory().unwrap_or_default();
+    into_path(bytes![directory.as_os_str().as_bytes(), "/", path])
+}
+
+fn settings(call: &Call<'_>, request: &Request<'_>, version: &[u8], log: &Log<'_>) -> Settings {
+    let places = match request.config[..] {
+        [] => call.world.system.roots.config_dirs("depmod.d"),
+        ref paths => paths.iter().map(|path| into_path(path.to_vec())).collect(),
+    };
+    places::read(&places, version, log)
+}
+
+/// Whether C's `%u.%u` reads the start of it.
+fn is_version(text: &[u8]) -> bool {
+    let number = |text: &'_ [u8]| scanf::unsigned(text).map(|(_, rest)| rest.to_vec());
+    number(text).and_then(|rest| number(rest.strip_prefix(b".")?)).is_some()
 }

@@ -4,6 +4,7 @@
 //! then the work is done through the rooms below, and what they return becomes text and an exit status. Only code in
 //! this room prints, reads the environment or decides on an exit status.
 
+pub mod bar;
 pub mod depmod;
 pub mod getopt;
 mod image;
@@ -191,11 +192,8 @@ impl<'a> Call<'a> {
             Some(release) => release.to_vec(),
             None => self.world.host.release().map_err(|errno| bytes!["uname failed: ", strerror(errno)])?,
         };
-        let dir = match root {
-            // Not joined as paths are: a release that begins with `/` stays below, as in kmod.
-            None => bytes![self.world.system.roots.module_dir(b"").as_os_str().as_bytes(), release],
-            Some(root) => bytes![root, "/lib/modules/", release],
-        };
+        let Some(root) = root else { return Ok(self.world.system.roots.module_dir(&release)) };
+        let dir = bytes![root, "/lib/modules/", release];
         if dir.len() >= PATH_MAX {
             return Err(bytes!["bad directory ", dir, ": path too long"]);
         }

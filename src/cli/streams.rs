@@ -45,6 +45,11 @@ impl Streams {
         let _ = inner.stderr.write_all(&crate::bytes![line, "\n"]);
     }
 
+    /// Writes to stderr as it is, without a newline: a line that is drawn over.
+    pub fn draw(&self, bytes: &[u8]) {
+        let _ = self.inner().stderr.write_all(bytes);
+    }
+
     /// Writes what is held back. Called before a child process may write to the same place.
     pub fn flush(&self) {
         self.inner().flush();

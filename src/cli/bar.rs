@@ -1,0 +1,57 @@
+//! A progress bar on stderr: on a terminal, for work that takes longer than half a second.
+
+use super::Call;
+use super::streams::Streams;
+use crate::depmod::Progress;
+use crate::system::clock::Clock;
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Shorter work shows nothing.
+const QUIET: Duration = Duration::from_millis(500);
+/// How often the bar moves.
+const INTERVAL: Duration = Duration::from_millis(100);
+const WIDTH: usize = 40;
+
+/// The bar.
+pub struct Bar<'a> {
+    streams: &'a Streams,
+    clock: &'a dyn Clock,
+    program: &'a [u8],
+    /// When it moves next; `None` where it never does. Shown at all: the second part.
+    state: Mutex<(Option<Duration>, bool)>,
+}
+
+impl<'a> Bar<'a> {
+    /// A bar for the work that begins now; never shown where `quiet`, or where stderr is no terminal.
+    pub fn new(call: &Call<'a>, quiet: bool) -> Self {
+        let clock = call.world.system.clock;
+        let shown = !quiet && std::io::stderr().is_terminal();
+        let next = shown.then(|| clock.boottime() + QUIET);
+        Bar { streams: &call.world.streams, clock, program: call.program, state: Mutex::new((next, false)) }
+    }
+}
+
+impl Progress for Bar<'_> {
+    fn step(&self, done: usize, total: usize) {
+        // A thread that finds another one drawing has better things to do.
+        let Ok(mut state) = self.state.try_lock() else { return };
+        let Some(next) = state.0 else { return };
+        let now = self.clock.boottime();
+        if now >= next {
+            *state = (Some(now + INTERVAL), true);
+            let full = (WIDTH * done).checked_div(total).unwrap_or(WIDTH);
+            let bar = format!("{:=<full$}{:width$}", "", "", width = WIDTH - full);
+            self.streams.draw(&crate::bytes!["\r", self.program, ": [", bar, format!("] {done}/{total}")]);
+        }
+    }
+
+    fn end(&self) {
+        let Ok(mut state) = self.state.lock() else { return };
+        if std::mem::take(&mut *state).1 {
+            // Back to the start of the line, and the line erased.
+            self.streams.draw(b"\r\x1b[K");
+        }
+    }
+}
