@@ -91,6 +91,7 @@ fn names_that_do_not_end_are_refused() {
     let size = usize::try_from(u64::from_le_bytes(good[names + 32..names + 40].try_into().unwrap())).unwrap();
     assert_eq!(errno(&with(&good, start + size - 1, b"x")), Errno::EINVAL);
     assert_eq!(errno(&with(&good, names + 32, &[0; 8])), Errno::EINVAL, "empty");
+    assert_eq!(errno(&with(&good, names, &[0xff; 4])), Errno::EINVAL, "without a name of its own");
     assert_eq!(errno(&with(&good, names + 32, &[0xff; 8])), Errno::EINVAL, "beyond the file");
 }
 
@@ -106,6 +107,8 @@ fn a_section_beyond_the_file_does_not_count() {
         assert_eq!(elf.section(b".modinfo"), None, "{what}");
         assert_eq!(modinfo::info(&elf).unwrap_err().errno(), Errno::ENODATA, "{what}");
     }
+    let at_the_start = with(&good, modinfo + 24, &[0; 8]);
+    assert_eq!(Elf::parse(&at_the_start).unwrap().section(b".modinfo"), None);
     let unnamed = with(&good, modinfo, &[0xff; 4]);
     assert_eq!(Elf::parse(&unnamed).unwrap().section(b".modinfo"), None);
 }

@@ -76,7 +76,7 @@ pub fn builtin(file: &[u8]) -> impl Iterator<Item = Builtin<'_>> {
 /// file does not know it.
 ///
 /// # Errors
-/// `EINVAL` for a record without a dot in front of that run.
+/// `EINVAL` for a record without a dot, up to the first one behind that run.
 pub fn builtin_info<'a>(file: &'a [u8], name: &[u8]) -> Result<Vec<Entry<'a>>> {
     let mut found = Vec::new();
     if file.is_empty() {
@@ -85,9 +85,11 @@ pub fn builtin_info<'a>(file: &'a [u8], name: &[u8]) -> Result<Vec<Entry<'a>>> {
     for record in file.strip_suffix(b"\0").unwrap_or(file).split(|&b| b == 0) {
         match record.strip_prefix(name).and_then(|rest| rest.strip_prefix(b".")) {
             Some(string) => found.push(entry(string)),
-            None if !found.is_empty() => break,
-            None if record.contains(&b'.') => {}
-            None => return Err(Error::new(Errno::EINVAL, "record without a module's name")),
+            None if !record.contains(&b'.') => {
+                return Err(Error::new(Errno::EINVAL, "record without a module's name"));
+            }
+            None if found.is_empty() => {}
+            None => break,
         }
     }
     Ok(found)
@@ -188,8 +190,9 @@ mod tests {
         assert_eq!(builtin_info(file, b"nobody").unwrap(), []);
         assert_eq!(builtin_info(b"", b"a").unwrap(), []);
         assert_eq!(builtin_info(b"nodot\0a.x=y\0", b"a").unwrap_err().errno(), Errno::EINVAL);
+        assert_eq!(builtin_info(b"a.x=y\0nodot\0", b"a").unwrap_err().errno(), Errno::EINVAL);
         let early: [Entry; 1] = [(b"x", b"y")];
-        assert_eq!(builtin_info(b"a.x=y\0nodot\0", b"a").unwrap(), early);
+        assert_eq!(builtin_info(b"a.x=y\0b.x=y\0nodot\0", b"a").unwrap(), early);
     }
 
     #[test]

@@ -88,10 +88,14 @@ impl<'a> Elf<'a> {
             .and_then(|end| image.get(headers_offset..end))
             .ok_or_else(|| invalid("ELF section table reaches beyond the end of the file"))?;
         let mut elf = Elf { image, encoding, machine, headers, headers_offset, names: &[] };
+        // The section of names must have a name, too: what does not is no such section.
         elf.names = elf
             .section_at(usize::from(names_index))
             .map(|section| section.data)
             .filter(|names| names.last() == Some(&0))
+            .filter(|names| {
+                elf.name_offset(usize::from(names_index)).is_some_and(|start| start < names.len())
+            })
             .ok_or_else(|| invalid("ELF section names are missing or damaged"))?;
         Ok(elf)
     }
@@ -139,15 +143,20 @@ impl<'a> Elf<'a> {
         rest.get(owner_length..)?.get(..length).filter(|_| ours)
     }
 
+    /// Where the name of section `index` begins among the names.
+    fn name_offset(&self, index: usize) -> Option<usize> {
+        let header = index.checked_mul(self.encoding.section_header_size())?;
+        self.encoding.u32(self.headers, header).and_then(|start| usize::try_from(start).ok())
+    }
+
     /// Whether section `index` lies inside the file and has this name.
     fn is_called(&self, index: usize, name: &[u8]) -> bool {
-        let header = index * self.encoding.section_header_size();
-        let start = self.encoding.u32(self.headers, header).and_then(|start| usize::try_from(start).ok());
-        let rest = start.and_then(|start| self.names.get(start..)).unwrap_or(&[]);
+        let rest = self.name_offset(index).and_then(|start| self.names.get(start..)).unwrap_or(&[]);
         rest.strip_prefix(name).is_some_and(|end| end.first() == Some(&0)) && self.section_at(index).is_some()
     }
 
-    /// The section with this number; `None` for 0, for one beyond the table, and for one that reaches beyond the file.
+    /// The section with this number; `None` for 0, for one beyond the table, and for one that has no place in the file:
+    /// one that reaches beyond its end, or that begins at 0, where the file header is.
     fn section_at(&self, index: usize) -> Option<Section<'a>> {
         if index == 0 {
             return None;
@@ -155,7 +164,7 @@ impl<'a> Elf<'a> {
         let header = index.checked_mul(self.encoding.section_header_size())?;
         let offset = self.encoding.word_usize(self.headers, header + self.encoding.pick(16, 24))?;
         let size = self.encoding.word_usize(self.headers, header + self.encoding.pick(20, 32))?;
-        let data = self.image.get(offset..offset.checked_add(size)?)?;
+        let data = self.image.get(offset..offset.checked_add(size)?).filter(|_| offset != 0)?;
         Some(Section { data, offset, header: self.headers_offset + header })
     }
 }
