@@ -173,7 +173,7 @@ impl<'a> Elf<'a> {
 ///
 /// It is the character array `name` of the `struct module` that `.gnu.linkonce.this_module` holds: at byte 24 of it
 /// (12 in a 32-bit module), behind the state and a list head, 56 (60) bytes long. Failing that, the `name=` string of
-/// `.modinfo`. Seen so in Debian's 6.1 and 6.12 modules for x86.
+/// `.modinfo`. Seen so in every module of Debian's kernels 6.1 (amd64, i386, armhf, s390x) and 6.12 (amd64).
 pub fn module_name<'a>(elf: &Elf<'a>) -> Option<&'a [u8]> {
     let (start, room) = if elf.is_64() { (24, 56) } else { (12, 60) };
     let from_struct = elf.section(b".gnu.linkonce.this_module").and_then(|section| {
