@@ -9,6 +9,9 @@ pub const MODULE_NAME: usize = 55;
 /// The longest name, alias or query that is looked up, in bytes (kmod's buffers are `PATH_MAX` long).
 pub const QUERY: usize = 4095;
 
+/// The longest name of a symbol that counts, in bytes. The kernel's own limit (`KSYM_NAME_LEN`) is 511.
+pub const SYMBOL_NAME: usize = 4095;
+
 /// The largest module once decompressed, in bytes. The largest Debian ships (amdgpu, with debug information) is under
 /// 500 MiB; a small file that inflates beyond this is an attack or a mistake.
 pub const INFLATED: u64 = 1 << 30;

@@ -212,3 +212,29 @@ fn damaged_tables_of_versions() {
     let unended = KoBuilder::new().version("ok", 9).version("n".repeat(56), 1).version("after", 2).build();
     assert_eq!(versioned(&unended), Err(Errno::EINVAL));
 }
+
+#[test]
+fn a_name_longer_than_any_symbol_is_damage_and_costs_little() {
+    let longest = "n".repeat(4095);
+    assert_eq!(needs(&KoBuilder::new().needs(&longest).build()).unwrap()[0].0, longest);
+    assert_eq!(exported(&KoBuilder::new().export(&longest, 1).build()), pairs(&[(&longest, 1)]));
+    let endless = "n".repeat(4096);
+    assert_eq!(needs(&KoBuilder::new().needs(&endless).build()), Err(Errno::EINVAL));
+    assert_eq!(
+        exported(&KoBuilder::new().export(&endless, 1).build()),
+        pairs(&[(&endless, 0)]),
+        "from the strings"
+    );
+    // 20000 undefined symbols that all begin in one name of a megabyte.
+    let mut builder = KoBuilder::new().needs("x".repeat(1 << 20));
+    for _ in 0..20_000 {
+        builder = builder.needs("y");
+    }
+    let mut file = builder.build();
+    let table = Elf::parse(&file).unwrap().section(b".symtab").unwrap();
+    let (start, end) = (table.offset, table.offset + table.data.len());
+    for symbol in file[start + 24..end].chunks_exact_mut(24) {
+        symbol[..4].copy_from_slice(&1u32.to_le_bytes());
+    }
+    assert_eq!(needs(&file), Err(Errno::EINVAL));
+}

@@ -22,8 +22,12 @@ use zstd::zstd_safe::{self, DCtx, InBuffer, OutBuffer};
 /// The shortest content that can be told apart, in bytes; kmod refuses shorter files.
 pub const HEAD: usize = 6;
 
-/// How much is decoded at a time, in bytes; `enough` is asked once for each such piece.
+/// How much room is made at a time, in bytes; `enough` is asked whenever it is full.
 const STEP: usize = 128 << 10;
+
+/// The most members that a gzip file may have. A decoder is set up for each, so that a file of nothing but empty ones (20
+/// bytes each) would cost minutes; tools that cut their output into members make them of 64 KiB.
+const GZIP_MEMBERS: u32 = 1 << 16;
 
 /// How a module file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +101,8 @@ pub fn decompress(kind: Compression, input: &[u8], limit: u64) -> Result<Vec<u8>
     decompress_until(kind, input, limit, &mut |_| false)
 }
 
-/// As [`decompress`], but stops as soon as `enough`, which sees everything inflated so far, says so. What comes after
-/// that point is not looked at: damage there, checksums included, goes unnoticed.
+/// As [`decompress`], but stops as soon as `enough`, which sees everything inflated so far every 128 KiB, says so. What
+/// comes after that point is not looked at: damage there, checksums included, goes unnoticed.
 pub fn decompress_until(
     kind: Compression,
     input: &[u8],
@@ -127,16 +131,23 @@ type Step<'s> = dyn FnMut(&mut [u8]) -> Result<(usize, bool)> + 's;
 fn pump(limit: u64, enough: &mut dyn FnMut(&[u8]) -> bool, step: &mut Step<'_>) -> Result<Vec<u8>> {
     let limit_bytes = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut out: Vec<u8> = Vec::new();
+    let mut filled = 0;
     loop {
-        let done = out.len();
-        // One byte more than the limit: whether there is more can only be seen by decoding it.
-        let room = STEP.min((limit_bytes - done).saturating_add(1));
-        out.try_reserve(room).map_err(|_| Error::os(Errno::ENOMEM))?;
-        out.resize(done + room, 0);
-        let (written, end) = step(&mut out[done..])?;
-        out.truncate(done + written);
-        within(out.len(), limit)?;
-        if end || (written > 0 && enough(&out)) {
+        if filled == out.len() {
+            if filled > 0 && enough(&out) {
+                return Ok(out);
+            }
+            // One byte more than the limit: whether there is more can only be seen by decoding it.
+            let room = STEP.min((limit_bytes - filled).saturating_add(1));
+            out.try_reserve(room).map_err(|_| Error::os(Errno::ENOMEM))?;
+            out.resize(filled + room, 0);
+        }
+        // A step may write little or nothing (a file can hold millions of empty parts): the rest of the room is for the next.
+        let (written, end) = step(&mut out[filled..])?;
+        filled += written;
+        within(filled, limit)?;
+        if end {
+            out.truncate(filled);
             return Ok(out);
         }
     }
@@ -151,13 +162,20 @@ fn within(size: usize, limit: u64) -> Result<()> {
 
 fn gzip_steps(input: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(usize, bool)> + '_ {
     let mut member = Some(flate2::bufread::GzDecoder::new(input));
+    let mut members = 1;
     move |room| {
         let Some(decoder) = &mut member else { return Ok((0, true)) };
         match decoder.read(room) {
             Ok(0) => {
                 // The end of a member, with its checksum verified. Only another member counts after it.
                 let rest = member.take().map_or(&[][..], |decoder| decoder.into_inner());
-                member = (detect(rest) == Compression::Gzip).then(|| flate2::bufread::GzDecoder::new(rest));
+                if detect(rest) == Compression::Gzip {
+                    members += 1;
+                    if members > GZIP_MEMBERS {
+                        return Err(Error::new(Errno::EINVAL, "gzip: too many members"));
+                    }
+                    member = Some(flate2::bufread::GzDecoder::new(rest));
+                }
                 Ok((0, member.is_none()))
             }
             Ok(written) => Ok((written, false)),

@@ -102,6 +102,21 @@ fn several_streams_are_one_content() {
 }
 
 #[test]
+fn a_file_of_empty_parts_costs_little() {
+    let start = std::time::Instant::now();
+    for (kind, packed) in all(b"") {
+        let parts = packed.repeat(70_000);
+        let inflated = decompress(kind, &parts, 100);
+        match kind {
+            Compression::Gzip => assert_eq!(inflated.unwrap_err().to_string(), "gzip: too many members"),
+            _ => assert_eq!(inflated.unwrap(), b""),
+        }
+    }
+    // Seconds; room made anew for every part would take minutes.
+    assert!(start.elapsed().as_secs() < 60);
+}
+
+#[test]
 fn the_cap_is_exact() {
     let data = sample();
     let size = data.len() as u64;

@@ -16,6 +16,7 @@
 use super::Elf;
 use super::encoding::Encoding;
 use crate::error::{Errno, Error, Result};
+use crate::limits;
 use std::collections::HashMap;
 
 /// Section index of a symbol that the module needs from elsewhere.
@@ -47,9 +48,10 @@ pub struct Symbol<'a> {
 }
 
 impl<'a> Symbol<'a> {
-    /// The name; may be empty. `None` where it lies beyond `.strtab`. In a damaged table the last one may lack its NUL.
+    /// The name; may be empty. `None` where it begins beyond `.strtab` or is longer than a symbol can be. In a damaged
+    /// table the last one may lack its NUL.
     pub fn name(&self) -> Option<&'a [u8]> {
-        self.names.map(until_nul)
+        until_nul(self.names?)
     }
 }
 
@@ -122,7 +124,8 @@ pub fn exports<'a>(elf: &Elf<'a>) -> Result<Vec<Export<'a>>> {
     }
 }
 
-/// `None` where the symbol table cannot be used (one name beyond `.strtab` is enough) or has no `__crc_` symbol.
+/// `None` where the symbol table cannot be used (one name beyond `.strtab` is enough, or one exported name that is endless)
+/// or has no `__crc_` symbol.
 fn exports_with_crc<'a>(elf: &Elf<'a>) -> Option<Vec<Export<'a>>> {
     let mut found = Vec::new();
     for symbol in elf.symbols().ok()? {
@@ -131,7 +134,7 @@ fn exports_with_crc<'a>(elf: &Elf<'a>) -> Option<Vec<Export<'a>>> {
                 SHN_ABS | SHN_UNDEF => symbol.value,
                 section => crc_in_section(elf, section, symbol.value).unwrap_or(u64::MAX),
             };
-            found.push(Export { name: until_nul(names), crc });
+            found.push(Export { name: until_nul(names)?, crc });
         }
     }
     (!found.is_empty()).then_some(found)
@@ -218,7 +221,7 @@ pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
         if symbol.section != SHN_UNDEF || (registers && symbol.kind == STT_SPARC_REGISTER) {
             continue;
         }
-        let beyond = || Error::new(Errno::EINVAL, "name of a needed symbol lies beyond .strtab");
+        let beyond = || Error::new(Errno::EINVAL, "name of a needed symbol is missing or endless");
         let name = symbol.name().ok_or_else(beyond)?;
         if name.is_empty() {
             continue;
@@ -237,6 +240,10 @@ pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
     Ok(found)
 }
 
-fn until_nul(bytes: &[u8]) -> &[u8] {
-    bytes.split(|&b| b == 0).next().unwrap_or(bytes)
+/// What stands before the first NUL, if that is no more than [`limits::SYMBOL_NAME`] bytes. The limit keeps millions of
+/// symbols that share one endless name from costing millions of times its length.
+fn until_nul(bytes: &[u8]) -> Option<&[u8]> {
+    let start = bytes.get(..=limits::SYMBOL_NAME).unwrap_or(bytes);
+    let length = start.iter().position(|&b| b == 0).unwrap_or(start.len());
+    bytes.get(..length).filter(|name| name.len() <= limits::SYMBOL_NAME)
 }
