@@ -116,17 +116,19 @@ impl Sink for Stages<'_> {
     }
 }
 
-/// `KMOD_LOG`: a syslog number, or a word that begins with `err`, `info` or `debug`; errors where it is neither.
+/// `KMOD_LOG`: a syslog number, or a word that begins with `err`, `info` or `debug`; nothing at all where it is neither.
 fn early_threshold(variable: Option<&[u8]>) -> i32 {
     let Some(text) = variable else { return Priority::Err as i32 };
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    if digits > 0 {
-        return std::str::from_utf8(&text[..digits]).ok().and_then(|d| d.parse().ok()).unwrap_or(i32::MAX);
+    let text = text.trim_ascii_start();
+    let number = text.split(u8::is_ascii_whitespace).next().and_then(|word| std::str::from_utf8(word).ok());
+    if let Some(number) = number.and_then(|word| word.parse().ok()) {
+        return number;
     }
     match text {
         [b'i', b'n', b'f', b'o', ..] => Priority::Info as i32,
         [b'd', b'e', b'b', b'u', b'g', ..] => Priority::Debug as i32,
-        _ => Priority::Err as i32,
+        [b'e', b'r', b'r', ..] => Priority::Err as i32,
+        _ => 0,
     }
 }
 
@@ -147,9 +149,17 @@ mod tests {
 
     #[test]
     fn the_variable_is_a_number_or_the_start_of_a_word() {
-        for (text, threshold) in
-            [("7", 7), ("6abc", 6), ("errors", 3), ("information", 6), ("debug", 7), ("", 3)]
-        {
+        for (text, threshold) in [
+            ("7", 7),
+            (" 6 ", 6),
+            ("6abc", 0),
+            ("-1", -1),
+            ("errors", 3),
+            ("information", 6),
+            ("debug", 7),
+            ("", 0),
+            ("x", 0),
+        ] {
             assert_eq!(early_threshold(Some(text.as_bytes())), threshold, "{text}");
         }
         assert_eq!(early_threshold(None), 3);

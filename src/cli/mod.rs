@@ -192,8 +192,11 @@ impl<'a> Call<'a> {
             Some(release) => release.to_vec(),
             None => self.world.host.release().map_err(|errno| bytes!["uname failed: ", strerror(errno)])?,
         };
-        let Some(root) = root else { return Ok(self.world.system.roots.module_dir(&release)) };
-        let dir = bytes![root, "/lib/modules/", release];
+        let dir = match root {
+            // Not joined as paths are: a release that begins with `/` stays below, as in kmod.
+            None => bytes![self.world.system.roots.module_dir(b"").as_os_str().as_bytes(), release],
+            Some(root) => bytes![root, "/lib/modules/", release],
+        };
         if dir.len() >= PATH_MAX {
             return Err(bytes!["bad directory ", dir, ": path too long"]);
         }

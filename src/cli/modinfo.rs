@@ -156,12 +156,14 @@ impl Tool<'_> {
                 self.padded(b"filename", shown);
             }
         }
-        match &path {
+        // A module can have a file and be built in; then the kernel's own is the one that counts.
+        match path.filter(|_| !self.tree.is_builtin(module)) {
             None => {
                 let Some(file) = self.builtin() else { return Ok(()) };
                 self.entries(builtin_info(file, &module.name)?, &[]);
             }
             Some(path) => {
+                let path = &path;
                 let image = Image::read(path).inspect_err(|error| self.tell(error))?;
                 let elf = Elf::parse(&image)?;
                 let entries = modinfo::info(&elf)?;

@@ -4,8 +4,9 @@
 /// quotes, since the kernel splits at blanks; nothing else is touched.
 pub fn join(words: &[&[u8]]) -> Vec<u8> {
     let mut joined = Vec::with_capacity(words.iter().map(|word| word.len() + 3).sum());
-    for (index, word) in words.iter().enumerate() {
-        if index > 0 {
+    for word in words {
+        // Empty words before the first other one leave no blanks.
+        if !joined.is_empty() {
             joined.push(b' ');
         }
         let equals = word.iter().position(|&b| b == b'=');
@@ -34,5 +35,6 @@ mod tests {
         assert_eq!(joined(&["s p", "a=\"x y\"", "b='x y'"]), "s p a=\"x y\" b='x y'");
         assert_eq!(joined(&["a=x\ty", "b=c=d e", "=x y"]), "a=x\ty b=\"c=d e\" =\"x y\"");
         assert_eq!(joined(&[]), "");
+        assert_eq!(joined(&["", "", "b", "", "c", ""]), "b  c ");
     }
 }

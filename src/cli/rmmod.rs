@@ -77,7 +77,13 @@ impl Tool<'_> {
     fn remove(&self, operand: &[u8]) -> Result<(), Left> {
         let system = self.call.world.system;
         let name = match std::fs::metadata(as_path(operand)) {
-            Ok(_) => name::from_path(operand).unwrap_or_default(),
+            Ok(_) => match name::from_path(operand) {
+                Some(name) => name,
+                None => {
+                    let reason = strerror(Errno::ENOENT);
+                    return self.leave(&[b"could not use module ", operand, b": ", reason.as_bytes()]);
+                }
+            },
             Err(_) => name::canonical(operand),
         };
         if !self.force {

@@ -17,7 +17,8 @@ pub fn run_shell(command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32
         return Err(Errno::EINVAL);
     }
     let mut child = Command::new("/bin/sh");
-    child.arg("-c").arg(OsStr::from_bytes(command)).envs(changes.iter().map(|(k, v)| (k, v)));
+    // The name that system(3) gives it, and that the shell's own messages begin with.
+    child.arg0("sh").arg("-c").arg(OsStr::from_bytes(command)).envs(changes.iter().map(|(k, v)| (k, v)));
     let mut blocked = SigSet::empty();
     blocked.add(Signal::SIGCHLD);
     let mut before = SigSet::empty();

@@ -1,6 +1,6 @@
 //! How the process starts, and which of its standard descriptors were open.
 //!
-//! The program's `main` is C's ([`entry_point`](crate::entry_point)): Rust's runtime would read /proc/self/maps, make a
+//! The program's `main` is C's (the macro `entry_point` below): Rust's runtime would read /proc/self/maps, make a
 //! stack for signals and two handlers before the first line of ours, which is a fifth of what a whole lookup costs.
 //!
 //! The kernel starts modprobe with no descriptors at all. Their places are filled, so that no file of ours lands on

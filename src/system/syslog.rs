@@ -32,5 +32,6 @@ pub fn send(ident: &[u8], severity: i32, text: &[u8]) -> Result<(), Errno> {
         7 => Severity::LOG_DEBUG,
         _ => return Err(Errno::EINVAL),
     };
-    syslog(Priority::new(severity, Facility::LOG_DAEMON), OsStr::from_bytes(text))
+    // With a newline at its end, as kmod sends it; daemons strip it.
+    syslog(Priority::new(severity, Facility::LOG_DAEMON), OsStr::from_bytes(&crate::bytes![text, "\n"]))
 }

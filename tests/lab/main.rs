@@ -34,7 +34,7 @@ fn main() -> std::process::ExitCode {
         },
         // Commands of the host.
         Some("demo") => host::suite::demo(),
-        Some("plot") => host::plot::main(),
+        Some("plot") => host::plot::main(&args[2..]),
         _ => host::suite::main(),
     }
 }

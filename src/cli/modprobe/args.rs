@@ -88,9 +88,9 @@ pub enum Mode {
 pub struct Request<'w> {
     /// `-a`
     pub all: bool,
-    /// `-r`, `--remove-holders`
+    /// `-r`
     pub remove: bool,
-    /// `--remove-holders`
+    /// `--remove-holders`, which means nothing without `-r`
     pub holders: bool,
     /// `-w`; zero is the same as none.
     pub wait: Duration,
@@ -176,7 +176,7 @@ pub fn parse<'w>(
         match found.id {
             b'a' => request.all = true,
             b'r' => request.remove = true,
-            REMOVE_HOLDERS => (request.remove, request.holders) = (true, true),
+            REMOVE_HOLDERS => request.holders = true,
             b'w' => request.wait = wait(value).ok_or_else(|| bad_wait(log, value))?,
             b'R' => request.resolve = true,
             FIRST_TIME => request.first_time = true,

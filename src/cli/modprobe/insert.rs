@@ -112,7 +112,7 @@ impl Insert<'_, '_> {
                 }
                 continue;
             }
-            changed = true;
+            changed = !self.session.request.dry;
             match self.step(step) {
                 Err(Errno::EEXIST) if step.is_target && first_time => return Err(Errno::EEXIST),
                 Err(errno) if errno != Errno::EEXIST && step.required => return Err(errno),

@@ -12,11 +12,12 @@ mod show;
 use super::message::{Log, Stages};
 use super::{Call, Exit, Outcome};
 use crate::error::{Errno, strerror};
-use crate::gate::{self, Gate};
+use crate::gate::Gate;
 use crate::load::insert::Loader;
 use crate::name::ModuleName;
+use crate::system::file::read_attribute;
 use crate::system::roots::into_path;
-use crate::system::sysfs::State;
+use crate::system::sysfs::{self, State};
 use crate::tree::{ConfigPaths, Module, Tree};
 use args::{Mode, Request};
 use std::cell::OnceCell;
@@ -90,19 +91,22 @@ impl<'s> Session<'s> {
         self.loader.get_or_init(|| Loader::new(self.call.world.system, self.gate(), self.log))
     }
 
-    /// Whether the module is live, or part of the kernel. One that is on its way is not: the gate waits for it.
+    /// Whether the module is live, or part of the kernel. The cheapest look that can say yes: where it says no and the
+    /// module is on its way, the gate looks again, properly, and waits.
     fn is_there(&self, module: &Module) -> bool {
         let system = &self.call.world.system;
-        if ModuleName::new(&module.name).is_none() {
-            // No name of a module that could be loaded, and none to build a path of.
-            return self.tree.is_builtin(module);
-        }
-        match gate::glance(system, &module.name) {
-            State::Live => true,
-            // Built-in modules with parameters look like modules in the making. The index knows, and need not wait.
-            State::Nascent => self.tree.is_builtin(module) || gate::look(system, &module.name) == State::Live,
-            State::Coming | State::Going | State::Absent => self.tree.is_builtin(module),
-        }
+        // What cannot be a module's name is none that is loaded, and no path is built of it.
+        let live = ModuleName::new(&module.name).is_some() && {
+            let mut buffer = [0; 16];
+            match read_attribute(&system.roots.sys_module(&module.name, "initstate"), &mut buffer) {
+                Ok(state) => state == b"live\n",
+                Err(_) => {
+                    !sysfs::available(system.roots)
+                        && sysfs::state_from_proc(system.roots, &module.name) == Ok(State::Live)
+                }
+            }
+        };
+        live || self.tree.is_builtin(module)
     }
 }
 

@@ -110,11 +110,12 @@ fn holders(session: &Session<'_>, name: &[u8]) -> Outcome {
 }
 
 fn run_command(session: &Session<'_>, name: &[u8], text: &[u8]) -> Outcome {
-    session.action(&[b"remove ", text]);
+    let filled = command::fill_in(text, b"");
+    session.action(&[b"remove ", &filled]);
     if session.request.dry {
         return Ok(0);
     }
-    match command::run(session, name, &command::fill_in(text, b"")) {
+    match command::run(session, name, &filled) {
         Ok(0) => Ok(0),
         _ => session.fail(&bytes!["Error running remove command for ", name]),
     }
@@ -131,15 +132,15 @@ enum Refusal {
 fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
     let request = session.request;
     let allowed = || {
-        if !request.depends {
-            match sysfs::refcount(session.call.world.system.roots, name) {
-                Ok(count) if count > 0 && request.wait.is_zero() => return Err(Refusal::InUse),
-                Err(error) if error.errno() == Errno::ENOENT => return Err(Refusal::CannotUnload),
-                _ => {}
-            }
+        let count = sysfs::refcount(session.call.world.system.roots, name);
+        if !request.depends && request.wait.is_zero() && matches!(count, Ok(1..)) {
+            return Err(Refusal::InUse);
         }
         session.action(&[b"rmmod ", name]);
-        Ok(())
+        match count {
+            Err(error) if error.errno() == Errno::ENOENT => Err(Refusal::CannotUnload),
+            _ => Ok(()),
+        }
     };
     let result = if request.dry {
         allowed().map(|()| Ok(()))
@@ -152,12 +153,14 @@ fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
     match result {
         Err(Refusal::CannotUnload) | Ok(Ok(())) => Ok(0),
         Err(Refusal::InUse) => session.fail(&bytes!["Module ", name, " is in use."]),
-        // Somebody else was faster.
-        Ok(Err(Errno::EEXIST)) if request.first_time => not_in_kernel(session, name),
-        Ok(Err(Errno::EEXIST)) => Ok(0),
         Ok(Err(errno)) => {
             session.log.error(&bytes!["could not remove '", name, "': ", strerror(errno)]);
-            Ok(1)
+            match errno {
+                // What a kernel would mean by it: it is not there.
+                Errno::EEXIST if request.first_time => not_in_kernel(session, name),
+                Errno::EEXIST => Ok(0),
+                _ => Ok(1),
+            }
         }
     }
 }
@@ -203,9 +206,7 @@ fn unload_unused(session: &Session<'_>, name: &[u8]) {
     }
     let remover = Remover::new(session.call.world.system, session.gate());
     if let Ok(Err(error)) = remover.remove(name, session.request.force_removal, unused) {
-        if error.errno() != Errno::EEXIST {
-            session.log.error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);
-        }
+        session.log.error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);
     }
 }
 

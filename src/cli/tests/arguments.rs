@@ -90,6 +90,10 @@ fn directories_are_put_together_as_text() {
         told(&["modprobe", "-d", "../r", "-S", "5", "x"]),
         "modprobe: FATAL: Module x not found in directory /../r/lib/modules/5\n"
     );
+    assert_eq!(
+        told(&["modprobe", "-S", "/5/", "x"]),
+        "modprobe: FATAL: Module x not found in directory /lib/modules//5/\n"
+    );
     let long = "x".repeat(4096);
     assert_eq!(
         told(&["modprobe", "-d", &long, "x"]),

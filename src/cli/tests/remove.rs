@@ -79,11 +79,16 @@ fn holders_go_first_when_asked_for() {
     let machine = Machine::with_modules();
     machine.live(&["usb_common", "usbcore"]);
     machine.holder("usb_common", "usbcore");
-    // It goes as what the holder needed; nothing is left to do for it then.
+    // It goes as what the holder needed; then it is its own turn, and the line comes before the look, as in kmod.
+    let lines = "rmmod usbcore\nrmmod usb_common\nrmmod usb_common\n";
+    assert_eq!(machine.run(&["modprobe", "-rv", "--remove-holders", "usb-common"]), printed(lines));
+    assert_eq!(machine.calls(), ["-usbcore", "-usb_common"]);
     assert_eq!(
-        machine.run(&["modprobe", "-r", "--remove-holders", "-v", "usb-common"]).out,
-        "rmmod usbcore\nrmmod usb_common\n"
+        machine.run(&["modprobe", "--remove-holders", "loop"]),
+        printed(""),
+        "without -r it means nothing"
     );
+    assert_eq!(machine.calls(), ["+loop "]);
 }
 
 #[test]

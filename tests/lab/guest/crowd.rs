@@ -3,12 +3,15 @@
 //! Each member is this very program in the mode `hold`: it reports that it is there, blocks on a pipe, and becomes the
 //! command under test when the pipe is closed. So all of them are ready before the first one runs, whatever the machine.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -82,6 +85,9 @@ impl Ends {
     }
 }
 
+/// Numbers the files that members write to: crowds can overlap.
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
 struct Member {
     child: Child,
     log: PathBuf,
@@ -114,7 +120,7 @@ impl Crowd {
     /// Adds a process that will run `argv`.
     pub fn add(&mut self, argv: &[impl AsRef<str>]) -> Result<()> {
         let Some((reader, _)) = &self.gate else { bail!("the crowd has started") };
-        let log = PathBuf::from(format!("/tmp/out/{}", self.members.len()));
+        let log = PathBuf::from(format!("/tmp/out/{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         let file = File::create(&log)?;
         let child = Command::new("/init")
             .args(["hold", "--"])
@@ -151,6 +157,25 @@ impl Crowd {
     }
 }
 
+/// Who has ended, with exit code (or 128 + signal) and time, until a crowd asks for its own. Crowds can overlap, and
+/// waiting for anybody is the only way to wait for hundreds with one system call.
+static ENDED: Mutex<BTreeMap<i32, (i32, Instant)>> = Mutex::new(BTreeMap::new());
+
+/// Collects everybody who has ended. Orphans that process 1 inherited stay in the table.
+fn collect(ended: &mut BTreeMap<i32, (i32, Instant)>) -> Result<()> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => ended.insert(pid.as_raw(), (code, Instant::now())),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                ended.insert(pid.as_raw(), (128 + signal as i32, Instant::now()))
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+            Ok(_) => None,
+            Err(e) => return Err(e.into()),
+        };
+    }
+}
+
 /// Processes that were let go.
 pub struct Running {
     members: Vec<Member>,
@@ -161,18 +186,12 @@ pub struct Running {
 impl Running {
     /// Notes who has ended; says whether all have. One system call while nobody ends: looking must not slow them down.
     pub fn poll(&mut self) -> Result<bool> {
-        loop {
-            let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
-                Ok(_) => continue,
-                Err(e) => return Err(e.into()),
-            };
-            // Process 1 inherits orphans: not everybody is a member.
-            if let Some(member) = self.members.iter_mut().find(|m| m.pid() == pid.as_raw()) {
+        let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+        collect(&mut ended)?;
+        for member in self.members.iter_mut().filter(|m| m.end.is_none()) {
+            if let Some((code, at)) = ended.remove(&member.pid()) {
                 let said = String::from_utf8_lossy(&fs::read(&member.log)?).into_owned();
-                member.end = Some(End { code, said, after: self.begin.elapsed() });
+                member.end = Some(End { code, said, after: at.saturating_duration_since(self.begin) });
             }
         }
         Ok(self.members.iter().all(|m| m.end.is_some()))

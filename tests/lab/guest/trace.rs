@@ -212,10 +212,12 @@ impl Counts {
         let failed = |errno: i64| loads.iter().filter(|c| c.ret == Some(-errno)).count();
         let (eexist, ebusy) = (failed(EEXIST), failed(EBUSY));
         let errors = loads.iter().filter(|c| c.ret.is_some_and(|r| r < 0)).count() - eexist - ebusy;
-        // Refused before the image was accepted, for a reason that has nothing to do with a second copy.
+        // Read and refused before it was accepted, for a reason that has nothing to do with a second copy. (A call that
+        // the kernel joins to another one reads nothing, and shares its error.)
         let refused = loads
             .iter()
-            .filter(|c| c.name.is_none() && c.ret.is_some_and(|r| r < 0 && r != -EEXIST && r != -EBUSY))
+            .filter(|c| c.name.is_none() && c.bytes > 0)
+            .filter(|c| c.ret.is_some_and(|r| r < 0 && r != -EEXIST && r != -EBUSY))
             .count();
         let wasted =
             loads.iter().filter(|c| [Some(-EEXIST), Some(-EBUSY)].contains(&c.ret)).map(|c| c.bytes).sum();

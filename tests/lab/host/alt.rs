@@ -30,7 +30,7 @@ pub fn build(cache: &Cache, tree: &Path, release: &str) -> Result<()> {
     for (name, extension) in wanted {
         let plain = read(&find(&full.join("kernel"), name)?)?;
         let packed = match extension {
-            "zst" => zstd::encode_all(&plain[..], 19)?,
+            "zst" => zstd::bulk::compress(&plain, 19)?,
             "gz" => {
                 let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
                 out.write_all(&plain)?;

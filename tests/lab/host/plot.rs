@@ -1,8 +1,176 @@
-//! Draws the figures of the coldplug scenarios: kernel calls and wasted bytes over CPUs.
+//! Draws the figures of the coldplug scenarios: kernel calls and wasted bytes over CPUs, stock and ours.
+//!
+//! One panel per kernel and quantity, side by side, as an SVG that needs no fonts or scripts of its own.
 
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Reads `results.csv` and writes the plot.
-pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+use anyhow::{Context, Result, bail};
+
+use super::report::{self, Row};
+use super::suite::target;
+use crate::tool::Tool;
+
+const KERNELS: [&str; 2] = ["6.1", "6.12"];
+const CPUS: [u64; 4] = [2, 4, 8, 16];
+/// Column, title, what one unit of the axis is.
+const QUANTITIES: [(&str, &str, f64); 2] = [
+    ("calls", "kernel calls that load a module", 1.0),
+    ("wasted", "MiB handed over for nothing", 1_048_576.0),
+];
+
+/// One panel and the space around it, in pixels.
+const WIDTH: f64 = 330.0;
+const HEIGHT: f64 = 200.0;
+const LEFT: f64 = 52.0;
+const TOP: f64 = 46.0;
+const STEP_X: f64 = WIDTH + 78.0;
+const STEP_Y: f64 = HEIGHT + 84.0;
+
+const OURS: &str = "#0072b2";
+const STOCK: &str = "#d55e00";
+
+/// `plot [RESULTS.CSV [OUT.SVG]]`; by default the figures of the last runs, drawn beside them.
+pub fn main(args: &[String]) -> ExitCode {
+    let dir = target().join("lab");
+    let from = args.first().map_or_else(|| dir.join("results.csv"), PathBuf::from);
+    let to = args.get(1).map_or_else(|| dir.join("coldplug.svg"), PathBuf::from);
+    let done = report::load(&from)
+        .and_then(|rows| draw(&rows).with_context(|| from.display().to_string()))
+        .and_then(|svg| fs::write(&to, svg).with_context(|| to.display().to_string()));
+    match done {
+        Ok(()) => {
+            println!("lab: drew {} from {}", to.display(), from.display());
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("lab: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The curve of one tool: one value per number of CPUs. A value that was not measured is an error, never a zero.
+fn curve(rows: &[Row], kernel: &str, tool: Tool, column: &str, unit: f64) -> Result<Vec<f64>> {
+    CPUS.iter()
+        .map(|cpus| {
+            let scenario = format!("coldplug_{cpus}");
+            let row =
+                rows.iter().find(|r| r.kernel == kernel && r.tool == tool.name() && r.scenario == scenario);
+            let Some(row) = row else {
+                bail!("{scenario} of {} on {kernel} has not been measured", tool.name())
+            };
+            Ok(row.number(column) as f64 / unit)
+        })
+        .collect()
+}
+
+fn draw(rows: &[Row]) -> Result<String> {
+    let (width, height) = (STEP_X * 2.0 + 10.0, STEP_Y * 2.0 + 10.0);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" \
+         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
+    );
+    for (line, (column, title, unit)) in QUANTITIES.iter().enumerate() {
+        // One scale per line, so that the kernels can be compared.
+        let mut panels = Vec::new();
+        for kernel in KERNELS {
+            let stock = Tool::stock(kernel);
+            panels.push((
+                kernel,
+                stock,
+                curve(rows, kernel, stock, column, *unit)?,
+                curve(rows, kernel, Tool::Ours, column, *unit)?,
+            ));
+        }
+        let highest = panels.iter().flat_map(|p| p.2.iter().chain(&p.3)).copied().fold(1.0, f64::max);
+        let scale = Scale::new(highest);
+        for (place, (kernel, stock, theirs, ours)) in panels.iter().enumerate() {
+            let (x, y) = (LEFT + STEP_X * place as f64, TOP + STEP_Y * line as f64);
+            writeln!(svg, "<g transform=\"translate({x} {y})\">")?;
+            writeln!(svg, "<text x=\"0\" y=\"-14\" font-weight=\"bold\">Linux {kernel}: {title}</text>")?;
+            scale.axes(&mut svg)?;
+            scale.line(&mut svg, theirs, STOCK, stock.name(), -8.0)?;
+            scale.line(&mut svg, ours, OURS, Tool::Ours.name(), 16.0)?;
+            writeln!(svg, "</g>")?;
+        }
+    }
+    svg.push_str("</svg>\n");
+    Ok(svg)
+}
+
+/// From values to pixels: CPUs by their logarithm, the quantity from zero.
+struct Scale {
+    tick: f64,
+    top: f64,
+}
+
+impl Scale {
+    fn new(highest: f64) -> Self {
+        let rough = highest / 4.0;
+        let power = 10f64.powf(rough.log10().floor());
+        let tick =
+            [1.0, 2.0, 2.5, 5.0, 10.0].iter().map(|m| m * power).find(|t| *t >= rough).unwrap_or(rough);
+        Self { tick, top: (highest / tick).ceil() * tick }
+    }
+
+    fn x(place: usize) -> f64 {
+        WIDTH * (place as f64 + 0.25) / (CPUS.len() as f64 - 0.5)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        HEIGHT * (1.0 - value / self.top)
+    }
+
+    fn axes(&self, svg: &mut String) -> Result<()> {
+        let mut value = 0.0;
+        while value <= self.top * 1.001 {
+            let y = self.y(value);
+            writeln!(svg, "<line x1=\"0\" x2=\"{WIDTH}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#ddd\"/>")?;
+            writeln!(
+                svg,
+                "<text x=\"-8\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#555\">{value}</text>",
+                y + 4.0
+            )?;
+            value += self.tick;
+        }
+        for (place, cpus) in CPUS.iter().enumerate() {
+            let (x, y) = (Self::x(place), HEIGHT + 18.0);
+            writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\" fill=\"#555\">{cpus} CPUs</text>"
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A curve, with its name at the right end and its values at the points.
+    fn line(&self, svg: &mut String, values: &[f64], colour: &str, name: &str, label: f64) -> Result<()> {
+        let points: Vec<_> = values.iter().enumerate().map(|(at, v)| (Self::x(at), self.y(*v))).collect();
+        let path: Vec<_> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        writeln!(
+            svg,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+            path.join(" ")
+        )?;
+        for ((x, y), value) in points.iter().zip(values) {
+            let digits = usize::from(*value < 100.0 && value.fract() != 0.0);
+            writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>")?;
+            let y = y + label;
+            writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" fill=\"{colour}\">{value:.digits$}</text>"
+            )?;
+        }
+        if let Some((x, y)) = points.last() {
+            let (x, y) = (x + 8.0, y + 4.0);
+            writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\" font-weight=\"bold\">{name}</text>"
+            )?;
+        }
+        Ok(())
+    }
 }

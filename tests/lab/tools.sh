@@ -1,0 +1,29 @@
+#!/bin/sh
+# Installs what the lab needs and this machine lacks. Only missing packages are asked for, so that a machine that has
+# everything needs neither root nor a network.
+set -eu
+
+missing=
+need() { # command package
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need qemu-system-x86_64 qemu-system-x86
+need gcc gcc
+need make make
+need strip binutils
+need tar tar
+need xz xz-utils
+need dpkg-deb dpkg
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
+# objtool, which builds the helper modules, is linked to it.
+ldconfig -p 2>/dev/null | grep -q 'libelf\.so\.1' || /sbin/ldconfig -p 2>/dev/null | grep -q 'libelf\.so\.1' ||
+    missing="$missing libelf1"
+
+if [ -n "$missing" ]; then
+    echo "installing:$missing"
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    $sudo apt-get -qq update
+    # shellcheck disable=SC2086
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing
+fi
