@@ -101,18 +101,69 @@ fn until_nul(line: &[u8]) -> &[u8] {
     &line[..memchr(0, line).unwrap_or(line.len())]
 }
 
+/// A word has bytes that folding looks at.
+pub(super) const FOLDS: u8 = 1;
+/// A word has bytes that make it a pattern.
+pub(super) const WILD: u8 = 2;
+/// Separates words.
+const SEPARATES: u8 = 4;
+
+/// What a byte may mean; most bytes of most words mean nothing.
+const MEANING: [u8; 256] = {
+    let mut table = [0; 256];
+    table[b' ' as usize] = SEPARATES;
+    table[b'\t' as usize] = SEPARATES;
+    table[b'-' as usize] = FOLDS;
+    table[b'[' as usize] = FOLDS | WILD;
+    table[b']' as usize] = FOLDS;
+    table[b'*' as usize] = WILD;
+    table[b'?' as usize] = WILD;
+    table[b'\\' as usize] = WILD;
+    table
+};
+
+/// A word, and what its bytes mean together: [`FOLDS`], [`WILD`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word<'l> {
+    pub(super) text: &'l [u8],
+    pub(super) meaning: u8,
+}
+
+impl<'l> Word<'l> {
+    /// A word that ends where the text does.
+    pub(super) fn new(text: &'l [u8]) -> Self {
+        Word {
+            text,
+            meaning: text.iter().fold(0, |meaning, &byte| meaning | MEANING[byte as usize]) & !SEPARATES,
+        }
+    }
+}
+
 /// The words of a line, separated by runs of blanks and tabs.
 pub(crate) struct Words<'l>(pub(crate) &'l [u8]);
 
 impl<'l> Words<'l> {
     /// The next word; the one separator that ended it is consumed.
     pub(crate) fn next(&mut self) -> Option<&'l [u8]> {
-        let separates = |b: &u8| matches!(*b, b' ' | b'\t');
-        let start = self.0.iter().position(|b| !separates(b))?;
+        self.next_word().map(|word| word.text)
+    }
+
+    /// The next word, with what its bytes mean.
+    pub(super) fn next_word(&mut self) -> Option<Word<'l>> {
+        let start = self.0.iter().position(|&byte| MEANING[byte as usize] != SEPARATES)?;
         let line = &self.0[start..];
-        let end = line.iter().position(separates);
-        self.0 = end.map_or(&[], |end| &line[end + 1..]);
-        Some(&line[..end.unwrap_or(line.len())])
+        let mut meaning = 0;
+        for (end, &byte) in line.iter().enumerate() {
+            match MEANING[byte as usize] {
+                SEPARATES => {
+                    self.0 = &line[end + 1..];
+                    return Some(Word { text: &line[..end], meaning });
+                }
+                other => meaning |= other,
+            }
+        }
+        self.0 = &[];
+        Some(Word { text: line, meaning })
     }
 
     /// All that is left, leading and trailing blanks included; `None` where nothing is.
@@ -192,9 +243,9 @@ mod tests {
 
     #[test]
     fn words_and_rest() {
-        let mut words = Words(b" \toptions  m \t x ");
+        let mut words = Words(b" \toptions  m-* \t x ");
         assert_eq!(words.next(), Some(&b"options"[..]));
-        assert_eq!(words.next(), Some(&b"m"[..]));
+        assert_eq!(words.next_word(), Some(Word { text: b"m-*", meaning: FOLDS | WILD }));
         assert_eq!(words.rest(), Some(&b"\t x "[..]));
         let mut words = Words(b"a ");
         words.next();

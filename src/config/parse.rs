@@ -11,7 +11,7 @@
 //!
 //! Whatever else stands after the words that a line needs is ignored. Anything else is told and passed over.
 
-use super::lines::{Line, Lines, Words};
+use super::lines::{FOLDS, Line, Lines, WILD, Word, Words};
 use super::{Config, Kind, Origin, Raw, Warning, cmdline};
 use crate::bytes;
 use crate::limits;
@@ -19,23 +19,6 @@ use crate::name::fold_alias;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-/// Bytes that folding looks at.
-const FOLDS: u8 = 1;
-/// Bytes that make a word a pattern.
-const WILD: u8 = 2;
-
-/// What a byte of a name may mean; most names have none that does.
-const SPECIAL: [u8; 256] = {
-    let mut table = [0; 256];
-    table[b'-' as usize] = FOLDS;
-    table[b'[' as usize] = FOLDS | WILD;
-    table[b']' as usize] = FOLDS;
-    table[b'*' as usize] = WILD;
-    table[b'?' as usize] = WILD;
-    table[b'\\' as usize] = WILD;
-    table
-};
 
 /// Takes the files one after the other, then the kernel command line.
 #[derive(Default)]
@@ -108,45 +91,43 @@ impl Parser {
             b"weakdep" => Kind::Weakdep,
             _ => return None,
         };
-        let key = words.next()?;
-        let value = match kind {
-            Kind::Alias => words.next()?,
-            Kind::Blacklist => &[],
-            _ => words.rest()?,
-        };
         // A bad line may leave its words in the buffer, where nothing points at them.
-        let key = self.keep(key);
-        let value = self.keep(value);
-        let good = self.fold(&key) && (kind != Kind::Alias || self.fold(&value));
-        good.then(|| self.add(kind, key, value, origin))
+        let key = words.next_word()?;
+        let wild = key.meaning & WILD != 0;
+        let key = self.fold(key)?;
+        let value = match kind {
+            Kind::Alias => self.fold(words.next_word()?)?,
+            Kind::Blacklist => self.keep(b""),
+            _ => self.keep(words.rest()?),
+        };
+        self.add(kind, key, wild, value, origin);
+        Some(())
     }
 
     fn option(&mut self, origin: Origin, option: cmdline::Option<'_>) {
         match option {
             cmdline::Option::Blacklist(name) => {
                 let (key, value) = (self.keep(name), self.keep(b""));
-                self.add(Kind::Blacklist, key, value, origin);
+                self.add(Kind::Blacklist, key, false, value, origin);
             }
             cmdline::Option::Parameter { module, text } => {
-                let key = self.keep(module);
+                let start = self.config.text.len();
+                let Some(key) = self.fold(Word::new(module)) else {
+                    const TOLD: &str =
+                        "Ignoring bad option on kernel command line while parsing module name: '";
+                    return self.warn(bytes![TOLD, self.config.text[start..], "'"]);
+                };
                 let start = self.config.text.len();
                 for part in text {
                     self.config.text.extend_from_slice(part);
                 }
                 let value = start..self.config.text.len();
-                if self.fold(&key) {
-                    self.add(Kind::Options, key, value, origin);
-                } else {
-                    let module = &self.config.text[key];
-                    const TOLD: &str =
-                        "Ignoring bad option on kernel command line while parsing module name: '";
-                    self.warn(bytes![TOLD, module, "'"]);
-                }
+                self.add(Kind::Options, key, false, value, origin);
             }
         }
     }
 
-    fn add(&mut self, kind: Kind, key: Range<usize>, value: Range<usize>, origin: Origin) {
+    fn add(&mut self, kind: Kind, key: Range<usize>, wild: bool, value: Range<usize>, origin: Origin) {
         if kind == Kind::Options {
             for byte in &mut self.config.text[value.clone()] {
                 if *byte == b'\t' {
@@ -154,18 +135,16 @@ impl Parser {
                 }
             }
         }
-        let named = matches!(kind, Kind::Options | Kind::Blacklist);
-        let wild =
-            !named && self.config.text[key.clone()].iter().any(|&byte| SPECIAL[byte as usize] & WILD != 0);
+        // These two are compared with names, never matched.
+        let wild = wild && !matches!(kind, Kind::Options | Kind::Blacklist);
         self.config.entries[kind as usize].entries.push(Raw { key, value, origin, wild });
     }
 
-    /// Folds a word in place; false where it cannot be one.
-    fn fold(&mut self, word: &Range<usize>) -> bool {
-        let word = &mut self.config.text[word.clone()];
-        let plain =
-            word.len() <= limits::QUERY && word.iter().all(|&byte| SPECIAL[byte as usize] & FOLDS == 0);
-        plain || fold_alias(word)
+    /// Keeps a word and folds it; `None` where it cannot be one (it is kept as far as it was folded).
+    fn fold(&mut self, word: Word<'_>) -> Option<Range<usize>> {
+        let kept = self.keep(word.text);
+        let plain = word.meaning & FOLDS == 0 && word.text.len() <= limits::QUERY;
+        (plain || fold_alias(&mut self.config.text[kept.clone()])).then_some(kept)
     }
 
     fn keep(&mut self, text: &[u8]) -> Range<usize> {

@@ -77,6 +77,15 @@ fn the_rest_of_a_line_keeps_its_blanks() {
 }
 
 #[test]
+fn names_have_a_limit_and_texts_have_none() {
+    let (name, text) = ("n".repeat(4096), "t-[".repeat(5000));
+    let (config, warnings) =
+        parse(format!("options m {text}\noptions {name} x\nalias m {name}\n").as_bytes());
+    assert_eq!(config.options_for(b"m", None).unwrap(), text.as_bytes());
+    assert_eq!(warnings.len(), 2);
+}
+
+#[test]
 fn softdeps_and_weakdeps() {
     expect(
         "softdep x junk pre: a\nsoftdep y junk\nsoftdep z \nsoftdep w  \nsoftdep v pre:\n softdep u post:a b pre:c\n\
