@@ -91,8 +91,12 @@ impl Fixture {
 
     /// The tree with another configuration.
     pub(crate) fn tree_with(&self, paths: ConfigPaths) -> Tree<'_> {
-        let system = System { roots: &self.roots, kernel: &self.kernel, clock: &Real, wait: Wait::Poll };
-        Tree::open(&system, self.path(DIR), paths, &self.sink)
+        Tree::open(&self.system(), self.path(DIR), paths, &self.sink)
+    }
+
+    /// The outside world.
+    pub(crate) fn system(&self) -> System<'_> {
+        System { roots: &self.roots, kernel: &self.kernel, clock: &Real, wait: Wait::Poll }
     }
 
     /// What was told so far, all of it as errors, with the fixture's own place taken out.

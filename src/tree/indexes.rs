@@ -79,8 +79,9 @@ fn open(which: Which, dir: &Path, sink: &dyn Sink) -> Source {
 }
 
 fn tell(path: &Path, error: &Error, sink: &dyn Sink) {
-    // Nothing is wrong with one that is not there, or that depmod left empty for want of its own input.
-    if !matches!(error.errno(), Errno::ENOENT | Errno::ENOTDIR | Errno::ENODATA) {
+    // Nothing is wrong with one that is not (or cannot be) there, or that depmod left empty for want of its own input.
+    let absent = [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG, Errno::ENODATA];
+    if !absent.contains(&error.errno()) {
         let what = if error.what().is_empty() { strerror(error.errno()) } else { error.what().to_string() };
         sink.log(Priority::Err, &bytes![path.as_os_str().as_bytes(), ": ", what]);
     }

@@ -66,7 +66,7 @@ struct Reader {
 type Listing = Vec<(Vec<u8>, Kind)>;
 
 impl Reader {
-    /// Takes in the directories of modprobe.d(5).
+    /// Takes in the directories of modprobe.d(5); a file in the place of one counts too.
     fn defaults(&mut self, dirs: Vec<PathBuf>) {
         let mut listed: Vec<(PathBuf, Listing)> = Vec::new();
         let last = dirs.len().saturating_sub(1);
@@ -79,7 +79,7 @@ impl Reader {
                 None => match list(&dir) {
                     Ok(listing) => listing,
                     Err(errno) => {
-                        self.unlisted(&dir, errno);
+                        self.not_a_directory(dir, errno);
                         continue;
                     }
                 },
@@ -93,19 +93,22 @@ impl Reader {
     fn given(&mut self, path: PathBuf) {
         match list(&path) {
             Ok(listing) => self.take(&path, &listing),
-            Err(Errno::ENOTDIR) if std::fs::metadata(&path).is_ok() => {
+            Err(errno) => self.not_a_directory(path, errno),
+        }
+    }
+
+    fn not_a_directory(&mut self, path: PathBuf, errno: Errno) {
+        match errno {
+            Errno::ENOTDIR if std::fs::metadata(&path).is_ok() => {
                 let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
                 self.places.push(Place::File(path));
                 self.met(&name, self.places.len() - 1, Kind::Certain);
             }
-            Err(errno) => self.unlisted(&path, errno),
-        }
-    }
-
-    fn unlisted(&mut self, path: &Path, errno: Errno) {
-        if !matches!(errno, Errno::ENOENT | Errno::ENOTDIR) {
-            let path = path.as_os_str().as_bytes();
-            self.odd.push((self.seen, bytes![path, ": ", strerror(errno)]));
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG => {}
+            errno => {
+                let path = path.as_os_str().as_bytes();
+                self.odd.push((self.seen, bytes![path, ": ", strerror(errno)]));
+            }
         }
     }
 

@@ -270,6 +270,9 @@ fn a_directory_that_is_not_there_finds_nothing() {
     let fixture = Fixture::new(&[]);
     fs::remove_dir_all(fixture.module_path("")).unwrap();
     assert!(lookup(&fixture, "loop").is_empty());
+    let far =
+        Tree::open(&fixture.system(), fixture.path(&"x/".repeat(3000)), ConfigPaths::Default, &fixture.sink);
+    assert!(far.lookup(b"loop").unwrap().is_empty());
     assert!(fixture.told().is_empty());
 }
 
@@ -357,6 +360,14 @@ fn a_lib_that_is_a_link_counts_as_the_directory_that_it_leads_to() {
 }
 
 #[test]
+fn a_file_in_the_place_of_a_default_directory_counts() {
+    let fixture = Fixture::new(&[]);
+    fixture.file("etc/modprobe.d", "options m etc\n").file("usr/lib/modprobe.d/a.conf", "options m a\n");
+    fixture.file("lib/modprobe.d", "options m masked\n");
+    assert_eq!(options(&fixture, ConfigPaths::Default), "a etc");
+}
+
+#[test]
 fn given_paths_replace_the_directories() {
     let fixture = Fixture::new(&[]);
     fixture.etc("a.conf", "options m etc\n").module_file("modules.softdep", "options m soft\n");
@@ -380,6 +391,7 @@ fn given_paths_replace_the_directories() {
     assert_eq!(with(&["alt/a.conf", "alt2"]), "alt soft");
     assert_eq!(with(&["alt/modules.softdep", "nowhere", "alt/file/x"]), "soft");
     assert_eq!(options(&fixture, ConfigPaths::List(vec!["".into()])), "soft");
+    assert_eq!(options(&fixture, ConfigPaths::List(vec!["x".repeat(5000).into()])), "soft");
     assert!(fixture.told().is_empty());
 }
 

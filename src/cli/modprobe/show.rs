@@ -4,7 +4,7 @@ use super::Session;
 use crate::bytes;
 use crate::cli::Outcome;
 use crate::cli::image::Image;
-use crate::config::{Entry, Kind};
+use crate::config::Kind;
 use crate::error::{Errno, Error, Result, strerror};
 use crate::formats::elf::{Elf, exports as exported, versions};
 use crate::system::roots::as_path;
@@ -18,36 +18,24 @@ pub fn config(session: &Session<'_>) -> Outcome {
     for entry in config.entries(Kind::Blacklist) {
         print(&[b"blacklist ", entry.key]);
     }
-    let pairs: [(Kind, &[u8]); 4] = [
+    let pairs: [(Kind, &[u8]); 6] = [
         (Kind::Install, b"install "),
         (Kind::Remove, b"remove "),
         (Kind::Alias, b"alias "),
         (Kind::Options, b"options "),
+        (Kind::Softdep, b"softdep "),
+        (Kind::Weakdep, b"weakdep "),
     ];
     for (kind, word) in pairs {
         for entry in config.entries(kind) {
-            print(&[word, entry.key, b" ", entry.value]);
+            print(&[word, entry.key, b" ", &entry.shown(kind)]);
         }
-    }
-    for entry in config.entries(Kind::Softdep) {
-        print(&[b"softdep ", entry.key, b" ", &softdep(entry)]);
-    }
-    for entry in config.entries(Kind::Weakdep) {
-        print(&[b"weakdep ", entry.key, b" ", &entry.names().collect::<Vec<_>>().join(&b' ')]);
     }
     session.call.print(b"\n# End of configuration files. Dumping indexes now:\n\n");
     for which in [Which::Alias, Which::Symbols] {
         session.tree.dump(which, &mut |key, value| print(&[b"alias ", key, b" ", value]));
     }
     Ok(0)
-}
-
-/// The lists of a softdep. No blank between the two: kmod prints none, and the outputs are compared.
-fn softdep(entry: Entry<'_>) -> Vec<u8> {
-    let list = |word: &[u8], names: Vec<&[u8]>| {
-        if names.is_empty() { Vec::new() } else { bytes![word, names.join(&b' ')] }
-    };
-    bytes![list(b"pre: ", entry.pre().collect()), list(b"post: ", entry.post().collect())]
 }
 
 /// `--show-modversions`: the symbols that a module needs, with the versions it was built against.
