@@ -104,7 +104,6 @@ fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<Request<'a>, Exit> {
             b'n' => request.show = true,
             b'w' => request.warn = true,
             b'P' => match found.value.unwrap_or_default() {
-                [] => request.prefix = None,
                 [one] => request.prefix = Some(*one),
                 _ => return Err(log.fatal(b"-P only takes a single char").err().map_or(Exit(1), Exit::from)),
             },

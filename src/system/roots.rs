@@ -108,9 +108,11 @@ impl Roots {
         self.prefixed("/var/cache/kmod-once/depmod")
     }
 
-    /// `/lib/modules/RELEASE`, below the prefix.
+    /// `/lib/modules/RELEASE`, below the prefix. As text: a release that begins with `/` stays below.
     pub fn module_dir(&self, release: &[u8]) -> PathBuf {
-        self.prefixed("/lib/modules").join(OsStr::from_bytes(release))
+        let mut path = self.prefixed("/lib/modules/").into_os_string();
+        path.push(OsStr::from_bytes(release));
+        path.into()
     }
 
     fn prefixed(&self, absolute: &str) -> PathBuf {

@@ -124,21 +124,23 @@ fn run_command(session: &Session<'_>, name: &[u8], text: &[u8]) -> Outcome {
 /// What keeps a module from being unloaded, or makes it needless.
 enum Refusal {
     InUse,
-    /// The kernel cannot unload modules at all; kmod takes that for success.
-    CannotUnload,
+    /// It went while we waited for our turn.
+    Gone,
 }
 
 /// The module itself, by the kernel.
 fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
     let request = session.request;
     let allowed = || {
-        let count = sysfs::refcount(session.call.world.system.roots, name);
+        let system = &session.call.world.system;
+        let count = sysfs::refcount(system.roots, name);
         if !request.depends && request.wait.is_zero() && matches!(count, Ok(1..)) {
             return Err(Refusal::InUse);
         }
         session.action(&[b"rmmod ", name]);
         match count {
-            Err(error) if error.errno() == Errno::ENOENT => Err(Refusal::CannotUnload),
+            Err(_) if gate::look(system, name) == State::Absent => Err(Refusal::Gone),
+            // A kernel that cannot unload has no count for what is there; it says so itself.
             _ => Ok(()),
         }
     };
@@ -151,7 +153,9 @@ fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
             .map(|result| wait_while_busy(session, name, result))
     };
     match result {
-        Err(Refusal::CannotUnload) | Ok(Ok(())) => Ok(0),
+        Ok(Ok(())) => Ok(0),
+        Err(Refusal::Gone) if request.first_time => not_in_kernel(session, name),
+        Err(Refusal::Gone) => Ok(0),
         Err(Refusal::InUse) => session.fail(&bytes!["Module ", name, " is in use."]),
         Ok(Err(errno)) => {
             session.log.error(&bytes!["could not remove '", name, "': ", strerror(errno)]);
