@@ -26,7 +26,8 @@
 //! $* COMMAND                 the same, once for each of the tools that have no reason to differ: see `every_tool`
 //! ```
 //!
-//! `%REL%` stands for the running kernel's release everywhere. In a command `\xHH` inside single quotes is a byte.
+//! `%REL%` stands for the running kernel's release everywhere. In the words of `$`, `env` and `ko`
+//! `\xHH` inside single quotes is a byte.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -94,7 +95,7 @@ pub struct Command {
     /// argv, from argv[0].
     pub words: Vec<Vec<u8>>,
     /// Added to the environment.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(String, Vec<u8>)>,
     /// Working directory, inside the root.
     pub cwd: String,
     /// Standard output is closed.
@@ -109,7 +110,7 @@ pub struct Command {
 /// A sentence naming the file and line, if a line is not what the head of this file says.
 pub fn parse(group: &str, text: &str, release: &str) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
-    let mut env: Vec<(String, String)> = Vec::new();
+    let mut env: Vec<(String, Vec<u8>)> = Vec::new();
     let mut cwd = "/".to_owned();
     let mut content = false;
     for (number, line) in text.lines().enumerate() {
@@ -182,7 +183,7 @@ pub fn parse(group: &str, text: &str, release: &str) -> Result<Vec<Case>, String
             }
             "env" => {
                 let (name, value) = rest.split_once('=').ok_or_else(|| format!("{place}: no value"))?;
-                env.push((name.to_owned(), value.to_owned()));
+                env.push((name.to_owned(), bytes_of(value)));
             }
             "syslog" => case.syslog = true,
             "depmod" => case.depmod = true,
@@ -228,7 +229,7 @@ fn loaded(text: &str) -> Option<Loaded> {
     Some(module)
 }
 
-fn command(line: &str, env: &[(String, String)], cwd: &str) -> Result<Command, String> {
+fn command(line: &str, env: &[(String, Vec<u8>)], cwd: &str) -> Result<Command, String> {
     let mut text = line;
     let mut command = Command {
         shown: line.to_owned(),
@@ -252,7 +253,7 @@ fn command(line: &str, env: &[(String, String)], cwd: &str) -> Result<Command, S
     for word in shlex::split(text).ok_or("unbalanced quotes")? {
         match word.split_once('=') {
             Some((name, value)) if command.words.is_empty() && !name.contains('/') => {
-                command.env.push((name.to_owned(), value.to_owned()));
+                command.env.push((name.to_owned(), bytes_of(value)));
             }
             _ => command.words.push(bytes_of(&word)),
         }
@@ -260,8 +261,8 @@ fn command(line: &str, env: &[(String, String)], cwd: &str) -> Result<Command, S
     if command.words.is_empty() { Err("no command".to_owned()) } else { Ok(command) }
 }
 
-/// A command's word with `\xHH` made a byte.
-fn bytes_of(word: &str) -> Vec<u8> {
+/// A word with `\xHH` made a byte.
+pub fn bytes_of(word: &str) -> Vec<u8> {
     if word.contains("\\x") { unescape(word.as_bytes()) } else { word.as_bytes().to_vec() }
 }
 

@@ -7,6 +7,7 @@
 //! ### name
 //! - who: ours                       which tools differ from kmod 34.2: `ours` or `30`
 //! - cases: config/*, args/x         in which cases; `*` stands for any text
+//! - commands: *lsmod *             ... and for which command lines; every one unless said
 //! - theirs: `^err\| (.*) oops$`     a regular expression on the transcript of one command (transcript.rs) ...
 //! - ours: `err| $1`                 ... and what it becomes; `\n` is a newline
 //! - both: `0x[0-9a-f]+`             or: what is replaced on both sides before they are compared ...
@@ -31,6 +32,7 @@ struct Entry {
     line: usize,
     who: String,
     cases: Vec<String>,
+    commands: Vec<String>,
     rewrites: Vec<(Regex, String)>,
     blots: Vec<(Regex, String)>,
     skip: bool,
@@ -104,15 +106,21 @@ impl Differences {
         }
     }
 
-    /// Compares what kmod 34.2 did (`theirs`) with what `who` did. The answer is `None` if they agree, perhaps by way of
+    /// Compares what kmod 34.2 did (`theirs`) with what `who` did at one command of a case (or `files` at its end). The answer is `None` if they agree, perhaps by way of
     /// the entries; else both texts as they were compared.
-    pub fn compare(&self, who: &str, case: &str, theirs: &str, other: &str) -> Option<(String, String)> {
+    pub fn compare(
+        &self,
+        who: &str,
+        (case, command): (&str, &str),
+        theirs: &str,
+        other: &str,
+    ) -> Option<(String, String)> {
         if theirs == other {
             return None;
         }
         let (mut expected, mut seen) = (theirs.to_owned(), other.to_owned());
         let mut used = Vec::new();
-        for entry in self.applying(who, case) {
+        for entry in self.applying(who, case).filter(|entry| entry.covers(command)) {
             let before = (expected.clone(), seen.clone());
             for (from, to) in &entry.blots {
                 expected = from.replace_all(&expected, to).into_owned();
@@ -151,11 +159,16 @@ impl Entry {
             line,
             who: String::new(),
             cases: Vec::new(),
+            commands: Vec::new(),
             rewrites: Vec::new(),
             blots: Vec::new(),
             skip: false,
             used: AtomicBool::new(false),
         }
+    }
+
+    fn covers(&self, command: &str) -> bool {
+        self.commands.is_empty() || self.commands.iter().any(|glob| matches(glob, command))
     }
 
     fn item(&mut self, key: &str, value: &str) -> Result<(), String> {
@@ -169,6 +182,7 @@ impl Entry {
         match key {
             "who" => self.who = value.to_owned(),
             "cases" => self.cases.extend(value.split(", ").map(str::to_owned)),
+            "commands" => self.commands.extend(value.split(", ").map(str::to_owned)),
             "theirs" => self.rewrites.push((regex(code()?)?, UNPAIRED.to_owned())),
             "ours" => match self.rewrites.last_mut() {
                 Some((_, to)) if to == UNPAIRED => *to = code()?.replace("\\n", "\n"),

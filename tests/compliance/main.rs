@@ -94,8 +94,7 @@ fn main() -> ExitCode {
 
 /// Whether a comparison was asked for.
 fn wanted(who: &str) -> bool {
-    // ours joins when the tools are there
-    std::env::var("KMOD_ONCE_COMPARE").map_or(who == "30", |only| only == who)
+    std::env::var("KMOD_ONCE_COMPARE").map_or(true, |only| only == who)
 }
 
 fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
@@ -127,7 +126,7 @@ impl Suite {
         if let Some(case) = cases.iter().find(|case| case.commands.is_empty()) {
             return Err(format!("{}: case {} runs nothing", case.place, case.name));
         }
-        let differences = Differences::parse(include_str!("DIFFERENCES.md"))?;
+        let differences = Differences::parse(&include_str!("DIFFERENCES.md").replace("%REL%", &release))?;
         let said = |error: io::Error| error.to_string();
         let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
         remove_abandoned(base);
@@ -155,10 +154,10 @@ impl Suite {
         let mut failures = String::new();
         for (theirs, seen) in theirs.iter().zip(&seen) {
             if std::env::var_os("KMOD_ONCE_TRANSCRIPT").is_some() {
-                println!("{} {}\n{}", tools.name, seen.title, seen.transcript);
+                println!("{}\n34.2\n{}{}\n{}", seen.title, theirs.transcript, tools.name, seen.transcript);
             }
-            let differ =
-                self.differences.compare(tools.name, &case.name, &theirs.transcript, &seen.transcript);
+            let place = (case.name.as_str(), seen.title.trim_start_matches("$ "));
+            let differ = self.differences.compare(tools.name, place, &theirs.transcript, &seen.transcript);
             if let Some((expected, got)) = differ {
                 let shown = transcript::difference(&expected, &got, 2);
                 failures.push_str(&format!("{}\n{shown}", seen.title));

@@ -138,9 +138,9 @@ impl Root {
                 let kind = entry.file_type()?;
                 let content = if kind.is_dir() {
                     pending.push(path.clone());
-                    "directory".to_owned()
+                    "directory\n".to_owned()
                 } else if kind.is_symlink() {
-                    format!("-> {}", fs::read_link(entry.path())?.display())
+                    format!("-> {}\n", fs::read_link(entry.path())?.display())
                 } else if kind.is_file() {
                     transcript::escape(&fs::read(entry.path())?)
                 } else {

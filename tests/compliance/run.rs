@@ -57,7 +57,7 @@ fn run(command: &case::Command, root: &Path, answers: &Answers) -> io::Result<St
         .args(command.words[1..].iter().map(|bytes| word(bytes)))
         .env_clear()
         .envs([("HOME", "/"), ("TERM", "linux"), ("PATH", "/sbin:/usr/sbin:/bin:/usr/bin")])
-        .envs(command.env.iter().map(|(name, value)| (name, value)))
+        .envs(command.env.iter().map(|(name, value)| (name, word(value))))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -98,7 +98,8 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// What arrived at /dev/log, without the time: `<26>Nov 22 11:49:18 modprobe: text`.
+/// What arrived at /dev/log, without the time, `<26>Nov 22 11:49:18 modprobe: text`, and without a newline at the end, which
+/// the daemons drop.
 fn drain(log: &UnixDatagram) -> io::Result<String> {
     let mut out = String::new();
     let mut buffer = vec![0; 8192];
@@ -108,11 +109,11 @@ fn drain(log: &UnixDatagram) -> io::Result<String> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(out),
             Err(error) => return Err(error),
         };
-        let message = &buffer[..size];
+        let message = buffer[..size].strip_suffix(b"\n").unwrap_or(&buffer[..size]);
         let end = message.iter().position(|byte| *byte == b'>').map_or(0, |at| at + 1);
         let time =
             message.get(end..end + 16).filter(|time| time[3] == b' ' && time[9] == b':' && time[15] == b' ');
         let rest = if time.is_some() { &message[end + 16..] } else { &message[end..] };
-        out.push_str(&transcript::lines("log", &[&message[..end], rest].concat()));
+        out.push_str(&transcript::lines("log", &[&message[..end], rest, b"\n"].concat()));
     }
 }

@@ -36,8 +36,11 @@ pub fn lines(label: &str, bytes: &[u8]) -> String {
     out
 }
 
+/// Lines of a difference that are shown.
+const SHOWN: usize = 80;
+
 /// The two texts side by side, line by line, with what is only in the first marked `-` and what is only in the second
-/// `+`. `context` equal lines are shown around a difference.
+/// `+`. `context` equal lines are shown around a difference, and not more than [`SHOWN`] lines in all.
 pub fn difference(first: &str, second: &str, context: usize) -> String {
     let a: Vec<&str> = first.lines().collect();
     let b: Vec<&str> = second.lines().collect();
@@ -53,6 +56,9 @@ pub fn difference(first: &str, second: &str, context: usize) -> String {
     };
     let mut out = String::new();
     for (index, line) in shown.iter().enumerate() {
+        if out.lines().count() == SHOWN {
+            return out + &format!("  ... {} more lines\n", shown.len() - index);
+        }
         match (near(index), index > 0 && near(index - 1)) {
             (true, _) => out.push_str(line),
             (false, true) => out.push_str("  ...\n"),

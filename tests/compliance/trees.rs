@@ -91,7 +91,7 @@ pub fn depmod(root: &Path, release: &str) -> io::Result<Vec<(String, Vec<u8>)>> 
 /// need:NAME need:NAME:CRC weak:NAME version:NAME:CRC
 /// id:HEX                  build id
 /// sig:SIGNER:KEY:DATA     an X509 signature of these raw bytes; pkcs7:HEX a PKCS#7 one
-/// section:NAME:TEXT
+/// section:NAME:TEXT       raw:TEXT, a string of .modinfo that is no KEY=VALUE
 /// 32 be nosymtab nomodinfo
 /// ```
 ///
@@ -125,12 +125,13 @@ pub fn module(path: &str, words: &[String]) -> Result<Vec<u8>, String> {
                 key_id: bytes(key)?,
                 data: bytes(data)?,
             }),
+            (["raw", text], _) => ko.modinfo_raw([&case::bytes_of(text), &b"\0"[..]].concat()),
             (["section", name, text], _) => ko.section(name, text),
             (["32"], _) => ko.bits32().machine(machine::I386),
             (["be"], _) => ko.big_endian(),
             (["nosymtab"], _) => ko.without_symtab(),
             (["nomodinfo"], _) => ko,
-            (_, Some((key, value))) => ko.modinfo(key, value),
+            (_, Some((key, value))) => ko.modinfo(case::bytes_of(key), case::bytes_of(value)),
             _ => return Err(format!("{path}: unknown word {word}")),
         };
     }
