@@ -84,8 +84,12 @@ pub(super) struct Matching<'l, 'q> {
 
 impl Matching<'_, '_> {
     fn fits(&self, at: usize) -> bool {
-        let key = self.list.key(self.text, at);
-        if self.list.entries[at].wild { fnmatch(key, self.name) } else { key == self.name }
+        let raw = &self.list.entries[at];
+        if raw.wild {
+            return fnmatch(&self.text[raw.key.clone()], self.name);
+        }
+        // Most are told apart by their length alone.
+        raw.key.len() == self.name.len() && &self.text[raw.key.clone()] == self.name
     }
 }
 

@@ -44,13 +44,20 @@ pub struct Step {
 /// # Errors
 /// `ELOOP` where the list would be longer than any honest one ([`limits::PLAN_TASKS`]).
 pub fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], bare: bool) -> Result<Vec<Step>> {
-    let mut planner = Planner::new(tree, target);
-    if bare {
-        planner.without_command.insert(planner.target_key.clone());
-    }
-    planner.run(bare)?;
-    let steps = std::mem::take(&mut planner.emitted);
-    Ok(steps.into_iter().map(|module| planner.step(module, extra)).collect())
+    let mut planner = Planner {
+        tree,
+        target,
+        bare,
+        tasks: Vec::new(),
+        spent: 0,
+        planned: BTreeSet::new(),
+        needed: Vec::new(),
+        around: BTreeMap::new(),
+        emitted: Vec::new(),
+    };
+    planner.run()?;
+    let modules = std::mem::take(&mut planner.emitted);
+    Ok(modules.into_iter().map(|module| planner.step(module, extra)).collect())
 }
 
 /// What is still to be done; the order of the recursion, without its depth.
@@ -66,44 +73,29 @@ type Around = Rc<(Vec<Module>, Vec<Module>)>;
 struct Planner<'p> {
     tree: &'p Tree<'p>,
     target: &'p Module,
-    target_key: Key,
+    bare: bool,
     tasks: Vec<Task>,
     spent: usize,
+    /// What was planned besides the target.
     planned: BTreeSet<Key>,
-    required: BTreeSet<Key>,
-    without_command: BTreeSet<Key>,
+    /// The names of what the target needs, sorted.
+    needed: Vec<Vec<u8>>,
     /// By module name; only modules that have any.
     around: BTreeMap<Vec<u8>, Around>,
     emitted: Vec<Module>,
 }
 
-impl<'p> Planner<'p> {
-    fn new(tree: &'p Tree<'p>, target: &'p Module) -> Self {
-        Planner {
-            tree,
-            target,
-            target_key: target.key(),
-            tasks: Vec::new(),
-            spent: 0,
-            planned: BTreeSet::new(),
-            required: BTreeSet::new(),
-            without_command: BTreeSet::new(),
-            around: BTreeMap::new(),
-            emitted: Vec::new(),
-        }
-    }
-
-    fn run(&mut self, bare: bool) -> Result<()> {
+impl Planner<'_> {
+    fn run(&mut self) -> Result<()> {
         let needed = self.tree.dependencies(self.target);
-        self.planned.insert(self.target_key.clone());
-        self.required.insert(self.target_key.clone());
-        self.required.extend(needed.iter().map(Module::key));
-        let last = if bare { Task::Emit } else { Task::Place }(self.target.clone());
+        self.needed = needed.iter().map(|module| module.name.clone()).collect();
+        self.needed.sort_unstable();
+        let last = if self.bare { Task::Emit } else { Task::Place }(self.target.clone());
         self.push(needed.into_iter().map(Task::Place).chain([last]))?;
         while let Some(task) = self.tasks.pop() {
             match task {
                 Task::Plan(module) => {
-                    if self.planned.insert(module.key()) {
+                    if !self.is_target(&module) && self.planned.insert(module.key()) {
                         let needed = self.tree.dependencies(&module);
                         self.push(needed.into_iter().chain([module]).map(Task::Place))?;
                     }
@@ -113,6 +105,11 @@ impl<'p> Planner<'p> {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is the module that was asked for, found the same way.
+    fn is_target(&self, module: &Module) -> bool {
+        module.name == self.target.name && module.alias == self.target.alias
     }
 
     fn place(&mut self, module: Module) -> Result<()> {
@@ -131,7 +128,6 @@ impl<'p> Planner<'p> {
             self.emitted.push(module);
             return Ok(());
         }
-        self.without_command.insert(module.key());
         let before = before.iter().cloned().map(Task::Plan);
         let after = after.iter().cloned().map(Task::Plan);
         self.push(before.chain([Task::Emit(module)]).chain(after).collect::<Vec<_>>().into_iter())
@@ -152,15 +148,16 @@ impl<'p> Planner<'p> {
     }
 
     fn step(&self, module: Module, extra: &[u8]) -> Step {
-        let key = module.key();
-        let is_target = key == self.target_key;
+        let is_target = self.is_target(&module);
         // Where somebody needs the module that was asked for by path, that file is meant.
         let module = if is_target { self.target.clone() } else { module };
         let extra = if is_target { extra } else { b"" };
-        let command =
-            (!self.without_command.contains(&key)).then(|| self.tree.install_command(&module)).flatten();
+        // One with soft dependencies is inserted, whatever its command; so is the target of -i.
+        let inserted = (is_target && self.bare) || self.around.contains_key(&module.name);
+        let command = if inserted { None } else { self.tree.install_command(&module) };
         Step {
-            required: self.required.contains(&key),
+            required: is_target
+                || (module.alias.is_none() && self.needed.binary_search(&module.name).is_ok()),
             is_target,
             command: command.map(<[u8]>::to_vec),
             path: self.tree.path(&module),

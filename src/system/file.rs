@@ -52,7 +52,7 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Err
 /// How the end of a file is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// By a read that did not fill the buffer. For what is known to be a regular file.
+    /// By a read that did not fill the buffer. For what is a regular file, or one of procfs that has one record.
     Short,
     /// By a read that got nothing. Where nothing is there yet, as in a FIFO without a writer, that is the end.
     Nothing,

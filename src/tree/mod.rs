@@ -297,7 +297,7 @@ impl<'a> Tree<'a> {
         if path.first() == Some(&b'/') {
             return into_path(path.to_vec());
         }
-        into_path(bytes![self.dir.as_os_str().as_bytes(), "/", path])
+        into_path([self.dir.as_os_str().as_bytes(), b"/", path].concat())
     }
 }
 

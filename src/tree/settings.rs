@@ -146,7 +146,8 @@ impl Reader {
                 taken = Some(&candidate.name);
             }
         }
-        match read_into(cmdline, &mut self.buffer, usize::MAX, End::Nothing) {
+        // The kernel hands it out in one piece.
+        match read_into(cmdline, &mut self.buffer, usize::MAX, End::Short) {
             Ok(()) => parser.cmdline(cmdline, &self.buffer),
             Err(Errno::ENOENT) => {}
             Err(errno) => {
@@ -165,8 +166,8 @@ impl Reader {
         let limit = limits::CONFIG_FILE as usize;
         let end = match (&self.places[candidate.place], candidate.kind) {
             (Place::File(_), _) => End::Patient,
-            (_, Kind::Regular) => End::Short,
-            _ => End::Nothing,
+            (_, Kind::Unknown) => End::Nothing,
+            _ => End::Short,
         };
         match read_into(path, &mut self.buffer, limit, end) {
             Ok(()) => parser.file(path, &self.buffer),
