@@ -103,6 +103,9 @@ pub fn decompress(kind: Compression, input: &[u8], limit: u64) -> Result<Vec<u8>
 
 /// As [`decompress`], but stops as soon as `enough`, which sees everything inflated so far every 128 KiB, says so. What
 /// comes after that point is not looked at: damage there, checksums included, goes unnoticed.
+///
+/// This does not make `.modinfo` cheaper to get at. In Debian's 6.12 modules its content ends at 22 % of the image, but the
+/// section table, which alone says where it is, begins at 97 % (both weighted by size), and a signature comes after that.
 pub fn decompress_until(
     kind: Compression,
     input: &[u8],
