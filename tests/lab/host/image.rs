@@ -61,8 +61,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The small image of a kernel.
-    pub fn small(&self, kernel: &Kernel) -> Result<PathBuf> {
+    /// The small image of a kernel; with `more` modules, those that go through all tools as well.
+    pub fn small(&self, kernel: &Kernel, more: bool) -> Result<PathBuf> {
         let mut image = Image::new();
         self.common(&mut image)?;
         // The newer release's libraries serve both kmods: they are compatible backwards.
@@ -74,7 +74,10 @@ impl Builder<'_> {
         image.file(Path::new("bin/sh"), &root.join("usr/bin/dash"))?;
         let modules = PathBuf::from("usr/lib/modules").join(&kernel.release);
         let from = kernel.tree.join("lib/modules").join(&kernel.release);
-        let wanted = closure(&from, scenarios::modules())?;
+        let mut wanted = closure(&from, scenarios::modules())?;
+        if more {
+            wanted.extend(chosen(&from)?);
+        }
         image.tree(&modules, &from, &|path| {
             let Ok(below) = path.strip_prefix("kernel") else {
                 return path != Path::new("build") && path != Path::new("source");
@@ -86,7 +89,8 @@ impl Builder<'_> {
                 || below.starts_with("arch/x86/crypto")
         })?;
         image.tree(Path::new("alt"), &kernel.tree.join("alt"), &|_| true)?;
-        let to = self.out.join(format!("small-{}.cpio", kernel.series));
+        let name = if more { "modules" } else { "small" };
+        let to = self.out.join(format!("{name}-{}.cpio", kernel.series));
         image.write(&to)?;
         Ok(to)
     }
@@ -119,6 +123,18 @@ impl Builder<'_> {
         image.write(&to)?;
         Ok(to)
     }
+}
+
+/// The files of the modules that go through all tools, and of everything they depend on.
+fn chosen(modules: &Path) -> Result<BTreeSet<PathBuf>> {
+    let path = modules.join("modules.dep");
+    let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    let chosen = lines.filter(|(file, _)| scenarios::drop_in::chosen(file));
+    Ok(chosen
+        .flat_map(|(file, needs)| std::iter::once(file).chain(needs.split_whitespace()))
+        .map(PathBuf::from)
+        .collect())
 }
 
 /// The files (relative to the module directory) of `names` and of everything they depend on.

@@ -26,7 +26,7 @@ type Made<K, T> = Mutex<HashMap<K, Shared<T>>>;
 struct Lab {
     out: PathBuf,
     kernels: Made<&'static str, Kernel>,
-    images: Made<(&'static str, Option<&'static str>), PathBuf>,
+    images: Made<(&'static str, Image), PathBuf>,
     boots: Made<(&'static str, &'static str, String), Arc<Report>>,
     rows: Mutex<Vec<Row>>,
     /// Downloads and builds happen one at a time.
@@ -56,15 +56,20 @@ impl Lab {
         })
     }
 
-    fn image(&self, kernel: &Kernel, suite: Option<&'static str>) -> Result<PathBuf> {
-        once(&self.images, (kernel.series, suite), || {
+    fn image(&self, kernel: &Kernel, image: Image) -> Result<PathBuf> {
+        once(&self.images, (kernel.series, image), || {
             let _one = self.making.lock().map_err(|_| anyhow!("an earlier download failed"))?;
             let cache = Cache::open()?;
             let _lock = cache.lock()?;
             let builder = Builder { cache: &cache, ours: ours()?, out: self.out.clone() };
-            match suite {
-                None => builder.small(kernel),
-                Some(suite) => builder.full(kernel, suite),
+            match image {
+                Image::Small => builder.small(kernel, false),
+                Image::Modules => builder.small(kernel, true),
+                Image::Full => {
+                    let suite =
+                        Tool::stock(kernel.series).suite().context("a stock tool comes with a release")?;
+                    builder.full(kernel, suite)
+                }
             }
         })
     }
@@ -75,19 +80,19 @@ impl Lab {
         let names = names.join(",");
         once(&self.boots, (scenario.name, series, names.clone()), || {
             let kernel = self.kernel(series)?;
-            let suite = Tool::stock(series).suite().filter(|_| scenario.image == Image::Full);
-            let initrd = self.image(&kernel, suite)?;
-            let accel = qemu::accel(&kernel, &self.image(&kernel, None)?, &self.out);
+            let initrd = self.image(&kernel, scenario.image)?;
+            let accel = qemu::accel(&kernel, &self.image(&kernel, Image::Small)?, &self.out);
             let mut dir = self.out.join(series).join(scenario.name);
             if scenario.tools == Tools::BothApart {
                 dir.push(&names);
             }
+            let full = if std::env::var_os("KMOD_ONCE_FULL").is_some() { " LAB_FULL=1" } else { "" };
             let boot = Boot {
                 kernel: &kernel,
                 initrd: &initrd,
                 cpus: scenario.cpus,
                 memory: scenario.memory,
-                append: format!("LAB_SCENARIO={} LAB_TOOLS={names} {}", scenario.name, scenario.append),
+                append: format!("LAB_SCENARIO={} LAB_TOOLS={names}{full} {}", scenario.name, scenario.append),
                 dir,
                 limit: Duration::from_secs(scenario.limit),
             };

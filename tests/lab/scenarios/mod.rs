@@ -8,6 +8,7 @@ use crate::guest::Guest;
 
 mod churn;
 mod coldplug;
+pub mod drop_in;
 mod files;
 mod init;
 mod leader;
@@ -17,10 +18,12 @@ mod storm;
 pub use churn::main as churn;
 
 /// The image a scenario needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Image {
     /// Tools and a few modules.
     Small,
+    /// The small one with some hundred modules more.
+    Modules,
     /// A Debian userland with udev and all modules.
     Full,
 }
@@ -68,6 +71,11 @@ impl Scenario {
 
     const fn append(mut self, words: &'static str) -> Self {
         self.append = words;
+        self
+    }
+
+    const fn image(mut self, image: Image) -> Self {
+        self.image = image;
         self
     }
 
@@ -119,6 +127,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("insert_and_remove", Tools::Ours, 180, churn::insert_and_remove),
     Scenario::small("two_copies", Tools::Both, 90, files::two_copies),
     Scenario::small("compression", Tools::Both, 90, files::compression),
+    Scenario::small("drop_in", Tools::Ours, 900, drop_in::drop_in).image(Image::Modules),
 ];
 
 /// The scenario of that name.
