@@ -28,7 +28,7 @@ use crate::gate::{Gate, trace};
 use crate::system::roots::into_path;
 use getopt::{Complaint, Found, Opt, Order, Parser};
 use message::{Log, Stop};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use usage::Usage;
 use world::World;
@@ -193,8 +193,7 @@ impl<'a> Call<'a> {
             None => self.world.host.release().map_err(|errno| bytes!["uname failed: ", strerror(errno)])?,
         };
         let dir = match root {
-            // Not joined as paths are: a release that begins with `/` stays below, as in kmod.
-            None => bytes![self.world.system.roots.module_dir(b"").as_os_str().as_bytes(), release],
+            None => self.world.system.roots.module_dir(&release).into_os_string().into_vec(),
             Some(root) => bytes![root, "/lib/modules/", release],
         };
         if dir.len() >= PATH_MAX {

@@ -97,7 +97,8 @@ fn table(stats: &Stats) -> String {
         );
     };
     row("total", stats.total());
-    for module in &stats.modules {
+    // A lock file without a count: somebody asked for a removal.
+    for module in stats.modules.iter().filter(|module| module.counters != Counters::default()) {
         row(&String::from_utf8_lossy(&module.name), module.counters);
     }
     if let Some(kernel) = &stats.kernel {

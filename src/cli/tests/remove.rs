@@ -79,7 +79,8 @@ fn holders_go_first_when_asked_for() {
     let machine = Machine::with_modules();
     machine.live(&["usb_common", "usbcore"]);
     machine.holder("usb_common", "usbcore");
-    // It goes as what the holder needed; then it is its own turn, and the line comes before the look, as in kmod.
+    // It goes as what the holder needed; when its own turn comes, the line comes before the look. kmod calls the kernel
+    // again, and fails because the module is not there.
     let lines = "rmmod usbcore\nrmmod usb_common\nrmmod usb_common\n";
     assert_eq!(machine.run(&["modprobe", "-rv", "--remove-holders", "usb-common"]), printed(lines));
     assert_eq!(machine.calls(), ["-usbcore", "-usb_common"]);
