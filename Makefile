@@ -32,6 +32,7 @@ plot:
 	mkdir -p dist/lab
 	cp $(TARGET)/lab/results.csv dist/lab/
 	$(CARGO) test --quiet --test lab -- plot dist/lab/results.csv dist/lab/coldplug.svg
+	$(CARGO) test --quiet --test lab -- table dist/lab/results.csv README.md
 
 install: build
 	install -D -m 755 $(KMOD) $(DESTDIR)$(PREFIX)/bin/kmod

@@ -9,6 +9,7 @@
 //! cargo test --test lab -- --exact storm_64::6.1     one of them
 //! cargo test --test lab -- demo                      stock kmod and ours, one table
 //! cargo test --test lab -- plot                      draws the figures of the last runs
+//! cargo test --test lab -- table CSV README.md       writes them into the page
 //! ```
 //!
 //! Variables: `KMOD_ONCE_BIN` names the `kmod` to test (else cargo's build of this profile), `KMOD_ONCE_CACHE` the folder
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         // Commands of the host.
         Some("demo") => host::suite::demo(),
         Some("plot") => host::plot::main(&args[2..]),
+        Some("table") => host::table::main(&args[2..]),
         _ => host::suite::main(),
     }
 }

@@ -13,6 +13,7 @@ pub mod plot;
 pub mod qemu;
 pub mod report;
 pub mod suite;
+pub mod table;
 
 /// Runs a command to its end and returns what it wrote; a failure carries its error output.
 pub fn run(command: &mut Command) -> Result<String> {

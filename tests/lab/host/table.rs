@@ -1,0 +1,91 @@
+//! Writes the lab's figures as a table into README.md, between two marks, so that the page never says what was not
+//! measured.
+
+use std::fmt::Write;
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use super::report::{self, Row};
+
+const BEGIN: &str = "<!-- figures -->\n";
+const END: &str = "<!-- /figures -->";
+
+/// What the page shows, in words, and the scenario it comes from.
+const STORMS: [(&str, &str); 6] = [
+    ("16 × `modprobe xfs` at once", "storm_16"),
+    ("64 × `modprobe xfs` at once", "storm_64"),
+    ("256 × `modprobe xfs` at once", "storm_256"),
+    ("40 modules × 16 requests, shuffled", "storm_mixed"),
+    ("64 × a module whose init fails after 1 s", "failing_init"),
+    ("32 × one module in two files", "two_copies"),
+];
+const CPUS: [u32; 4] = [2, 4, 8, 16];
+
+/// `table RESULTS.CSV README.md`
+pub fn main(args: &[String]) -> ExitCode {
+    let done = match args {
+        [csv, page] => write(csv, page),
+        _ => Err(anyhow::anyhow!("table RESULTS.CSV README.md")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("lab: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(csv: &str, page: &str) -> Result<()> {
+    let rows = report::load(csv.as_ref())?;
+    let text = fs::read_to_string(page).with_context(|| page.to_owned())?;
+    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{page}: no {BEGIN}"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("{page}: no {END}"))?;
+    let tables = tables(&rows)?;
+    fs::write(page, format!("{before}{BEGIN}{tables}{END}{after}")).with_context(|| page.to_owned())
+}
+
+fn tables(rows: &[Row]) -> Result<String> {
+    let mut out = String::new();
+    let head = "| kernel | tool | kernel calls | EEXIST + EBUSY | wasted | time | CPU time |";
+    writeln!(out, "| what happens at once {head}\n|---|---|---|---:|---:|---:|---:|---:|")?;
+    for (words, scenario) in STORMS {
+        for kernel in ["6.1", "6.12"] {
+            lines(&mut out, rows, words, scenario, kernel)?;
+        }
+    }
+    writeln!(
+        out,
+        "\nudev's coldplug (`udevadm trigger`, `udevadm settle`), Debian's rules and libkmod against our rule:\n"
+    )?;
+    writeln!(out, "| CPUs {head}\n|---|---|---|---:|---:|---:|---:|---:|")?;
+    for cpus in CPUS {
+        for kernel in ["6.1", "6.12"] {
+            lines(&mut out, rows, &cpus.to_string(), &format!("coldplug_{cpus}"), kernel)?;
+        }
+    }
+    Ok(out)
+}
+
+/// The stock tool's line and ours. A figure that is missing is an error.
+fn lines(out: &mut String, rows: &[Row], words: &str, scenario: &str, kernel: &str) -> Result<()> {
+    let stock = if kernel == "6.1" { "kmod-30" } else { "kmod-34" };
+    for tool in [stock, "kmod-once"] {
+        let found = rows.iter().find(|r| r.kernel == kernel && r.scenario == scenario && r.tool == tool);
+        let row = found.with_context(|| format!("no figure of {tool} for {scenario} on {kernel}"))?;
+        let n = |name| row.number(name);
+        let seconds = |name| n(name) as f64 / 1000.0;
+        writeln!(
+            out,
+            "| {words} | {kernel} | {tool} | {} | {} | {} | {:.1} s | {:.1} s |",
+            n("calls"),
+            n("eexist") + n("ebusy"),
+            report::mib(n("wasted")),
+            seconds("wall_ms"),
+            seconds("cpu_ms")
+        )?;
+    }
+    Ok(())
+}
