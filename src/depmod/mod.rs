@@ -241,7 +241,7 @@ fn tell_cycles(modules: &[Module], lists: &[Vec<u32>], left: &[u32], sink: &dyn 
 fn open(out: &[u8], system: System<'_>, sink: &dyn Sink) -> Result<Option<Directory>, Failure> {
     match Directory::open(as_path(out), system, sink) {
         Ok(directory) => Ok(Some(directory)),
-        Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+        Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         Err(error) => Err(Failure::Fatal(error.to_string().into_bytes())),
     }
 }

@@ -125,14 +125,24 @@ impl<'a> Scan<'a> {
             let fail = |what: &str| Failure::Fatal(bytes!["could not create module ", path, ": ", what]);
             let meta = fs::metadata(as_path(path)).map_err(|e| fail(&strerror(errno_of(&e))))?;
             let name = name::from_path(path).ok_or_else(|| fail("No such file or directory"))?;
-            if self.by_name.contains_key(&name) {
-                self.sink.log(Priority::Err, &bytes!["hash_add_unique ", name, ": File exists"]);
-                return Err(Failure::Fatal(bytes!["could not add module ", path, ": File exists"]));
+            if let Some(&old) = self.by_name.get(&name) {
+                return Err(self.second(&name, path, &self.modules[old].path));
             }
             self.by_name.insert(name.clone(), self.modules.len());
             self.modules.push(Module { path: path.to_vec(), name, stamp: Stamp::of(&meta) });
         }
         Ok(self.modules)
+    }
+
+    /// Refuses a second file of one name.
+    fn second(&self, name: &[u8], new: &[u8], old: &[u8]) -> Failure {
+        if new == old {
+            self.error(&bytes!["hash_add_unique ", name, ": File exists"]);
+            return Failure::Fatal(bytes!["could not add module ", new, ": File exists"]);
+        }
+        let paths = bytes!["new-path='", new, "' old-path='", old, "'"];
+        self.error(&bytes!["kmod_module '", name, "' already exists with different path: ", paths]);
+        Failure::Fatal(bytes!["could not create module ", new, ": File exists"])
     }
 
     fn top(&mut self, dir: &[u8]) -> Result<(), crate::error::Errno> {

@@ -57,7 +57,7 @@ impl Table {
                 }
                 Err(why) => {
                     let at = bytes![path, ":", (number + 1).to_string()];
-                    sink.log(Priority::Err, &bytes![at, " Invalid symbol version CRC: ", why]);
+                    sink.log(Priority::Err, &bytes![at, " Invalid symbol version ", crc, ": ", why]);
                 }
             }
         }
@@ -194,8 +194,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "/v:5 Invalid symbol version CRC: Invalid argument",
-                "/v:6 Invalid symbol version CRC: Numerical result out of range"
+                "/v:5 Invalid symbol version zz: Invalid argument",
+                "/v:6 Invalid symbol version 0x11112222333344445: Numerical result out of range"
             ]
         );
     }

@@ -121,9 +121,7 @@ impl Directory {
             return Ok(());
         }
         let new = self.path.join(NEW);
-        self.try_at(&new, |path| DirBuilder::new().mode(DIR_MODE).create(path))?;
-        // A umask that hides the directory would hide the files while names lead into it.
-        self.try_at(&new, |path| fs::set_permissions(path, fs::Permissions::from_mode(DIR_MODE)))?;
+        self.make(&new)?;
         let mut written = Vec::new();
         for (name, contents) in changed {
             let path = new.join(name);
@@ -152,8 +150,7 @@ impl Directory {
     /// Steps 2 to 4. False where this file system has no links; nothing has happened then.
     fn point_names_at_links(&self, changed: &[&(&str, &[u8])]) -> Result<bool> {
         let old = self.path.join(OLD);
-        self.try_at(&old, |path| DirBuilder::new().mode(DIR_MODE).create(path))?;
-        self.try_at(&old, |path| fs::set_permissions(path, fs::Permissions::from_mode(DIR_MODE)))?;
+        self.make(&old)?;
         for (name, _) in changed {
             self.try_as(name, || keep(&self.path.join(name), &old.join(name)))?;
         }
@@ -181,6 +178,15 @@ impl Directory {
             self.try_as(name, || fs::rename(self.path.join(NEW).join(name), self.path.join(name)))?;
         }
         Ok(())
+    }
+
+    /// Makes a directory of ours. What goes wrong is told of the one it is in, which is what somebody can do something about.
+    fn make(&self, directory: &Path) -> Result<()> {
+        self.try_at(&self.path, |_| {
+            DirBuilder::new().mode(DIR_MODE).create(directory)?;
+            // A umask that hides the directory would hide the files while names lead into it.
+            fs::set_permissions(directory, fs::Permissions::from_mode(DIR_MODE))
+        })
     }
 
     /// Makes `name` a link to `target`, in place of what it was.
