@@ -85,7 +85,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Parses `files` (path and contents, in the order of [`files::choose`]) and then the kernel command line.
+    /// Parses `files` (path and contents, in the order of [`files::order`]) and then the kernel command line.
     pub fn parse<P: AsRef<Path>, C: AsRef<[u8]>>(
         files: impl IntoIterator<Item = (P, C)>,
         cmdline: &[u8],

@@ -1,7 +1,7 @@
 //! `modprobe`: inserts and removes modules with all that belongs to them.
 //!
-//! The command line becomes a [`Request`], the module directory a [`Tree`]; then one of the halves goes to work:
-//! [`insert`] walks a plan, [`remove`] undoes one, [`show`] only prints.
+//! The command line becomes a `Request`, the module directory a [`Tree`]; then one of the halves goes to work:
+//! `insert` walks a plan, `remove` undoes one, `show` only prints.
 
 mod args;
 mod command;

@@ -150,7 +150,7 @@ impl<'c> Bytes<'c> {
 
 /// One module to remember.
 pub struct Entry<'a> {
-    /// Where it lies; see [`Module::relative`].
+    /// Where it lies; see `Module::relative` of the scan.
     pub path: &'a [u8],
     /// The file that was read.
     pub stamp: Stamp,
