@@ -104,6 +104,21 @@ pub struct Command {
     pub no_stderr: bool,
 }
 
+impl Command {
+    /// The command with these words, and nothing special about it.
+    pub fn of(words: &[impl AsRef<str>]) -> Command {
+        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+        Command {
+            shown: words.join(" "),
+            words: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+            no_stdout: false,
+            no_stderr: false,
+        }
+    }
+}
+
 /// Reads one case file. `group` is put in front of the cases' names; `release` replaces `%REL%`.
 ///
 /// # Errors

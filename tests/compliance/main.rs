@@ -8,7 +8,9 @@
 //! files; the module calls are answered by a filter (kernel.rs), so nothing of the machine's own kernel is touched. That
 //! takes root, for chroot(2).
 //!
-//! `KMOD_ONCE_TRANSCRIPT=1` prints what every command of the chosen cases did. `KMOD_ONCE_COMPARE=30` or `ours` leaves
+//! Beside the cases there are questions about whole kernels' module trees (whole.rs).
+//!
+//! `KMOD_ONCE_BIN` names the `kmod` to test (else cargo's build of this profile). `KMOD_ONCE_TRANSCRIPT=1` prints what every command of the chosen cases did. `KMOD_ONCE_COMPARE=30` or `ours` leaves
 //! out the other half.
 
 #[path = "../common/debian.rs"]
@@ -24,6 +26,7 @@ mod run;
 mod tools;
 mod transcript;
 mod trees;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,6 +57,8 @@ struct Suite {
     trees: trees::Trees,
     differences: Differences,
     roots: AtomicUsize,
+    whole: whole::Whole,
+    optimised: bool,
 }
 
 /// A case and what 34.2 did with it, found out by whichever trial comes first.
@@ -109,6 +114,12 @@ fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
             }));
         }
     }
+    for (name, tree, kind) in whole::tests().into_iter().filter(|_| wanted("ours")) {
+        let suite = Arc::clone(suite);
+        trials.push(Trial::test(format!("ours::{name}"), move || {
+            whole::check(&suite, &name, tree, kind).map_err(Failed::from)
+        }));
+    }
     trials
 }
 
@@ -135,10 +146,14 @@ impl Suite {
         let cache = debian::Cache::open().map_err(said)?;
         let theirs = Tools::kmod_34(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
         let old = Tools::kmod_30(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
-        let ours = Tools::ours(Path::new(env!("CARGO_BIN_EXE_kmod")), &theirs).staged(&dir).map_err(said)?;
+        let named = std::env::var_os("KMOD_ONCE_BIN");
+        let optimised = named.is_some() || !cfg!(debug_assertions);
+        let binary = named.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_kmod")), PathBuf::from);
+        let ours = Tools::ours(&binary, &theirs).staged(&dir).map_err(said)?;
         let trees = trees::Trees::new(&dir.join("trees"), &theirs, &release).map_err(said)?;
         let others = [old, ours];
-        let suite = Suite { dir, release, theirs, others, trees, differences, roots: AtomicUsize::new(0) };
+        let (roots, whole) = (AtomicUsize::new(0), whole::Whole::default());
+        let suite = Suite { dir, release, theirs, others, trees, differences, roots, whole, optimised };
         Ok((suite, cases))
     }
 

@@ -33,13 +33,8 @@ impl Root {
         tree: Option<&Path>,
         release: &str,
     ) -> io::Result<Root> {
-        fs::create_dir_all(&path)?;
+        skeleton(&path, tools)?;
         let mut root = Root { path, before: BTreeMap::new(), log: None };
-        for dir in ["proc", "sys/module", "run", "tmp", "etc", "lib", "usr/lib", "dev"] {
-            fs::create_dir_all(root.path.join(dir))?;
-        }
-        tools.install(&root.path)?;
-        fs::write(root.path.join("proc/cmdline"), "quiet\n")?;
         if let Some(tree) = tree {
             copy_tree(tree, &root.path.join("lib/modules").join(release))?;
         }
@@ -160,22 +155,46 @@ impl Drop for Root {
     }
 }
 
+/// Makes a root directory with tools in it and nothing else.
+///
+/// # Errors
+/// What could not be made.
+pub fn skeleton(path: &Path, tools: &Tools) -> io::Result<()> {
+    for dir in ["proc", "sys/module", "run", "tmp", "etc", "lib", "usr/lib", "dev"] {
+        fs::create_dir_all(path.join(dir))?;
+    }
+    tools.install(path)?;
+    fs::write(path.join("proc/cmdline"), "quiet\n")
+}
+
 /// Copies a directory: regular files, directories and links.
 ///
 /// # Errors
 /// The first thing that could not be copied.
 pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    tree(from, to, &|from, to| fs::copy(from, to).map(|_| ()))
+}
+
+/// The same with hard links to the files, or copies if `to` is on another file system.
+///
+/// # Errors
+/// The first thing that could be neither linked nor copied.
+pub fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
+    tree(from, to, &|from, to| fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ())))
+}
+
+fn tree(from: &Path, to: &Path, file: &dyn Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            copy_tree(&entry.path(), &target)?;
+            tree(&entry.path(), &target, file)?;
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(entry.path())?, target)?;
         } else {
-            fs::copy(entry.path(), target)?;
+            file(&entry.path(), &target)?;
         }
     }
     Ok(())

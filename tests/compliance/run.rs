@@ -34,7 +34,7 @@ pub fn case(case: &case::Case, root: &Root) -> io::Result<Vec<Step>> {
         Answers::new(&case.kernel).map_err(|what| io::Error::other(format!("{}: {what}", case.place)))?;
     let mut steps = Vec::new();
     for command in &case.commands {
-        let mut transcript = run(command, &root.path, &answers)?;
+        let mut transcript = self::command(command, &root.path, &answers)?;
         if let Some(log) = &root.log {
             let at = transcript.rfind("exit|").unwrap_or(transcript.len());
             transcript.insert_str(at, &drain(log)?);
@@ -45,7 +45,11 @@ pub fn case(case: &case::Case, root: &Root) -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-fn run(command: &case::Command, root: &Path, answers: &Answers) -> io::Result<String> {
+/// Runs one command in a root directory; its transcript.
+///
+/// # Errors
+/// It could not be started.
+pub fn command(command: &case::Command, root: &Path, answers: &Answers) -> io::Result<String> {
     let word = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
     let root = CString::new(root.as_os_str().as_encoded_bytes())?;
     let cwd = CString::new(command.cwd.as_str())?;
