@@ -235,7 +235,7 @@ impl Counts {
 
 /// `EEXIST`: a module of that name is there, or on its way.
 pub const EEXIST: i64 = 17;
-/// `EBUSY`: what `EEXIST` is for a module that failed meanwhile.
+/// `EBUSY`: what `EEXIST` is for a module that failed meanwhile; also the end of 30 s of waiting for symbols.
 pub const EBUSY: i64 = 16;
 
 fn write(file: &str, text: &str) -> Result<()> {

@@ -110,9 +110,9 @@ impl Traced {
         }
     }
 
-    /// Lets it run without watching its system calls.
+    /// Lets it run on to the next edge of a system call without waiting for it.
     pub fn go(&self) -> Result<()> {
-        ptrace::cont(self.pid, None).context("PTRACE_CONT")
+        ptrace::syscall(self.pid, None).context("PTRACE_SYSCALL")
     }
 
     /// Kills it where it stands and collects it.

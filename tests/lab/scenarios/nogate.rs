@@ -13,6 +13,10 @@ use crate::guest::crowd::Crowd;
 use crate::guest::{Guest, live, modules, mount_at, trace};
 
 const REQUESTS: usize = 16;
+/// Needs two others. Small: the fallback lock waits 2 s for somebody who has nothing in sysfs yet, and on an emulated
+/// processor the kernel takes longer than that to link a large module.
+const MODULE: &str = "vxlan";
+const LOCK: &str = "/run/kmod/gate/vxlan";
 
 /// How many calls are right.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +32,7 @@ fn load(guest: &mut Guest, calls_wanted: Calls) -> Result<String> {
     let before = modules()?;
     let mut crowd = Crowd::new()?;
     for _ in 0..REQUESTS {
-        crowd.add(&guest.argv("modprobe", &["xfs"]))?;
+        crowd.add(&guest.argv("modprobe", &[MODULE]))?;
     }
     trace::start()?;
     let ends = crowd.run(Duration::from_secs(40))?;
@@ -51,7 +55,7 @@ fn load(guest: &mut Guest, calls_wanted: Calls) -> Result<String> {
 }
 
 fn loaded(guest: &mut Guest) {
-    guest.check(live("xfs"), "xfs is live");
+    guest.check(live(MODULE), format!("{MODULE} is live"));
 }
 
 /// There is no /run.
@@ -98,14 +102,14 @@ pub fn gate_is_a_link(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// The lock file of xfs is a link to a file.
+/// The lock file of the module is a link to a file.
 pub fn lock_is_a_link(guest: &mut Guest) -> Result<()> {
     fs::write("/tmp/victim", "untouched")?;
     gate_dir(0o700, 0)?;
-    symlink("/tmp/victim", "/run/kmod/gate/xfs")?;
+    symlink("/tmp/victim", LOCK)?;
     load(guest, Calls::Once)?;
     guest.check(fs::read("/tmp/victim")? == b"untouched", "nothing was written through the link");
-    guest.check(fs::symlink_metadata("/run/kmod/gate/xfs")?.is_symlink(), "the link was left alone");
+    guest.check(fs::symlink_metadata(LOCK)?.is_symlink(), "the link was left alone");
     loaded(guest);
     Ok(())
 }
@@ -147,10 +151,10 @@ pub fn gate_writable_by_others(guest: &mut Guest) -> Result<()> {
 pub fn module_file_locked_by_a_user(guest: &mut Guest) -> Result<()> {
     umount("/run")?;
     fs::remove_dir("/run")?;
-    let found = guest.call("modprobe", &["-D", "xfs"], Duration::from_secs(20))?;
+    let found = guest.call("modprobe", &["-D", MODULE], Duration::from_secs(20))?;
     let line = found.said.lines().last().unwrap_or_default().to_owned();
     let path =
-        line.split_whitespace().nth(1).with_context(|| format!("modprobe -D xfs: {line:?}"))?.to_owned();
+        line.split_whitespace().nth(1).with_context(|| format!("modprobe -D {MODULE}: {line:?}"))?.to_owned();
     let held = Flock::lock(File::open(&path)?, FlockArg::LockExclusive).map_err(|(_, e)| e)?;
     let begin = std::time::Instant::now();
     load(guest, Calls::Any)?;
@@ -166,7 +170,7 @@ pub fn module_file_locked_by_a_user(guest: &mut Guest) -> Result<()> {
 pub fn no_sys(guest: &mut Guest) -> Result<()> {
     umount2("/sys", MntFlags::MNT_DETACH)?;
     load(guest, Calls::Once)?;
-    guest.check(modules()?.iter().any(|m| m == "xfs"), "xfs is in /proc/modules");
+    guest.check(modules()?.iter().any(|m| m == MODULE), format!("{MODULE} is in /proc/modules"));
     mount_at("sysfs", "/sys", MsFlags::empty(), None)
 }
 
@@ -177,7 +181,7 @@ pub fn no_sys_no_proc(guest: &mut Guest) -> Result<()> {
     umount2("/proc", MntFlags::MNT_DETACH)?;
     let mut crowd = Crowd::new()?;
     for _ in 0..REQUESTS {
-        crowd.add(&guest.argv("modprobe", &["xfs"]))?;
+        crowd.add(&guest.argv("modprobe", &[MODULE]))?;
     }
     trace::start()?;
     let ends = crowd.run(Duration::from_secs(40));
