@@ -1,16 +1,19 @@
 # demo       boots two kernels, storms them with stock kmod and with ours, prints a table
 # test       everything: unit tests, compliance, the lab
 # test-full  the same without the samples that keep `test` short
-# install    DESTDIR= PREFIX=/usr
+# plot       the table's figures and the plot of README.md, from the lab's last run
+# install    DESTDIR= PREFIX=/usr/local; uninstall takes the same
 CARGO  ?= cargo
-PREFIX ?= /usr
+PREFIX ?= /usr/local
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 KMOD   := $(TARGET)/$(TRIPLE)/release/kmod
 # What the lab and the compliance suite test is what would be installed.
 export KMOD_ONCE_BIN = $(KMOD)
 
-.PHONY: build tools demo test test-full plot install
+APPLETS := modprobe insmod rmmod lsmod modinfo depmod
+
+.PHONY: build tools demo test test-full plot install uninstall
 build:
 	$(CARGO) build --release --bin kmod
 
@@ -27,16 +30,19 @@ test: tools build
 test-full: export KMOD_ONCE_FULL = 1
 test-full: test
 
-# The table and the plot of README.md, from the figures of the lab's last run.
 plot:
 	mkdir -p dist/lab
 	cp $(TARGET)/lab/results.csv dist/lab/
 	$(CARGO) test --quiet --test lab -- plot dist/lab/results.csv dist/lab/coldplug.svg
 	$(CARGO) test --quiet --test lab -- table dist/lab/results.csv README.md
 
-install: build
+install:
+	test -x $(KMOD) || $(MAKE) build
 	install -D -m 755 $(KMOD) $(DESTDIR)$(PREFIX)/bin/kmod
 	mkdir -p $(DESTDIR)$(PREFIX)/sbin
-	for tool in lsmod modinfo; do ln -sf kmod $(DESTDIR)$(PREFIX)/bin/$$tool; done
-	for tool in modprobe insmod rmmod depmod lsmod modinfo; do ln -sf ../bin/kmod $(DESTDIR)$(PREFIX)/sbin/$$tool; done
+	for tool in $(APPLETS); do ln -sf ../bin/kmod $(DESTDIR)$(PREFIX)/sbin/$$tool; done
 	install -D -m 644 dist/udev/80-drivers.rules $(DESTDIR)$(PREFIX)/share/kmod-once/udev/80-drivers.rules
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/kmod $(addprefix $(DESTDIR)$(PREFIX)/sbin/,$(APPLETS))
+	rm -rf $(DESTDIR)$(PREFIX)/share/kmod-once

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::kmod::{DeleteModuleFlags, delete_module};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::reboot::{RebootMode, reboot};
 use serde_json::{Value, json};
 
@@ -26,8 +26,8 @@ pub struct Guest {
     results: File,
     /// The tool under test.
     pub tool: Tool,
-    /// The scenario's name.
-    pub scenario: String,
+    /// The running scenario's name; before the first, all that this boot runs, with commas.
+    scenario: String,
 }
 
 /// The life of process 1. Does not return.
@@ -51,9 +51,7 @@ fn setup() -> Result<Guest> {
     for (kind, at) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tracefs", "/trace")] {
         mount_at(kind, at, MsFlags::empty(), None)?;
     }
-    for (at, mode) in [("/run", "mode=755"), ("/tmp", "mode=1777")] {
-        mount_at("tmpfs", at, MsFlags::empty(), Some(mode))?;
-    }
+    fresh_run_and_tmp()?;
     let mut results = File::options().write(true).open("/dev/ttyS1").context("/dev/ttyS1")?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     writeln!(results, "{}", json!({"t": "hello", "kernel": release.trim()}))?;
@@ -66,24 +64,42 @@ pub fn mount_at(kind: &str, at: &str, flags: MsFlags, data: Option<&str>) -> Res
     mount(Some(kind), at, Some(kind), flags, data).with_context(|| format!("mounting {kind} at {at}"))
 }
 
-/// Runs the scenario once per tool.
+/// Runs the scenarios of this boot, all of them with each tool.
 fn run(guest: &mut Guest) -> Result<()> {
-    let name = guest.scenario.clone();
-    if name == "hello" {
+    let names = guest.scenario.clone();
+    if names == "hello" {
         return Ok(());
     }
-    let scenario = scenarios::find(&name).with_context(|| format!("no scenario {name}"))?;
     trace::prepare()?;
     let baseline = modules()?;
     let tools = std::env::var("LAB_TOOLS").context("LAB_TOOLS")?;
-    for (turn, tool) in tools.split(',').enumerate() {
-        if turn > 0 {
-            unload(&baseline)?;
-        }
+    let mut first = true;
+    for tool in tools.split(',') {
         guest.tool = Tool::named(tool).with_context(|| format!("no tool {tool}"))?;
         // What the kernel asks for by itself goes to the tool under test, too.
         fs::write("/proc/sys/kernel/modprobe", guest.path("modprobe"))?;
-        (scenario.guest)(guest).with_context(|| format!("with {tool}"))?;
+        for name in names.split(',') {
+            guest.scenario = name.to_owned();
+            let scenario = scenarios::find(name).with_context(|| format!("no scenario {name}"))?;
+            if !first {
+                unload(&baseline)?;
+                fresh_run_and_tmp()?;
+            }
+            first = false;
+            if let Err(e) = (scenario.guest)(guest) {
+                guest.say(&json!({"t": "error", "what": format!("with {tool}: {e:#}")}));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Empty file systems at /run and /tmp, whatever a scenario left there.
+fn fresh_run_and_tmp() -> Result<()> {
+    for (at, mode) in [("/run", "mode=755"), ("/tmp", "mode=1777")] {
+        while umount2(at, MntFlags::MNT_DETACH).is_ok() {}
+        fs::create_dir_all(at)?;
+        mount_at("tmpfs", at, MsFlags::empty(), Some(mode))?;
     }
     Ok(())
 }
@@ -91,6 +107,8 @@ fn run(guest: &mut Guest) -> Result<()> {
 impl Guest {
     /// Sends one line to the host.
     pub fn say(&mut self, line: &Value) {
+        let mut line = line.clone();
+        line["scenario"] = Value::from(self.scenario.as_str());
         let mut text = line.to_string();
         text.push('\n');
         if let Err(e) = self.results.write_all(text.as_bytes()) {

@@ -32,34 +32,45 @@ impl Row {
 }
 
 /// The lines of one boot.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Measurements.
     pub rows: Vec<Row>,
     /// Claims that did not hold, with the tool's name.
     pub failures: Vec<String>,
-    /// Why the guest gave up, if it did.
-    pub error: Option<String>,
     /// Claims that held.
     pub held: usize,
     /// Loaded modules at the end of a coldplug.
     pub modules: Vec<String>,
 }
 
-/// Reads the guest's lines.
-pub fn read(text: &str, kernel: &str, scenario: &str) -> Result<Report> {
-    let mut report = Report::default();
+/// Reads the lines of one boot: a report for each of the `scenarios` it ran.
+pub fn read(text: &str, kernel: &str, scenarios: &[&str]) -> Result<BTreeMap<String, Report>> {
+    let mut reports: BTreeMap<String, Report> =
+        scenarios.iter().map(|name| ((*name).to_owned(), Report::default())).collect();
     let mut ended = false;
-    let mut measured: BTreeMap<String, usize> = BTreeMap::new();
+    let mut measured: BTreeMap<(String, String), usize> = BTreeMap::new();
     for line in text.lines() {
         let value: Value = serde_json::from_str(line).with_context(|| format!("the guest said: {line}"))?;
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        let scenario = text("scenario");
+        if value["t"] == "end" {
+            ended = true;
+            continue;
+        }
+        let Some(report) = reports.get_mut(&scenario) else {
+            // Before the first scenario, or about the boot as a whole.
+            if value["t"] == "error" {
+                bail!("{}", text("what"));
+            }
+            continue;
+        };
         match value["t"].as_str().unwrap_or_default() {
             "row" => {
                 let tool = text("tool");
-                let count = measured.entry(tool.clone()).or_default();
+                let count = measured.entry((scenario.clone(), tool.clone())).or_default();
                 *count += 1;
-                let scenario = if *count == 1 { scenario.to_owned() } else { format!("{scenario}.{count}") };
+                let scenario = if *count == 1 { scenario } else { format!("{scenario}.{count}") };
                 let numbers = NUMBERS.map(|n| value[n].as_u64().unwrap_or(0));
                 report.rows.push(Row { kernel: kernel.to_owned(), tool, scenario, numbers });
             }
@@ -69,15 +80,16 @@ pub fn read(text: &str, kernel: &str, scenario: &str) -> Result<Report> {
                 let names = value["names"].as_array().into_iter().flatten();
                 report.modules = names.filter_map(Value::as_str).map(str::to_owned).collect();
             }
-            "error" => report.error = Some(text("what")),
-            "end" => ended = true,
+            "error" => report.failures.push(text("what")),
             _ => {}
         }
     }
-    if !ended && report.error.is_none() {
-        report.error = Some("the guest did not come to the end of its scenario".into());
+    if !ended {
+        for report in reports.values_mut() {
+            report.failures.push("the guest did not come to the end of its scenarios".into());
+        }
     }
-    Ok(report)
+    Ok(reports)
 }
 
 /// Bytes for people.

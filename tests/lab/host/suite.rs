@@ -1,6 +1,6 @@
 //! The named tests: boots what a scenario needs, reads what the guest found, and says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sys::resource::{UsageWho, getrusage};
 
 use super::cache::{Cache, Kernel};
 use super::image::Builder;
@@ -20,6 +21,7 @@ use crate::tool::Tool;
 const SERIES: [&str; 2] = ["6.1", "6.12"];
 
 type Shared<T> = Arc<OnceLock<Result<T, String>>>;
+type Reports = Arc<BTreeMap<String, Report>>;
 type Made<K, T> = Mutex<HashMap<K, Shared<T>>>;
 
 /// What the tests of one run share: each thing is made once, when it is first needed.
@@ -27,7 +29,8 @@ struct Lab {
     out: PathBuf,
     kernels: Made<&'static str, Kernel>,
     images: Made<(&'static str, Image), PathBuf>,
-    boots: Made<(&'static str, &'static str, String), Arc<Report>>,
+    /// By scenario or group, kernel, tools; what each scenario of the boot found.
+    boots: Made<(&'static str, &'static str, String), Reports>,
     rows: Mutex<Vec<Row>>,
     /// Downloads and builds happen one at a time.
     making: Mutex<()>,
@@ -74,54 +77,58 @@ impl Lab {
         })
     }
 
-    /// One boot: a scenario on a kernel with these tools.
-    fn boot(&self, scenario: &Scenario, series: &'static str, tools: &[Tool]) -> Result<Arc<Report>> {
+    /// What a scenario found on a kernel with these tools. Boots, unless a scenario of the same boot has done so.
+    fn boot(&self, scenario: &'static Scenario, series: &'static str, tools: &[Tool]) -> Result<Report> {
         let names: Vec<_> = tools.iter().map(|t| t.name()).collect();
         let names = names.join(",");
-        once(&self.boots, (scenario.name, series, names.clone()), || {
+        let label = scenario.group.unwrap_or(scenario.name);
+        let reports = once(&self.boots, (label, series, names.clone()), || {
             let kernel = self.kernel(series)?;
             let initrd = self.image(&kernel, scenario.image)?;
             let accel = qemu::accel(&kernel, &self.image(&kernel, Image::Small)?, &self.out);
-            let mut dir = self.out.join(series).join(scenario.name);
+            let mut dir = self.out.join(series).join(label);
             if scenario.tools == Tools::BothApart {
                 dir.push(&names);
             }
+            let members = scenarios::boot_of(scenario);
+            let member_names: Vec<_> = members.iter().map(|s| s.name).collect();
             let full = if std::env::var_os("KMOD_ONCE_FULL").is_some() { " LAB_FULL=1" } else { "" };
             let boot = Boot {
                 kernel: &kernel,
                 initrd: &initrd,
                 cpus: scenario.cpus,
                 memory: scenario.memory,
-                append: format!("LAB_SCENARIO={} LAB_TOOLS={names}{full} {}", scenario.name, scenario.append),
+                append: format!(
+                    "LAB_SCENARIO={} LAB_TOOLS={names}{full} {}",
+                    member_names.join(","),
+                    scenario.append
+                ),
                 dir,
-                limit: Duration::from_secs(scenario.limit),
+                limit: Duration::from_secs(members.iter().map(|s| s.limit).sum()),
             };
             let (text, took) = boot.run(accel)?;
-            let report = report::read(&text, series, scenario.name)?;
+            let reports = report::read(&text, series, &member_names)?;
             let mut said = format!(
-                "lab: {}::{series} ({} CPUs, {}, boot to end {:.1} s)",
-                scenario.name,
+                "lab: {label}::{series} ({names}; {} CPUs, {}, boot to end {:.1} s)",
                 scenario.cpus,
                 accel.name(),
                 took.as_secs_f64()
             );
-            for row in &report.rows {
+            for row in reports.values().flat_map(|r| &r.rows) {
                 said.push_str("\n     ");
                 said.push_str(&report::line(row));
             }
             println!("{said}");
             if let Ok(mut rows) = self.rows.lock() {
-                rows.extend(report.rows.iter().cloned());
+                rows.extend(reports.values().flat_map(|r| r.rows.clone()));
             }
-            if let Some(error) = &report.error {
-                bail!("{error}; see {}", boot.dir.display());
-            }
-            Ok(Arc::new(report))
-        })
+            Ok(Arc::new(reports))
+        })?;
+        reports.get(scenario.name).cloned().context("the boot says nothing about this scenario")
     }
 
     /// One test: all boots of a scenario on a kernel.
-    fn scenario(&self, scenario: &Scenario, series: &'static str) -> Result<Vec<Arc<Report>>> {
+    fn scenario(&self, scenario: &'static Scenario, series: &'static str) -> Result<Vec<Report>> {
         let stock = Tool::stock(series);
         let boots: Vec<Vec<Tool>> = match (scenario.tools, only_stock()) {
             (Tools::Ours, true) => {
@@ -135,7 +142,7 @@ impl Lab {
         boots.iter().map(|tools| self.boot(scenario, series, tools)).collect()
     }
 
-    fn test(&self, scenario: &Scenario, series: &'static str) -> Result<(), Failed> {
+    fn test(&self, scenario: &'static Scenario, series: &'static str) -> Result<(), Failed> {
         let reports = self.scenario(scenario, series).map_err(|e| format!("{e:#}"))?;
         let mut failures: Vec<String> = reports.iter().flat_map(|r| r.failures.clone()).collect();
         let held: usize = reports.iter().map(|r| r.held).sum();
@@ -250,7 +257,9 @@ pub fn main() -> ExitCode {
     let begin = Instant::now();
     let conclusion = libtest_mimic::run(&args, trials);
     lab.finish();
-    println!("lab: {:.0} s", begin.elapsed().as_secs_f64());
+    let cpu =
+        getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0, |u| u.user_time().tv_sec() + u.system_time().tv_sec());
+    println!("lab: {:.0} s, {cpu} s of processor time", begin.elapsed().as_secs_f64());
     conclusion.exit_code()
 }
 

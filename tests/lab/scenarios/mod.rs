@@ -53,6 +53,8 @@ pub struct Scenario {
     pub memory: u32,
     /// Words for the kernel command line.
     pub append: &'static str,
+    /// Scenarios with the same group run in one boot, one after the other; each is still a test of its own.
+    pub group: Option<&'static str>,
     /// A boot is ended after this many seconds.
     pub limit: u64,
     /// What the guest does with one tool.
@@ -66,11 +68,26 @@ impl Scenario {
         limit: u64,
         guest: fn(&mut Guest) -> Result<()>,
     ) -> Self {
-        Self { name, image: Image::Small, tools, cpus: 4, memory: 2048, append: "", limit, guest }
+        Self {
+            name,
+            image: Image::Small,
+            tools,
+            cpus: 4,
+            memory: 2048,
+            append: "",
+            group: None,
+            limit,
+            guest,
+        }
     }
 
     const fn append(mut self, words: &'static str) -> Self {
         self.append = words;
+        self
+    }
+
+    const fn group(mut self, name: &'static str) -> Self {
+        self.group = Some(name);
         self
     }
 
@@ -88,6 +105,7 @@ impl Scenario {
             cpus,
             memory: 3584,
             append: "",
+            group: None,
             limit: 300,
             guest,
         }
@@ -104,31 +122,43 @@ pub const ALL: &[Scenario] = &[
     Scenario::coldplug("coldplug_4", 4),
     Scenario::coldplug("coldplug_8", 8),
     Scenario::coldplug("coldplug_16", 16),
-    Scenario::small("failing_init", Tools::Both, 180, init::failing),
-    Scenario::small("slow_init", Tools::Both, 120, init::slow),
+    Scenario::small("failing_init", Tools::Both, 180, init::failing).group("init"),
+    Scenario::small("slow_init", Tools::Both, 120, init::slow).group("init"),
     Scenario::small("recursion", Tools::Ours, 120, init::recursion),
-    Scenario::small("killed_before_the_call", Tools::Ours, 180, leader::killed_before_the_call),
-    Scenario::small("killed_while_decompressing", Tools::Ours, 180, leader::killed_while_decompressing),
-    Scenario::small("killed_in_init", Tools::Ours, 120, leader::killed_in_init),
+    Scenario::small("killed_before_the_call", Tools::Ours, 180, leader::killed_before_the_call)
+        .group("killed"),
+    Scenario::small("killed_while_decompressing", Tools::Ours, 180, leader::killed_while_decompressing)
+        .group("killed"),
+    Scenario::small("killed_in_init", Tools::Ours, 120, leader::killed_in_init).group("killed"),
     Scenario::small("stopped_leader", Tools::Ours, 120, leader::stopped),
     Scenario::small("stopped_leader_short_bound", Tools::Ours, 60, leader::stopped_short)
         .append("kmod.gate_timeout=1500"),
-    Scenario::small("no_run", Tools::Ours, 60, nogate::no_run),
-    Scenario::small("read_only_run", Tools::Ours, 60, nogate::read_only_run),
-    Scenario::small("full_run", Tools::Ours, 60, nogate::full_run),
-    Scenario::small("gate_is_a_link", Tools::Ours, 60, nogate::gate_is_a_link),
-    Scenario::small("lock_is_a_link", Tools::Ours, 60, nogate::lock_is_a_link),
-    Scenario::small("gate_of_someone_else", Tools::Ours, 60, nogate::gate_of_someone_else),
-    Scenario::small("gate_writable_by_others", Tools::Ours, 60, nogate::gate_writable_by_others),
-    Scenario::small("module_file_locked_by_a_user", Tools::Ours, 60, nogate::module_file_locked_by_a_user),
-    Scenario::small("no_sys", Tools::Ours, 60, nogate::no_sys),
-    Scenario::small("no_sys_no_proc", Tools::Ours, 60, nogate::no_sys_no_proc),
+    Scenario::small("no_run", Tools::Ours, 60, nogate::no_run).group("no_gate"),
+    Scenario::small("read_only_run", Tools::Ours, 60, nogate::read_only_run).group("no_gate"),
+    Scenario::small("full_run", Tools::Ours, 60, nogate::full_run).group("no_gate"),
+    Scenario::small("gate_is_a_link", Tools::Ours, 60, nogate::gate_is_a_link).group("no_gate"),
+    Scenario::small("lock_is_a_link", Tools::Ours, 60, nogate::lock_is_a_link).group("no_gate"),
+    Scenario::small("gate_of_someone_else", Tools::Ours, 60, nogate::gate_of_someone_else).group("no_gate"),
+    Scenario::small("gate_writable_by_others", Tools::Ours, 60, nogate::gate_writable_by_others)
+        .group("no_gate"),
+    Scenario::small("module_file_locked_by_a_user", Tools::Ours, 60, nogate::module_file_locked_by_a_user)
+        .group("no_gate"),
+    Scenario::small("no_sys", Tools::Ours, 60, nogate::no_sys).group("no_gate"),
+    Scenario::small("no_sys_no_proc", Tools::Ours, 60, nogate::no_sys_no_proc).group("no_gate"),
     Scenario::small("gate_off", Tools::Ours, 60, nogate::gate_off).append("kmod.gate=off"),
     Scenario::small("insert_and_remove", Tools::Ours, 180, churn::insert_and_remove),
-    Scenario::small("two_copies", Tools::Both, 90, files::two_copies),
-    Scenario::small("compression", Tools::Both, 90, files::compression),
+    Scenario::small("two_copies", Tools::Both, 90, files::two_copies).group("files"),
+    Scenario::small("compression", Tools::Both, 90, files::compression).group("files"),
     Scenario::small("drop_in", Tools::Ours, 900, drop_in::drop_in).image(Image::Modules),
 ];
+
+/// The scenarios that run in the same boot as this one, itself included.
+pub fn boot_of(scenario: &'static Scenario) -> Vec<&'static Scenario> {
+    match scenario.group {
+        Some(_) => ALL.iter().filter(|s| s.group == scenario.group).collect(),
+        None => vec![scenario],
+    }
+}
 
 /// The scenario of that name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

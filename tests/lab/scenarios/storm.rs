@@ -1,6 +1,6 @@
 //! Many requests at the same moment.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::LIMIT;
 use crate::guest::crowd::Crowd;
@@ -108,5 +108,29 @@ fn run(guest: &mut Guest, requests: &[&str]) -> Result<()> {
         format!("{} EEXIST, {} EBUSY", counts.eexist, counts.ebusy),
     );
     guest.check(counts.wasted == 0, format!("{} bytes wasted", counts.wasted));
+    if guest.ours() {
+        books(guest, counts.calls)?;
+    }
+    Ok(())
+}
+
+/// `kmod stats` says what the kernel says: as many loads as calls, and nobody had to do without the gate.
+fn books(guest: &mut Guest, calls: usize) -> Result<()> {
+    let end = guest.call("kmod", &["stats", "--json"], LIMIT)?;
+    let stats: serde_json::Value =
+        serde_json::from_str(&end.said).with_context(|| format!("kmod stats --json: {}", end.said))?;
+    let total = |name: &str| stats["total"][name].as_u64();
+    guest.check(
+        total("loads") == Some(calls as u64),
+        format!("kmod stats counts {:?} loads for {calls} calls", total("loads")),
+    );
+    let troubles: Vec<_> =
+        ["failures", "bounds_passed", "fallbacks"].iter().filter(|n| total(n) != Some(0)).collect();
+    guest
+        .check(troubles.is_empty(), format!("kmod stats counts nothing of {troubles:?}: {}", stats["total"]));
+    guest.check(
+        total("joined").is_some_and(|n| n > 0),
+        format!("kmod stats counts {:?} joined requests", total("joined")),
+    );
     Ok(())
 }
