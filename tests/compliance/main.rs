@@ -20,6 +20,7 @@ mod elf;
 
 mod case;
 mod differences;
+mod help;
 mod kernel;
 mod root;
 mod run;
@@ -113,6 +114,12 @@ fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
                 suite.check(&shared, &suite.others[index]).map_err(Failed::from)
             }));
         }
+    }
+    for program in help::PROGRAMS.iter().filter(|_| wanted("ours")) {
+        let suite = Arc::clone(suite);
+        trials.push(Trial::test(format!("ours::help/{program}"), move || {
+            help::check(&suite, program).map_err(Failed::from)
+        }));
     }
     for (name, tree, kind) in whole::tests().into_iter().filter(|_| wanted("ours")) {
         let suite = Arc::clone(suite);

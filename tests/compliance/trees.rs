@@ -91,6 +91,7 @@ pub fn depmod(root: &Path, release: &str) -> io::Result<Vec<(String, Vec<u8>)>> 
 /// need:NAME need:NAME:CRC weak:NAME version:NAME:CRC
 /// id:HEX                  build id
 /// sig:SIGNER:KEY:DATA     an X509 signature of these raw bytes; pkcs7:HEX a PKCS#7 one
+/// tail:HEX                bytes at the very end
 /// section:NAME:TEXT       raw:TEXT, a string of .modinfo that is no KEY=VALUE
 /// 32 be nosymtab nomodinfo
 /// ```
@@ -104,6 +105,7 @@ pub fn module(path: &str, words: &[String]) -> Result<Vec<u8>, String> {
     if !words.iter().any(|word| word == "nomodinfo") {
         ko = ko.modinfo_raw("");
     }
+    let mut tail = Vec::new();
     for word in words {
         let parts: Vec<&str> = word.split(':').collect();
         let crc = |text: &str| u32::from_str_radix(text, 16).map_err(|error| format!("{word}: {error}"));
@@ -117,6 +119,10 @@ pub fn module(path: &str, words: &[String]) -> Result<Vec<u8>, String> {
             (["version", name, value], _) => ko.version(name, u64::from(crc(value)?)),
             (["id", hex], _) => ko.build_id(bytes(hex)?),
             (["pkcs7", hex], _) => ko.signature(Signature::pkcs7(bytes(hex)?)),
+            (["tail", hex], _) => {
+                tail.extend(bytes(hex)?);
+                ko
+            }
             (["sig", signer, key, data], _) => ko.signature(Signature {
                 algo: 1,
                 hash: 4,
@@ -135,7 +141,7 @@ pub fn module(path: &str, words: &[String]) -> Result<Vec<u8>, String> {
             _ => return Err(format!("{path}: unknown word {word}")),
         };
     }
-    compressed(path, ko.build()).map_err(|error| error.to_string())
+    compressed(path, [ko.build(), tail].concat()).map_err(|error| error.to_string())
 }
 
 fn bytes(hex: &str) -> Result<Vec<u8>, String> {
