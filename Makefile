@@ -13,7 +13,7 @@ export KMOD_ONCE_BIN = $(KMOD)
 
 APPLETS := modprobe insmod rmmod lsmod modinfo depmod
 
-.PHONY: build tools demo test test-full plot install uninstall
+.PHONY: bench build tools demo test test-full plot install uninstall
 build:
 	$(CARGO) build --release --bin kmod
 
@@ -35,6 +35,10 @@ plot:
 	cp $(TARGET)/lab/results.csv dist/lab/
 	$(CARGO) test --quiet --test lab -- plot dist/lab/results.csv dist/lab/coldplug.svg
 	$(CARGO) test --quiet --test lab -- table dist/lab/results.csv README.md
+
+# Speed as a ratio to kmod 34.2: the table of README.md.
+bench: tools
+	$(CARGO) bench --bench against_kmod
 
 install:
 	test -x $(KMOD) || $(MAKE) build
