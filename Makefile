@@ -45,7 +45,10 @@ install:
 	install -D -m 755 $(KMOD) $(DESTDIR)$(PREFIX)/bin/kmod
 	mkdir -p $(DESTDIR)$(PREFIX)/sbin
 	for tool in $(APPLETS); do ln -sf ../bin/kmod $(DESTDIR)$(PREFIX)/sbin/$$tool; done
-	install -D -m 644 dist/udev/80-drivers.rules $(DESTDIR)$(PREFIX)/share/kmod-once/udev/80-drivers.rules
+	mkdir -p $(DESTDIR)$(PREFIX)/share/kmod-once/udev
+	sed 's|/sbin/modprobe|$(PREFIX)/sbin/modprobe|' dist/udev/80-drivers.rules \
+		>$(DESTDIR)$(PREFIX)/share/kmod-once/udev/80-drivers.rules
+	chmod 644 $(DESTDIR)$(PREFIX)/share/kmod-once/udev/80-drivers.rules
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/kmod $(addprefix $(DESTDIR)$(PREFIX)/sbin/,$(APPLETS))
