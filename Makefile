@@ -25,7 +25,8 @@ demo: tools build
 
 test: tools build
 	$(CARGO) test
-	$(CARGO) test --test lab -- --test-threads 2
+	$(CARGO) test --test lab -- --test-threads 1 storm
+	$(CARGO) test --test lab -- --test-threads 2 --skip storm
 
 test-full: export KMOD_ONCE_FULL = 1
 test-full: test

@@ -258,7 +258,10 @@ impl<'a> Gate<'a> {
     ) -> Reason {
         let mut waiter = Waiter::new(self.system.wait, self.system.clock);
         let began = self.system.clock.boottime();
-        let mut slice = Duration::from_millis(50);
+        // Each look around costs some system calls, and hundreds may wait at once: whoever cannot be part of a recursion
+        // need only look for the bound, and for a leader that never lets go.
+        let mut helper = None;
+        let mut slice = Duration::from_millis(100);
         loop {
             match waiter.wait(lock, Mode::Shared, slice) {
                 Ok(true) if self.state(load.key.as_bytes()) == State::Live => {
@@ -275,19 +278,26 @@ impl<'a> Gate<'a> {
                 // The leader has not let go yet, and may never (stopped by a debugger): the module is there.
                 return Reason::Live;
             }
+            if let Held::Gate(file) = held {
+                if let Some(ran) = wait::leader_ran(&self.system, file) {
+                    patience.note_holder(ran, now);
+                }
+            }
             let expired = patience.expired(state, began, now);
+            let may_be_helper = *helper.get_or_insert_with(|| wait::started_by_kernel(&self.system));
+            let longest = Duration::from_millis(if may_be_helper { 250 } else { 4000 });
             if let Held::Gate(file) = held {
                 // What needs the module can go on at once: the kernel waits for its symbols. A request for the module
                 // itself may be a bystander's, so it waits as if nothing showed in sysfs, and only then gives up.
                 let enough = load.dependency || patience.holder_bound_is_over(began, now);
-                if enough && wait::leader_waits_for_helper(&self.system, file) {
+                if may_be_helper && enough && wait::leader_waits_for_helper(&self.system, file) {
                     return Reason::Recursion;
                 }
             }
             if expired {
                 return Reason::Bound;
             }
-            slice = Duration::from_millis(250);
+            slice = (slice * 2).min(longest).min(patience.until_holder_bound(began, now));
         }
     }
 

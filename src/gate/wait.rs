@@ -28,6 +28,8 @@ pub struct Patience {
     coming_bound: Duration,
     coming_since: Option<Duration>,
     coming_over: bool,
+    /// What the holder had done at the last look, and when that last grew.
+    holder: Option<(u64, Duration)>,
     knocks: u32,
     /// The time spent waiting so far.
     pub waited: Duration,
@@ -40,6 +42,7 @@ impl Patience {
             coming_bound: settings.coming_bound,
             coming_since: None,
             coming_over: false,
+            holder: None,
             knocks: 0,
             waited: Duration::ZERO,
         }
@@ -65,9 +68,24 @@ impl Patience {
         }
     }
 
+    /// Notes how much the holder has run. One that still runs, on a machine so busy that a load takes a minute, is
+    /// neither stopped nor stuck: its bound begins anew, up to that of a module that is coming.
+    pub fn note_holder(&mut self, ran: u64, now: Duration) {
+        match self.holder {
+            Some((before, _)) if before == ran => {}
+            _ => self.holder = Some((ran, now)),
+        }
+    }
+
     /// Whether a holder that shows nothing in sysfs would have been given up by now.
     pub fn holder_bound_is_over(&self, began: Duration, now: Duration) -> bool {
-        now.saturating_sub(began) >= self.holder_bound
+        let alive = self.holder.map_or(began, |(_, at)| at.max(began));
+        now.saturating_sub(alive) >= self.holder_bound || now.saturating_sub(began) >= self.coming_bound
+    }
+
+    /// The time until [`Patience::holder_bound_is_over`]; some milliseconds where it is.
+    pub fn until_holder_bound(&self, began: Duration, now: Duration) -> Duration {
+        (began + self.holder_bound).saturating_sub(now).max(Duration::from_millis(250).min(self.holder_bound))
     }
 
     /// Whether the last wait ended because the module was coming for too long.
@@ -83,25 +101,33 @@ impl Patience {
     }
 }
 
-/// Whether the leader that `file`'s record names sits in a kernel call that waits for a user-space helper, and this
-/// process was started by the kernel, so that it may be that helper.
+/// How long the leader that `file`'s record names has run so far, in nanoseconds of CPU time; `None` where nobody loads
+/// or the kernel does not say.
+pub fn leader_ran(system: &System<'_>, file: &File) -> Option<u64> {
+    let Record { leader, end: None, .. } = Record::read(file)? else { return None };
+    let mut buffer = [0; 128];
+    let text = read_attribute(&system.roots.process(leader, "schedstat"), &mut buffer).ok()?;
+    std::str::from_utf8(text.split(|&b| b == b' ').next()?).ok()?.parse().ok()
+}
+
+/// Whether the leader that `file`'s record names sits in a kernel call that waits for a user-space helper. Where this
+/// process was started by the kernel ([`started_by_kernel`]), it may be that helper.
 ///
 /// A module's init may call `request_module()` for something that depends on it. The kernel then starts a second
 /// modprobe and waits for it inside the first one's call: waiting here would never end. Parentage alone does not show
 /// it, and the leader's kernel stack alone does not tell for whom it waits; both together do.
 pub fn leader_waits_for_helper(system: &System<'_>, file: &File) -> bool {
     let Some(Record { leader, end: None, .. }) = Record::read(file) else { return false };
-    let waits = ["wchan", "stack"].iter().any(|name| {
+    ["wchan", "stack"].iter().any(|name| {
         let mut buffer = [0; 4096];
         read_attribute(&system.roots.process(leader, name), &mut buffer)
             .is_ok_and(|text| contains(text, b"call_usermodehelper_exec"))
-    });
-    waits && started_by_kernel(system)
+    })
 }
 
 /// Whether an ancestor of this process is a kernel thread. Where that cannot be told, the answer is yes: not to wait
 /// is the safer mistake, since the kernel arbitrates then.
-fn started_by_kernel(system: &System<'_>) -> bool {
+pub fn started_by_kernel(system: &System<'_>) -> bool {
     /// `PF_KTHREAD` of the kernel's task flags, as field 9 of /proc/PID/stat shows them.
     const KERNEL_THREAD: u64 = 0x0020_0000;
     let mut pid = nix::unistd::getpid().as_raw();
@@ -146,5 +172,24 @@ mod tests {
         assert!(!patience.expired(State::Coming, at(20), at(40)));
         assert!(!patience.expired(State::Coming, at(20), at(199)));
         assert!(patience.expired(State::Coming, at(20), at(200)) && patience.coming_is_over());
+    }
+
+    #[test]
+    fn a_holder_that_runs_is_waited_for_longer_but_not_for_ever() {
+        let mut patience = Patience::new(&Settings::default());
+        let at = Duration::from_secs;
+        for second in (1..180).step_by(20) {
+            patience.note_holder(second, at(second));
+            assert!(!patience.expired(State::Absent, at(0), at(second)), "{second}");
+        }
+        patience.note_holder(161, at(179));
+        assert!(!patience.expired(State::Absent, at(0), at(179)));
+        assert!(patience.expired(State::Absent, at(0), at(180)), "there is an end to it");
+        let mut stopped = Patience::new(&Settings::default());
+        stopped.note_holder(7, at(1));
+        stopped.note_holder(7, at(30));
+        assert!(
+            !stopped.expired(State::Absent, at(0), at(30)) && stopped.expired(State::Absent, at(0), at(31))
+        );
     }
 }

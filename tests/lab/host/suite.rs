@@ -281,7 +281,7 @@ fn try_demo() -> Result<()> {
     let lab = Lab::new()?;
     let mut rows = Vec::new();
     for series in SERIES {
-        for name in ["storm_64", "storm_mixed"] {
+        for name in ["storm_64", "storm_24x8"] {
             println!("lab: booting Linux {series}: {name}");
             let scenario = scenarios::find(name).context("no such scenario")?;
             for report in lab.scenario(scenario, series)? {

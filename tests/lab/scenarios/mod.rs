@@ -116,8 +116,9 @@ impl Scenario {
 pub const ALL: &[Scenario] = &[
     Scenario::small("storm_16", Tools::Both, 120, storm::storm_16),
     Scenario::small("storm_64", Tools::Both, 120, storm::storm_64),
-    Scenario::small("storm_256", Tools::Both, 400, storm::storm_256),
-    Scenario::small("storm_mixed", Tools::Both, 400, storm::mixed),
+    Scenario::small("storm_256", Tools::Both, 700, storm::storm_256),
+    Scenario::small("storm_24x8", Tools::Both, 300, storm::mixed_24x8),
+    Scenario::small("storm_mixed", Tools::Both, 700, storm::mixed),
     Scenario::coldplug("coldplug_2", 2),
     Scenario::coldplug("coldplug_4", 4),
     Scenario::coldplug("coldplug_8", 8),
@@ -173,4 +174,4 @@ pub fn modules() -> Vec<&'static str> {
 }
 
 /// How long a crowd may take before the guest reports who is stuck.
-pub const LIMIT: Duration = Duration::from_secs(180);
+pub const LIMIT: Duration = Duration::from_secs(300);

@@ -76,6 +76,13 @@ pub fn mixed(guest: &mut Guest) -> Result<()> {
     run(guest, &requests)
 }
 
+/// 24 modules, 8 requests each, shuffled.
+pub fn mixed_24x8(guest: &mut Guest) -> Result<()> {
+    let mut requests: Vec<_> = MIXED[..24].iter().flat_map(|name| [*name; 8]).collect();
+    shuffle(&mut requests);
+    run(guest, &requests)
+}
+
 /// The same order every time: Fisher-Yates with a fixed linear congruential generator.
 fn shuffle<T>(items: &mut [T]) {
     let mut state: u64 = 20230414;
