@@ -43,7 +43,8 @@ const OPTIONS: &[Opt] = &[
     opt(200, "map", "").legacy(),
 ];
 
-const USAGE: Usage = Usage {
+/// The help text, with the options.
+pub const USAGE: Usage = Usage {
     forms: &["[options] [VERSION [FILE...]]"],
     groups: &["Options", "For those who build systems"],
     options: OPTIONS,

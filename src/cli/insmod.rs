@@ -24,7 +24,8 @@ const OPTIONS: &[Opt] = &[
     opt(b'p', "", "").unlisted(),
 ];
 
-const USAGE: Usage = Usage {
+/// The help text, with the options.
+pub const USAGE: Usage = Usage {
     forms: &["[options] FILE [PARAMETER=VALUE...]"],
     groups: &["Options"],
     options: OPTIONS,

@@ -7,7 +7,8 @@ use crate::bytes;
 
 const OPTIONS: &[Opt] = &[opt(b'h', "help", "print this text"), opt(b'V', "version", "print the version")];
 
-const USAGE: Usage = Usage {
+/// The help text, with the options.
+pub const USAGE: Usage = Usage {
     forms: &["[options] COMMAND [options of the command]"],
     groups: &["Options"],
     options: OPTIONS,

@@ -21,7 +21,8 @@ const OPTIONS: &[Opt] = &[
     opt(b'h', "help", "print this text"),
 ];
 
-const USAGE: Usage = Usage { forms: &["[options]"], groups: &["Options"], options: OPTIONS, notes: "" };
+/// The help text, with the options.
+pub const USAGE: Usage = Usage { forms: &["[options]"], groups: &["Options"], options: OPTIONS, notes: "" };
 
 /// Lists the modules.
 pub fn run(call: &Call<'_>) -> Outcome {

@@ -65,6 +65,19 @@ fn tool(name: &[u8]) -> Option<fn(&Call<'_>) -> Outcome> {
     })
 }
 
+/// The help text of each tool and command, by its name. The manual pages and the completions are held to it.
+pub const HELP: [(&str, Usage); 9] = [
+    ("depmod", depmod::USAGE),
+    ("insmod", insmod::USAGE),
+    ("kmod", kmod::USAGE),
+    ("lsmod", lsmod::USAGE),
+    ("modinfo", modinfo::USAGE),
+    ("modprobe", modprobe::USAGE),
+    ("rmmod", rmmod::USAGE),
+    ("kmod static-nodes", static_nodes::USAGE),
+    ("kmod stats", stats::USAGE),
+];
+
 /// Runs the tool that `argv[0]` names, and returns its exit status. Any other name: 1, without a word.
 pub fn run(world: &World<'_>) -> u8 {
     let Some((argv0, words)) = world.args.split_first() else { return 1 };

@@ -36,7 +36,8 @@ const OPTIONS: &[Opt] = &[
     opt(b'h', "help", "print this text"),
 ];
 
-const USAGE: Usage =
+/// The help text, with the options.
+pub const USAGE: Usage =
     Usage { forms: &["[options] NAME|FILE..."], groups: &["Options"], options: OPTIONS, notes: "" };
 
 /// The command line as typed.

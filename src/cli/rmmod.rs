@@ -22,7 +22,8 @@ const OPTIONS: &[Opt] = &[
     opt(b'w', "", "").unlisted(),
 ];
 
-const USAGE: Usage =
+/// The help text, with the options.
+pub const USAGE: Usage =
     Usage { forms: &["[options] NAME..."], groups: &["Options"], options: OPTIONS, notes: "" };
 
 /// Removes the modules.

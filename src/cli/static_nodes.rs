@@ -23,7 +23,8 @@ const OPTIONS: &[Opt] = &[
     opt(b'h', "help", "print this text"),
 ];
 
-const USAGE: Usage = Usage {
+/// The help text, with the options.
+pub const USAGE: Usage = Usage {
     forms: &["static-nodes [options]"],
     groups: &["Options"],
     options: OPTIONS,

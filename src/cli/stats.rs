@@ -19,7 +19,8 @@ const OPTIONS: &[Opt] = &[
     opt(b'h', "help", "print this text"),
 ];
 
-const USAGE: Usage = Usage {
+/// The help text, with the options.
+pub const USAGE: Usage = Usage {
     forms: &["stats [options]"],
     groups: &["Options"],
     options: OPTIONS,

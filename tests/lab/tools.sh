@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the lab needs and this machine lacks. Only missing packages are asked for, so that a machine that has
+# Installs what the tests need and this machine lacks: QEMU and a compiler for the lab, checkers for the manual pages and
+# completions. Only missing packages are asked for, so that a machine that has
 # everything needs neither root nor a network.
 set -eu
 
@@ -14,6 +15,7 @@ need strip binutils
 need tar tar
 need xz xz-utils
 need dpkg-deb dpkg
+need mandoc mandoc
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
 # objtool, which builds the helper modules, is linked to it.
 ldconfig -p 2>/dev/null | grep -q 'libelf\.so\.1' || /sbin/ldconfig -p 2>/dev/null | grep -q 'libelf\.so\.1' ||

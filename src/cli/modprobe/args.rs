@@ -53,7 +53,8 @@ const OPTIONS: &[Opt] = &[
     opt(b'R', "show-alias", "").legacy(),
 ];
 
-const USAGE: Usage = Usage {
+/// The help text, with the options.
+pub const USAGE: Usage = Usage {
     forms: &[
         "[options] NAME [PARAMETER=VALUE...]",
         "[options] -a NAME...",

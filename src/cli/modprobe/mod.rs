@@ -19,6 +19,7 @@ use crate::system::file::read_attribute;
 use crate::system::roots::into_path;
 use crate::system::sysfs::{self, State};
 use crate::tree::{ConfigPaths, Module, Tree};
+pub use args::USAGE;
 use args::{Mode, Request};
 use std::cell::OnceCell;
 
