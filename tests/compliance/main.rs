@@ -20,6 +20,7 @@ mod elf;
 
 mod case;
 mod differences;
+mod equal;
 mod help;
 mod kernel;
 mod root;
@@ -120,6 +121,10 @@ fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
         trials.push(Trial::test(format!("ours::help/{program}"), move || {
             help::check(&suite, program).map_err(Failed::from)
         }));
+    }
+    for (name, test) in equal::tests().into_iter().filter(|_| wanted("ours")) {
+        let suite = Arc::clone(suite);
+        trials.push(Trial::test(format!("ours::{name}"), move || test(&suite, &name).map_err(Failed::from)));
     }
     for (name, tree, kind) in whole::tests().into_iter().filter(|_| wanted("ours")) {
         let suite = Arc::clone(suite);
