@@ -18,6 +18,7 @@
 //! - no two locks are held at once in one thread, and none while a command runs: no cycle of waits in user space.
 
 pub mod counters;
+pub mod holder;
 pub mod record;
 pub mod room;
 pub mod settings;

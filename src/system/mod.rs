@@ -9,6 +9,7 @@ pub mod fake;
 pub mod file;
 pub mod flock;
 pub mod kernel;
+pub mod kmsg;
 pub mod map;
 pub mod regex;
 pub mod replace;

@@ -87,6 +87,16 @@ impl Roots {
         self.proc_fs.join("cmdline")
     }
 
+    /// `/proc/locks`: who holds and who waits for each file lock.
+    pub fn locks(&self) -> PathBuf {
+        self.proc_fs.join("locks")
+    }
+
+    /// `/dev/kmsg`: the kernel's log.
+    pub fn kernel_log(&self) -> PathBuf {
+        self.dev.join("kmsg")
+    }
+
     /// `/proc/PID/NAME`
     pub fn process(&self, pid: i32, name: &str) -> PathBuf {
         self.proc_fs.join(pid.to_string()).join(name)

@@ -57,9 +57,12 @@ $ modinfo -F license ext2
 $ modinfo -n nosuch
 ";
 
+/// What a test does, given its name.
+pub type Test = Box<dyn Fn(&Suite, &str) -> Result<(), String> + Send>;
+
 /// Names of all tests, and what runs each.
-pub fn tests() -> Vec<(String, Box<dyn Fn(&Suite, &str) -> Result<(), String> + Send>)> {
-    let mut tests: Vec<(String, Box<dyn Fn(&Suite, &str) -> Result<(), String> + Send>)> = Vec::new();
+pub fn tests() -> Vec<(String, Test)> {
+    let mut tests: Vec<(String, Test)> = Vec::new();
     tests.push(("equal/versions-by-name".to_owned(), Box::new(versions_by_name)));
     for index in INDEXES {
         for (what, lines) in DAMAGE {

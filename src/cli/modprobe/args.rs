@@ -15,6 +15,8 @@ const FORCE_MODVERSION: u8 = 203;
 const FORCE_VERMAGIC: u8 = 204;
 const SHOW_MODVERSIONS: u8 = 205;
 const SHOW_EXPORTS: u8 = 206;
+const EXPLAIN: u8 = 208;
+const JSON: u8 = 209;
 
 /// The options, in the order in which getopt lists them when a name is ambiguous.
 const OPTIONS: &[Opt] = &[
@@ -33,6 +35,8 @@ const OPTIONS: &[Opt] = &[
     opt(FORCE_MODVERSION, "force-modversion", "do not compare the versions of symbols"),
     opt(FORCE_VERMAGIC, "force-vermagic", "do not compare the version magic"),
     opt(b'D', "show-depends", "print what would be inserted if nothing were loaded").group(1),
+    opt(EXPLAIN, "explain", "say what would be done and why; load nothing").group(1),
+    opt(JSON, "json", "with --explain: for programs").group(1),
     opt(b'c', "showconfig", "print the configuration and the indexes").group(1),
     opt(b'c', "show-config", "the same").group(1),
     opt(SHOW_MODVERSIONS, "show-modversions", "print the symbol versions that a module needs").group(1),
@@ -81,6 +85,8 @@ pub enum Mode {
     Modversions,
     /// Print the exported symbols.
     Exports,
+    /// Say what would be done.
+    Explain,
 }
 
 /// The command line as typed. One loose struct: which combinations mean something is for [`Request::mode`] and the two
@@ -125,6 +131,9 @@ pub struct Request<'w> {
     pub exported: Option<Vec<u8>>,
     /// The operands.
     pub operands: Vec<&'w [u8]>,
+    /// `--json`
+    pub json: bool,
+    explained: bool,
     config_shown: bool,
     modversions: bool,
     exports: bool,
@@ -134,6 +143,7 @@ impl Request<'_> {
     /// Which of the modes that were asked for counts.
     pub fn mode(&self) -> Mode {
         match self {
+            _ if self.explained => Mode::Explain,
             _ if self.config_shown => Mode::Config,
             _ if self.modversions => Mode::Modversions,
             _ if self.exports => Mode::Exports,
@@ -193,6 +203,8 @@ pub fn parse<'w>(
             b'c' => request.config_shown = true,
             SHOW_MODVERSIONS => request.modversions = true,
             SHOW_EXPORTS => request.exports = true,
+            EXPLAIN => request.explained = true,
+            JSON => request.json = true,
             b'n' => request.dry = true,
             b'C' => {
                 request.config.push(value);
@@ -226,6 +238,10 @@ pub fn parse<'w>(
     }
     if request.operands.is_empty() && !request.config_shown {
         log.error(b"missing parameters. See -h.");
+        return Err(Exit(1));
+    }
+    if request.json && !request.explained {
+        log.error(b"--json goes with --explain.");
         return Err(Exit(1));
     }
     log.set_threshold(threshold);

@@ -1,6 +1,7 @@
 //! Inserting: each operand becomes modules, each module a plan, and the plan is walked. What `-D` and `-v` print is
 //! that plan; running does nothing else.
 
+use super::explain::Witness;
 use super::{Session, command, insert_reason};
 use crate::bytes;
 use crate::cli::{Outcome, parameters};
@@ -8,6 +9,7 @@ use crate::error::{Errno, strerror};
 use crate::gate;
 use crate::load::insert::Insertion;
 use crate::load::plan::{Step, plan};
+use crate::log::{Priority, Sink};
 use crate::tree::Module;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -158,10 +160,18 @@ impl Insert<'_, '_> {
             remember: (request.quiet || request.blacklist) && self.parameters.is_empty(),
             request: self.operand,
         };
+        let witness = request.actions.then(|| Witness::new(self.session.call));
         match self.session.loader().insert(&insertion) {
             Ok(gate::Outcome::Joined) => Err(Errno::EEXIST),
             Ok(_) => Ok(()),
-            Err(error) => Err(error.errno()),
+            Err(error) => {
+                for line in
+                    witness.map(|heard| heard.lines(self.session.tree, &step.module.name)).unwrap_or_default()
+                {
+                    self.session.log.log(Priority::Notice, &line);
+                }
+                Err(error.errno())
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod command;
+mod explain;
 mod insert;
 mod remove;
 mod show;
@@ -51,6 +52,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
         Mode::Config => show::config(&session),
         Mode::Modversions => show::modversions(&session),
         Mode::Exports => show::exports(&session),
+        Mode::Explain => explain::run(&session),
     }
 }
 

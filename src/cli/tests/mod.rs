@@ -1,6 +1,7 @@
 //! Whole tools run inside a test: a fixture tree, a scripted kernel, and a host that keeps what it is told.
 
 mod arguments;
+mod explain;
 mod insert;
 mod others;
 mod remove;

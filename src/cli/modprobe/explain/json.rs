@@ -1,0 +1,94 @@
+//! An explanation as JSON: one object for each operand, on a line of its own. Times are milliseconds. kmod(8) lists the
+//! members; later versions may add some, and change none.
+
+use super::{Action, Explained, Explanation, Place, Planned, Presence, Said, Why};
+use crate::error::{Errno, strerror};
+use serde_json::{Value, json};
+
+pub(super) fn text(explanation: &Explanation) -> String {
+    let value = json!({
+        "query": explanation.query,
+        "directory": explanation.directory,
+        "problem": explanation.problem,
+        "modules": explanation.modules.iter().map(module).collect::<Vec<_>>(),
+    });
+    format!("{value}\n")
+}
+
+fn module(module: &Explained) -> Value {
+    let found = json!({
+        "by": module.found.by,
+        "pattern": module.found.pattern,
+        "place": module.found.place.as_ref().map(place),
+    });
+    let gate = module.gate.holder.as_ref().map(|holder| {
+        json!({
+            "pid": holder.pid,
+            "program": holder.program,
+            "since_ms": holder.since.map(|since| module.now.saturating_sub(since).as_millis()),
+            "waiting": module.gate.waiting,
+        })
+    });
+    let failure = module.failure.map(|(errno, ago)| {
+        let errno = Errno::from_raw(errno);
+        let name = format!("{errno:?}");
+        json!({"errno": errno as i32, "name": name, "text": strerror(errno), "ago_ms": ago.as_millis()})
+    });
+    json!({
+        "name": module.name,
+        "found": found,
+        "path": module.path,
+        "state": presence(module.state),
+        "verdict": module.verdict(),
+        "blacklist": module.blacklist.as_ref().map(|(at, counts)| json!({"place": place(at), "counts": counts})),
+        "steps": module.steps.iter().map(step).collect::<Vec<_>>(),
+        "gate": gate,
+        "last_failure": failure,
+        "kernel_log": module.kernel.iter().map(said).collect::<Vec<_>>(),
+    })
+}
+
+fn step(step: &Planned) -> Value {
+    let (action, detail, at) = match &step.action {
+        Action::Skip(_) => ("skip", Value::Null, None),
+        Action::Insert(path) => ("insert", json!(path), None),
+        Action::Run(command, at) => ("run", json!(command), at.as_ref()),
+        Action::Missing => ("missing", Value::Null, None),
+    };
+    let (why, by, why_at) = match &step.why {
+        Why::Asked => ("asked", None, None),
+        Why::NeededBy(by) => ("needed", Some(by), None),
+        Why::Before(by, at) => ("before", Some(by), at.as_ref()),
+        Why::After(by, at) => ("after", Some(by), at.as_ref()),
+    };
+    let origins = step.origins.iter().map(|(text, at)| json!({"options": text, "place": place(at)}));
+    json!({
+        "module": step.module,
+        "action": action,
+        "path": if action == "insert" { detail.clone() } else { Value::Null },
+        "command": if action == "run" { detail } else { Value::Null },
+        "place": at.map(place),
+        "options": step.options,
+        "options_from": origins.collect::<Vec<_>>(),
+        "why": {"reason": why, "module": by, "place": why_at.map(place)},
+    })
+}
+
+fn said(said: &Said) -> Value {
+    json!({"time_ms": said.time.as_millis(), "text": said.text, "meaning": said.meaning})
+}
+
+fn place(place: &Place) -> Value {
+    json!({"file": place.file, "line": place.line})
+}
+
+fn presence(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Builtin => "builtin",
+        Presence::Live => "live",
+        Presence::Coming => "coming",
+        Presence::Going => "going",
+        Presence::Absent => "absent",
+        Presence::Unknown => "unknown",
+    }
+}

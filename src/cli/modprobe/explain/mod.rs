@@ -1,0 +1,445 @@
+//! `--explain`: what a request would do and why, in words or as JSON. Nothing is loaded, nothing is written, no lock is
+//! taken.
+//!
+//! First everything is found out ([`Explanation`]), then it is put into words (`words`) or into JSON (`json`), so that both
+//! say the same. What would be done is the plan that a real run walks.
+
+mod json;
+mod words;
+
+use super::Session;
+use crate::bytes;
+use crate::cli::{Call, Outcome, parameters};
+use crate::config::{self, Entry, Kind};
+use crate::error::strerror;
+use crate::formats::kmsg;
+use crate::formats::pattern::fnmatch;
+use crate::gate::holder::{self, Gatekeeper};
+use crate::limits;
+use crate::load::plan::{Step, plan};
+use crate::name::{self, ModuleName};
+use crate::system::file::read_whole;
+use crate::system::kmsg::Log;
+use crate::system::sysfs::{self, State};
+use crate::tree::{Module, Tree};
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// Everything that there is to say about one query.
+struct Explanation {
+    query: String,
+    directory: String,
+    modules: Vec<Explained>,
+    /// What is odd about the answer as a whole.
+    problem: Option<String>,
+}
+
+/// One module that the query leads to.
+struct Explained {
+    name: String,
+    found: Found,
+    path: Option<String>,
+    state: Presence,
+    /// The line that blacklists it, and whether that counts for this request.
+    blacklist: Option<(Place, bool)>,
+    /// What a run would do, in order; empty where it would do nothing.
+    steps: Vec<Planned>,
+    gate: Gatekeeper,
+    /// How the last load ended if it failed: errno, and how long ago.
+    failure: Option<(i32, Duration)>,
+    /// The kernel's last words about it.
+    kernel: Vec<Said>,
+    /// The time now, on `CLOCK_BOOTTIME`.
+    now: Duration,
+}
+
+/// How the query led to a module.
+struct Found {
+    /// One of [`name`, `path`, `config-alias`, `alias`, `symbol`, `command`, `builtin`, `builtin-alias`].
+    by: &'static str,
+    pattern: Option<String>,
+    place: Option<Place>,
+}
+
+/// A line of a file.
+#[derive(Clone)]
+struct Place {
+    file: String,
+    /// From 1; `None` where the file has no lines.
+    line: Option<u32>,
+}
+
+/// Whether the kernel has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Builtin,
+    Live,
+    Coming,
+    Going,
+    Absent,
+    /// sysfs could not be read.
+    Unknown,
+}
+
+/// One step.
+struct Planned {
+    module: String,
+    action: Action,
+    options: String,
+    /// Where the options come from.
+    origins: Vec<(String, Place)>,
+    why: Why,
+}
+
+enum Action {
+    /// Nothing: the kernel has it.
+    Skip(Presence),
+    Insert(String),
+    Run(String, Option<Place>),
+    /// No file is known.
+    Missing,
+}
+
+/// Why a step is in the plan.
+enum Why {
+    Asked,
+    NeededBy(String),
+    Before(String, Option<Place>),
+    After(String, Option<Place>),
+}
+
+/// Something that the kernel said.
+struct Said {
+    time: Duration,
+    text: String,
+    meaning: Option<String>,
+}
+
+/// How many of the kernel's last words are shown.
+const WORDS: usize = 8;
+
+/// Explains every operand. The status is 1 if one of them leads nowhere.
+pub fn run(session: &Session<'_>) -> Outcome {
+    let operands = &session.request.operands;
+    let (names, words) =
+        if session.request.all { operands.split_at(operands.len()) } else { operands.split_at(1) };
+    let parameters = parameters::join(words);
+    let mut status = 0;
+    for operand in names {
+        let explanation = Explainer { session, parameters: &parameters }.explain(operand);
+        status |= u8::from(explanation.modules.is_empty());
+        let text = if session.request.json { json::text(&explanation) } else { words::text(&explanation) };
+        session.call.print(text.as_bytes());
+    }
+    Ok(status)
+}
+
+struct Explainer<'e, 's> {
+    session: &'e Session<'s>,
+    parameters: &'e [u8],
+}
+
+impl Explainer<'_, '_> {
+    fn tree(&self) -> &Tree<'_> {
+        self.session.tree
+    }
+
+    fn call(&self) -> &Call<'_> {
+        self.session.call
+    }
+
+    fn explain(&self, operand: &[u8]) -> Explanation {
+        let tree = self.tree();
+        let mut problem = None;
+        let modules = if operand.starts_with(b"/") || operand.starts_with(b"./") {
+            let path = self.call().absolute(operand);
+            match path.and_then(|path| tree.module_from_path(path.as_os_str().as_bytes())) {
+                Ok(module) => vec![module],
+                Err(errno) => {
+                    problem = Some(strerror(errno));
+                    Vec::new()
+                }
+            }
+        } else {
+            tree.lookup(operand).unwrap_or_else(|errno| {
+                problem = Some(strerror(errno));
+                Vec::new()
+            })
+        };
+        let directory = shown(tree.dir().as_os_str().as_bytes());
+        if modules.is_empty() && problem.is_none() && !tree.dir().join("modules.dep").exists() {
+            problem = Some(format!("{directory} has no modules.dep: run depmod"));
+        }
+        let folded = name::alias(operand).unwrap_or_else(|| operand.to_vec());
+        let modules = modules.iter().map(|module| self.module(module, &folded)).collect();
+        Explanation { query: shown(operand), directory, modules, problem }
+    }
+
+    fn module(&self, module: &Module, query: &[u8]) -> Explained {
+        let (tree, system) = (self.tree(), &self.call().world.system);
+        let state = self.presence(module);
+        let alias = module.alias.is_some();
+        let blacklist = tree.config().named(Kind::Blacklist, &module.name);
+        let counts = self.session.request.blacklist || alias;
+        let blacklist = blacklist.map(|entry| (self.place(entry.origin), counts));
+        let done = matches!(state, Presence::Builtin | Presence::Live) && !self.session.request.depends;
+        let steps = if done || blacklist.as_ref().is_some_and(|(_, counts)| *counts) {
+            Vec::new()
+        } else {
+            plan(tree, module, self.parameters, self.session.request.bare)
+                .map(|steps| self.steps(&steps, module))
+                .unwrap_or_default()
+        };
+        let gate = ModuleName::new(&module.name).map(|name| holder::look(system, &name)).unwrap_or_default();
+        let now = system.clock.boottime();
+        let failure = gate.last.and_then(|record| record.end).filter(|(_, errno)| *errno != 0);
+        Explained {
+            name: shown(&module.name),
+            found: self.found(module, query),
+            path: tree.path(module).map(|path| shown(path.as_os_str().as_bytes())),
+            state,
+            blacklist,
+            steps,
+            failure: failure.map(|(end, errno)| (errno, now.saturating_sub(end))),
+            gate,
+            // Of a module that is there, what it said while it was loaded explains nothing.
+            kernel: if done { Vec::new() } else { self.kernel(module) },
+            now,
+        }
+    }
+
+    fn presence(&self, module: &Module) -> Presence {
+        if self.tree().is_builtin(module) {
+            return Presence::Builtin;
+        }
+        let roots = self.call().world.system.roots;
+        let state = if ModuleName::new(&module.name).is_none() {
+            return Presence::Absent;
+        } else if sysfs::available(roots) {
+            sysfs::state(roots, &module.name)
+        } else {
+            sysfs::state_from_proc(roots, &module.name)
+        };
+        match state {
+            Ok(State::Live) => Presence::Live,
+            Ok(State::Coming) => Presence::Coming,
+            Ok(State::Going) => Presence::Going,
+            Ok(State::Nascent | State::Absent) => Presence::Absent,
+            Err(_) => Presence::Unknown,
+        }
+    }
+
+    fn place(&self, origin: config::Origin) -> Place {
+        let file = shown(self.tree().config().file(origin).as_os_str().as_bytes());
+        Place { file, line: (origin.line > 0).then_some(origin.line) }
+    }
+
+    /// Which of the ways of [`Tree::lookup`] it was.
+    fn found(&self, module: &Module, query: &[u8]) -> Found {
+        let tree = self.tree();
+        let by = |by, pattern: Option<&[u8]>, place| Found { by, pattern: pattern.map(shown), place };
+        let Some(alias) = &module.alias else {
+            return match module {
+                Module { file: Some(_), .. } => by("path", None, None),
+                Module { command: Some(_), .. } => {
+                    let own = |kind| tree.config().named(kind, query);
+                    let place = own(Kind::Install).or_else(|| own(Kind::Remove));
+                    by("command", None, place.map(|entry| self.place(entry.origin)))
+                }
+                Module { builtin: true, .. } => by("builtin", None, self.line("modules.builtin", |_| false)),
+                _ => by("name", None, None),
+            };
+        };
+        let configured = |entry: &Entry<'_>| entry.key == &alias[..] && entry.value == &module.name[..];
+        if let Some(entry) = tree.config().aliases_for(query).find(configured) {
+            return by("config-alias", Some(alias), Some(self.place(entry.origin)));
+        }
+        if module.builtin {
+            let file = shown(tree.dir().join("modules.builtin.alias.bin").as_os_str().as_bytes());
+            return by("builtin-alias", Some(query), Some(Place { file, line: None }));
+        }
+        let (what, file) = if query.starts_with(b"symbol:") {
+            ("symbol", "modules.symbols")
+        } else {
+            ("alias", "modules.alias")
+        };
+        let mut pattern = None;
+        let place = self.line(file, |line| {
+            let Some(rest) = line.strip_prefix(b"alias ") else { return false };
+            let Some(blank) = rest.iter().rposition(|&byte| byte == b' ') else { return false };
+            let fits = name::canonical(&rest[blank + 1..]) == module.name
+                && name::alias(&rest[..blank]).is_some_and(|folded| fnmatch(&folded, query));
+            if fits {
+                pattern = Some(rest[..blank].to_vec());
+            }
+            fits
+        });
+        by(what, Some(pattern.as_deref().unwrap_or(query)), place)
+    }
+
+    /// The first line of a text file of the module directory that fits; without a line where none does.
+    fn line(&self, file: &str, mut fits: impl FnMut(&[u8]) -> bool) -> Option<Place> {
+        let path = self.tree().dir().join(file);
+        let text = read_whole(&path, limits::TEXT_FILE).ok()?;
+        let line = text.split(|&byte| byte == b'\n').position(&mut fits);
+        let line = line.and_then(|line| u32::try_from(line + 1).ok());
+        Some(Place { file: shown(path.as_os_str().as_bytes()), line })
+    }
+
+    fn steps(&self, steps: &[Step], target: &Module) -> Vec<Planned> {
+        let reasons = Reasons::new(self, steps, target);
+        let mut seen: Vec<&[u8]> = Vec::new();
+        let mut planned = Vec::new();
+        for step in steps {
+            // One module can stand in a plan several times; the second time there is nothing to do.
+            if seen.contains(&&step.module.name[..]) {
+                continue;
+            }
+            seen.push(&step.module.name);
+            planned.push(Planned {
+                module: shown(&step.module.name),
+                action: self.action(step),
+                options: shown(&step.options).trim_end().to_owned(),
+                origins: self.options(step),
+                why: reasons.of(step),
+            });
+        }
+        planned
+    }
+
+    fn action(&self, step: &Step) -> Action {
+        let presence = self.presence(&step.module);
+        if !self.session.request.depends && matches!(presence, Presence::Builtin | Presence::Live) {
+            return Action::Skip(presence);
+        }
+        if let Some(command) = &step.command {
+            let entry = self.tree().config().install_for(&step.module.name);
+            return Action::Run(shown(command), entry.map(|entry| self.place(entry.origin)));
+        }
+        match &step.path {
+            Some(path) => Action::Insert(shown(path.as_os_str().as_bytes())),
+            None if presence == Presence::Builtin => Action::Skip(presence),
+            None => Action::Missing,
+        }
+    }
+
+    /// The lines that the options of a step come from.
+    fn options(&self, step: &Step) -> Vec<(String, Place)> {
+        let config = self.tree().config();
+        let of_it = |entry: &Entry<'_>| {
+            !entry.value.is_empty()
+                && (entry.key == &step.module.name[..] || Some(entry.key) == step.module.alias.as_deref())
+        };
+        let entries = config.entries(Kind::Options).filter(of_it);
+        entries.map(|entry| (shown(entry.value), self.place(entry.origin))).collect()
+    }
+
+    fn kernel(&self, module: &Module) -> Vec<Said> {
+        let Ok(log) = Log::whole(self.call().world.system.roots) else { return Vec::new() };
+        words_about(log, self.tree(), &module.name)
+    }
+}
+
+/// What the kernel said about a module, oldest first, the last [`WORDS`] of it.
+fn words_about(log: Log, tree: &Tree<'_>, module: &[u8]) -> Vec<Said> {
+    let name = shown(module);
+    let mut said: Vec<Said> = Vec::new();
+    for record in kmsg::records(&log.read()).filter(|record| kmsg::is_about(&record.text, &name)) {
+        let meaning = kmsg::meaning(&record.text, &name).map(|meaning| match &meaning.missing {
+            Some(symbol) => format!("{}{}", meaning.text, owner_of(tree, symbol)),
+            None => meaning.text,
+        });
+        // The same again says no more than once; the last time is the one that counts.
+        said.retain(|earlier| earlier.text != record.text);
+        said.push(Said { time: record.time, text: record.text, meaning });
+    }
+    said.split_off(said.len().saturating_sub(WORDS))
+}
+
+/// Who would have a symbol that was missing.
+fn owner_of(tree: &Tree<'_>, symbol: &str) -> String {
+    let owners = tree.lookup_plain(bytes!["symbol:", symbol].as_slice()).unwrap_or_default();
+    match owners.first() {
+        Some(owner) => {
+            let owner = shown(&owner.name);
+            format!("; the module {owner} has it: if it should have been loaded before, run depmod")
+        }
+        None => "; no module of this kernel has it".to_owned(),
+    }
+}
+
+/// Who wants which module of a plan, and where that is written.
+struct Reasons<'r> {
+    target: &'r Module,
+    needed: BTreeMap<Vec<u8>, Vec<u8>>,
+    around: BTreeMap<Vec<u8>, (bool, Vec<u8>, Option<Place>)>,
+}
+
+impl<'r> Reasons<'r> {
+    fn new(explainer: &Explainer<'_, '_>, steps: &[Step], target: &'r Module) -> Self {
+        let tree = explainer.tree();
+        let (mut needed, mut around) = (BTreeMap::new(), BTreeMap::new());
+        let mut note = |module: &Module| {
+            for other in tree.dependencies(module) {
+                needed.entry(other.name).or_insert_with(|| module.name.clone());
+            }
+            let entry = tree.config().softdep_for(&module.name);
+            let place = entry.map(|entry| explainer.place(entry.origin));
+            let (before, after) = tree.softdeps(module);
+            for (first, others) in [(true, before), (false, after)] {
+                for other in others {
+                    around.entry(other.name).or_insert_with(|| (first, module.name.clone(), place.clone()));
+                }
+            }
+        };
+        // What the target itself wants goes before what others want of the same module.
+        note(target);
+        let mut seen = vec![&target.name];
+        for step in steps {
+            if !seen.contains(&&step.module.name) {
+                seen.push(&step.module.name);
+                note(&step.module);
+            }
+        }
+        Reasons { target, needed, around }
+    }
+
+    fn of(&self, step: &Step) -> Why {
+        let name = &step.module.name;
+        if step.is_target || *name == self.target.name {
+            return Why::Asked;
+        }
+        match (self.needed.get(name), self.around.get(name)) {
+            (Some(by), None) => Why::NeededBy(shown(by)),
+            (Some(by), Some(_)) if *by == self.target.name => Why::NeededBy(shown(by)),
+            (_, Some((true, by, place))) => Why::Before(shown(by), place.clone()),
+            (_, Some((false, by, place))) => Why::After(shown(by), place.clone()),
+            (None, None) => Why::NeededBy(shown(&self.target.name)),
+        }
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What the kernel said while a load failed, with what it means: for `-v`.
+pub struct Witness(Option<Log>);
+
+impl Witness {
+    /// Listens from now on; to nothing where the log cannot be read.
+    pub fn new(call: &Call<'_>) -> Self {
+        Witness(Log::from_now(call.world.system.roots).ok())
+    }
+
+    /// The lines to print about a module that could not be loaded.
+    pub fn lines(self, tree: &Tree<'_>, module: &[u8]) -> Vec<Vec<u8>> {
+        let Some(log) = self.0 else { return Vec::new() };
+        let line = |said: Said| match said.meaning {
+            Some(meaning) => bytes!["the kernel: ", said.text, " (", module, " ", meaning, ")"],
+            None => bytes!["the kernel: ", said.text],
+        };
+        words_about(log, tree, module).into_iter().map(line).collect()
+    }
+}

@@ -1,0 +1,184 @@
+//! An explanation in words.
+
+use super::{Action, Explained, Explanation, Place, Planned, Presence, Why};
+use crate::error::{Errno, strerror};
+use std::fmt::{self, Display, Write};
+use std::time::Duration;
+
+pub(super) fn text(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(explanation, &mut text);
+    text
+}
+
+fn write(explanation: &Explanation, out: &mut String) -> fmt::Result {
+    let Explanation { query, directory, modules, problem } = explanation;
+    match (problem, &modules[..]) {
+        (Some(problem), []) => return writeln!(out, "{query}: {problem}"),
+        (None, []) => {
+            writeln!(out, "{query} leads to nothing in {directory}:")?;
+            return writeln!(
+                out,
+                "  no module of that name, no alias that fits, no install or remove command."
+            );
+        }
+        (_, [_]) => {}
+        (_, several) => {
+            writeln!(out, "{query} leads to {} modules, each tried in turn:\n", several.len())?;
+        }
+    }
+    for (index, module) in modules.iter().enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        self::module(query, module, out)?;
+    }
+    Ok(())
+}
+
+fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
+    let Explained { name, found, .. } = module;
+    let at = found.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+    let pattern = found.pattern.as_deref().unwrap_or(query);
+    match found.by {
+        "name" | "builtin" if query == name => write!(out, "{name} is a module")?,
+        "name" | "builtin" => write!(out, "{query} is the module {name}")?,
+        "path" => write!(out, "{query} is a file with the module {name}")?,
+        "command" => write!(out, "{name} is known by its command alone{at}")?,
+        "config-alias" => write!(out, "{query} is the module {name} by the configured alias {pattern}{at}")?,
+        "symbol" => write!(out, "{query} is a symbol of the module {name}{at}")?,
+        _ => write!(out, "{query} is the module {name} by its alias {pattern}{at}")?,
+    }
+    match &module.path {
+        Some(path) if found.by != "path" => writeln!(out, ",\n  {path}")?,
+        _ => out.push('\n'),
+    }
+    match module.state {
+        Presence::Builtin => return writeln!(out, "  It is built into the kernel: there is nothing to do."),
+        Presence::Live if module.steps.is_empty() => {
+            return writeln!(out, "  It is loaded: there is nothing to do.");
+        }
+        Presence::Live => writeln!(out, "  It is loaded.")?,
+        Presence::Coming => writeln!(out, "  It is being loaded: its init runs.")?,
+        Presence::Going => writeln!(out, "  It is being removed.")?,
+        Presence::Absent => writeln!(out, "  It is not loaded.")?,
+        Presence::Unknown => writeln!(out, "  Whether it is loaded cannot be told.")?,
+    }
+    gate(module, out)?;
+    match &module.blacklist {
+        Some((place, true)) => {
+            writeln!(out, "  It is blacklisted in {place}: modprobe would do nothing, and say nothing.")?;
+            writeln!(out, "  (By its name, without -b, modprobe {name} would load it.)")?;
+        }
+        Some((place, false)) => {
+            writeln!(out, "  It is blacklisted in {place}, which does not count for a module's own name.")?;
+        }
+        None => {}
+    }
+    if !module.steps.is_empty() {
+        writeln!(out, "  modprobe would:")?;
+        module.steps.iter().try_for_each(|step| self::step(step, out))?;
+    }
+    failure(module, out)
+}
+
+fn gate(module: &Explained, out: &mut String) -> fmt::Result {
+    let Some(holder) = &module.gate.holder else { return Ok(()) };
+    let program = holder.program.as_deref().map(|program| format!(" ({program})")).unwrap_or_default();
+    write!(out, "  Process {}{program} ", holder.pid)?;
+    match holder.since {
+        Some(since) => {
+            let since = seconds(module.now.saturating_sub(since));
+            write!(out, "has been loading it for {since}")?;
+        }
+        None => write!(out, "has its lock")?,
+    }
+    match module.gate.waiting {
+        0 => writeln!(out, "; a request now would wait for that one's result.")?,
+        others => writeln!(out, "; {others} more wait for the result, as a request now would.")?,
+    }
+    Ok(())
+}
+
+fn step(step: &Planned, out: &mut String) -> fmt::Result {
+    let name = &step.module;
+    match &step.action {
+        Action::Skip(Presence::Builtin) => write!(out, "    pass over {name}, which is built in")?,
+        Action::Skip(_) => write!(out, "    pass over {name}, which is loaded")?,
+        Action::Insert(path) => write!(out, "    insert {path}")?,
+        Action::Run(command, at) => {
+            write!(out, "    run \"{command}\" instead of inserting {name}{}", Behind(at.as_ref()))?;
+        }
+        Action::Missing => write!(out, "    look for {name} in vain: it has no file")?,
+    }
+    match &step.why {
+        Why::Asked => out.push('\n'),
+        Why::NeededBy(by) => writeln!(out, ", which {by} needs")?,
+        Why::Before(by, at) => writeln!(out, ", wished for before {by}{}", Behind(at.as_ref()))?,
+        Why::After(by, at) => writeln!(out, ", wished for after {by}{}", Behind(at.as_ref()))?,
+    }
+    if !step.options.is_empty() && !matches!(step.action, Action::Skip(_)) {
+        write!(out, "      with {}", step.options)?;
+        for (index, (_, place)) in step.origins.iter().enumerate() {
+            write!(out, "{}{place}", if index == 0 { ", from " } else { ", " })?;
+        }
+        out.push('\n');
+    }
+    Ok(())
+}
+
+fn failure(module: &Explained, out: &mut String) -> fmt::Result {
+    if let Some((errno, ago)) = module.failure {
+        let reason = strerror(Errno::from_raw(errno));
+        writeln!(out, "  The last attempt failed {} ago: {reason}.", seconds(ago))?;
+    }
+    if !module.kernel.is_empty() {
+        writeln!(out, "  The kernel's last words about it:")?;
+    }
+    for said in &module.kernel {
+        writeln!(out, "    [{:.3}] {}", said.time.as_secs_f64(), said.text)?;
+        if let Some(meaning) = &said.meaning {
+            writeln!(out, "      It {meaning}.")?;
+        }
+    }
+    Ok(())
+}
+
+impl Explained {
+    /// What a request would come to, in a word: `nothing` (it is there), `blacklisted`, `load`, `missing` (a step has no
+    /// file).
+    pub(super) fn verdict(&self) -> &'static str {
+        let missing = |step: &Planned| matches!(step.action, Action::Missing);
+        match self {
+            _ if self.blacklist.as_ref().is_some_and(|(_, counts)| *counts) && self.steps.is_empty() => {
+                "blacklisted"
+            }
+            _ if self.steps.is_empty() => "nothing",
+            _ if self.steps.iter().any(missing) => "missing",
+            _ => "load",
+        }
+    }
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.file),
+            None => f.write_str(&self.file),
+        }
+    }
+}
+
+/// A place in parentheses behind what it is about.
+struct Behind<'p>(Option<&'p Place>);
+
+impl Display for Behind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |place| write!(f, " ({place})"))
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,221 @@
+//! The kernel's log as /dev/kmsg gives it, and what its words about a module mean.
+//!
+//! ```text
+//! record       PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT \n
+//! followed by  any number of lines " KEY=VALUE \n"
+//! ```
+//!
+//! In TEXT bytes outside printable ASCII, and the backslash, are written as `\xHH`. MICROSECONDS count from boot. Source:
+//! the kernel's Documentation/ABI/testing/dev-kmsg.
+//!
+//! The words are those of the kernel's module loader. They are no interface, so what is not known here is shown as it is.
+
+use std::time::Duration;
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Counts up by one for each record since boot.
+    pub sequence: u64,
+    /// When it was logged, since boot.
+    pub time: Duration,
+    /// What it says, escapes as they are.
+    pub text: String,
+}
+
+/// The records in `bytes`, which may hold one or many. What is no record is passed over.
+pub fn records(bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
+    bytes.split(|&byte| byte == b'\n').filter_map(record)
+}
+
+fn record(line: &[u8]) -> Option<Record> {
+    let line = String::from_utf8_lossy(line);
+    let (head, text) = line.split_once(';')?;
+    if head.starts_with(' ') {
+        return None;
+    }
+    let mut numbers = head.split(',').skip(1);
+    let sequence = numbers.next()?.parse().ok()?;
+    let time = Duration::from_micros(numbers.next()?.parse().ok()?);
+    Some(Record { sequence, time, text: text.to_owned() })
+}
+
+/// Whether a text is the module loader's about the module `name`: most begin with the name, those about signatures with a
+/// sentence of their own, which names no module.
+pub fn is_about(text: &str, name: &str) -> bool {
+    let own = text.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
+    own || (text.starts_with("Loading of ") && text.ends_with(" is rejected"))
+        || (text.starts_with("Lockdown: ") && text.contains("module loading is restricted"))
+}
+
+/// What the kernel's words about a module mean, with the symbol or parameter that they are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meaning {
+    /// A clause whose subject is the module: `needs the symbol X, which ...`.
+    pub text: String,
+    /// The symbol that is missing, if that is what it is about.
+    pub missing: Option<String>,
+}
+
+/// The meaning of a text about the module `name`; `None` where it is not known or where there is nothing to add.
+pub fn meaning(text: &str, name: &str) -> Option<Meaning> {
+    let plain = |text: String| Some(Meaning { text, missing: None });
+    let Some(said) = text.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")) else {
+        return refusal(text).and_then(|text| plain(text.to_owned()));
+    };
+    if let Some(symbol) = said.strip_prefix("Unknown symbol ").and_then(first_word) {
+        // Of a symbol that is there with another version the kernel says first that the versions disagree, then this.
+        if said.ends_with("(err -2)") {
+            let text = format!("needs the symbol {symbol}, which neither the kernel nor a loaded module has");
+            return Some(Meaning { text, missing: Some(symbol.to_owned()) });
+        }
+        return plain(format!("cannot use the symbol {symbol}"));
+    }
+    if let Some(symbol) = said.strip_prefix("disagrees about version of symbol ").and_then(first_word) {
+        return plain(format!("was built against another kernel: its symbol {symbol} has another version"));
+    }
+    if let Some(symbol) = said.strip_prefix("no symbol version for ").and_then(first_word) {
+        return plain(format!("does not say which version of the symbol {symbol} it needs"));
+    }
+    if let Some(rest) = said.strip_prefix("version magic '") {
+        let (own, wanted) = rest.split_once("' should be '")?;
+        let wanted = wanted.trim_end_matches('\'').trim_end();
+        return plain(format!(
+            "was built for the kernel \"{}\", and this one is \"{wanted}\"",
+            own.trim_end()
+        ));
+    }
+    if let Some(rest) = said.strip_prefix("exports duplicate symbol ") {
+        let symbol = first_word(rest)?;
+        let owner = rest
+            .split_once("(owned by ")
+            .map_or("something loaded", |(_, owner)| owner.trim_end_matches(')'));
+        return plain(format!("has the symbol {symbol}, which {owner} has already"));
+    }
+    if let Some(rest) = said.strip_prefix("module uses symbol ") {
+        let (symbol, rest) = rest.split_once(' ')?;
+        let space = rest
+            .strip_prefix("from namespace ")
+            .or_else(|| rest.split_once("from namespace ").map(|(_, s)| s))?;
+        let space = space.split([',', ' ']).next()?;
+        return plain(format!("uses the symbol {symbol} of the namespace {space} without importing that"));
+    }
+    if let Some((value, parameter)) = quoted_pair(said, "' invalid for parameter `") {
+        return plain(format!("does not take the value \"{value}\" for its parameter {parameter}"));
+    }
+    if let Some((value, parameter)) = quoted_pair(said, "' too large for parameter `") {
+        return plain(format!("takes only smaller values than \"{value}\" for its parameter {parameter}"));
+    }
+    for lead in ["unknown parameter '", "Unknown parameter `"] {
+        if let Some(rest) = said.strip_prefix(lead) {
+            let parameter = rest.split('\'').next()?;
+            let parameter = parameter.split('=').next().unwrap_or(parameter);
+            return plain(format!("has no parameter {parameter}"));
+        }
+    }
+    refusal(said).and_then(|text| plain(text.to_owned()))
+}
+
+/// What the kernel says where it takes no module that is not signed as it wants.
+fn refusal(text: &str) -> Option<&'static str> {
+    if text.contains("unavailable key is rejected") {
+        return Some(
+            "is signed with a key that the kernel does not have, and the kernel takes no such module",
+        );
+    }
+    if text.contains("unsigned module is rejected") || text.contains("unsigned module loading is restricted")
+    {
+        return Some("is not signed, and the kernel takes signed modules only");
+    }
+    if text.contains("unsupported crypto is rejected") {
+        return Some("is signed in a way that the kernel cannot check");
+    }
+    None
+}
+
+fn first_word(text: &str) -> Option<&str> {
+    text.split(' ').next().filter(|word| !word.is_empty())
+}
+
+/// The two texts of "`A' ... `B'", the middle being given.
+fn quoted_pair<'t>(text: &'t str, middle: &str) -> Option<(&'t str, &'t str)> {
+    let (first, second) = text.strip_prefix('`')?.split_once(middle)?;
+    Some((first, second.trim_end_matches('\'')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_told_from_what_belongs_to_them() {
+        let log = b"6,1,100,-;Linux version 6.1\n SUBSYSTEM=x\n DEVICE=+x:y;z\n3,2,2000000,-,caller=T1;xfs: Unknown symbol a;b (err -2)\nhalf a line\n,,;\n";
+        let found: Vec<Record> = records(log).collect();
+        let time = Duration::from_micros;
+        assert_eq!(
+            found,
+            [
+                Record { sequence: 1, time: time(100), text: "Linux version 6.1".into() },
+                Record {
+                    sequence: 2,
+                    time: time(2_000_000),
+                    text: "xfs: Unknown symbol a;b (err -2)".into()
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn the_loaders_words_become_sentences() {
+        let told = |text: &str| meaning(text, "xfs").map(|meaning| meaning.text);
+        for (text, said) in [
+            (
+                "xfs: Unknown symbol crc32c (err -2)",
+                "needs the symbol crc32c, which neither the kernel nor a loaded module has",
+            ),
+            ("xfs: Unknown symbol crc32c (err -22)", "cannot use the symbol crc32c"),
+            (
+                "xfs: disagrees about version of symbol printk",
+                "was built against another kernel: its symbol printk has another version",
+            ),
+            (
+                "xfs: version magic '6.0 SMP ' should be '6.1 SMP preempt '",
+                "was built for the kernel \"6.0 SMP\", and this one is \"6.1 SMP preempt\"",
+            ),
+            (
+                "xfs: `abc' invalid for parameter `max'",
+                "does not take the value \"abc\" for its parameter max",
+            ),
+            (
+                "xfs: `9' too large for parameter `max'",
+                "takes only smaller values than \"9\" for its parameter max",
+            ),
+            ("xfs: unknown parameter 'colour' ignored", "has no parameter colour"),
+            ("xfs: Unknown parameter `colour=red'", "has no parameter colour"),
+            ("xfs: exports duplicate symbol a (owned by ext4)", "has the symbol a, which ext4 has already"),
+            (
+                "xfs: module uses symbol dma_x from namespace DMA_BUF, but does not import it.",
+                "uses the symbol dma_x of the namespace DMA_BUF without importing that",
+            ),
+            (
+                "Loading of unsigned module is rejected",
+                "is not signed, and the kernel takes signed modules only",
+            ),
+            (
+                "xfs: Loading of module with unavailable key is rejected",
+                "is signed with a key that the kernel does not have, and the kernel takes no such module",
+            ),
+            (
+                "Lockdown: modprobe: unsigned module loading is restricted; see man kernel_lockdown.7",
+                "is not signed, and the kernel takes signed modules only",
+            ),
+        ] {
+            assert_eq!(told(text).as_deref(), Some(said), "{text}");
+            assert!(is_about(text, "xfs") || text.contains("Loading of module with"), "{text}");
+        }
+        assert_eq!(told("xfs: loading out-of-tree module taints kernel."), None);
+        assert_eq!(told("ext4: Unknown symbol a (err -2)"), None);
+        assert!(!is_about("ext4: Unknown symbol a (err -2)", "xfs") && !is_about("xfs4: a", "xfs"));
+        assert_eq!(meaning("xfs: Unknown symbol a (err -2)", "xfs").unwrap().missing.as_deref(), Some("a"));
+    }
+}

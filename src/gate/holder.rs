@@ -1,0 +1,130 @@
+//! Who has a module's lock at this moment, for those who ask why a load takes so long. Only looks: taking the lock to see
+//! whether it is free would be in the way of those who wait for it.
+
+use super::record::Record;
+use super::room::Room;
+use crate::limits;
+use crate::name::ModuleName;
+use crate::system::System;
+use crate::system::file::{read_attribute, read_whole};
+use nix::sys::stat::{fstat, major, minor};
+use std::time::Duration;
+
+/// The state of one module's lock.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gatekeeper {
+    /// Who has it.
+    pub holder: Option<Holder>,
+    /// How many others wait for it.
+    pub waiting: usize,
+    /// The last load, if its record is whole.
+    pub last: Option<Record>,
+}
+
+/// The process that has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its id; 0 for one in another pid namespace.
+    pub pid: i32,
+    /// Its name, if it can be read.
+    pub program: Option<String>,
+    /// When its load began, on `CLOCK_BOOTTIME`; `None` where it removes the module, or has just come.
+    pub since: Option<Duration>,
+}
+
+/// Looks at the lock of `name`; nothing is known where there is no gate, or for anyone but root.
+pub fn look(system: &System<'_>, name: &ModuleName) -> Gatekeeper {
+    let Some(file) = Room::existing(system.roots).ok().and_then(|room| room.read(name).ok()) else {
+        return Gatekeeper::default();
+    };
+    let last = Record::read(&file);
+    let mut found = Gatekeeper { last, ..Gatekeeper::default() };
+    let (Ok(stat), Ok(locks)) = (fstat(&file), read_whole(&system.roots.locks(), limits::TEXT_FILE)) else {
+        return found;
+    };
+    let place = format!("{:02x}:{:02x}:{}", major(stat.st_dev), minor(stat.st_dev), stat.st_ino);
+    let locks = String::from_utf8_lossy(&locks);
+    for lock in locks.lines().filter_map(Lock::parse).filter(|lock| lock.place == place) {
+        if lock.waits {
+            found.waiting += 1;
+        } else if lock.exclusive {
+            let running = last.filter(|record| record.end.is_none());
+            let program = program(system, lock.pid);
+            found.holder = Some(Holder { pid: lock.pid, program, since: running.map(|record| record.begin) });
+        }
+    }
+    found
+}
+
+fn program(system: &System<'_>, pid: i32) -> Option<String> {
+    let mut buffer = [0; 64];
+    let text = read_attribute(&system.roots.process(pid, "comm"), &mut buffer).ok()?;
+    Some(String::from_utf8_lossy(text).trim_end().to_owned())
+}
+
+/// A line of /proc/locks: `1: FLOCK  ADVISORY  WRITE 4711 00:17:815 0 EOF`, with `->` behind the number for one who waits
+/// (proc_locks(5)).
+struct Lock<'l> {
+    waits: bool,
+    exclusive: bool,
+    pid: i32,
+    place: &'l str,
+}
+
+impl<'l> Lock<'l> {
+    fn parse(line: &'l str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace().skip(1).peekable();
+        let waits = words.next_if_eq(&"->").is_some();
+        if words.next()? != "FLOCK" {
+            return None;
+        }
+        let exclusive = words.nth(1)? == "WRITE";
+        Some(Lock { waits, exclusive, pid: words.next()?.parse().ok()?, place: words.next()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::clock::Real;
+    use crate::system::fake::FakeKernel;
+    use crate::system::flock::{Mode, Wait, try_lock};
+    use crate::system::roots::Roots;
+
+    #[test]
+    fn a_held_lock_shows_its_holder_and_a_free_one_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        // The kernel's own list of locks, and a gate of our own.
+        let mut roots = Roots::below(dir.path());
+        roots.proc_fs = "/proc".into();
+        std::fs::create_dir_all(&roots.run).unwrap();
+        let kernel = FakeKernel::new(&roots);
+        let system = System { roots: &roots, kernel: &kernel, clock: &Real, wait: Wait::Poll };
+        let name = ModuleName::new(b"xfs").unwrap();
+        assert_eq!(look(&system, &name), Gatekeeper::default(), "there is no gate");
+        let file = Room::open(&roots).unwrap().file(&name).unwrap();
+        assert_eq!(look(&system, &name), Gatekeeper::default());
+        let begin = Duration::from_secs(5);
+        let record = Record { begin, leader: 1, sequence: 1, ..Record::default() };
+        record.write(&file, true).unwrap();
+        assert!(try_lock(&file, Mode::Exclusive).unwrap());
+        let found = look(&system, &name);
+        let holder = found.holder.unwrap();
+        assert_eq!((holder.pid, holder.since), (i32::try_from(std::process::id()).unwrap(), Some(begin)));
+        assert!(holder.program.is_some());
+        assert_eq!((found.waiting, found.last), (0, Some(record)));
+    }
+
+    #[test]
+    fn waiters_are_told_from_holders() {
+        let lock = Lock::parse("7: -> FLOCK  ADVISORY  READ 12 00:17:815 0 EOF").unwrap();
+        assert!(lock.waits && !lock.exclusive && lock.pid == 12 && lock.place == "00:17:815");
+        let lock = Lock::parse("12: FLOCK  ADVISORY  WRITE 4711 fe:01:9 0 EOF").unwrap();
+        assert!(!lock.waits && lock.exclusive && lock.pid == 4711);
+        for other in
+            ["1: POSIX  ADVISORY  WRITE 1 00:17:815 0 EOF", "1: FLOCK", "", "1: FLOCK ADVISORY WRITE x y"]
+        {
+            assert!(Lock::parse(other).is_none(), "{other}");
+        }
+    }
+}

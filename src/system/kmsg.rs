@@ -1,0 +1,71 @@
+//! Reads the kernel's log, as far as this process may.
+
+use super::roots::Roots;
+use crate::error::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{Whence, lseek, read};
+use std::os::fd::OwnedFd;
+
+/// The log from some moment on.
+pub struct Log(OwnedFd);
+
+impl Log {
+    /// Everything that the kernel still has.
+    ///
+    /// # Errors
+    /// What open(2) said: `EPERM` where only root may read it, `ENOENT` without a /dev.
+    pub fn whole(roots: &Roots) -> Result<Self, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        open(&roots.kernel_log(), flags, Mode::empty()).map(Log)
+    }
+
+    /// What is logged from now on.
+    ///
+    /// # Errors
+    /// As [`Log::whole`].
+    pub fn from_now(roots: &Roots) -> Result<Self, Errno> {
+        let log = Log::whole(roots)?;
+        lseek(&log.0, 0, Whence::SeekEnd)?;
+        Ok(log)
+    }
+
+    /// The records that are there and were not read yet, oldest first, as `formats::kmsg` reads them.
+    pub fn read(&self) -> Vec<u8> {
+        // The kernel gives one record for each read, and refuses a buffer that it does not fit in (EINVAL).
+        let mut buffer = [0; 16 << 10];
+        let mut found = Vec::new();
+        let mut overtaken = 0;
+        loop {
+            match read(&self.0, &mut buffer) {
+                Ok(0) => return found,
+                Ok(length) => found.extend_from_slice(&buffer[..length]),
+                Err(Errno::EINTR) => {}
+                // Records were overwritten before they were read; the next read goes on behind them.
+                Err(Errno::EPIPE) if overtaken < 1000 => overtaken += 1,
+                // EAGAIN: that was all.
+                Err(_) => return found,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_logged_from_now_on_is_read_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots::below(dir.path());
+        assert_eq!(Log::whole(&roots).err(), Some(Errno::ENOENT));
+        std::fs::create_dir(&roots.dev).unwrap();
+        std::fs::write(roots.kernel_log(), "6,1,1,-;old\n").unwrap();
+        let (whole, new) = (Log::whole(&roots).unwrap(), Log::from_now(&roots).unwrap());
+        let mut file = std::fs::OpenOptions::new().append(true).open(roots.kernel_log()).unwrap();
+        std::io::Write::write_all(&mut file, b"6,2,2,-;new\n").unwrap();
+        let texts = |log: &Log| String::from_utf8(log.read()).unwrap();
+        assert_eq!(texts(&whole), "6,1,1,-;old\n6,2,2,-;new\n");
+        assert_eq!(texts(&new), "6,2,2,-;new\n");
+    }
+}
