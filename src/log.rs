@@ -19,6 +19,9 @@ pub enum Priority {
     Debug = 7,
 }
 
+/// One message that was kept.
+pub type Message = (Priority, Vec<u8>);
+
 /// A receiver of messages. `text` is bytes, since it may quote names and paths that are not UTF-8; it has no newline
 /// at its end.
 pub trait Sink: Sync {
@@ -35,11 +38,11 @@ impl Sink for Silent {
 
 /// A sink that keeps everything, for tests and for callers that print later.
 #[derive(Default)]
-pub struct Kept(std::sync::Mutex<Vec<(Priority, Vec<u8>)>>);
+pub struct Kept(std::sync::Mutex<Vec<Message>>);
 
 impl Kept {
     /// What was logged so far, oldest first; the sink is empty afterwards.
-    pub fn take(&self) -> Vec<(Priority, Vec<u8>)> {
+    pub fn take(&self) -> Vec<Message> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(|e| e.into_inner()))
     }
 }

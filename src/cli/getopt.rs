@@ -16,6 +16,9 @@ pub type Id = u8;
 pub enum Spelling {
     /// Shown in the help text.
     Listed,
+    /// Shown, but only the whole name counts: an option that kmod does not have must not change what an abbreviation of
+    /// one of its own means, nor what a complaint lists.
+    Whole,
     /// Works in every way but is not shown.
     Unlisted,
     /// Not shown, and only the whole name counts: it takes part neither in abbreviations nor in ambiguity, so that
@@ -60,7 +63,14 @@ impl Opt {
         self
     }
 
-    /// The same option, accepted by its whole name only.
+    /// The same option, shown but accepted by its whole name only.
+    #[must_use]
+    pub const fn whole(mut self) -> Opt {
+        self.spelling = Spelling::Whole;
+        self
+    }
+
+    /// The same option, not shown and accepted by its whole name only.
     #[must_use]
     pub const fn legacy(mut self) -> Opt {
         self.spelling = Spelling::Legacy;
@@ -212,11 +222,10 @@ impl<'t, 'a> Parser<'t, 'a> {
         if let Some(row) = self.table.iter().filter(named).find(|row| row.long.as_bytes() == name) {
             return Ok(row);
         }
-        let mut candidates = self
-            .table
-            .iter()
-            .filter(named)
-            .filter(|row| row.spelling != Spelling::Legacy && row.long.as_bytes().starts_with(name));
+        let mut candidates = self.table.iter().filter(named).filter(|row| {
+            matches!(row.spelling, Spelling::Listed | Spelling::Unlisted)
+                && row.long.as_bytes().starts_with(name)
+        });
         let Some(first) = candidates.next() else {
             return Err(self.complaint(&bytes!["unrecognized option '--", text, "'"]));
         };
@@ -261,6 +270,7 @@ mod tests {
         opt(b'D', "show-depends", ""),
         opt(b'p', "", ""),
         opt(201, "config-of-the-past", "").legacy(),
+        opt(202, "quick", "").takes("N").whole(),
     ];
 
     /// Every option as `letter` or `letter=value` (`#N` without a letter), then `|`, then the operands; or the complaint.
@@ -323,6 +333,8 @@ mod tests {
         assert_eq!(read(Order::Permute, &["--config-of-the-past"]), "#201 |");
         assert_eq!(read(Order::Permute, &["--config-of"]), "/sbin/tool: unrecognized option '--config-of'");
         assert_eq!(read(Order::Permute, &["--con=x"]), "C=x |");
+        assert_eq!(read(Order::Permute, &["--quick", "3", "--quick=4"]), "#202=3 #202=4 |");
+        assert_eq!(read(Order::Permute, &["--qui", "--q"]), "q q |", "ours takes no part in abbreviations");
     }
 
     #[test]

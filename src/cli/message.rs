@@ -3,8 +3,10 @@
 use super::streams::Streams;
 use super::world::{Host, World};
 use crate::bytes;
-use crate::log::{Priority, Sink};
+use crate::log::{Message, Priority, Sink};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, ThreadId};
 
 /// A FATAL message was shown: the tool ends at once with status 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Log<'a> {
     host: &'a dyn Host,
     threshold: AtomicI32,
     syslog: AtomicBool,
+    /// What is kept for threads that work apart.
+    apart: Mutex<Vec<(ThreadId, Vec<Message>)>>,
 }
 
 impl<'a> Log<'a> {
@@ -31,6 +35,38 @@ impl<'a> Log<'a> {
             host: world.host,
             threshold: AtomicI32::new(START),
             syslog: AtomicBool::new(false),
+            apart: Mutex::default(),
+        }
+    }
+
+    /// Runs `work`; what this thread would have shown meanwhile is returned instead, to be logged when its turn has come.
+    pub fn apart<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Message>) {
+        let me = thread::current().id();
+        let lock = || self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().push((me, Vec::new()));
+        let result = work();
+        let mut apart = lock();
+        let said = match apart.iter().position(|(thread, _)| *thread == me) {
+            Some(mine) => apart.swap_remove(mine).1,
+            None => Vec::new(),
+        };
+        (result, said)
+    }
+
+    /// Whether this thread works apart; then the message has been kept.
+    fn keep(&self, priority: Priority, text: &[u8]) -> bool {
+        let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody's number is asked for where nobody works apart, which is nearly always.
+        if apart.is_empty() {
+            return false;
+        }
+        let me = thread::current().id();
+        match apart.iter_mut().find(|(thread, _)| *thread == me) {
+            Some((_, said)) => {
+                said.push((priority, text.to_vec()));
+                true
+            }
+            None => false,
         }
     }
 
@@ -75,7 +111,7 @@ impl<'a> Log<'a> {
 
 impl Sink for Log<'_> {
     fn log(&self, priority: Priority, text: &[u8]) {
-        if !self.shows(priority) {
+        if !self.shows(priority) || self.keep(priority, text) {
         } else if self.syslog.load(Ordering::Relaxed) {
             self.host.syslog(self.program, priority, &bytes![level(priority), ": ", text]);
         } else {

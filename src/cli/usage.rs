@@ -22,7 +22,8 @@ impl Usage {
         for form in self.forms {
             text.extend_from_slice(&bytes!["\t", program, " ", form, "\n"]);
         }
-        let shown = || self.options.iter().filter(|row| row.spelling == Spelling::Listed);
+        let shown =
+            || self.options.iter().filter(|row| matches!(row.spelling, Spelling::Listed | Spelling::Whole));
         let width = shown().map(|row| name(row).len()).max().unwrap_or(0) + 2;
         for (group, heading) in self.groups.iter().enumerate() {
             text.extend_from_slice(&bytes!["\n", heading, ":\n"]);
@@ -58,6 +59,7 @@ mod tests {
             opt(b'a', "all", "everything"),
             opt(200, "wait", "first line\nsecond line").takes("MSEC").group(1),
             opt(b'z', "hidden", "not here").unlisted(),
+            opt(201, "whole", "here").whole(),
         ];
         let usage = Usage {
             forms: &["[options] NAME"],
@@ -67,7 +69,7 @@ mod tests {
         };
         assert_eq!(
             String::from_utf8(usage.text(b"tool")).unwrap(),
-            "Usage:\n\ttool [options] NAME\n\nOne:\n\t-a, --all        everything\n\nTwo:\n\
+            "Usage:\n\ttool [options] NAME\n\nOne:\n\t-a, --all        everything\n\t    --whole      here\n\nTwo:\n\
              \t    --wait MSEC  first line\n\t                 second line\n\nEnd.\n"
         );
     }

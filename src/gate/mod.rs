@@ -135,6 +135,13 @@ impl<'a> Gate<'a> {
         look(&self.system, name)
     }
 
+    /// Opens the room now. Threads that share a gate would else race to be the one that is told what is wrong with it.
+    pub fn open(&self) {
+        if self.settings().enabled {
+            self.room();
+        }
+    }
+
     /// Loads a module through the gate. `call` hands it to the kernel; it runs at most a few times, and more than
     /// once only when the kernel said that the module exists and it then vanished.
     ///
@@ -462,6 +469,22 @@ impl<'a> Gate<'a> {
     fn warn_of_bound(&self, key: &ModuleName, waited: Duration) {
         let text = format!("{key}: waited {} s for another process to load it, going on", waited.as_secs());
         self.sink.log(Priority::Warning, text.as_bytes());
+    }
+}
+
+/// Whether a module is live: the cheapest look that can say yes. Where it says no and the module is on its way, the gate
+/// looks again, properly, and waits.
+pub fn is_live(system: &System<'_>, name: &[u8]) -> bool {
+    // What cannot be a module's name is none that is loaded, and no path is built of it.
+    ModuleName::new(name).is_some() && {
+        let mut buffer = [0; 16];
+        match file::read_attribute(&system.roots.sys_module(name, "initstate"), &mut buffer) {
+            Ok(state) => state == b"live\n",
+            Err(_) => {
+                !sysfs::available(system.roots)
+                    && sysfs::state_from_proc(system.roots, name) == Ok(State::Live)
+            }
+        }
     }
 }
 

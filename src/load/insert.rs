@@ -84,6 +84,15 @@ impl<'a> Loader<'a> {
         Loader { system, gate, sink, kernel_method: OnceLock::new() }
     }
 
+    /// For a loader that threads are going to share: whatever it would tell once, of the gate or of the kernel, it tells
+    /// now. `compressed`: whether any of the files is.
+    pub fn prepare(&self, compressed: bool) {
+        self.gate.open();
+        if compressed {
+            self.kernel_method();
+        }
+    }
+
     /// Inserts one module file. What is wrong with the file itself is logged as an error that names it; that it
     /// failed at all is logged for information, since it is the caller who knows what it means.
     ///

@@ -4,10 +4,11 @@
 use super::kernel::Kernel;
 use super::roots::Roots;
 use crate::error::Errno;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// One call that the kernel received.
@@ -32,6 +33,13 @@ pub struct FakeKernel {
     pub calls: Mutex<Vec<Call>>,
     /// The name of a module handed over by init_module, which the fake cannot read from the image.
     pub image_name: Mutex<String>,
+    /// Modules whose init fails, whenever it runs; for calls that come in no particular order.
+    pub refuses: Mutex<BTreeMap<String, Errno>>,
+    /// What a module's symbols come from: while one of these is not live, loading it is `ENOENT`.
+    pub needs: Mutex<BTreeMap<String, Vec<String>>>,
+    /// None of these inits ends before all of them run at the same time.
+    pub meet: Mutex<BTreeSet<String>>,
+    met: (Mutex<BTreeSet<String>>, Condvar),
     busy: AtomicBool,
     overlapped: AtomicBool,
 }
@@ -46,6 +54,10 @@ impl FakeKernel {
             answers: Mutex::default(),
             calls: Mutex::default(),
             image_name: Mutex::default(),
+            refuses: Mutex::default(),
+            needs: Mutex::default(),
+            meet: Mutex::default(),
+            met: Default::default(),
             busy: AtomicBool::new(false),
             overlapped: AtomicBool::new(false),
         }
@@ -71,6 +83,37 @@ impl FakeKernel {
         let _ = std::fs::remove_dir_all(self.roots.sys_module_dir().join(name));
     }
 
+    /// Waits in the init of `name` until all that must meet are in theirs. `ETIME`: they did not come, for much longer than
+    /// any machine needs.
+    fn refusal(&self, name: &str) -> Option<Errno> {
+        let lock = |mutex| Mutex::lock(mutex).unwrap_or_else(PoisonError::into_inner);
+        if let Some(needs) = self.needs.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            let live = |name: &String| {
+                let state = std::fs::read(self.roots.sys_module(name.as_bytes(), "initstate"));
+                state.is_ok_and(|state| state == b"live\n")
+            };
+            if !needs.iter().all(live) {
+                return Some(Errno::ENOENT);
+            }
+        }
+        let wanted = lock(&self.meet).clone();
+        if wanted.contains(name) {
+            let (inside, moved) = &self.met;
+            let mut inside = lock(inside);
+            inside.insert(name.to_string());
+            moved.notify_all();
+            let apart = |inside: &mut BTreeSet<String>| *inside != wanted;
+            let (inside, waited) = moved
+                .wait_timeout_while(inside, Duration::from_secs(30), apart)
+                .unwrap_or_else(PoisonError::into_inner);
+            drop(inside);
+            if waited.timed_out() {
+                return Some(Errno::ETIME);
+            }
+        }
+        self.refuses.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
     fn run(&self, call: Call, name: &str, loading: bool) -> Result<(), Errno> {
         self.calls.lock().unwrap_or_else(|e| e.into_inner()).push(call);
         if self.busy.swap(true, Ordering::SeqCst) {
@@ -80,6 +123,7 @@ impl FakeKernel {
             let mut answers = self.answers.lock().unwrap_or_else(|e| e.into_inner());
             if answers.is_empty() { None } else { answers.remove(0) }
         };
+        let answer = answer.or_else(|| if loading { self.refusal(name) } else { None });
         if loading && !self.init_takes.is_zero() {
             self.set_state(name, "coming");
             std::thread::sleep(self.init_takes);

@@ -95,6 +95,16 @@ impl<'a> Tree<'a> {
         Tree { roots: system.roots, dir, paths: config_paths, sink, config, indexes }
     }
 
+    /// The same directory with the same configuration files, to be read anew for somebody whose questions are not to be
+    /// heard: what they run into goes to another sink, and this tree will still tell it at its time.
+    pub fn anew<'b>(&self, sink: &'b dyn Sink) -> Tree<'b>
+    where
+        'a: 'b,
+    {
+        let (config, indexes) = (OnceCell::new(), Indexes::default());
+        Tree { roots: self.roots, dir: self.dir.clone(), paths: self.paths.clone(), sink, config, indexes }
+    }
+
     /// The module directory.
     pub fn dir(&self) -> &Path {
         &self.dir

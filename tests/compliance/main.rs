@@ -8,6 +8,8 @@
 //! files; the module calls are answered by a filter (kernel.rs), so nothing of the machine's own kernel is touched. That
 //! takes root, for chroot(2).
 //!
+//! A test `jobs::CASE` runs a case with our modprobe alone, with one job and with eight (jobs.rs).
+//!
 //! Beside the cases there are questions about whole kernels' module trees (whole.rs).
 //!
 //! `KMOD_ONCE_BIN` names the `kmod` to test (else cargo's build of this profile). `KMOD_ONCE_TRANSCRIPT=1` prints what every command of the chosen cases did. `KMOD_ONCE_COMPARE=30` or `ours` leaves
@@ -22,6 +24,7 @@ mod case;
 mod differences;
 mod equal;
 mod help;
+mod jobs;
 mod kernel;
 mod root;
 mod run;
@@ -113,6 +116,12 @@ fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
             let name = format!("{}::{}", tools.name, shared.case.name);
             trials.push(Trial::test(name, move || {
                 suite.check(&shared, &suite.others[index]).map_err(Failed::from)
+            }));
+        }
+        if wanted("ours") && jobs::concerns(&shared.case) {
+            let suite = Arc::clone(suite);
+            trials.push(Trial::test(format!("jobs::{}", shared.case.name), move || {
+                jobs::check(&suite, &shared.case).map_err(Failed::from)
             }));
         }
     }

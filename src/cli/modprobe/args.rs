@@ -5,6 +5,7 @@ use crate::cli::getopt::{Opt, Parser, opt};
 use crate::cli::message::{Log, START};
 use crate::cli::usage::Usage;
 use crate::cli::{Call, Exit};
+use crate::limits;
 use crate::load::insert::Force;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,6 +16,7 @@ const FORCE_MODVERSION: u8 = 203;
 const FORCE_VERMAGIC: u8 = 204;
 const SHOW_MODVERSIONS: u8 = 205;
 const SHOW_EXPORTS: u8 = 206;
+const JOBS: u8 = 207;
 const EXPLAIN: u8 = 208;
 const JSON: u8 = 209;
 
@@ -30,13 +32,16 @@ const OPTIONS: &[Opt] = &[
     opt(FIRST_TIME, "first-time", "fail if there is nothing to do"),
     opt(b'i', "ignore-install", "do not run install commands for NAME"),
     opt(b'i', "ignore-remove", "do not run remove commands for NAME"),
+    opt(JOBS, "jobs", "load up to N modules at the same time (1 unless said here\nor by KMOD_JOBS)")
+        .takes("N")
+        .whole(),
     opt(b'b', "use-blacklist", "the blacklist counts for module names, too"),
     opt(b'f', "force", "both of the following; with -r: even while it is in use.\nDANGEROUS"),
     opt(FORCE_MODVERSION, "force-modversion", "do not compare the versions of symbols"),
     opt(FORCE_VERMAGIC, "force-vermagic", "do not compare the version magic"),
     opt(b'D', "show-depends", "print what would be inserted if nothing were loaded").group(1),
-    opt(EXPLAIN, "explain", "say what would be done and why; load nothing").group(1),
-    opt(JSON, "json", "with --explain: for programs").group(1),
+    opt(EXPLAIN, "explain", "say what would be done and why; load nothing").group(1).whole(),
+    opt(JSON, "json", "with --explain: for programs").group(1).whole(),
     opt(b'c', "showconfig", "print the configuration and the indexes").group(1),
     opt(b'c', "show-config", "the same").group(1),
     opt(SHOW_MODVERSIONS, "show-modversions", "print the symbol versions that a module needs").group(1),
@@ -107,6 +112,8 @@ pub struct Request<'w> {
     pub first_time: bool,
     /// `-i`
     pub bare: bool,
+    /// `--jobs`
+    pub jobs: Option<usize>,
     /// `-b`
     pub blacklist: bool,
     /// `-f` and the two halves of it, as they count for inserting.
@@ -153,6 +160,9 @@ impl Request<'_> {
     }
 }
 
+/// The variable that says how many modules to load at the same time where `--jobs` does not.
+pub const JOBS_VARIABLE: &str = "KMOD_JOBS";
+
 /// The variable that adds options in front of the command line's, and that commands inherit.
 pub const VARIABLE: &str = "MODPROBE_OPTIONS";
 
@@ -192,6 +202,7 @@ pub fn parse<'w>(
             b'R' => request.resolve = true,
             FIRST_TIME => request.first_time = true,
             b'i' => request.bare = true,
+            JOBS => request.jobs = Some(jobs(value).ok_or_else(|| bad_jobs(log, value))?),
             b'b' => request.blacklist = true,
             b'f' => {
                 request.force = Force { vermagic: true, modversions: true };
@@ -258,6 +269,31 @@ fn export(exported: &mut Option<Vec<u8>>, option: &[u8]) {
 fn bad_wait(log: &Log<'_>, value: &[u8]) -> Exit {
     log.error(&bytes!["unexpected wait value '", value, "'."]);
     Exit(1)
+}
+
+fn bad_jobs(log: &Log<'_>, value: &[u8]) -> Exit {
+    log.error(&unexpected_jobs("jobs", value));
+    Exit(1)
+}
+
+/// What is wrong with a number of jobs that came from `source`.
+pub fn unexpected_jobs(source: &str, value: &[u8]) -> Vec<u8> {
+    bytes![
+        "unexpected ",
+        source,
+        " value '",
+        value,
+        "': not a number from 1 to ",
+        limits::JOBS.to_string(),
+        "."
+    ]
+}
+
+/// A number of jobs: decimal digits and nothing else, from 1 to [`limits::JOBS`].
+pub fn jobs(text: &[u8]) -> Option<usize> {
+    let digits = text.iter().all(u8::is_ascii_digit).then_some(text)?;
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (1..=limits::JOBS).contains(&number).then_some(number)
 }
 
 /// A number of milliseconds as strtoul(3) with base 0 reads it: blanks and a sign may lead, `0x` means hexadecimal and
@@ -353,6 +389,18 @@ mod tests {
     fn blanks_too_many_make_no_words() {
         assert_eq!(words_of(" -q  -b "), ["-q", "-b"]);
         assert_eq!(words_of("\"a\" \"b\""), ["a", "b"]);
+    }
+
+    #[test]
+    fn jobs_are_plain_numbers_within_bounds() {
+        for (text, number) in
+            [("1", Some(1)), ("08", Some(8)), ("256", Some(256)), ("257", None), ("0", None)]
+        {
+            assert_eq!(jobs(text.as_bytes()), number, "{text}");
+        }
+        for text in ["", "x", "+1", "-1", " 1", "1 ", "0x8", "1000000000", "99999999999999999999999"] {
+            assert_eq!(jobs(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,17 +1,22 @@
 //! Inserting: each operand becomes modules, each module a plan, and the plan is walked. What `-D` and `-v` print is
-//! that plan; running does nothing else.
+//! that plan; running does nothing else. With `--jobs` the same walk finds answers that threads have made ahead of it
+//! (`parallel`).
 
-use super::explain::Witness;
+use super::explain::{Witness, kernel_lines};
+use super::parallel::{self, Together};
 use super::{Session, command, insert_reason};
 use crate::bytes;
 use crate::cli::{Outcome, parameters};
 use crate::error::{Errno, strerror};
 use crate::gate;
-use crate::load::insert::Insertion;
+use crate::load::ahead::{End, Tried};
+use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Step, plan};
 use crate::log::{Priority, Sink};
-use crate::tree::Module;
+use crate::system::Roots;
+use crate::tree::{Module, Tree};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Inserts what the operands name.
@@ -20,37 +25,58 @@ pub fn run(session: &Session<'_>) -> Outcome {
     let (names, words) =
         if session.request.all { operands.split_at(operands.len()) } else { operands.split_at(1) };
     let parameters = parameters::join(words);
+    match parallel::jobs(session) {
+        1 => walk(session, names, &parameters, None),
+        jobs => parallel::run(session, names, &parameters, jobs),
+    }
+}
+
+/// One operand after the other; `together` are those who work ahead.
+pub fn walk(
+    session: &Session<'_>,
+    names: &[&[u8]],
+    parameters: &[u8],
+    together: Option<&Together<'_>>,
+) -> Outcome {
     let mut status = 0;
     for name in names {
         // An operand that fails does not keep the next from its turn.
-        status |= operand(session, name, &parameters)?;
+        status |= operand(session, name, parameters, together)?;
     }
     Ok(status)
 }
 
+/// The modules that an operand stands for: none where nothing is known of it.
+///
+/// # Errors
+/// Why a file that was named cannot be had.
+pub fn find(session: &Session<'_>, tree: &Tree<'_>, operand: &[u8]) -> Result<Vec<Module>, Errno> {
+    if operand.starts_with(b"/") || operand.starts_with(b"./") {
+        let path = session.call.absolute(operand)?;
+        return Ok(vec![tree.module_from_path(path.as_os_str().as_bytes())?]);
+    }
+    Ok(tree.lookup(operand).unwrap_or_default())
+}
+
 /// All modules that one operand stands for. The status is that of the last: of the drivers that share an alias the
 /// first may decline and the second take over.
-fn operand(session: &Session<'_>, operand: &[u8], parameters: &[u8]) -> Outcome {
-    let request = Insert {
-        session,
-        operand,
-        parameters,
-        // Noted before the first look at any module: an attempt by somebody else that ended before this moment is no
-        // answer for us.
-        arrival: session.call.world.system.clock.boottime(),
-    };
+fn operand(
+    session: &Session<'_>,
+    operand: &[u8],
+    parameters: &[u8],
+    together: Option<&Together<'_>>,
+) -> Outcome {
+    // Noted before the first look at any module: an attempt by somebody else that ended before this moment is no answer
+    // for us.
+    let arrival = session.call.world.system.clock.boottime();
+    let request = Insert { session, operand, parameters, arrival, together };
     let mut status = 0;
-    let modules = if operand.starts_with(b"/") || operand.starts_with(b"./") {
-        let path = session.call.absolute(operand);
-        match path.and_then(|path| session.tree.module_from_path(path.as_os_str().as_bytes())) {
-            Ok(module) => vec![module],
-            Err(errno) => {
-                let reason = strerror(errno);
-                return session.fail(&bytes!["Failed to get module from path ", operand, ": ", reason]);
-            }
+    let modules = match find(session, session.tree, operand) {
+        Ok(modules) => modules,
+        Err(errno) => {
+            let reason = strerror(errno);
+            return session.fail(&bytes!["Failed to get module from path ", operand, ": ", reason]);
         }
-    } else {
-        session.tree.lookup(operand).unwrap_or_default()
     };
     if modules.is_empty() {
         let dir = session.tree.dir().as_os_str().as_bytes();
@@ -61,7 +87,7 @@ fn operand(session: &Session<'_>, operand: &[u8], parameters: &[u8]) -> Outcome 
             session.call.print(&bytes![module.name, "\n"]);
             0
         } else {
-            request.module(module)?
+            request.module(module)
         };
     }
     Ok(status)
@@ -73,13 +99,14 @@ struct Insert<'i, 's> {
     operand: &'i [u8],
     parameters: &'i [u8],
     arrival: Duration,
+    together: Option<&'i Together<'i>>,
 }
 
 impl Insert<'_, '_> {
-    /// One module with everything it needs.
-    fn module(&self, module: &Module) -> Outcome {
+    /// One module with everything it needs; its status.
+    fn module(&self, module: &Module) -> u8 {
         let (tree, request) = (self.session.tree, self.session.request);
-        let result = if !request.depends && self.session.is_there(module) {
+        let result = if self.is_there(module) {
             if request.first_time { Err(Errno::EEXIST) } else { Ok(()) }
         } else if (request.blacklist || module.alias.is_some()) && tree.blacklisted(module) {
             Ok(())
@@ -91,15 +118,26 @@ impl Insert<'_, '_> {
                 })
                 .and_then(|steps| self.walk(&steps))
         };
+        if let Some(together) = self.together {
+            together.plan_is_over();
+        }
         match result {
-            Ok(()) => Ok(0),
+            Ok(()) => 0,
             Err(errno) => {
                 // Whichever step failed, it is the module asked for that is not there.
                 let reason = insert_reason(errno);
                 self.session.log.error(&bytes!["could not insert '", module.name, "': ", reason]);
-                Ok(1)
+                1
             }
         }
+    }
+
+    /// Whether there is nothing to do for a module. What was loaded ahead for a step that is still to come is not there
+    /// yet, as far as this walk has got.
+    fn is_there(&self, module: &Module) -> bool {
+        !self.session.request.depends
+            && !self.together.is_some_and(|together| together.holds(&module.name))
+            && self.session.is_there(module)
     }
 
     fn walk(&self, steps: &[Step]) -> Result<(), Errno> {
@@ -108,14 +146,16 @@ impl Insert<'_, '_> {
         let mut changed = false;
         for step in steps {
             let known = step.is_target && !changed;
-            if !known && !self.session.request.depends && self.session.is_there(&step.module) {
+            let there = !known && self.is_there(&step.module);
+            let ahead = self.together.filter(|_| !there).and_then(|together| together.take(step));
+            if there || ahead == Some(End::There) {
                 if step.is_target && first_time {
                     return Err(Errno::EEXIST);
                 }
                 continue;
             }
             changed = !self.session.request.dry;
-            match self.step(step) {
+            match self.step(step, ahead) {
                 Err(Errno::EEXIST) if step.is_target && first_time => return Err(Errno::EEXIST),
                 Err(errno) if errno != Errno::EEXIST && step.required => return Err(errno),
                 _ => {}
@@ -124,7 +164,7 @@ impl Insert<'_, '_> {
         Ok(())
     }
 
-    fn step(&self, step: &Step) -> Result<(), Errno> {
+    fn step(&self, step: &Step, ahead: Option<End>) -> Result<(), Errno> {
         let request = self.session.request;
         if let Some(command) = &step.command {
             self.session.action(&[b"install ", command, b" ", &step.options]);
@@ -139,39 +179,48 @@ impl Insert<'_, '_> {
             }
             None => {}
         }
-        if request.dry { Ok(()) } else { self.insert(step) }
-    }
-
-    fn insert(&self, step: &Step) -> Result<(), Errno> {
-        let request = self.session.request;
-        let Some(path) = &step.path else {
-            self.session.log.error(&bytes!["could not find module by name='", step.module.name, "'"]);
-            return Err(Errno::ENOENT);
+        if request.dry {
+            return Ok(());
+        }
+        let tried = match (ahead, &step.path) {
+            (Some(End::Tried(tried)), _) => {
+                self.tell_trouble();
+                tried
+            }
+            (_, Some(path)) => {
+                self.tell_trouble();
+                Loads::new(self.session, self.parameters).load(step, path, self.arrival, self.operand)
+            }
+            (_, None) => {
+                let name = &step.module.name;
+                self.session.log.error(&bytes!["could not find module by name='", name, "'"]);
+                return Err(Errno::ENOENT);
+            }
         };
-        let insertion = Insertion {
-            path,
-            // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.
-            name: step.module.file.is_none().then_some(&step.module.name[..]),
-            parameters: &step.options,
-            // For what the target needs, too, as the manual has always said.
-            force: request.force,
-            arrival: self.arrival,
-            dependency: !step.is_target,
-            remember: (request.quiet || request.blacklist) && self.parameters.is_empty(),
-            request: self.operand,
-        };
-        let witness = request.actions.then(|| Witness::new(self.session.call));
-        match self.session.loader().insert(&insertion) {
+        self.tell(step, &tried);
+        match tried.result {
+            // As the kernel would have said.
             Ok(gate::Outcome::Joined) => Err(Errno::EEXIST),
             Ok(_) => Ok(()),
-            Err(error) => {
-                for line in
-                    witness.map(|heard| heard.lines(self.session.tree, &step.module.name)).unwrap_or_default()
-                {
-                    self.session.log.log(Priority::Notice, &line);
-                }
-                Err(error.errno())
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// What was logged while a module was tried apart, and, if it failed, what the kernel said.
+    fn tell(&self, step: &Step, tried: &Tried) {
+        let log = self.session.log;
+        tried.said.iter().for_each(|(priority, text)| log.log(*priority, text));
+        if tried.result.is_err() {
+            for line in kernel_lines(&tried.heard, self.session.tree, &step.module.name) {
+                log.log(Priority::Notice, &line);
             }
+        }
+    }
+
+    /// What is wrong with the gate, if this step is the first to come to it.
+    fn tell_trouble(&self) {
+        if let Some(together) = self.together {
+            together.tell_trouble();
         }
     }
 
@@ -187,5 +236,49 @@ impl Insert<'_, '_> {
         let text = bytes!["Error running install command '", filled, "' for module ", name, ": ", problem];
         self.session.log.error(&text);
         Err(Errno::EINVAL)
+    }
+}
+
+/// What all loads of a run have in common. Threads may share it.
+#[derive(Clone, Copy)]
+pub struct Loads<'l> {
+    loader: &'l Loader<'l>,
+    force: Force,
+    /// Whether a failure that the gate remembers may answer.
+    remember: bool,
+    /// Where the kernel's log is, if it is to be listened to.
+    listen: Option<&'l Roots>,
+}
+
+impl<'l> Loads<'l> {
+    /// Those of this request, with these parameters.
+    pub fn new(session: &Session<'l>, parameters: &[u8]) -> Self {
+        let request = session.request;
+        Loads {
+            loader: session.loader(),
+            force: request.force,
+            remember: (request.quiet || request.blacklist) && parameters.is_empty(),
+            listen: request.actions.then_some(session.call.world.system.roots),
+        }
+    }
+
+    /// Sends the file of a step through the gate. The arrival is that of `request`, whose words these are.
+    pub fn load(&self, step: &Step, path: &Path, arrival: Duration, request: &[u8]) -> Tried {
+        let insertion = Insertion {
+            path,
+            // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.
+            name: step.module.file.is_none().then_some(&step.module.name[..]),
+            parameters: &step.options,
+            // For what the target needs, too, as the manual has always said.
+            force: self.force,
+            arrival,
+            dependency: !step.is_target,
+            remember: self.remember,
+            request,
+        };
+        let witness = self.listen.map(Witness::new);
+        let result = self.loader.insert(&insertion).map_err(|error| error.errno());
+        let heard = witness.filter(|_| result.is_err()).map(Witness::heard).unwrap_or_default();
+        Tried { result, said: Vec::new(), heard }
     }
 }

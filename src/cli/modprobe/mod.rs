@@ -7,18 +7,16 @@ mod args;
 mod command;
 mod explain;
 mod insert;
+mod parallel;
 mod remove;
 mod show;
 
 use super::message::{Log, Stages};
 use super::{Call, Exit, Outcome};
 use crate::error::{Errno, strerror};
-use crate::gate::Gate;
+use crate::gate::{self, Gate};
 use crate::load::insert::Loader;
-use crate::name::ModuleName;
-use crate::system::file::read_attribute;
 use crate::system::roots::into_path;
-use crate::system::sysfs::{self, State};
 use crate::tree::{ConfigPaths, Module, Tree};
 pub use args::USAGE;
 use args::{Mode, Request};
@@ -94,22 +92,9 @@ impl<'s> Session<'s> {
         self.loader.get_or_init(|| Loader::new(self.call.world.system, self.gate(), self.log))
     }
 
-    /// Whether the module is live, or part of the kernel. The cheapest look that can say yes: where it says no and the
-    /// module is on its way, the gate looks again, properly, and waits.
+    /// Whether the module is live, or part of the kernel.
     fn is_there(&self, module: &Module) -> bool {
-        let system = &self.call.world.system;
-        // What cannot be a module's name is none that is loaded, and no path is built of it.
-        let live = ModuleName::new(&module.name).is_some() && {
-            let mut buffer = [0; 16];
-            match read_attribute(&system.roots.sys_module(&module.name, "initstate"), &mut buffer) {
-                Ok(state) => state == b"live\n",
-                Err(_) => {
-                    !sysfs::available(system.roots)
-                        && sysfs::state_from_proc(system.roots, &module.name) == Ok(State::Live)
-                }
-            }
-        };
-        live || self.tree.is_builtin(module)
+        gate::is_live(&self.call.world.system, &module.name) || self.tree.is_builtin(module)
     }
 }
 

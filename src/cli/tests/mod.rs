@@ -4,6 +4,7 @@ mod arguments;
 mod explain;
 mod insert;
 mod others;
+mod parallel;
 mod remove;
 
 use super::run;
@@ -62,6 +63,8 @@ struct FakeHost {
     /// Where stdout goes, to see what had been written when a command started.
     stdout: Memory,
     written_before: Mutex<Vec<u8>>,
+    /// With a kernel, a command loads the module it stands for, and notes what was there when it started.
+    kernel: Mutex<Option<(Roots, Vec<String>)>>,
 }
 
 const RELEASE: &str = "6.1.0";
@@ -198,7 +201,15 @@ impl Host for FakeHost {
     fn run_shell(&self, command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32, Errno> {
         self.written_before.lock().unwrap().extend(self.stdout.take());
         let text = |word: &OsString| String::from_utf8(word.clone().into_vec()).unwrap();
-        let changes = changes.iter().map(|(name, value)| (text(name), text(value))).collect();
+        let changes: BTreeMap<String, String> =
+            changes.iter().map(|(name, value)| (text(name), text(value))).collect();
+        if let Some((roots, found)) = &mut *self.kernel.lock().unwrap() {
+            let names = fs::read_dir(roots.sys_module_dir()).unwrap();
+            found.extend(names.map(|entry| entry.unwrap().file_name().into_string().unwrap()));
+            let state = roots.sys_module(changes["MODPROBE_MODULE"].as_bytes(), "initstate");
+            fs::create_dir(state.parent().unwrap()).unwrap();
+            fs::write(state, "live\n").unwrap();
+        }
         self.commands.lock().unwrap().push((String::from_utf8(command.to_vec()).unwrap(), changes));
         let mut codes = self.codes.lock().unwrap();
         Ok(if codes.is_empty() { 0 } else { codes.remove(0) })

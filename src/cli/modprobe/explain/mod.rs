@@ -18,6 +18,7 @@ use crate::gate::holder::{self, Gatekeeper};
 use crate::limits;
 use crate::load::plan::{Step, plan};
 use crate::name::{self, ModuleName};
+use crate::system::Roots;
 use crate::system::file::read_whole;
 use crate::system::kmsg::Log;
 use crate::system::sysfs::{self, State};
@@ -337,15 +338,15 @@ impl Explainer<'_, '_> {
 
     fn kernel(&self, module: &Module) -> Vec<Said> {
         let Ok(log) = Log::whole(self.call().world.system.roots) else { return Vec::new() };
-        words_about(log, self.tree(), &module.name)
+        words_about(&log.read(), self.tree(), &module.name)
     }
 }
 
 /// What the kernel said about a module, oldest first, the last [`WORDS`] of it.
-fn words_about(log: Log, tree: &Tree<'_>, module: &[u8]) -> Vec<Said> {
+fn words_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Said> {
     let name = shown(module);
     let mut said: Vec<Said> = Vec::new();
-    for record in kmsg::records(&log.read()).filter(|record| kmsg::is_about(&record.text, &name)) {
+    for record in kmsg::records(heard).filter(|record| kmsg::is_about(&record.text, &name)) {
         let meaning = kmsg::meaning(&record.text, &name).map(|meaning| match &meaning.missing {
             Some(symbol) => format!("{}{}", meaning.text, owner_of(tree, symbol)),
             None => meaning.text,
@@ -424,22 +425,26 @@ fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What the kernel said while a load failed, with what it means: for `-v`.
+/// Listens to the kernel while a module is loaded: for `-v`.
 pub struct Witness(Option<Log>);
 
 impl Witness {
     /// Listens from now on; to nothing where the log cannot be read.
-    pub fn new(call: &Call<'_>) -> Self {
-        Witness(Log::from_now(call.world.system.roots).ok())
+    pub fn new(roots: &Roots) -> Self {
+        Witness(Log::from_now(roots).ok())
     }
 
-    /// The lines to print about a module that could not be loaded.
-    pub fn lines(self, tree: &Tree<'_>, module: &[u8]) -> Vec<Vec<u8>> {
-        let Some(log) = self.0 else { return Vec::new() };
-        let line = |said: Said| match said.meaning {
-            Some(meaning) => bytes!["the kernel: ", said.text, " (", module, " ", meaning, ")"],
-            None => bytes!["the kernel: ", said.text],
-        };
-        words_about(log, tree, module).into_iter().map(line).collect()
+    /// What was said since.
+    pub fn heard(self) -> Vec<u8> {
+        self.0.map(|log| log.read()).unwrap_or_default()
     }
+}
+
+/// The lines to print about a module that could not be loaded, with what they mean.
+pub fn kernel_lines(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Vec<u8>> {
+    let line = |said: Said| match said.meaning {
+        Some(meaning) => bytes!["the kernel: ", said.text, " (", module, " ", meaning, ")"],
+        None => bytes!["the kernel: ", said.text],
+    };
+    words_about(heard, tree, module).into_iter().map(line).collect()
 }

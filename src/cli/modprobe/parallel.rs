@@ -1,0 +1,138 @@
+//! `--jobs`: the modules of several operands, and what one module needs, loaded by several threads.
+//!
+//! The operands are taken in batches. For each batch the plans are made beforehand, threads load what is in them
+//! (`load::ahead` says in which order), and the serial walk goes through the same operands as it does without threads and
+//! takes the answers: what is printed, in which order, and the exit status are the walk's.
+//!
+//! An install command may do anything: load modules, ask what is loaded, write to the terminal. So a batch ends before an
+//! operand that would run one. That operand is walked alone, when everything before it is done, and before anything after
+//! it has begun.
+
+use super::Session;
+use super::args::{JOBS_VARIABLE, jobs as number, unexpected_jobs};
+use super::insert::{Loads, find, walk};
+use crate::cli::Outcome;
+use crate::gate::is_live;
+use crate::load::ahead::{self, Ahead, End, Graph, Job, Plan, Tried};
+use crate::load::plan::{Step, plan};
+use crate::log::{Message, Silent, Sink};
+use crate::tree::Tree;
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+
+/// How many modules may be loaded at the same time. Nothing is looked up for a run that loads nothing. A variable that
+/// makes no sense is told and ignored: it may be anybody's, and must not keep a machine from its modules.
+pub fn jobs(session: &Session<'_>) -> usize {
+    let request = session.request;
+    if request.dry || request.resolve {
+        return 1;
+    }
+    request.jobs.unwrap_or_else(|| match session.call.world.host.variable(JOBS_VARIABLE) {
+        None => 1,
+        Some(text) => number(&text).unwrap_or_else(|| {
+            session.log.warning(&unexpected_jobs(JOBS_VARIABLE, &text));
+            1
+        }),
+    })
+}
+
+/// Those who work ahead of the walk.
+pub struct Together<'t> {
+    /// Their jobs, where there are any in this batch.
+    ahead: Option<&'t Ahead<'t>>,
+    /// What the gate told when it was opened for all of them: for the first who comes to it.
+    trouble: &'t RefCell<Vec<Message>>,
+    log: &'t dyn Sink,
+}
+
+impl Together<'_> {
+    /// See [`Ahead::holds`].
+    pub fn holds(&self, name: &[u8]) -> bool {
+        self.ahead.is_some_and(|ahead| ahead.holds(name))
+    }
+
+    /// See [`Ahead::take`].
+    pub fn take(&self, step: &Step) -> Option<End> {
+        self.ahead?.take(step)
+    }
+
+    /// See [`Ahead::plan_is_over`].
+    pub fn plan_is_over(&self) {
+        if let Some(ahead) = self.ahead {
+            ahead.plan_is_over();
+        }
+    }
+
+    /// The walk has come to the gate.
+    pub fn tell_trouble(&self) {
+        self.trouble.take().iter().for_each(|(priority, text)| self.log.log(*priority, text));
+    }
+}
+
+/// Inserts what `names` stand for, up to `jobs` modules at the same time.
+pub fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], jobs: usize) -> Outcome {
+    let tree = session.tree.anew(&Silent);
+    let trouble = RefCell::default();
+    let mut status = 0;
+    let mut rest = names;
+    while !rest.is_empty() {
+        let arrival = session.call.world.system.clock.boottime();
+        let mut plans = Vec::new();
+        let counted =
+            rest.iter().try_fold(0, |count, name| match plan_ahead(session, &tree, name, parameters) {
+                Some(more) => {
+                    plans.extend(more);
+                    ControlFlow::Continue(count + 1)
+                }
+                None => ControlFlow::Break(count),
+            });
+        let (ControlFlow::Continue(count) | ControlFlow::Break(count)) = counted;
+        let (batch, after) = rest.split_at(count.max(1));
+        rest = after;
+        let graph = Graph::new(&tree, plans);
+        let walk = |ahead: Option<&Ahead<'_>>| {
+            walk(session, batch, parameters, Some(&Together { ahead, trouble: &trouble, log: session.log }))
+        };
+        if graph.len() < 2 {
+            status |= walk(None)?;
+            continue;
+        }
+        let (log, system) = (session.log, session.call.world.system);
+        let loads = Loads::new(session, parameters);
+        let compressed = graph.jobs().any(|job| job.path.extension().is_none_or(|end| end != "ko"));
+        trouble.borrow_mut().extend(log.apart(|| session.loader().prepare(compressed)).1);
+        let work = |job: &Job<'_>| {
+            if is_live(&system, &job.step.module.name) {
+                return End::There;
+            }
+            let (tried, said) = log.apart(|| loads.load(&job.step, &job.path, arrival, job.request));
+            End::Tried(Tried { said, ..tried })
+        };
+        status |= ahead::run(&graph, jobs, &work, |ahead| walk(Some(ahead)))?;
+    }
+    Ok(status)
+}
+
+/// The plans of one operand, one for each module it stands for, as the walk will make them. `None`: one of them runs a
+/// command.
+fn plan_ahead<'o>(
+    session: &Session<'_>,
+    tree: &Tree<'_>,
+    operand: &'o [u8],
+    parameters: &[u8],
+) -> Option<Vec<Plan<'o>>> {
+    let request = session.request;
+    let modules = find(session, tree, operand).unwrap_or_default();
+    let plans = modules.iter().map(|module| {
+        let there = is_live(&session.call.world.system, &module.name) || tree.is_builtin(module);
+        let unwanted = (request.blacklist || module.alias.is_some()) && tree.blacklisted(module);
+        let steps = if there || unwanted {
+            Vec::new()
+        } else {
+            plan(tree, module, parameters, request.bare).unwrap_or_default()
+        };
+        let commands = steps.iter().any(|step| step.command.is_some());
+        (!commands).then_some(Plan { request: operand, steps })
+    });
+    plans.collect()
+}
