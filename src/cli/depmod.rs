@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const NO_CACHE: u8 = 201;
 const CACHE_DIR: u8 = 202;
+const JSON: u8 = 203;
 
 /// The options, in the order in which getopt lists them when a name is ambiguous.
 const OPTIONS: &[Opt] = &[
@@ -34,6 +35,7 @@ const OPTIONS: &[Opt] = &[
     opt(b'w', "warn", "warn of duplicate aliases and symbols"),
     opt(NO_CACHE, "no-cache", "read every module, keep nothing for the next run"),
     opt(CACHE_DIR, "cache-dir", "keep what was read in DIR, not in /var/cache").takes("DIR"),
+    opt(JSON, "json", "print what was done as JSON, for programs"),
     opt(b'V', "version", "print the version"),
     opt(b'h', "help", "print this text"),
     // Accepted and ignored, from the days of module-init-tools.
@@ -82,6 +84,8 @@ pub struct Request<'a> {
     pub no_cache: bool,
     /// `--cache-dir`
     pub cache_dir: Option<&'a [u8]>,
+    /// `--json`
+    pub json: bool,
     /// How often `-v` was given.
     pub verbose: i32,
     /// VERSION and FILEs
@@ -108,6 +112,7 @@ fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<Request<'a>, Exit> {
                 [one] => request.prefix = Some(*one),
                 _ => return Err(log.fatal(b"-P only takes a single char").err().map_or(Exit(1), Exit::from)),
             },
+            JSON => request.json = true,
             NO_CACHE => request.no_cache = true,
             CACHE_DIR => request.cache_dir = found.value,
             b'V' => return Err(call.version()),
@@ -128,6 +133,10 @@ pub fn run(call: &Call<'_>) -> Outcome {
         log.warning(b"-e needs -E or -F");
         request.unresolved = false;
     }
+    if request.json && (request.show || request.verbose > 0) {
+        log.error(b"--json does not go with -n or -v, which print something else");
+        return Ok(1);
+    }
     let (version, files) = match request.operands.split_first() {
         Some((version, files)) => (version.to_vec(), files),
         None => (call.world.host.release().unwrap_or_default(), &[][..]),
@@ -143,6 +152,9 @@ pub fn run(call: &Call<'_>) -> Outcome {
     };
     let all = request.all || request.quick || files.is_empty();
     if request.quick && (!quick::is_outdated(&dir, &log) || request.show) {
+        if request.json {
+            call.print(&json(&out, None));
+        }
         return Ok(0);
     }
     let settings = if all { settings(call, &request, &version, &log) } else { Settings::default().finish() };
@@ -171,13 +183,34 @@ pub fn run(call: &Call<'_>) -> Outcome {
     };
     let outputs = Outputs { sink: &log, print: &|text| call.print(text), progress: &bar };
     match depmod::run(&work, call.world.system, outputs) {
-        Ok(()) => Ok(0),
+        Ok(summary) => {
+            if request.json {
+                call.print(&json(&out, Some(&summary)));
+            }
+            Ok(0)
+        }
         Err(Failure::Told) => Ok(1),
         Err(Failure::Fatal(text)) => {
             log.fatal(&text)?;
             Ok(1)
         }
     }
+}
+
+/// `{"directory", "up_to_date", "modules", "read", "unreadable", "symbols", "files": [{"name", "bytes"}]}`; the counts are
+/// `null` where `-A` found nothing to do.
+fn json(out: &[u8], summary: Option<&depmod::Summary>) -> Vec<u8> {
+    let file = |(name, bytes): &(&'static str, usize)| serde_json::json!({"name": name, "bytes": bytes});
+    let value = serde_json::json!({
+        "directory": String::from_utf8_lossy(out),
+        "up_to_date": summary.is_none(),
+        "modules": summary.map(|summary| summary.modules),
+        "read": summary.map(|summary| summary.read),
+        "unreadable": summary.map(|summary| summary.unreadable),
+        "symbols": summary.map(|summary| summary.symbols),
+        "files": summary.map(|summary| summary.files.iter().map(file).collect::<Vec<_>>()).unwrap_or_default(),
+    });
+    format!("{value}\n").into_bytes()
 }
 
 /// ROOT/MODULEDIR/VERSION. A relative root begins at the working directory; nothing is normalised.

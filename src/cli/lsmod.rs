@@ -14,7 +14,10 @@ use crate::error::strerror;
 use crate::system::file::read_whole;
 use crate::{bytes, limits, name};
 
+const JSON: u8 = 200;
+
 const OPTIONS: &[Opt] = &[
+    opt(JSON, "json", "print JSON, for programs"),
     opt(b's', "syslog", "messages go to the system log, not to stderr"),
     opt(b'v', "verbose", "more messages"),
     opt(b'V', "version", "print the version"),
@@ -27,9 +30,10 @@ pub const USAGE: Usage = Usage { forms: &["[options]"], groups: &["Options"], op
 /// Lists the modules.
 pub fn run(call: &Call<'_>) -> Outcome {
     let log = call.log();
-    let mut threshold = 3;
+    let (mut threshold, mut json) = (3, false);
     let operands = call.options(OPTIONS, |found| {
         match found.id {
+            JSON => json = true,
             b's' => log.use_syslog(),
             b'v' => threshold += 1,
             b'V' => return Err(call.version()),
@@ -42,10 +46,10 @@ pub fn run(call: &Call<'_>) -> Outcome {
         return Ok(1);
     }
     log.set_threshold(threshold);
-    list(call, &log)
+    list(call, &log, json)
 }
 
-fn list(call: &Call<'_>, log: &Log<'_>) -> Outcome {
+fn list(call: &Call<'_>, log: &Log<'_>, json: bool) -> Outcome {
     let path = call.world.system.roots.proc_modules();
     let text = match read_whole(&path, limits::TEXT_FILE) {
         Ok(text) => text,
@@ -56,30 +60,68 @@ fn list(call: &Call<'_>, log: &Log<'_>) -> Outcome {
             return Ok(1);
         }
     };
-    call.print(b"Module                  Size  Used by\n");
-    for line in text.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-        call.print(&row(line));
+    let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+    if json {
+        let modules: Vec<serde_json::Value> = lines.map(|line| Row::parse(line).json()).collect();
+        call.print(format!("{}\n", serde_json::Value::from(modules)).as_bytes());
+        return Ok(0);
     }
+    call.print(b"Module                  Size  Used by\n");
+    lines.for_each(|line| call.print(&Row::parse(line).text()));
     Ok(0)
 }
 
-/// One line of the list, from one of /proc/modules.
-fn row(line: &[u8]) -> Vec<u8> {
-    let mut words = line.split(|&b| b == b' ');
-    let mut word = || words.next().unwrap_or(b"-");
-    let (name, size, count, users) = (name::canonical(word()), word(), word(), word());
-    let mut row = padded(&name, 19, false);
-    row.push(b' ');
-    row.extend(padded(size, 8, true));
-    row.extend_from_slice(&bytes!["  ", count]);
-    let users =
-        users.split(|&b| b == b',').filter(|user| !user.is_empty() && *user != b"-" && user[0] != b'[');
-    for (index, user) in users.enumerate() {
-        row.push(if index == 0 { b' ' } else { b',' });
-        row.extend_from_slice(user);
+/// One line of /proc/modules. What it lacks is `-`.
+struct Row<'l> {
+    name: Vec<u8>,
+    size: &'l [u8],
+    count: &'l [u8],
+    users: Vec<&'l [u8]>,
+    state: &'l [u8],
+}
+
+impl<'l> Row<'l> {
+    fn parse(line: &'l [u8]) -> Self {
+        let mut words = line.split(|&b| b == b' ');
+        let mut word = || words.next().unwrap_or(b"-");
+        let (name, size, count, users, state) = (name::canonical(word()), word(), word(), word(), word());
+        let is_user = |user: &&[u8]| !user.is_empty() && *user != b"-" && user[0] != b'[';
+        let users = users.split(|&b| b == b',').filter(is_user).collect();
+        Row { name, size, count, users, state }
     }
-    row.push(b'\n');
-    row
+
+    /// As lsmod prints it.
+    fn text(&self) -> Vec<u8> {
+        let mut row = padded(&self.name, 19, false);
+        row.push(b' ');
+        row.extend(padded(self.size, 8, true));
+        row.extend_from_slice(&bytes!["  ", self.count]);
+        for (index, user) in self.users.iter().enumerate() {
+            row.push(if index == 0 { b' ' } else { b',' });
+            row.extend_from_slice(user);
+        }
+        row.push(b'\n');
+        row
+    }
+
+    /// `{"name", "size", "refcount", "used_by", "state"}`; size in bytes, `null` for what is not known.
+    fn json(&self) -> serde_json::Value {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
+        let state = match self.state {
+            b"Live" => Some("live"),
+            b"Loading" => Some("coming"),
+            b"Unloading" => Some("going"),
+            _ => None,
+        };
+        serde_json::json!({
+            "name": text(&self.name),
+            "size": number(self.size),
+            "refcount": number(self.count),
+            "used_by": self.users.iter().map(|user| text(user)).collect::<Vec<_>>(),
+            "state": state,
+        })
+    }
 }
 
 fn padded(text: &[u8], width: usize, right: bool) -> Vec<u8> {
@@ -93,7 +135,7 @@ mod tests {
 
     #[test]
     fn columns_are_those_of_kmod() {
-        let shown = |line: &str| String::from_utf8(row(line.as_bytes())).unwrap();
+        let shown = |line: &str| String::from_utf8(Row::parse(line.as_bytes()).text()).unwrap();
         assert_eq!(
             shown("tls 114688 1 bonding, Live 0xffffffffc0200000"),
             "tls                   114688  1 bonding\n"
@@ -107,6 +149,19 @@ mod tests {
         assert_eq!(
             shown("a_name_of_more_than_19_bytes 123456789 - -"),
             "a_name_of_more_than_19_bytes 123456789  -\n"
+        );
+    }
+
+    #[test]
+    fn the_same_for_programs() {
+        let json = |line: &str| Row::parse(line.as_bytes()).json();
+        assert_eq!(
+            json("drm 700000 3 amdgpu,i915,[permanent], Live 0x0 (OE)"),
+            serde_json::json!({"name": "drm", "size": 700_000, "refcount": 3, "used_by": ["amdgpu", "i915"], "state": "live"})
+        );
+        assert_eq!(
+            json("loop - -"),
+            serde_json::json!({"name": "loop", "size": null, "refcount": null, "used_by": [], "state": null})
         );
     }
 }

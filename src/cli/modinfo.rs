@@ -17,9 +17,14 @@ use crate::system::map::{self, Contents};
 use crate::system::roots::as_path;
 use crate::tree::{ConfigPaths, Module, Tree};
 use crate::{bytes, limits, name};
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const JSON: u8 = 200;
 
 const OPTIONS: &[Opt] = &[
     opt(b'a', "author", "print only the authors"),
@@ -32,6 +37,7 @@ const OPTIONS: &[Opt] = &[
     opt(b'F', "field", "print only the values of FIELD").takes("FIELD"),
     opt(b'k', "set-version", "use the modules of VERSION, not of the running kernel").takes("VERSION"),
     opt(b'b', "basedir", "look for /lib/modules below DIR").takes("DIR"),
+    opt(JSON, "json", "print everything as JSON, a module a line, for programs"),
     opt(b'V', "version", "print the version"),
     opt(b'h', "help", "print this text"),
 ];
@@ -45,6 +51,7 @@ pub const USAGE: Usage =
 struct Request<'a> {
     field: Option<&'a [u8]>,
     null: bool,
+    json: bool,
     by_name: bool,
     root: Option<&'a [u8]>,
     release: Option<&'a [u8]>,
@@ -63,6 +70,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
             b'n' => request.field = Some(b"filename"),
             b'F' => request.field = found.value,
             b'0' => request.null = true,
+            JSON => request.json = true,
             b'm' => request.by_name = true,
             b'k' => request.release = found.value,
             b'b' => request.root = found.value,
@@ -73,6 +81,10 @@ pub fn run(call: &Call<'_>) -> Outcome {
     })?;
     if operands.is_empty() {
         log.error(b"missing module or filename.");
+        return Ok(1);
+    }
+    if request.json && (request.null || request.field.is_some()) {
+        log.error(b"--json does not go with -0 or the choice of a field.");
         return Ok(1);
     }
     let dir = call.module_directory(request.root, request.release).map_err(|text| {
@@ -138,6 +150,9 @@ impl Tool<'_> {
     fn module(&self, module: &Module) -> Result<()> {
         let path = self.tree.path(module);
         let field = self.request.field;
+        if self.request.json {
+            return self.module_json(module, path.as_deref());
+        }
         // A module without a file counts as built in, whatever the indexes say of it.
         let shown = path.as_ref().map_or(&b"(builtin)"[..], |path| path.as_os_str().as_bytes());
         match field {
@@ -175,6 +190,56 @@ impl Tool<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// One module as an object on a line: `{"name", "filename", "fields", "parameters", "build_id", "signature"}`. What is
+    /// not valid UTF-8 is replaced by U+FFFD.
+    fn module_json(&self, module: &Module, path: Option<&Path>) -> Result<()> {
+        let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
+        let mut object = json!({
+            "name": text(&module.name),
+            "filename": path.map(|path| text(path.as_os_str().as_bytes())),
+            "build_id": null,
+            "signature": null,
+        });
+        let image;
+        let mut entries = Vec::new();
+        match path.filter(|_| !self.tree.is_builtin(module)) {
+            None => {
+                if let Some(file) = self.builtin() {
+                    entries = builtin_info(file, &module.name)?;
+                }
+            }
+            Some(path) => {
+                image = Image::read(path).inspect_err(|error| self.tell(error))?;
+                let elf = Elf::parse(&image)?;
+                entries = modinfo::info(&elf)?;
+                object["build_id"] = build_id(&elf).map_or(Value::Null, |id| text(&hex(id)));
+                let signature = signature_entries(&image, None);
+                if !signature.is_empty() {
+                    let member = |(key, value): (&[u8], Cow<'_, [u8]>)| {
+                        let value = String::from_utf8_lossy(&value).replace("\n\t\t", "");
+                        (String::from_utf8_lossy(key).into_owned(), Value::from(value))
+                    };
+                    object["signature"] = Value::Object(signature.into_iter().map(member).collect());
+                }
+            }
+        }
+        let mut fields: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for (key, value) in entries.iter().filter(|(key, _)| *key != b"parm" && *key != b"parmtype") {
+            fields.entry(String::from_utf8_lossy(key).into_owned()).or_default().push(text(value));
+        }
+        let parameter = |parameter: &Parameter<'_>| {
+            json!({
+                "name": text(parameter.name),
+                "description": parameter.text.map(text),
+                "type": parameter.kind.map(text),
+            })
+        };
+        object["fields"] = json!(fields);
+        object["parameters"] = parameters(entries).0.iter().map(parameter).collect();
+        self.call.print(format!("{object}\n").as_bytes());
         Ok(())
     }
 

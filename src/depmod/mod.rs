@@ -80,6 +80,21 @@ pub struct Request<'a> {
     pub cores: usize,
 }
 
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// How many modules there are.
+    pub modules: usize,
+    /// How many of their files were read; the others had not changed since the last run.
+    pub read: usize,
+    /// How many could not be understood; each was told.
+    pub unreadable: usize,
+    /// How many symbols modules have for others.
+    pub symbols: usize,
+    /// The files that were written, with their sizes in bytes; none where they were only shown.
+    pub files: Vec<(&'static str, usize)>,
+}
+
 /// Told how far the reading of module files is.
 pub trait Progress: Sync {
     /// `done` of `total` files have been read. Called by any thread.
@@ -103,7 +118,7 @@ pub struct Outputs<'a> {
 ///
 /// # Errors
 /// Where nothing was written; the files are then as they were.
-pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> Result<(), Failure> {
+pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> Result<Summary, Failure> {
     let sink = outputs.sink;
     let symvers = kernel_symbols(request.symvers)?;
     let system_map = if request.symvers.is_some() { None } else { kernel_symbols(request.system_map)? };
@@ -178,11 +193,20 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         builtin_info: builtin_info.as_deref(),
         warn_duplicates: request.warn_duplicates,
     };
+    let mut summary = Summary {
+        modules: modules.len(),
+        read: read.len(),
+        unreadable: known.iter().filter(|known| known.trouble.is_some()).count(),
+        symbols: provided.len(),
+        files: Vec::new(),
+    };
     if request.show {
         output::texts(&sources, sink).iter().for_each(|file| (outputs.print)(&file.contents));
-        return Ok(());
+        return Ok(summary);
     }
-    write(request, directory, &output::all(&sources, sink)?, system, sink)?;
+    let files = output::all(&sources, sink)?;
+    write(request, directory, &files, system, sink)?;
+    summary.files = files.iter().map(|file| (file.name, file.contents.len())).collect();
 
     if let Some(place) = place.filter(|_| request.files.is_none() && (!read.is_empty() || forgotten > 0)) {
         let entries = cache::entries(request.dir, &modules, &known, &stamps, request.started);
@@ -194,7 +218,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
             }
         }
     }
-    Ok(())
+    Ok(summary)
 }
 
 /// The modules, in order.
