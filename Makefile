@@ -13,6 +13,13 @@ export KMOD_ONCE_BIN = $(KMOD)
 
 APPLETS := modprobe insmod rmmod lsmod modinfo depmod
 
+ROOT := $(DESTDIR)$(PREFIX)
+BASH_COMPLETIONS := share/bash-completion/completions
+FISH_COMPLETIONS := share/fish/vendor_completions.d
+# Debian's packages have them in share/zsh/vendor-completions.
+ZSH_COMPLETIONS  ?= share/zsh/site-functions
+COMPLETIONS := $(BASH_COMPLETIONS) $(FISH_COMPLETIONS) $(ZSH_COMPLETIONS)
+
 .PHONY: bench build tools demo test test-full plot install uninstall
 build:
 	$(CARGO) build --release --bin kmod
@@ -41,16 +48,30 @@ plot:
 bench: tools
 	$(CARGO) bench --bench against_kmod
 
+# What this puts where is listed in README.md; tests/install.rs compares the two. Files are replaced, never written through:
+# where a distribution's links are, they may lead out of DESTDIR.
 install:
 	test -x $(KMOD) || $(MAKE) build
-	install -D -m 755 $(KMOD) $(DESTDIR)$(PREFIX)/bin/kmod
-	mkdir -p $(DESTDIR)$(PREFIX)/sbin
-	for tool in $(APPLETS); do ln -sf ../bin/kmod $(DESTDIR)$(PREFIX)/sbin/$$tool; done
-	mkdir -p $(DESTDIR)$(PREFIX)/share/kmod-once/udev
-	sed 's|/sbin/modprobe|$(PREFIX)/sbin/modprobe|' dist/udev/80-drivers.rules \
-		>$(DESTDIR)$(PREFIX)/share/kmod-once/udev/80-drivers.rules
-	chmod 644 $(DESTDIR)$(PREFIX)/share/kmod-once/udev/80-drivers.rules
+	install -D -m 755 $(KMOD) $(ROOT)/bin/kmod.new
+	mv -fT $(ROOT)/bin/kmod.new $(ROOT)/bin/kmod
+	mkdir -p $(ROOT)/sbin $(addprefix $(ROOT)/,$(COMPLETIONS))
+	for tool in $(APPLETS); do ln -sfT ../bin/kmod $(ROOT)/sbin/$$tool; done
+	for page in man/*.[1-9]; do \
+		install -D -m 644 $$page $(ROOT)/share/man/man$${page##*.}/$${page#man/} || exit; \
+	done
+	install -m 644 completions/kmod.bash $(ROOT)/$(BASH_COMPLETIONS)/kmod
+	install -m 644 completions/kmod.fish $(ROOT)/$(FISH_COMPLETIONS)/kmod.fish
+	install -m 644 completions/_kmod $(ROOT)/$(ZSH_COMPLETIONS)/_kmod
+	for tool in $(APPLETS); do \
+		ln -sfT kmod $(ROOT)/$(BASH_COMPLETIONS)/$$tool && \
+		ln -sfT kmod.fish $(ROOT)/$(FISH_COMPLETIONS)/$$tool.fish || exit; \
+	done
+	install -D -m 644 dist/udev/80-drivers.rules $(ROOT)/share/kmod-once/udev/80-drivers.rules
+	sed -i 's|/sbin/modprobe|$(PREFIX)/sbin/modprobe|' $(ROOT)/share/kmod-once/udev/80-drivers.rules
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/kmod $(addprefix $(DESTDIR)$(PREFIX)/sbin/,$(APPLETS))
-	rm -rf $(DESTDIR)$(PREFIX)/share/kmod-once
+	rm -f $(ROOT)/bin/kmod $(addprefix $(ROOT)/sbin/,$(APPLETS))
+	for page in man/*.[1-9]; do rm -f $(ROOT)/share/man/man$${page##*.}/$${page#man/}; done
+	rm -f $(addprefix $(ROOT)/$(BASH_COMPLETIONS)/,kmod $(APPLETS)) $(ROOT)/$(ZSH_COMPLETIONS)/_kmod
+	rm -f $(patsubst %,$(ROOT)/$(FISH_COMPLETIONS)/%.fish,kmod $(APPLETS))
+	rm -rf $(ROOT)/share/kmod-once
