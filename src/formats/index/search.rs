@@ -53,9 +53,16 @@ impl<'a> Index<'a> {
 
     /// As [`Self::search`], in the order of the given reader.
     pub fn search_as(&self, query: &[u8], reader: Reader) -> Vec<Found<'a>> {
-        let mut walk =
-            Walk { index: self, reader, budget: self.bytes.len(), path: Vec::new(), found: Vec::new() };
-        walk.search(query);
+        let mut walk = Walk {
+            index: self,
+            reader,
+            budget: self.bytes.len(),
+            query,
+            places: Places::default(),
+            path: Vec::new(),
+            found: Vec::new(),
+        };
+        walk.search();
         // Each find goes before those of equal priority that were there: last found, first out.
         walk.found.reverse();
         walk.found.sort_by_key(|found| found.priority);
@@ -99,64 +106,94 @@ impl<'a> Index<'a> {
 }
 
 /// A search under way.
-struct Walk<'i, 'a> {
+struct Walk<'i, 'a, 'q> {
     index: &'i Index<'a>,
     reader: Reader,
     /// How many bytes of nodes may still be visited.
     budget: usize,
+    query: &'q [u8],
+    /// Where in the query each byte stands; empty until there is a pattern, and for queries that are too long.
+    places: Places,
     /// The pattern spelled so far, from its first wildcard on.
     path: Vec<u8>,
     found: Vec<Found<'a>>,
 }
 
-impl<'a> Walk<'_, 'a> {
+impl<'a> Walk<'_, 'a, '_> {
     /// Follows the literal part of the query; each key that continues with a wildcard is looked at as a pattern.
-    fn search(&mut self, query: &[u8]) {
+    fn search(&mut self) {
         let mut reference = self.index.root;
-        let mut query = query;
+        let mut start = 0;
         loop {
             let Some(node) = self.enter(reference) else { return };
             for (at, &byte) in node.prefix.iter().enumerate() {
                 if is_wildcard(byte) {
-                    return self.subtree(&node, at, query);
+                    let reach = self.reach(start);
+                    return self.subtree(&node, at, start, reach);
                 }
-                match query.split_first() {
-                    Some((&first, rest)) if first == byte => query = rest,
-                    _ => return,
+                if self.query.get(start) != Some(&byte) {
+                    return;
                 }
+                start += 1;
             }
             for byte in [b'*', b'?', b'['] {
-                self.child(&node, byte, query);
+                let child = node.child(byte);
+                if child != 0 {
+                    let reach = self.reach(start);
+                    self.step(byte, child, start, reach);
+                }
             }
-            let Some((&byte, rest)) = query.split_first() else { return self.take(&node) };
+            let Some(&byte) = self.query.get(start) else { return self.take(&node) };
             reference = node.child(byte);
-            query = rest;
+            start += 1;
         }
     }
 
-    /// Matches every key below `node`, whose prefix counts from `at`, against what is left of the query.
-    fn subtree(&mut self, node: &Node<'a>, at: usize, query: &[u8]) {
+    /// What a pattern that begins here has matched before its first byte.
+    fn reach(&mut self, start: usize) -> Reach {
+        if self.places.of.is_empty() {
+            self.places = Places::new(self.query);
+        }
+        if self.places.of.is_empty() { Reach::Unknown } else { Reach::Ends(1 << start) }
+    }
+
+    /// Matches every key below `node`, whose prefix counts from `at`, against the query from `start` on.
+    fn subtree(&mut self, node: &Node<'a>, at: usize, start: usize, mut reach: Reach) {
+        for &byte in &node.prefix[at..] {
+            reach = self.places.after(reach, byte);
+        }
+        if reach == Reach::NOWHERE {
+            return;
+        }
         let before = self.path.len();
         self.path.extend_from_slice(&node.prefix[at..]);
         if self.path.len() <= limits::INDEX_KEY {
             for (byte, reference) in node.children() {
-                self.step(byte, reference, query);
+                self.step(byte, reference, start, reach);
             }
-            if node.values.clone().next().is_some() && fnmatch(&self.path, query) {
+            if node.values.clone().next().is_some() && self.matches(start, reach) {
                 self.take(node);
             }
         }
         self.path.truncate(before);
     }
 
-    fn child(&mut self, node: &Node<'a>, byte: u8, query: &[u8]) {
-        self.step(byte, node.child(byte), query);
+    /// Whether the pattern that was spelled matches the query from `start` on.
+    fn matches(&self, start: usize, reach: Reach) -> bool {
+        match reach {
+            Reach::Ends(ends) => ends >> self.query.len() & 1 == 1,
+            Reach::Unknown => fnmatch(&self.path, &self.query[start..]),
+        }
     }
 
-    fn step(&mut self, byte: u8, reference: u32, query: &[u8]) {
+    fn step(&mut self, byte: u8, reference: u32, start: usize, reach: Reach) {
+        let reach = self.places.after(reach, byte);
+        if reach == Reach::NOWHERE {
+            return;
+        }
         if let Some(child) = self.enter(reference) {
             self.path.push(byte);
-            self.subtree(&child, 0, query);
+            self.subtree(&child, 0, start, reach);
             self.path.pop();
         }
     }
@@ -178,6 +215,61 @@ impl<'a> Walk<'_, 'a> {
             // This reader collects a node's values the way the whole search collects them, before the search does.
             self.found[before..].reverse();
             self.found[before..].sort_by_key(|found| found.priority);
+        }
+    }
+}
+
+/// How much of the query the pattern spelled so far can have matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Bit N: the pattern matches what lies before position N.
+    Ends(u128),
+    /// It is left to [`fnmatch`], once the pattern is complete.
+    Unknown,
+}
+
+impl Reach {
+    /// No key that begins like this one matches.
+    const NOWHERE: Reach = Reach::Ends(0);
+}
+
+/// Which positions of a query hold a byte. A pattern is matched while it is spelled, all ways at once (Baeza-Yates and
+/// Gonnet's shift-and), so that a subtree that cannot match is left at its first byte.
+#[derive(Default)]
+struct Places {
+    /// By byte; empty where the query does not fit.
+    of: Vec<u128>,
+    /// A bit for each position up to the end.
+    all: u128,
+}
+
+impl Places {
+    /// Keys hold no other bytes.
+    const BYTES: usize = 128;
+
+    fn new(query: &[u8]) -> Self {
+        let Some(all) = 1u128.checked_shl(query.len() as u32 + 1) else { return Places::default() };
+        let mut of = vec![0; Self::BYTES];
+        for (at, &byte) in query.iter().enumerate() {
+            if let Some(places) = of.get_mut(usize::from(byte)) {
+                *places |= 1 << at;
+            }
+        }
+        Places { of, all: all - 1 }
+    }
+
+    /// The reach after a further byte of the pattern.
+    fn after(&self, reach: Reach, byte: u8) -> Reach {
+        let Reach::Ends(ends) = reach else { return Reach::Unknown };
+        match byte {
+            // From the first end on, any; none where there is none.
+            b'*' => Reach::Ends((ends | ends.wrapping_neg()) & self.all),
+            b'?' => Reach::Ends(ends << 1 & self.all),
+            b'[' | b'\\' => Reach::Unknown,
+            _ => match self.of.get(usize::from(byte)) {
+                Some(places) => Reach::Ends((ends & places) << 1),
+                None => Reach::Unknown,
+            },
         }
     }
 }
