@@ -22,6 +22,23 @@ pub enum Priority {
 /// One message that was kept.
 pub type Message = (Priority, Vec<u8>);
 
+/// `KMOD_LOG`: a syslog number, or a word that begins with `err`, `info` or `debug`; nothing at all where it is neither. The
+/// value is the least severe priority that is shown.
+pub fn threshold(variable: Option<&[u8]>) -> i32 {
+    let Some(text) = variable else { return Priority::Err as i32 };
+    let text = text.trim_ascii_start();
+    let number = text.split(u8::is_ascii_whitespace).next().and_then(|word| std::str::from_utf8(word).ok());
+    if let Some(number) = number.and_then(|word| word.parse().ok()) {
+        return number;
+    }
+    match text {
+        [b'i', b'n', b'f', b'o', ..] => Priority::Info as i32,
+        [b'd', b'e', b'b', b'u', b'g', ..] => Priority::Debug as i32,
+        [b'e', b'r', b'r', ..] => Priority::Err as i32,
+        _ => 0,
+    }
+}
+
 /// A receiver of messages. `text` is bytes, since it may quote names and paths that are not UTF-8; it has no newline
 /// at its end.
 pub trait Sink: Sync {
@@ -62,4 +79,27 @@ macro_rules! bytes {
         $( joined.extend_from_slice(AsRef::<[u8]>::as_ref(&$part)); )*
         joined
     }};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_is_a_number_or_the_start_of_a_word() {
+        for (text, wanted) in [
+            ("7", 7),
+            (" 6 ", 6),
+            ("6abc", 0),
+            ("-1", -1),
+            ("errors", 3),
+            ("information", 6),
+            ("debug", 7),
+            ("", 0),
+            ("x", 0),
+        ] {
+            assert_eq!(threshold(Some(text.as_bytes())), wanted, "{text}");
+        }
+        assert_eq!(threshold(None), 3);
+    }
 }

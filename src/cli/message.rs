@@ -3,7 +3,7 @@
 use super::streams::Streams;
 use super::world::{Host, World};
 use crate::bytes;
-use crate::log::{Message, Priority, Sink};
+use crate::log::{self, Message, Priority, Sink};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
@@ -132,7 +132,7 @@ pub struct Stages<'a> {
 impl<'a> Stages<'a> {
     /// A sink in its first stage.
     pub fn new(log: &'a Log<'a>) -> Self {
-        let threshold = early_threshold(log.host.variable("KMOD_LOG").as_deref());
+        let threshold = log::threshold(log.host.variable("KMOD_LOG").as_deref());
         Stages { log, threshold, opened: AtomicBool::new(false) }
     }
 
@@ -152,22 +152,6 @@ impl Sink for Stages<'_> {
     }
 }
 
-/// `KMOD_LOG`: a syslog number, or a word that begins with `err`, `info` or `debug`; nothing at all where it is neither.
-fn early_threshold(variable: Option<&[u8]>) -> i32 {
-    let Some(text) = variable else { return Priority::Err as i32 };
-    let text = text.trim_ascii_start();
-    let number = text.split(u8::is_ascii_whitespace).next().and_then(|word| std::str::from_utf8(word).ok());
-    if let Some(number) = number.and_then(|word| word.parse().ok()) {
-        return number;
-    }
-    match text {
-        [b'i', b'n', b'f', b'o', ..] => Priority::Info as i32,
-        [b'd', b'e', b'b', b'u', b'g', ..] => Priority::Debug as i32,
-        [b'e', b'r', b'r', ..] => Priority::Err as i32,
-        _ => 0,
-    }
-}
-
 fn level(priority: Priority) -> &'static str {
     match priority {
         Priority::Crit => "FATAL",
@@ -176,28 +160,5 @@ fn level(priority: Priority) -> &'static str {
         Priority::Notice => "NOTICE",
         Priority::Info => "INFO",
         Priority::Debug => "DEBUG",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_variable_is_a_number_or_the_start_of_a_word() {
-        for (text, threshold) in [
-            ("7", 7),
-            (" 6 ", 6),
-            ("6abc", 0),
-            ("-1", -1),
-            ("errors", 3),
-            ("information", 6),
-            ("debug", 7),
-            ("", 0),
-            ("x", 0),
-        ] {
-            assert_eq!(early_threshold(Some(text.as_bytes())), threshold, "{text}");
-        }
-        assert_eq!(early_threshold(None), 3);
     }
 }

@@ -7,7 +7,6 @@
 pub mod bar;
 pub mod depmod;
 pub mod getopt;
-mod image;
 pub mod insmod;
 pub mod kmod;
 pub mod lsmod;

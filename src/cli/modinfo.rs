@@ -5,16 +5,17 @@
 //! and come last first. With `-F` only the values of one key.
 
 use super::getopt::{Opt, opt};
-use super::image::Image;
 use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Exit, Outcome};
 use crate::error::{Errno, Error, Result, strerror};
 use crate::formats::elf::Elf;
+use crate::formats::index::Reader;
 use crate::formats::modinfo::{self, Parameter, build_id, builtin_info, hex, parameters};
 use crate::formats::signature;
 use crate::system::map::{self, Contents};
 use crate::system::roots::as_path;
+use crate::tree::image::Image;
 use crate::tree::{ConfigPaths, Module, Tree};
 use crate::{bytes, limits, name};
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ const OPTIONS: &[Opt] = &[
     opt(b'F', "field", "print only the values of FIELD").takes("FIELD"),
     opt(b'k', "set-version", "use the modules of VERSION, not of the running kernel").takes("VERSION"),
     opt(b'b', "basedir", "look for /lib/modules below DIR").takes("DIR"),
-    opt(JSON, "json", "print everything as JSON, a module a line, for programs").whole(),
+    opt(JSON, "json", "print everything as JSON, a module a line, for programs"),
     opt(b'V', "version", "print the version"),
     opt(b'h', "help", "print this text"),
 ];
@@ -92,6 +93,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
         Exit(1)
     })?;
     let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
+    tree.read_as(Reader::Streamed);
     let tool = Tool { call, log: &log, tree: &tree, request: &request, builtin: OnceCell::new() };
     let mut status = 0;
     for operand in operands {

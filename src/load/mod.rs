@@ -1,6 +1,7 @@
 //! A request becomes a plan, and the plan is walked through the gate: what is shown is what is done.
 
 pub mod ahead;
+pub mod command;
 pub mod insert;
 pub mod plan;
 pub mod remove;

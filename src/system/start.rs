@@ -16,7 +16,8 @@ pub fn stderr_was_closed() -> bool {
     STDERR_CLOSED.load(Ordering::Relaxed)
 }
 
-extern "C" fn look() {
+/// Fills the places of closed standard descriptors, and remembers whether stderr was among them.
+pub extern "C" fn look() {
     let asked = |fd| libc::pollfd { fd, events: 0, revents: 0 };
     let mut standard = [asked(0), asked(1), asked(2)];
     // SAFETY: the array is valid for its three entries, and a timeout of 0 returns at once.
@@ -50,6 +51,12 @@ pub fn prepare() {
 #[macro_export]
 macro_rules! entry_point {
     ($run:path) => {
+        // SAFETY: the section holds pointers to C functions that the C library calls, once each, before main; `look`
+        // needs nothing that is set up later. Here and not below, since a library must leave its host's descriptors be.
+        #[used]
+        #[unsafe(link_section = ".init_array")]
+        static LOOK: extern "C" fn() = $crate::system::start::look;
+
         /// C's entry point.
         #[unsafe(no_mangle)]
         pub extern "C" fn main() -> i32 {
@@ -58,9 +65,3 @@ macro_rules! entry_point {
         }
     };
 }
-
-// SAFETY: the section holds pointers to C functions that the C library calls, once each, before main; `look` needs
-// nothing that is set up later.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static LOOK: extern "C" fn() = look;

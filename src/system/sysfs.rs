@@ -104,3 +104,39 @@ pub fn state_from_proc(roots: &Roots, name: &[u8]) -> Result<State> {
     }
     Ok(State::Absent)
 }
+
+/// The sections of module `name` with their addresses, in directory order.
+///
+/// # Errors
+/// What opening or reading the directory or one of its files said, `EINVAL` for an address that is none.
+pub fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, u64)>> {
+    let dir = roots.sys_module(name, "sections");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&dir).map_err(|e| Error::from(e).at(&dir))? {
+        let entry = entry.map_err(|e| Error::from(e).at(&dir))?;
+        let mut buffer = [0u8; 32];
+        let path = entry.path();
+        let text = read_attribute(&path, &mut buffer).map_err(|errno| Error::os(errno).at(&path))?;
+        let text = std::str::from_utf8(text).unwrap_or_default().trim();
+        let address = u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16)
+            .map_err(|_| Error::new(Errno::EINVAL, "not an address").at(&path))?;
+        found.push((entry.file_name().into_vec(), address));
+    }
+    Ok(found)
+}
+
+/// The loaded modules as `/proc/modules` lists them: name, and size in memory in bytes as it is written there.
+///
+/// # Errors
+/// What reading `/proc/modules` said.
+pub fn loaded(roots: &Roots) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let text = super::file::read_whole(&roots.proc_modules(), crate::limits::TEXT_FILE)?;
+    let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+    Ok(lines
+        .map(|line| {
+            let mut words = line.split(|&b| b == b' ');
+            let mut word = || words.next().unwrap_or_default().to_vec();
+            (word(), word())
+        })
+        .collect())
+}

@@ -2,7 +2,7 @@
 //! one that is missing or broken.
 
 use crate::bytes;
-use crate::error::{Errno, Error, strerror};
+use crate::error::{Errno, Error, Result, strerror};
 use crate::formats::index::{Index, Reader};
 use crate::formats::text;
 use crate::limits;
@@ -11,6 +11,7 @@ use crate::system::map::{self, Contents};
 use crate::system::roots::into_path;
 use std::cell::OnceCell;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Which index.
@@ -28,13 +29,20 @@ pub enum Which {
     BuiltinAlias,
 }
 
+/// All of them.
+pub(super) const ALL: [Which; 5] =
+    [Which::Dep, Which::Alias, Which::Symbols, Which::Builtin, Which::BuiltinAlias];
+
 const NAMES: [&str; 5] =
     ["modules.dep", "modules.alias", "modules.symbols", "modules.builtin", "modules.builtin.alias"];
 
+/// What tells one state of a file from another: depmod replaces files, others may write them anew.
+type Stamp = (u64, u64, u64, i64, i64);
+
 /// What answers.
 enum Source {
-    /// The `.bin` file, whose header is good.
-    Index(Contents),
+    /// The `.bin` file, whose header is good, and what it was when it was opened.
+    Index(Contents, Option<Stamp>),
     /// The text file.
     Text(Contents),
     Nothing,
@@ -42,7 +50,11 @@ enum Source {
 
 /// The indexes of one directory.
 #[derive(Default)]
-pub(super) struct Indexes([OnceCell<Source>; 5]);
+pub(super) struct Indexes {
+    sources: [OnceCell<Source>; 5],
+    /// Whether it will be asked if files have changed; the tools, which are gone soon, never ask.
+    pub(super) watched: bool,
+}
 
 /// One of them, open. Answers point into it.
 pub(super) struct Opened<'t> {
@@ -53,29 +65,73 @@ pub(super) struct Opened<'t> {
 impl Indexes {
     /// The index, opened now if it was not yet. One that is refused is told once; the text file then serves.
     pub(super) fn open(&self, which: Which, dir: &Path, sink: &dyn Sink) -> Opened<'_> {
-        let source = self.0[which as usize].get_or_init(|| open(which, dir, sink));
+        let source = self.sources[which as usize].get_or_init(|| open(which, dir, self.watched, sink));
         Opened { which, source }
+    }
+
+    /// Closes all of them; the next question opens them anew.
+    pub(super) fn close(&mut self) {
+        self.sources = Default::default();
+    }
+
+    /// Closes those whose files are not what they were, and those that a text file stands in for.
+    pub(super) fn renew(&mut self, dir: &Path) {
+        for which in ALL {
+            if self.is_stale(which, dir) || !self.is_index(which) {
+                self.sources[which as usize].take();
+            }
+        }
+    }
+
+    /// Whether the index was opened and its file is not what it was then. One that a text file stands in for does not
+    /// count.
+    pub(super) fn is_stale(&self, which: Which, dir: &Path) -> bool {
+        match self.sources[which as usize].get() {
+            Some(Source::Index(_, opened)) => *opened != stamp(&place(which, dir, ".bin")),
+            _ => false,
+        }
+    }
+
+    /// Whether the index answers, and not a text file in its place.
+    pub(super) fn is_index(&self, which: Which) -> bool {
+        matches!(self.sources[which as usize].get(), Some(Source::Index(..)))
     }
 }
 
-fn open(which: Which, dir: &Path, sink: &dyn Sink) -> Source {
-    let place = |suffix: &str| -> PathBuf {
-        into_path(bytes![dir.as_os_str().as_bytes(), "/", NAMES[which as usize], suffix])
-    };
-    let path = place(".bin");
-    let opened = map::open(&path, limits::TEXT_FILE).and_then(|contents| {
-        // The header is read again for each question, which costs less than keeping a borrow of the contents.
-        Index::open(&contents).map(|_| ())?;
-        Ok(contents)
-    });
-    match opened {
-        Ok(contents) => return Source::Index(contents),
+fn place(which: Which, dir: &Path, suffix: &str) -> PathBuf {
+    into_path(bytes![dir.as_os_str().as_bytes(), "/", NAMES[which as usize], suffix])
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
+}
+
+/// The contents of an index whose header is good.
+fn index(path: &Path) -> Result<Contents> {
+    let contents = map::open(path, limits::TEXT_FILE)?;
+    // The header is read again for each question, which costs less than keeping a borrow of the contents.
+    Index::open(&contents)?;
+    Ok(contents)
+}
+
+/// Why the index cannot be used, if it cannot.
+pub(super) fn check(which: Which, dir: &Path) -> Result<()> {
+    index(&place(which, dir, ".bin")).map(drop)
+}
+
+fn open(which: Which, dir: &Path, watched: bool, sink: &dyn Sink) -> Source {
+    let path = place(which, dir, ".bin");
+    // The stamp first: what is replaced in between then counts as changed.
+    let stamp = if watched { stamp(&path) } else { None };
+    match index(&path) {
+        Ok(contents) => return Source::Index(contents, stamp),
         Err(error) => tell(&path, &error, sink),
     }
     if which == Which::BuiltinAlias {
         return Source::Nothing;
     }
-    map::open(&place(""), limits::TEXT_FILE).map_or(Source::Nothing, Source::Text)
+    map::open(&place(which, dir, ""), limits::TEXT_FILE).map_or(Source::Nothing, Source::Text)
 }
 
 fn tell(path: &Path, error: &Error, sink: &dyn Sink) {
@@ -90,7 +146,7 @@ fn tell(path: &Path, error: &Error, sink: &dyn Sink) {
 impl<'t> Opened<'t> {
     fn index(&self) -> Option<Index<'t>> {
         match self.source {
-            Source::Index(contents) => Index::open(contents).ok(),
+            Source::Index(contents, _) => Index::open(contents).ok(),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod image;
 mod indexes;
 mod settings;
 #[cfg(test)]
@@ -16,7 +17,7 @@ pub use settings::ConfigPaths;
 
 use crate::bytes;
 use crate::config::{Config, Entry, Kind};
-use crate::error::{Errno, errno_of, strerror};
+use crate::error::{Errno, Result, errno_of, strerror};
 use crate::formats::index::Reader;
 use crate::limits;
 use crate::log::{Priority, Sink};
@@ -24,7 +25,7 @@ use crate::name;
 use crate::system::roots::{Roots, into_path};
 use crate::system::{System, roots::as_path};
 use indexes::{Indexes, Opened};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,7 @@ pub struct Tree<'a> {
     sink: &'a dyn Sink,
     config: OnceCell<Config>,
     indexes: Indexes,
+    reader: Cell<Reader>,
 }
 
 impl<'a> Tree<'a> {
@@ -92,7 +94,8 @@ impl<'a> Tree<'a> {
     /// the configuration apart calls [`Tree::config`] first.
     pub fn open(system: &System<'a>, dir: PathBuf, config_paths: ConfigPaths, sink: &'a dyn Sink) -> Self {
         let (config, indexes) = (OnceCell::new(), Indexes::default());
-        Tree { roots: system.roots, dir, paths: config_paths, sink, config, indexes }
+        let reader = Cell::new(Reader::Mapped);
+        Tree { roots: system.roots, dir, paths: config_paths, sink, config, indexes, reader }
     }
 
     /// The same directory with the same configuration files, to be read anew for somebody whose questions are not to be
@@ -102,7 +105,16 @@ impl<'a> Tree<'a> {
         'a: 'b,
     {
         let (config, indexes) = (OnceCell::new(), Indexes::default());
-        Tree { roots: self.roots, dir: self.dir.clone(), paths: self.paths.clone(), sink, config, indexes }
+        let reader = self.reader.clone();
+        Tree {
+            roots: self.roots,
+            dir: self.dir.clone(),
+            paths: self.paths.clone(),
+            sink,
+            config,
+            indexes,
+            reader,
+        }
     }
 
     /// The module directory.
@@ -129,7 +141,7 @@ impl<'a> Tree<'a> {
         if !configured.is_empty() {
             return Ok(configured);
         }
-        Ok(self.known(&query, true, Reader::Mapped))
+        Ok(self.known(&query, true, self.reader.get()))
     }
 
     /// As [`Tree::lookup`], without the configuration: what modinfo does.
@@ -147,7 +159,7 @@ impl<'a> Tree<'a> {
         if self.opened(Which::Dep).line(&name).is_some() {
             return Some(Module::named(&name));
         }
-        self.builtins(&name, Reader::Streamed).into_iter().next()
+        self.builtins(&name, self.reader.get()).into_iter().next()
     }
 
     fn known(&self, query: &[u8], commands: bool, reader: Reader) -> Vec<Module> {
@@ -296,6 +308,42 @@ impl<'a> Tree<'a> {
     /// Shows every key of an index with each of its values, as `modprobe -c` lists them.
     pub fn dump(&self, which: Which, visit: &mut dyn FnMut(&[u8], &[u8])) {
         self.opened(which).dump(visit);
+    }
+
+    /// Which of kmod's readers lookups follow: the one of open indexes (unless said), or the one that reads a file for each.
+    pub fn read_as(&self, reader: Reader) {
+        self.reader.set(reader);
+    }
+
+    /// Makes the tree notice when the files of indexes that are opened from now on change: for [`Tree::is_stale`] and
+    /// [`Tree::renew`].
+    pub fn watch(&mut self) {
+        self.indexes.watched = true;
+    }
+
+    /// Opens an index now, where it has not been opened yet.
+    ///
+    /// # Errors
+    /// Why it cannot be used: `ENOENT` for a missing file, `ENODATA` for an empty one, `EINVAL` for one that is no index.
+    /// Questions are then answered from the text file beside it, if there is one.
+    pub fn load(&self, which: Which) -> Result<()> {
+        self.opened(which);
+        if self.indexes.is_index(which) { Ok(()) } else { indexes::check(which, &self.dir) }
+    }
+
+    /// Whether the file of any index that is open has been replaced or changed since.
+    pub fn is_stale(&self) -> bool {
+        indexes::ALL.into_iter().any(|which| self.indexes.is_stale(which, &self.dir))
+    }
+
+    /// Closes the indexes whose files have changed; the next question opens them anew.
+    pub fn renew(&mut self) {
+        self.indexes.renew(&self.dir);
+    }
+
+    /// Closes all indexes; the next question opens them anew.
+    pub fn close(&mut self) {
+        self.indexes.close();
     }
 
     fn opened(&self, which: Which) -> Opened<'_> {

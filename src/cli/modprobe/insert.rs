@@ -10,6 +10,7 @@ use crate::cli::{Outcome, parameters};
 use crate::error::{Errno, strerror};
 use crate::gate;
 use crate::load::ahead::{End, Tried};
+use crate::load::command::fill_in;
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Step, plan};
 use crate::log::{Priority, Sink};
@@ -225,7 +226,7 @@ impl Insert<'_, '_> {
     }
 
     fn command(&self, step: &Step, text: &[u8]) -> Result<(), Errno> {
-        let filled = command::fill_in(text, &step.options);
+        let filled = fill_in(text, &step.options);
         let name = &step.module.name;
         let problem = match command::run(self.session, name, &filled) {
             Ok(0) => return Ok(()),

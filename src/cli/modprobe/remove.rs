@@ -9,6 +9,7 @@ use crate::bytes;
 use crate::cli::{Exit, Outcome};
 use crate::error::{Errno, strerror};
 use crate::gate;
+use crate::load::command::fill_in;
 use crate::load::remove::Remover;
 use crate::system::sysfs::{self, State};
 use crate::tree::Module;
@@ -110,7 +111,7 @@ fn holders(session: &Session<'_>, name: &[u8]) -> Outcome {
 }
 
 fn run_command(session: &Session<'_>, name: &[u8], text: &[u8]) -> Outcome {
-    let filled = command::fill_in(text, b"");
+    let filled = fill_in(text, b"");
     session.action(&[b"remove ", &filled]);
     if session.request.dry {
         return Ok(0);

@@ -3,12 +3,12 @@
 use super::Session;
 use crate::bytes;
 use crate::cli::Outcome;
-use crate::cli::image::Image;
 use crate::config::Kind;
 use crate::error::{Errno, Error, Result, strerror};
 use crate::formats::elf::{Elf, exports as exported, versions};
 use crate::system::roots::as_path;
 use crate::tree::Which;
+use crate::tree::image::Image;
 use std::path::PathBuf;
 
 /// `-c`: each entry as it is stored, kind by kind; then the aliases and symbols of the indexes.

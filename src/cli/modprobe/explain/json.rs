@@ -2,8 +2,7 @@
 //! members; later versions may add some, and change none.
 
 use super::{Action, Explained, Explanation, Place, Planned, Presence, Said, Why};
-use crate::cli::modprobe::insert_reason;
-use crate::error::Errno;
+use crate::error::{Errno, strerror};
 use serde_json::{Value, json};
 
 pub(super) fn text(explanation: &Explanation) -> String {
@@ -33,7 +32,7 @@ fn module(module: &Explained) -> Value {
     let failure = module.failure.map(|(errno, ago)| {
         let errno = Errno::from_raw(errno);
         let name = format!("{errno:?}");
-        json!({"errno": errno as i32, "name": name, "text": insert_reason(errno), "ago_ms": ago.as_millis()})
+        json!({"errno": errno as i32, "name": name, "text": strerror(errno), "ago_ms": ago.as_millis()})
     });
     json!({
         "name": module.name,

@@ -1,8 +1,7 @@
 //! An explanation in words.
 
 use super::{Action, Explained, Explanation, Place, Planned, Presence, Why};
-use crate::cli::modprobe::insert_reason;
-use crate::error::Errno;
+use crate::error::{Errno, strerror};
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
@@ -78,10 +77,7 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
         None => {}
     }
     if !module.steps.is_empty() {
-        match module.gate.holder {
-            Some(_) => writeln!(out, "  Should that come to nothing, modprobe would:")?,
-            None => writeln!(out, "  modprobe would:")?,
-        }
+        writeln!(out, "  modprobe would:")?;
         module.steps.iter().try_for_each(|step| self::step(step, out))?;
     }
     failure(module, out)
@@ -134,7 +130,7 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
 
 fn failure(module: &Explained, out: &mut String) -> fmt::Result {
     if let Some((errno, ago)) = module.failure {
-        let reason = insert_reason(Errno::from_raw(errno));
+        let reason = strerror(Errno::from_raw(errno));
         writeln!(out, "  The last attempt failed {} ago: {reason}.", seconds(ago))?;
     }
     if !module.kernel.is_empty() {

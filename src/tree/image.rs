@@ -1,4 +1,4 @@
-//! A module file's contents, decompressed, for the tools that look inside.
+//! A module file's contents, decompressed, for those who look inside.
 
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{self, Compression};
