@@ -5,12 +5,15 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | one file per tool: arguments, output, exit status |
+//! | `capi` | `libkmod.so.2`: C's handles and error numbers around the rooms below (feature `library`) |
 //! | [`load`], [`depmod`] | a request becomes a plan, the plan is walked; the indexes are made |
 //! | [`gate`], [`tree`] | load exactly once; one module directory with its configuration |
 //! | [`config`], [`formats`], [`system`] | modprobe.d; bytes into values; the only room that touches the OS |
 //! | [`error`], [`log`], [`name`], [`limits`] | what everyone uses |
 #![deny(unsafe_code)]
 
+#[cfg(feature = "library")]
+pub mod capi;
 pub mod cli;
 pub mod config;
 pub mod depmod;

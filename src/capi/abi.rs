@@ -1,0 +1,118 @@
+//! What C's arguments look like here, and how results go back.
+//!
+//! Only C makes values of the types of this file. It promises what `libkmod.h` says: each pointer is NULL, or an object
+//! of its type that this library handed out and that has not been released, or a C string.
+
+use crate::error::Errno;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What stands for a panic of ours: a bug, which must not unwind into C.
+const BUG: Errno = Errno::ENOTRECOVERABLE;
+
+/// A pointer to an object of ours, or NULL.
+#[repr(transparent)]
+pub struct Handle<T>(*mut T);
+
+impl<T> Handle<T> {
+    /// The object; `ENOENT`, which is the answer to NULL nearly everywhere.
+    pub fn get<'a>(&self) -> Result<&'a T, Errno> {
+        // SAFETY: see the head of this file. Objects are changed through cells only.
+        unsafe { self.0.as_ref() }.ok_or(Errno::ENOENT)
+    }
+
+    /// The pointer itself.
+    pub fn raw(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// A C string, or NULL.
+#[repr(transparent)]
+pub struct Text(*const c_char);
+
+impl Text {
+    /// Its bytes.
+    pub fn bytes<'a>(&self) -> Option<&'a [u8]> {
+        // SAFETY: see the head of this file.
+        (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) }.to_bytes())
+    }
+}
+
+/// An array of C strings that ends in NULL, or NULL.
+#[repr(transparent)]
+pub struct Texts(*const Text);
+
+impl Texts {
+    /// The bytes of each.
+    pub fn bytes<'a>(&self) -> Option<Vec<&'a [u8]>> {
+        if self.0.is_null() {
+            return None;
+        }
+        let mut found = Vec::new();
+        // SAFETY: see the head of this file; nothing behind the NULL is looked at.
+        while let Some(text) = unsafe { (*self.0.add(found.len())).bytes() } {
+            found.push(text);
+        }
+        Some(found)
+    }
+}
+
+/// Where a pointer is to be written to, or NULL.
+#[repr(transparent)]
+pub struct Out<T>(*mut *mut T);
+
+impl<T> Out<T> {
+    /// Whether there is a place.
+    pub fn is_there(&self) -> bool {
+        !self.0.is_null()
+    }
+
+    /// Whether there is a place and it holds NULL, as functions that make lists demand.
+    pub fn is_empty(&self) -> bool {
+        // SAFETY: see the head of this file.
+        self.is_there() && unsafe { (*self.0).is_null() }
+    }
+
+    /// Writes it, if there is a place.
+    pub fn set(&self, value: *mut T) {
+        if self.is_there() {
+            // SAFETY: see the head of this file.
+            unsafe { *self.0 = value };
+        }
+    }
+}
+
+/// Runs the body of a function; an error becomes `otherwise`, with errno set.
+pub fn answer<T>(otherwise: impl FnOnce(Errno) -> T, body: impl FnOnce() -> Result<T, Errno>) -> T {
+    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        // Its destructor may panic again.
+        std::mem::forget(payload);
+        Err(BUG)
+    });
+    result.unwrap_or_else(|errno| {
+        errno.set();
+        otherwise(errno)
+    })
+}
+
+/// Runs the body of a function that returns 0, a positive number or a negative errno.
+pub fn number(body: impl FnOnce() -> Result<c_int, Errno>) -> c_int {
+    answer(|errno| -(errno as c_int), body)
+}
+
+/// Runs the body of a function that returns a pointer, NULL on errors.
+pub fn pointer<T>(body: impl FnOnce() -> Result<*mut T, Errno>) -> *mut T {
+    answer(|_| std::ptr::null_mut(), body)
+}
+
+/// Runs the body of a function that returns a string, NULL on errors.
+pub fn string(body: impl FnOnce() -> Result<*const c_char, Errno>) -> *const c_char {
+    answer(|_| std::ptr::null(), body)
+}
+
+/// A C string of these bytes, up to the first NUL.
+pub fn c_string(bytes: &[u8]) -> CString {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    CString::new(&bytes[..end]).unwrap_or_default()
+}

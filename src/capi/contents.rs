@@ -1,0 +1,236 @@
+//! What is inside a module file: lists of strings and symbols.
+//!
+//! Entries of the three lists of symbols have one layout, since dracut asks entries of the list of needed symbols with the
+//! function for exported ones, and matches what it gets (the letter of the binding, then the name) unanchored.
+
+use super::abi::{Handle, Out, answer, c_string, number, string};
+use super::list::{self, Builder, Node};
+use super::module::Module;
+use crate::bytes;
+use crate::error::{Errno, Error, Result};
+use crate::formats::elf::{Elf, exports, needed, versions};
+use crate::formats::modinfo::{builtin_info, hex, info};
+use crate::formats::signature;
+use crate::limits;
+use crate::system::map;
+use crate::system::roots::as_path;
+use crate::tree::image::Image;
+use std::ffi::{CString, c_char, c_int};
+
+/// `KMOD_SYMBOL_*`
+const WEAK: u8 = b'W';
+const UNDEFINED: u8 = b'U';
+
+/// A string that a module says about itself.
+struct Info {
+    key: CString,
+    value: CString,
+}
+
+/// A symbol. In a list of needed ones the text begins with the letter of the binding.
+struct Symbol {
+    crc: u64,
+    text: CString,
+}
+
+impl Module {
+    /// Its file, decompressed.
+    fn elf(&self) -> Result<Elf<'_>> {
+        if self.image.get().is_none() {
+            let path = self.path().ok_or_else(|| Error::os(Errno::ENOENT))?;
+            let image = Image::read(as_path(path.as_bytes()))?;
+            return Elf::parse(self.image.get_or_init(|| image));
+        }
+        self.image.get().map_or_else(|| Err(Error::os(Errno::ENOENT)), |image| Elf::parse(image))
+    }
+
+    /// The errno of an error, after saying what the errno does not.
+    fn told(&self, error: &Error) -> Errno {
+        if !error.what().is_empty() && error.path().is_some() {
+            self.ctx().log().error(error.to_string().as_bytes());
+        }
+        error.errno()
+    }
+
+    /// Fills a list of what the file holds, and returns how long it is.
+    fn list<T>(
+        &self,
+        into: &Out<Node>,
+        read: impl FnOnce(&Elf<'_>) -> Result<Vec<T>>,
+    ) -> Result<c_int, Errno> {
+        if !into.is_there() {
+            return Err(Errno::ENOENT);
+        }
+        if !into.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        let found = self.elf().and_then(|elf| read(&elf)).map_err(|error| self.told(&error))?;
+        let list = Builder::of(found);
+        let length = list.length;
+        into.set(list.finish());
+        Ok(length)
+    }
+
+    /// What the kernel's own file says of a built-in module.
+    fn builtin_info(&self) -> Result<Vec<Info>> {
+        let path = self.tree().dir().join("modules.builtin.modinfo");
+        let file = map::open(&path, limits::TEXT_FILE)?;
+        let entries = builtin_info(&file, self.name.as_bytes())?;
+        Ok(entries.into_iter().map(|(key, value)| Info::new(key, value)).collect())
+    }
+}
+
+impl Info {
+    fn new(key: &[u8], value: &[u8]) -> Self {
+        Info { key: c_string(key), value: c_string(value) }
+    }
+}
+
+/// Everything that a module file says about itself: its strings, its signature.
+fn about(elf: &Elf<'_>, image: &[u8]) -> Result<Vec<Info>> {
+    let mut found: Vec<Info> = info(elf)?.into_iter().map(|(key, value)| Info::new(key, value)).collect();
+    if let Some(signature) = signature::parse(image) {
+        found.extend([
+            Info::new(b"sig_id", signature.id),
+            Info::new(b"signer", signature.signer),
+            Info::new(b"sig_key", &hex(&signature.key)),
+            Info::new(b"sig_hashalgo", signature.hash.as_bytes()),
+            Info::new(b"signature", &hex(signature.signature)),
+        ]);
+    }
+    Ok(found)
+}
+
+/// What a module says about itself; how many entries there are.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_info(module: Handle<Module>, into: Out<Node>) -> c_int {
+    number(|| {
+        let module = module.get()?;
+        if module.is_builtin() && into.is_empty() {
+            let list = Builder::of(module.builtin_info().map_err(|error| module.told(&error))?);
+            let length = list.length;
+            into.set(list.finish());
+            return Ok(length);
+        }
+        module.list(&into, |elf| about(elf, module.image.get().map_or(&[][..], |image| image)))
+    })
+}
+
+/// The key of an entry.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_info_get_key(entry: Handle<Node>) -> *const c_char {
+    // SAFETY: the header says that it is an entry of such a list.
+    string(|| unsafe { list::element::<Info>(&entry) }.map(|info| info.key.as_ptr()))
+}
+
+/// The value of an entry.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_info_get_value(entry: Handle<Node>) -> *const c_char {
+    // SAFETY: as above.
+    string(|| unsafe { list::element::<Info>(&entry) }.map(|info| info.value.as_ptr()))
+}
+
+/// Frees such a list.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_info_free_list(list: Handle<Node>) {
+    // SAFETY: the header says that it is such a list, which the host gives back.
+    unsafe { list::free_boxed::<Info>(&list) }
+}
+
+/// The versions of symbols that a module was built against; how many there are.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_versions(module: Handle<Module>, into: Out<Node>) -> c_int {
+    number(|| {
+        module.get()?.list(&into, |elf| {
+            let symbol = |name: &[u8], crc| Symbol { crc, text: c_string(name) };
+            Ok(versions(elf)?.into_iter().map(|version| symbol(version.name, version.crc)).collect())
+        })
+    })
+}
+
+/// The symbols that a module has for others; how many there are.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
+    number(|| {
+        module.get()?.list(&into, |elf| {
+            let symbol = |name: &[u8], crc| Symbol { crc, text: c_string(name) };
+            Ok(exports(elf)?.into_iter().map(|export| symbol(export.name, export.crc)).collect())
+        })
+    })
+}
+
+/// The symbols that a module needs; how many there are.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_dependency_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
+    number(|| {
+        module.get()?.list(&into, |elf| {
+            let found = needed(elf).map_err(|error| match error.errno() {
+                // A module without a symbol table cannot say what it needs.
+                Errno::ENODATA => Error::os(Errno::EINVAL),
+                _ => error,
+            })?;
+            let symbol = |weak: bool, name: &[u8], crc| Symbol {
+                crc,
+                text: c_string(&bytes![[if weak { WEAK } else { UNDEFINED }], name]),
+            };
+            Ok(found.into_iter().map(|symbol_| symbol(symbol_.weak, symbol_.name, symbol_.crc)).collect())
+        })
+    })
+}
+
+/// The text of an entry from its byte `skip` on.
+fn symbol(entry: &Handle<Node>, skip: usize) -> *const c_char {
+    string(|| {
+        // SAFETY: the header says that it is an entry of a list of symbols, of whichever kind: they have one layout.
+        let text = unsafe { list::element::<Symbol>(entry) }?.text.as_bytes_with_nul();
+        Ok(text[skip.min(text.len() - 1)..].as_ptr().cast())
+    })
+}
+
+fn crc(entry: &Handle<Node>) -> u64 {
+    // SAFETY: as above.
+    answer(|_| 0, || unsafe { list::element::<Symbol>(entry) }.map(|symbol| symbol.crc))
+}
+
+macro_rules! symbols {
+    ($($name:ident, $crc:ident, $free:ident: $skip:literal;)*) => {$(
+        /// The symbol of an entry.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name(entry: Handle<Node>) -> *const c_char {
+            symbol(&entry, $skip)
+        }
+
+        /// The CRC of an entry.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $crc(entry: Handle<Node>) -> u64 {
+            crc(&entry)
+        }
+
+        /// Frees such a list.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $free(list: Handle<Node>) {
+            // SAFETY: the header says that it is such a list, which the host gives back.
+            unsafe { list::free_boxed::<Symbol>(&list) }
+        }
+    )*};
+}
+
+symbols! {
+    kmod_module_version_get_symbol, kmod_module_version_get_crc, kmod_module_versions_free_list: 0;
+    kmod_module_symbol_get_symbol, kmod_module_symbol_get_crc, kmod_module_symbols_free_list: 0;
+    kmod_module_dependency_symbol_get_symbol, kmod_module_dependency_symbol_get_crc,
+        kmod_module_dependency_symbols_free_list: 1;
+}
+
+/// The binding of a needed symbol: `U`, or `W` if the module can do without it.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_dependency_symbol_get_bind(entry: Handle<Node>) -> c_int {
+    answer(
+        |_| 0,
+        || {
+            // SAFETY: the header says that it is an entry of such a list.
+            let symbol = unsafe { list::element::<Symbol>(&entry) }?;
+            Ok(symbol.text.as_bytes_with_nul()[0].into())
+        },
+    )
+}

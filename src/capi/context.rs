@@ -1,0 +1,299 @@
+//! The context: one module directory with its configuration, and the modules that were made from it.
+
+use super::abi::{Handle, Text, Texts, answer, c_string, number, pointer, string};
+use super::log::Log;
+use super::module::Module;
+use crate::bytes;
+use crate::error::{Errno, errno_of};
+use crate::formats::index::Reader;
+use crate::system::roots::{as_path, into_path};
+use crate::system::{Roots, System, clock, flock, kernel};
+use crate::tree::{ConfigPaths, Tree, Which};
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::ptr::null;
+use std::rc::Rc;
+
+/// `KMOD_RESOURCES_*`
+const OK: c_int = 0;
+const MUST_RELOAD: c_int = 1;
+const MUST_RECREATE: c_int = 2;
+
+/// The indexes by the number that C knows them by (`KMOD_INDEX_*`).
+const BY_NUMBER: [Which; 5] = [Which::Dep, Which::Alias, Which::Symbols, Which::BuiltinAlias, Which::Builtin];
+
+/// What `struct kmod_ctx` is.
+pub struct Context {
+    references: Cell<c_int>,
+    userdata: Cell<*const c_void>,
+    dirname: CString,
+    /// The configuration paths that were there at the start, with the time of their last change.
+    watched: Vec<(PathBuf, Changed)>,
+    /// Whether the host asked for the indexes to be kept open, and be what they were then.
+    loaded: Cell<bool>,
+    /// Every module that is alive, by name and alias.
+    pub modules: RefCell<BTreeMap<Box<[u8]>, *mut Module>>,
+    strings: RefCell<BTreeSet<CString>>,
+    /// Borrows the next two, which stay where they are as long as the context lives.
+    tree: RefCell<Tree<'static>>,
+    roots: Rc<Roots>,
+    log: Rc<Log>,
+}
+
+/// The time of a file's last change.
+type Changed = (i64, i64);
+
+fn changed(path: &Path) -> Option<Changed> {
+    std::fs::metadata(path).ok().map(|meta| (meta.mtime(), meta.mtime_nsec()))
+}
+
+impl Context {
+    fn new(dirname: Option<&[u8]>, config: Option<Vec<&[u8]>>) -> Result<Context, Errno> {
+        let (roots, log) = (Rc::new(Roots::default()), Rc::new(Log::new()));
+        let dir = match dirname {
+            None => roots.module_dir(&kernel::release()?),
+            Some(dir) if dir.starts_with(b"/") => as_path(dir).to_path_buf(),
+            Some(dir) => {
+                let directory = std::env::current_dir().map_err(|error| errno_of(&error))?;
+                into_path(bytes![directory.as_os_str().as_bytes(), "/", dir])
+            }
+        };
+        let (config, paths) = match config {
+            None => (ConfigPaths::Default, roots.config_dirs("modprobe.d")),
+            Some(paths) => {
+                let paths: Vec<PathBuf> = paths.into_iter().map(|path| as_path(path).to_path_buf()).collect();
+                (ConfigPaths::List(paths.clone()), paths)
+            }
+        };
+        // Before anything is read: what changes in between then counts as changed.
+        let watched = paths.into_iter().filter_map(|path| Some((changed(&path)?, path)));
+        let watched = watched.map(|(time, path)| (path, time)).collect();
+        // SAFETY: what an Rc points to does not move, and the fields of the context that keep it alive are never
+        // replaced and are dropped after the tree.
+        let (lasting_roots, lasting_log): (&'static Roots, &'static Log) =
+            unsafe { (&*Rc::as_ptr(&roots), &*Rc::as_ptr(&log)) };
+        let dirname = c_string(dir.as_os_str().as_bytes());
+        let mut tree = Tree::open(&system(lasting_roots), dir, config, lasting_log);
+        tree.watch();
+        tree.config();
+        Ok(Context {
+            references: Cell::new(1),
+            userdata: Cell::new(null()),
+            dirname,
+            watched,
+            loaded: Cell::new(false),
+            modules: RefCell::default(),
+            strings: RefCell::default(),
+            tree: RefCell::new(tree),
+            roots,
+            log,
+        })
+    }
+
+    /// The system as the library sees it: nothing of the host's process is touched to bound a wait.
+    pub fn system(&self) -> System<'_> {
+        system(&self.roots)
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The module directory with its configuration. Unless the host asked for the indexes to be kept, those that have
+    /// been replaced are opened anew; not while the tree is in use further up (a callback asks something).
+    pub fn tree(&self) -> Ref<'_, Tree<'static>> {
+        if !self.loaded.get() {
+            if let Ok(mut tree) = self.tree.try_borrow_mut() {
+                tree.renew();
+            }
+        }
+        let tree = self.tree.borrow();
+        tree.read_as(if self.loaded.get() { Reader::Mapped } else { Reader::Streamed });
+        tree
+    }
+
+    /// A C string that lives as long as the context. Equal ones are one.
+    pub fn lasting(&self, text: &[u8]) -> *const c_char {
+        let text = c_string(text);
+        let mut strings = self.strings.borrow_mut();
+        if let Some(known) = strings.get(&text) {
+            return known.as_ptr();
+        }
+        let pointer = text.as_ptr();
+        strings.insert(text);
+        pointer
+    }
+
+    /// Takes a reference.
+    pub fn keep(&self) {
+        self.references.set(self.references.get() + 1);
+    }
+
+    /// Gives a reference back; whether the context is gone.
+    ///
+    /// # Safety
+    /// The context came from [`kmod_new`], and the caller had a reference.
+    pub unsafe fn release(ctx: *mut Context) -> bool {
+        // SAFETY: the caller's reference keeps it alive up to here, and it came from a Box.
+        unsafe {
+            let left = (*ctx).references.get() - 1;
+            (*ctx).references.set(left);
+            if left <= 0 {
+                drop(Box::from_raw(ctx));
+            }
+            left <= 0
+        }
+    }
+
+    fn load(&self) -> Result<(), Errno> {
+        // What was asked before may have been answered from files that are gone by now.
+        let tree = if self.loaded.get() { self.tree.borrow() } else { self.tree() };
+        for which in [Which::Dep, Which::Alias, Which::Symbols, Which::BuiltinAlias, Which::Builtin] {
+            match tree.load(which) {
+                Err(error) if which != Which::BuiltinAlias => {
+                    drop(tree);
+                    self.unload();
+                    // An empty file is too short for an index.
+                    return Err(match error.errno() {
+                        Errno::ENODATA => Errno::EINVAL,
+                        errno => errno,
+                    });
+                }
+                _ => {}
+            }
+        }
+        self.loaded.set(true);
+        Ok(())
+    }
+
+    fn unload(&self) {
+        self.loaded.set(false);
+        // From a callback, with the tree in use further up: the next question will close them.
+        if let Ok(mut tree) = self.tree.try_borrow_mut() {
+            tree.close();
+        }
+    }
+
+    fn validate(&self) -> c_int {
+        if self.watched.iter().any(|(path, time)| changed(path) != Some(*time)) {
+            return MUST_RECREATE;
+        }
+        if self.loaded.get() && self.tree.borrow().is_stale() { MUST_RELOAD } else { OK }
+    }
+}
+
+fn system(roots: &Roots) -> System<'_> {
+    System { roots, kernel: &kernel::Linux, clock: &clock::Real, wait: flock::Wait::Poll }
+}
+
+/// A context for a module directory (NULL: the running kernel's) with a configuration (NULL: the usual one).
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_new(dirname: Text, config_paths: Texts) -> *mut Context {
+    pointer(|| {
+        let ctx = Context::new(dirname.bytes(), config_paths.bytes())?;
+        Ok(Box::into_raw(Box::new(ctx)))
+    })
+}
+
+/// Takes a reference.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_ref(ctx: Handle<Context>) -> *mut Context {
+    pointer(|| {
+        ctx.get()?.keep();
+        Ok(ctx.raw())
+    })
+}
+
+/// Gives a reference back; NULL if it was the last one.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_unref(ctx: Handle<Context>) -> *mut Context {
+    pointer(|| {
+        ctx.get()?;
+        // SAFETY: the host gives its own reference back.
+        let gone = unsafe { Context::release(ctx.raw()) };
+        Ok(if gone { std::ptr::null_mut() } else { ctx.raw() })
+    })
+}
+
+/// The module directory.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_get_dirname(ctx: Handle<Context>) -> *const c_char {
+    string(|| Ok(ctx.get()?.dirname.as_ptr()))
+}
+
+/// What the host stored with the context.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_get_userdata(ctx: Handle<Context>) -> *mut c_void {
+    pointer(|| Ok(ctx.get()?.userdata.get().cast_mut()))
+}
+
+/// Stores something of the host's with the context.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_set_userdata(ctx: Handle<Context>, userdata: *const c_void) {
+    answer(
+        |_| (),
+        || {
+            ctx.get()?.userdata.set(userdata);
+            Ok(())
+        },
+    );
+}
+
+/// Opens all indexes and keeps them.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_load_resources(ctx: Handle<Context>) -> c_int {
+    number(|| ctx.get()?.load().map(|()| 0))
+}
+
+/// Lets the indexes go; questions open them again.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_unload_resources(ctx: Handle<Context>) {
+    answer(
+        |_| (),
+        || {
+            ctx.get()?.unload();
+            Ok(())
+        },
+    );
+}
+
+/// Whether the indexes must be loaded again, or the context made anew.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_validate_resources(ctx: Handle<Context>) -> c_int {
+    answer(|_| MUST_RECREATE, || Ok(ctx.get()?.validate()))
+}
+
+/// Writes an index to a descriptor, a line for each key and value.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_dump_index(ctx: Handle<Context>, index: c_int, fd: c_int) -> c_int {
+    number(|| {
+        let ctx = ctx.get().map_err(|_| Errno::ENOSYS)?;
+        let index = usize::try_from(index).map_err(|_| Errno::ENOENT)?;
+        let which = *BY_NUMBER.get(index).ok_or(Errno::ENOENT)?;
+        let tree = ctx.tree();
+        tree.load(which).map_err(|_| Errno::ENOSYS)?;
+        if fd < 0 {
+            return Err(Errno::EBADF);
+        }
+        let prefix: &[u8] = if matches!(which, Which::Alias | Which::Symbols) { b"alias " } else { b"" };
+        let mut lines = Vec::new();
+        tree.dump(which, &mut |key, value| lines.extend(bytes![prefix, key, " ", value, "\n"]));
+        // SAFETY: the host hands in a descriptor that is open during the call.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let mut rest = &lines[..];
+        while !rest.is_empty() {
+            match nix::unistd::write(fd, rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(0)
+    })
+}

@@ -1,0 +1,271 @@
+//! Inserting and removing: the plan is walked through the gate, so that a module that several hosts ask for at one
+//! moment reaches the kernel once.
+
+use super::abi::{Handle, Text, c_string, number};
+use super::module::Module;
+use crate::bytes;
+use crate::error::{Errno, Error, strerror};
+use crate::gate::{self, Gate, Outcome, trace::Origin};
+use crate::load::command::fill_in;
+use crate::load::insert::{Force, Insertion, Loader};
+use crate::load::plan::{Step, plan};
+use crate::load::remove::Remover;
+use crate::name::ModuleName;
+use crate::system::command::run_shell;
+use crate::system::roots::as_path;
+use crate::system::sysfs::State;
+use std::ffi::{OsStr, c_char, c_int, c_uint, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// `KMOD_PROBE_*`; the two lowest bits are `KMOD_INSERT_*`, too.
+const FORCE_VERMAGIC: c_uint = 0x1;
+const FORCE_MODVERSION: c_uint = 0x2;
+const IGNORE_COMMAND: c_uint = 0x4;
+const IGNORE_LOADED: c_uint = 0x8;
+const DRY_RUN: c_uint = 0x10;
+const FAIL_ON_LOADED: c_uint = 0x20;
+const APPLY_BLACKLIST_ALL: c_int = 0x10000;
+const APPLY_BLACKLIST: c_int = 0x20000;
+const APPLY_BLACKLIST_ALIAS_ONLY: c_int = 0x40000;
+
+/// `KMOD_REMOVE_*`
+const REMOVE_FORCE: c_uint = nix::libc::O_TRUNC as c_uint;
+const REMOVE_NOLOG: c_uint = 1;
+
+/// Runs an install command in the host's way.
+type RunInstall = Option<unsafe extern "C" fn(*mut Module, *const c_char, *mut c_void) -> c_int>;
+/// Is told of each step before it is made.
+type PrintAction = Option<unsafe extern "C" fn(*mut Module, bool, *const c_char)>;
+
+impl Module {
+    /// Whether it is part of the kernel, or live.
+    fn is_there(&self) -> bool {
+        let name = self.name.as_bytes();
+        let can_be = ModuleName::new(name).is_some();
+        self.is_builtin() || (can_be && gate::glance(&self.ctx().system(), name) == State::Live)
+    }
+
+    fn is_blacklisted(&self) -> bool {
+        self.tree().blacklisted(&self.found())
+    }
+
+    /// Inserts it and nothing else. `EEXIST` where it is there already, or through somebody else's call.
+    fn insert(&self, request: &Request<'_>, parameters: &[u8], dependency: bool) -> Result<(), Errno> {
+        let ctx = self.ctx();
+        let name = self.name.as_bytes();
+        let Some(path) = self.path() else {
+            ctx.log().error(&bytes!["could not find module by name='", name, "'"]);
+            return Err(Errno::ENOENT);
+        };
+        let gate = Gate::new(ctx.system(), ctx.log(), Origin::default());
+        let insertion = Insertion {
+            path: as_path(path.as_bytes()),
+            // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.
+            name: self.found().file.is_none().then_some(name),
+            parameters,
+            force: request.force,
+            arrival: request.arrival,
+            dependency,
+            remember: request.remember,
+            request: request.words,
+        };
+        match Loader::new(ctx.system(), &gate, ctx.log()).insert(&insertion) {
+            Ok(Outcome::Joined) => Err(Errno::EEXIST),
+            Ok(Outcome::Loaded | Outcome::StillComing) => Ok(()),
+            Err(error) => Err(error.errno()),
+        }
+    }
+}
+
+/// What is the same for all modules of one request.
+struct Request<'r> {
+    force: Force,
+    arrival: Duration,
+    remember: bool,
+    words: &'r [u8],
+}
+
+impl Request<'_> {
+    fn force(flags: c_uint) -> Force {
+        Force { vermagic: flags & FORCE_VERMAGIC != 0, modversions: flags & FORCE_MODVERSION != 0 }
+    }
+}
+
+/// A module object that is held while the host's functions run.
+struct Held(*mut Module);
+
+impl Held {
+    fn get(&self) -> &Module {
+        // SAFETY: it is held.
+        unsafe { &*self.0 }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: it had a reference from the start.
+        unsafe { Module::release(self.0) };
+    }
+}
+
+/// One call of [`kmod_module_probe_insert_module`].
+struct Probe<'p> {
+    request: Request<'p>,
+    flags: c_uint,
+    run_install: RunInstall,
+    data: *const c_void,
+    print_action: PrintAction,
+}
+
+impl Probe<'_> {
+    fn asks(&self, flag: c_uint) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn run(&self, raw: *mut Module, module: &Module, extra: &[u8]) -> Result<c_int, Errno> {
+        if !self.asks(IGNORE_LOADED) && module.is_there() {
+            return if self.asks(FAIL_ON_LOADED) { Err(Errno::EEXIST) } else { Ok(0) };
+        }
+        if module.is_blacklisted() {
+            let aliased = module.found().alias.is_some();
+            let verdicts =
+                [(APPLY_BLACKLIST_ALIAS_ONLY, aliased), (APPLY_BLACKLIST_ALL, true), (APPLY_BLACKLIST, true)];
+            let verdict = verdicts.into_iter().find(|(flag, counts)| *counts && self.asks(*flag as c_uint));
+            if let Some((flag, _)) = verdict {
+                return Ok(flag);
+            }
+        }
+        let steps = plan(&module.tree(), &module.found(), extra, self.asks(IGNORE_COMMAND));
+        let steps = steps.map_err(|error: Error| {
+            module.ctx().log().error(error.to_string().as_bytes());
+            error.errno()
+        })?;
+        // All objects are held from the start to the end: functions of the host may keep what they see.
+        let mut held = Vec::with_capacity(steps.len());
+        for step in steps {
+            let object = if step.is_target {
+                module.keep();
+                Held(raw)
+            } else {
+                Held(module.sibling(step.module.clone()))
+            };
+            if !(self.asks(APPLY_BLACKLIST_ALL as c_uint) && object.get().is_blacklisted()) {
+                held.push((object, step));
+            }
+        }
+        if held.is_empty() {
+            return Ok(APPLY_BLACKLIST_ALL);
+        }
+        self.walk(&held)
+    }
+
+    fn walk(&self, steps: &[(Held, Step)]) -> Result<c_int, Errno> {
+        let mut last = 0;
+        for (object, step) in steps {
+            let there = !self.asks(IGNORE_LOADED) && object.get().is_there();
+            let result = if there { Err(Errno::EEXIST) } else { self.step(object, step) };
+            last = match result {
+                Ok(value) => value,
+                Err(Errno::EEXIST) if step.is_target && self.asks(FAIL_ON_LOADED) => {
+                    return Err(Errno::EEXIST);
+                }
+                Err(errno) if errno != Errno::EEXIST && step.required => return Err(errno),
+                Err(_) => 0,
+            };
+        }
+        Ok(last)
+    }
+
+    fn step(&self, object: &Held, step: &Step) -> Result<c_int, Errno> {
+        if let Some(print) = self.print_action {
+            let options = c_string(&step.options);
+            // SAFETY: the host's function, with an object that is held and a string that outlives the call.
+            unsafe { print(object.0, step.command.is_some(), options.as_ptr()) };
+        }
+        if self.asks(DRY_RUN) {
+            return Ok(0);
+        }
+        match &step.command {
+            Some(command) => self.command(object, &fill_in(command, &step.options)),
+            None => object.get().insert(&self.request, &step.options, !step.is_target).map(|()| 0),
+        }
+    }
+
+    fn command(&self, object: &Held, command: &[u8]) -> Result<c_int, Errno> {
+        if let Some(run) = self.run_install {
+            let text = c_string(command);
+            // SAFETY: as above, and the data is the host's own.
+            let result = unsafe { run(object.0, text.as_ptr(), self.data.cast_mut()) };
+            return if result < 0 { Err(Errno::from_raw(-result)) } else { Ok(result) };
+        }
+        let name = object.get().name.as_bytes();
+        let changes = [("MODPROBE_MODULE".into(), OsStr::from_bytes(name).to_owned())];
+        let problem = match run_shell(command, &changes) {
+            Ok(0) => return Ok(0),
+            Ok(code) => bytes!["retcode ", code.to_string()],
+            Err(errno) => strerror(errno).into_bytes(),
+        };
+        let text = bytes!["Error running install command '", command, "' for module ", name, ": ", problem];
+        object.get().ctx().log().error(&text);
+        Err(Errno::EINVAL)
+    }
+}
+
+/// Inserts one module: no dependencies, no configuration.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_insert_module(module: Handle<Module>, flags: c_uint, options: Text) -> c_int {
+    number(|| {
+        let module = module.get()?;
+        let request = Request {
+            force: Request::force(flags),
+            arrival: module.ctx().system().clock.boottime(),
+            remember: false,
+            words: module.name.as_bytes(),
+        };
+        module.insert(&request, options.bytes().unwrap_or_default(), false).map(|()| 0)
+    })
+}
+
+/// Inserts a module with all that belongs to it.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_probe_insert_module(
+    module: Handle<Module>,
+    flags: c_uint,
+    extra_options: Text,
+    run_install: RunInstall,
+    data: *const c_void,
+    print_action: PrintAction,
+) -> c_int {
+    number(|| {
+        let object = module.get()?;
+        let extra = extra_options.bytes().unwrap_or_default();
+        let words = object.found().alias.clone();
+        let request = Request {
+            force: Request::force(flags),
+            // Before the first look at any module: an attempt by somebody else that ended before is no answer for us.
+            arrival: object.ctx().system().clock.boottime(),
+            remember: flags & APPLY_BLACKLIST as c_uint != 0 && extra.is_empty(),
+            words: words.as_deref().unwrap_or(object.name.as_bytes()),
+        };
+        Probe { request, flags, run_install, data, print_action }.run(module.raw(), object, extra)
+    })
+}
+
+/// Removes one module, if nothing uses it or it is forced.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_remove_module(module: Handle<Module>, flags: c_uint) -> c_int {
+    number(|| {
+        let module = module.get()?;
+        let (ctx, name) = (module.ctx(), module.name.as_bytes());
+        let gate = Gate::new(ctx.system(), ctx.log(), Origin::default());
+        let allowed = || Ok::<(), Errno>(());
+        let removed = Remover::new(ctx.system(), &gate).remove(name, flags & REMOVE_FORCE != 0, allowed)?;
+        removed.map(|()| 0).map_err(|error| {
+            if flags & REMOVE_NOLOG == 0 {
+                ctx.log().error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);
+            }
+            error.errno()
+        })
+    })
+}

@@ -1,0 +1,317 @@
+//! Module objects. Within a context there is one for each name, and one for each alias that a module was found by, as
+//! long as somebody has a reference: asking again gives the same pointer. dracut relies on it.
+
+use super::abi::{Handle, Out, Text, c_string, number, pointer};
+use super::context::Context;
+use super::list::{self, Builder, Node};
+use crate::error::{Errno, Result, strerror};
+use crate::name;
+use crate::system::roots::into_path;
+use crate::system::sysfs;
+use crate::tree::image::Image;
+use crate::tree::{self, Tree};
+use crate::{bytes, limits};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::ffi::{CString, c_int};
+use std::os::unix::ffi::OsStrExt;
+
+/// What `struct kmod_module` is.
+pub struct Module {
+    references: Cell<c_int>,
+    /// Has a reference.
+    ctx: *mut Context,
+    key: Box<[u8]>,
+    found: RefCell<tree::Module>,
+    /// What C is given, from the first time it asks.
+    pub name: CString,
+    pub path: OnceCell<CString>,
+    pub options: OnceCell<Option<CString>>,
+    builtin: Cell<Option<bool>>,
+    /// The contents of its file, decompressed, from the first time somebody looks inside.
+    pub image: OnceCell<Image>,
+}
+
+impl Module {
+    /// The object of a module, with a reference for the caller.
+    pub fn of(ctx: &Handle<Context>, found: tree::Module) -> Result<*mut Module, Errno> {
+        ctx.get()?;
+        Ok(Self::within(ctx.raw(), found))
+    }
+
+    fn within(raw: *mut Context, found: tree::Module) -> *mut Module {
+        // SAFETY: it comes from a handle that was looked at, or from a module, which keeps it alive.
+        let ctx = unsafe { &*raw };
+        let key: Box<[u8]> = match &found.alias {
+            // No name holds a NUL.
+            Some(alias) => bytes![found.name, "\0", alias].into(),
+            None => found.name[..].into(),
+        };
+        let mut modules = ctx.modules.borrow_mut();
+        if let Some(&known) = modules.get(&key) {
+            // SAFETY: what is in the map is alive; its last reference takes it out.
+            let module = unsafe { &*known };
+            module.keep();
+            module.learn(found);
+            return known;
+        }
+        ctx.keep();
+        let module = Box::into_raw(Box::new(Module {
+            references: Cell::new(1),
+            ctx: raw,
+            name: c_string(&found.name),
+            key: key.clone(),
+            found: RefCell::new(found),
+            path: OnceCell::new(),
+            options: OnceCell::new(),
+            builtin: Cell::new(None),
+            image: OnceCell::new(),
+        }));
+        modules.insert(key, module);
+        module
+    }
+
+    /// Takes over what a further way of finding the module says of it.
+    fn learn(&self, found: tree::Module) {
+        if let Ok(mut known) = self.found.try_borrow_mut() {
+            known.builtin |= found.builtin;
+            if known.command.is_none() {
+                known.command = found.command;
+            }
+        }
+    }
+
+    /// The context.
+    pub fn ctx(&self) -> &Context {
+        // SAFETY: the module has a reference on it.
+        unsafe { &*self.ctx }
+    }
+
+    /// The tree of the context.
+    pub fn tree(&self) -> Ref<'_, Tree<'static>> {
+        self.ctx().tree()
+    }
+
+    /// What the tree calls it.
+    pub fn found(&self) -> Ref<'_, tree::Module> {
+        self.found.borrow()
+    }
+
+    /// The object of another module of the same context.
+    pub fn sibling(&self, found: tree::Module) -> *mut Module {
+        Self::within(self.ctx, found)
+    }
+
+    /// A list of objects of other modules of the same context.
+    pub fn siblings(&self, found: impl IntoIterator<Item = tree::Module>) -> Builder {
+        let mut list = Builder::new();
+        found.into_iter().for_each(|found| list.push(self.sibling(found)));
+        list
+    }
+
+    /// The path of its file, if one is known.
+    pub fn path(&self) -> Option<&CString> {
+        if self.path.get().is_none() {
+            let path = self.tree().path(&self.found())?;
+            return Some(self.path.get_or_init(|| c_string(path.as_os_str().as_bytes())));
+        }
+        self.path.get()
+    }
+
+    /// Whether it is part of the kernel. Asked once.
+    pub fn is_builtin(&self) -> bool {
+        let builtin = self.builtin.get().unwrap_or_else(|| self.tree().is_builtin(&self.found()));
+        self.builtin.set(Some(builtin));
+        builtin
+    }
+
+    /// Takes a reference.
+    pub fn keep(&self) {
+        self.references.set(self.references.get() + 1);
+    }
+
+    /// Gives a reference back; whether the module is gone.
+    ///
+    /// # Safety
+    /// The pointer is a module's, and the caller had a reference.
+    pub unsafe fn release(module: *mut Module) -> bool {
+        // SAFETY: the caller's reference keeps it alive up to here, and it came from a Box; its own reference keeps the
+        // context.
+        unsafe {
+            let left = (*module).references.get() - 1;
+            (*module).references.set(left);
+            if left <= 0 {
+                let module = Box::from_raw(module);
+                module.ctx().modules.borrow_mut().remove(&module.key);
+                let ctx = module.ctx;
+                drop(module);
+                Context::release(ctx);
+            }
+            left <= 0
+        }
+    }
+}
+
+/// A list of the objects of modules.
+pub fn list(ctx: &Handle<Context>, found: Vec<tree::Module>) -> Result<Builder, Errno> {
+    let mut list = Builder::new();
+    for found in found {
+        list.push(Module::of(ctx, found)?);
+    }
+    Ok(list)
+}
+
+/// The module of this name, whether there is one or not.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_new_from_name(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
+    number(|| {
+        let name = name.bytes().ok_or(Errno::ENOENT)?;
+        if !module.is_there() {
+            return Err(Errno::ENOENT);
+        }
+        module.set(Module::of(&ctx, tree::Module::named(&name::canonical(name)))?);
+        Ok(0)
+    })
+}
+
+/// The module in this file.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_new_from_path(ctx: Handle<Context>, path: Text, module: Out<Module>) -> c_int {
+    number(|| {
+        let (context, path) = (ctx.get()?, path.bytes().ok_or(Errno::ENOENT)?);
+        if !module.is_there() {
+            return Err(Errno::ENOENT);
+        }
+        let absolute = if path.starts_with(b"/") {
+            path.to_vec()
+        } else {
+            let directory = std::env::current_dir().map_err(|error| crate::error::errno_of(&error))?;
+            bytes![directory.as_os_str().as_bytes(), "/", path]
+        };
+        let found = context.tree().module_from_path(&absolute)?;
+        let raw = Module::of(&ctx, found)?;
+        // SAFETY: it is alive, with the reference that was just made.
+        let object = unsafe { &*raw };
+        let known = object.path.get_or_init(|| c_string(&absolute));
+        if known.as_bytes() != absolute {
+            let known = known.as_bytes();
+            let name = object.name.as_bytes();
+            let log = context.log();
+            log.error(&bytes![
+                "kmod_module '",
+                name,
+                "' already exists with different path: new-path='",
+                absolute,
+                "' old-path='",
+                known,
+                "'"
+            ]);
+            // SAFETY: the reference that was just made goes back.
+            unsafe { Module::release(raw) };
+            return Err(Errno::EEXIST);
+        }
+        if let Ok(mut found) = object.found.try_borrow_mut() {
+            found.file = Some(into_path(absolute));
+            found.builtin = false;
+        }
+        object.builtin.set(Some(false));
+        module.set(raw);
+        Ok(0)
+    })
+}
+
+/// The modules that an alias or a name leads to.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_new_from_lookup(ctx: Handle<Context>, alias: Text, into: Out<Node>) -> c_int {
+    number(|| {
+        let (context, alias) = (ctx.get()?, alias.bytes().ok_or(Errno::ENOENT)?);
+        if !into.is_empty() {
+            context.log().error(b"An empty list is needed to create lookup");
+            return Err(Errno::ENOSYS);
+        }
+        if alias.len() > limits::QUERY {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let found = context.tree().lookup(alias)?;
+        into.set(list(&ctx, found)?.finish());
+        Ok(0)
+    })
+}
+
+/// `kmod_module_new_from_name_lookup`: the module of this name, if the indexes know it; aliases of modules do not count.
+/// `shim.c` gives it its name, in two versions.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_once_name_lookup(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
+    number(|| {
+        let (context, name) = (ctx.get()?, name.bytes().ok_or(Errno::ENOENT)?);
+        if !module.is_there() {
+            return Err(Errno::ENOENT);
+        }
+        let found = context.tree().lookup_name(name);
+        if let Some(found) = found {
+            module.set(Module::of(&ctx, found)?);
+        }
+        Ok(0)
+    })
+}
+
+/// The modules that are loaded, in the order of /proc/modules.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_new_from_loaded(ctx: Handle<Context>, into: Out<Node>) -> c_int {
+    number(|| {
+        let context = ctx.get()?;
+        if !into.is_there() {
+            return Err(Errno::ENOENT);
+        }
+        let loaded = sysfs::loaded(context.system().roots).map_err(|error| {
+            let reason = strerror(error.errno());
+            context.log().error(&bytes!["could not open /proc/modules: ", reason]);
+            error.errno()
+        })?;
+        let found = loaded.into_iter().map(|(name, _)| tree::Module::named(&name::canonical(&name)));
+        into.set(list(&ctx, found.collect())?.finish());
+        Ok(0)
+    })
+}
+
+/// Takes a reference.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_ref(module: Handle<Module>) -> *mut Module {
+    pointer(|| {
+        module.get()?.keep();
+        Ok(module.raw())
+    })
+}
+
+/// Gives a reference back; NULL if it was the last one.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_unref(module: Handle<Module>) -> *mut Module {
+    pointer(|| {
+        module.get()?;
+        // SAFETY: the host gives its own reference back.
+        let gone = unsafe { Module::release(module.raw()) };
+        Ok(if gone { std::ptr::null_mut() } else { module.raw() })
+    })
+}
+
+/// Frees a list of modules with the reference that each entry has.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_unref_list(modules: Handle<Node>) -> c_int {
+    // SAFETY: the header says that it is a list of modules, which the host gives back; each entry has a reference.
+    unsafe {
+        list::free(&modules, |module| {
+            Module::release(module);
+        });
+    }
+    0
+}
+
+/// The module of a list's entry, with a reference for the caller.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_module(entry: Handle<Node>) -> *mut Module {
+    pointer(|| {
+        // SAFETY: the header says that it is an entry of a list of modules.
+        let module = unsafe { list::element::<Module>(&entry) }?;
+        module.keep();
+        Ok(std::ptr::from_ref(module).cast_mut())
+    })
+}

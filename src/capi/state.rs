@@ -1,0 +1,154 @@
+//! What the kernel says of a module: asked anew each time, never kept.
+
+use super::abi::{Handle, answer, number, pointer, string};
+use super::list::{self, Builder, Node};
+use super::module::Module;
+use crate::error::{Errno, Error};
+use crate::name::{self, ModuleName};
+use crate::system::roots::Roots;
+use crate::system::sysfs::{self, State};
+use crate::tree;
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_ulong};
+use std::ptr::null;
+
+/// `KMOD_MODULE_*`, with their names.
+const STATES: [&CStr; 4] = [c"builtin", c"live", c"coming", c"going"];
+const BUILTIN: c_int = 0;
+const LIVE: c_int = 1;
+const COMING: c_int = 2;
+const GOING: c_int = 3;
+
+impl Module {
+    /// The roots, and the name if it can be a loaded module's: no path is built of any other.
+    fn in_kernel(&self) -> Result<(&Roots, &[u8]), Errno> {
+        let name = self.name.as_bytes();
+        ModuleName::new(name).ok_or(Errno::ENOENT)?;
+        Ok((self.ctx().system().roots, name))
+    }
+
+    /// The errno of an error that is worth a message, which names its file.
+    fn complain(&self, error: &Error) -> Errno {
+        self.ctx().log().error(error.to_string().as_bytes());
+        error.errno()
+    }
+
+    /// The same where the module is there and what the kernel says of it makes no sense.
+    fn complain_of_nonsense(&self, error: &Error) -> Errno {
+        if error.errno() == Errno::EINVAL { self.complain(error) } else { error.errno() }
+    }
+}
+
+/// The state of a module (`KMOD_MODULE_*`).
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_initstate(module: Handle<Module>) -> c_int {
+    number(|| {
+        let module = module.get()?;
+        if module.is_builtin() {
+            return Ok(BUILTIN);
+        }
+        let (roots, name) = module.in_kernel()?;
+        match sysfs::state(roots, name) {
+            Ok(State::Live) => Ok(LIVE),
+            // The directory appears before the attribute.
+            Ok(State::Coming | State::Nascent) => Ok(COMING),
+            Ok(State::Going) => Ok(GOING),
+            Ok(State::Absent) => Err(Errno::ENOENT),
+            Err(error) if error.errno() == Errno::EINVAL => Err(module.complain(&error)),
+            Err(_) if roots.sys_module(name, "").is_dir() => Ok(COMING),
+            Err(error) => Err(error.errno()),
+        }
+    })
+}
+
+/// The name of a state; NULL for a number that is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_initstate_str(state: c_uint) -> *const c_char {
+    STATES.get(state as usize).map_or(null(), |text| text.as_ptr())
+}
+
+/// How many users a module has.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_refcnt(module: Handle<Module>) -> c_int {
+    number(|| {
+        let module = module.get()?;
+        let (roots, name) = module.in_kernel()?;
+        let count = sysfs::refcount(roots, name).map_err(|error| module.complain_of_nonsense(&error))?;
+        c_int::try_from(count).map_err(|_| Errno::EINVAL)
+    })
+}
+
+/// The size of a module in memory, in bytes.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_size(module: Handle<Module>) -> c_long {
+    let size = || {
+        let module = module.get()?;
+        let (roots, name) = module.in_kernel()?;
+        std::fs::metadata(roots.sys_module(name, "")).map_err(|error| crate::error::errno_of(&error))?;
+        match sysfs::core_size(roots, name) {
+            Ok(size) => return Ok(size),
+            Err(error) if error.errno() == Errno::EINVAL => {
+                module.complain(&error);
+                return Ok(0);
+            }
+            Err(_) => {}
+        }
+        let loaded = sysfs::loaded(roots).map_err(|error| error.errno())?;
+        let (_, size) = loaded.into_iter().find(|(known, _)| known == name).ok_or(Errno::ENOENT)?;
+        Ok(std::str::from_utf8(&size).ok().and_then(|size| size.parse().ok()).unwrap_or(0))
+    };
+    answer(|errno| -(errno as c_long), size)
+}
+
+/// The modules that hold a module.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_holders(module: Handle<Module>) -> *mut Node {
+    pointer(|| {
+        let module = module.get()?;
+        let (roots, name) = module.in_kernel()?;
+        let holders = sysfs::holders(roots, name).map_err(|error| module.complain(&error))?;
+        let named = holders.iter().map(|holder| tree::Module::named(&name::canonical(holder)));
+        Ok(module.siblings(named).finish())
+    })
+}
+
+/// A section of a loaded module.
+struct Section {
+    name: CString,
+    address: c_ulong,
+}
+
+/// The sections of a loaded module.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_get_sections(module: Handle<Module>) -> *mut Node {
+    pointer(|| {
+        let module = module.get()?;
+        let (roots, name) = module.in_kernel()?;
+        let sections = sysfs::sections(roots, name).map_err(|error| module.complain(&error))?;
+        let sections = sections.into_iter().map(|(name, address)| Section {
+            name: super::abi::c_string(&name),
+            address: address as c_ulong,
+        });
+        Ok(Builder::of(sections).finish())
+    })
+}
+
+/// The name of a section.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_section_get_name(entry: Handle<Node>) -> *const c_char {
+    // SAFETY: the header says that it is an entry of a list of sections.
+    string(|| unsafe { list::element::<Section>(&entry) }.map(|section| section.name.as_ptr()))
+}
+
+/// The address of a section; the highest number for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_section_get_address(entry: Handle<Node>) -> c_ulong {
+    // SAFETY: as above.
+    answer(|_| c_ulong::MAX, || unsafe { list::element::<Section>(&entry) }.map(|section| section.address))
+}
+
+/// Frees a list of sections.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmod_module_section_free_list(sections: Handle<Node>) {
+    // SAFETY: the header says that it is a list of sections, which the host gives back.
+    unsafe { list::free_boxed::<Section>(&sections) }
+}

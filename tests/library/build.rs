@@ -1,0 +1,152 @@
+//! What is compared: Debian's libraries, ours, and the C program linked to each of theirs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::debian::Cache;
+use crate::tools::Tools;
+
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/library");
+const LIBRARIES: &str = "lib/x86_64-linux-gnu";
+const SONAME: &str = "libkmod.so.2";
+const SOURCES: [&str; 4] = ["ask.c", "objects.c", "about.c", "kernel.c"];
+
+/// Everything that was fetched and built.
+pub struct Build {
+    /// Our library, the real file.
+    pub library: PathBuf,
+    /// Debian 13's first.
+    pub releases: [Release; 2],
+}
+
+/// The library of one release.
+pub struct Release {
+    /// `34.2` or `30`.
+    pub name: &'static str,
+    /// Its shared object.
+    pub library: PathBuf,
+    /// The directory of its header.
+    pub include: PathBuf,
+    /// The program linked to it.
+    pub program: PathBuf,
+    /// What goes into a root directory: the program (as /bin/kmod) with their library, and with ours.
+    pub theirs: Tools,
+    /// See `theirs`.
+    pub ours: Tools,
+}
+
+impl Build {
+    /// Fetches and builds.
+    ///
+    /// # Errors
+    /// A sentence: what could not be had.
+    pub fn new(cache: &Cache, dir: &Path) -> Result<Build, String> {
+        let library = library()?;
+        let new =
+            ["libkmod2", "libkmod-dev", "libc6", "liblzma5", "libzstd1", "zlib1g", "libssl3t64", "dash"];
+        let old = ["libkmod2", "libkmod-dev", "libc6", "liblzma5", "libzstd1", "libssl3", "dash"];
+        let new_needs = ["libc.so.6", "liblzma.so.5", "libzstd.so.1", "libz.so.1", "libcrypto.so.3"];
+        let old_needs = ["libc.so.6", "liblzma.so.5", "libzstd.so.1", "libcrypto.so.3"];
+        let release = |name, suite, packages: &[&str], needs: &[&str], flags: &[&str]| {
+            let unpacked = cache
+                .userland(&format!("libkmod-{suite}"), suite, packages)
+                .map_err(|error| error.to_string())?;
+            Release::new(name, unpacked, needs, flags, &library, dir)
+        };
+        let releases = [
+            release("34.2", "trixie", &new, &new_needs, &[])?,
+            release("30", "bookworm", &old, &old_needs, &["-DKMOD_30"])?,
+        ];
+        Ok(Build { library, releases })
+    }
+}
+
+impl Release {
+    fn new(
+        name: &'static str,
+        dir: PathBuf,
+        needs: &[&str],
+        flags: &[&str],
+        ours: &Path,
+        out: &Path,
+    ) -> Result<Release, String> {
+        let said = |error: io::Error| error.to_string();
+        let library = find(&dir, SONAME).map_err(said)?;
+        let include = dir.join("usr/include");
+        let program = out.join(format!("ask-{name}"));
+        let mut cc = compiler();
+        cc.args(flags).arg("-I").arg(&include).arg("-o").arg(&program);
+        cc.args(SOURCES.map(|file| Path::new(HERE).join(file))).arg(&library);
+        // What their library itself needs is in the root that it runs in, not here.
+        run(cc.arg("-Wl,--allow-shlib-undefined"))?;
+        let loader = find(&dir, "ld-linux-x86-64.so.2").map_err(said)?;
+        let shell = dir.join("bin/dash").canonicalize().or_else(|_| dir.join("usr/bin/dash").canonicalize());
+        let mut files = vec![
+            (PathBuf::from("bin/kmod"), program.clone()),
+            (PathBuf::from("bin/sh"), shell.map_err(said)?),
+            (PathBuf::from("lib64/ld-linux-x86-64.so.2"), loader),
+        ];
+        for needed in needs {
+            files.push((Path::new(LIBRARIES).join(needed), find(&dir, needed).map_err(said)?));
+        }
+        let with = |tools, library: &Path| -> Result<Tools, String> {
+            let mut files = files.clone();
+            files.push((Path::new(LIBRARIES).join(SONAME), library.to_owned()));
+            Tools { name: tools, files }.staged(&out.join(name)).map_err(said)
+        };
+        let theirs = with("theirs", &library)?;
+        let ours = with("ours", ours)?;
+        Ok(Release { name, library, include, program, theirs, ours })
+    }
+}
+
+/// The C compiler, with the warnings of this suite.
+pub fn compiler() -> Command {
+    let mut cc = Command::new("cc");
+    cc.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Wno-deprecated-declarations", "-Werror"]);
+    cc
+}
+
+/// Our library: the one that is named, else a new one.
+fn library() -> Result<PathBuf, String> {
+    if let Some(named) = std::env::var_os("KMOD_ONCE_LIBRARY") {
+        return PathBuf::from(named).canonicalize().map_err(|error| format!("KMOD_ONCE_LIBRARY: {error}"));
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    // CARGO_TARGET_TMPDIR is TARGET/tmp, or TARGET/TRIPLE/tmp where a target is named.
+    let target = target.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists() && !is_triple(dir));
+    let target = target.ok_or("no target directory")?;
+    eprintln!("make library");
+    let mut make = Command::new("make");
+    make.args(["--silent", "-C", env!("CARGO_MANIFEST_DIR"), "library"]).env("CARGO_TARGET_DIR", target);
+    run(make.env("CARGO", env!("CARGO")).env_remove("RUSTFLAGS"))?;
+    target.join("lib").join(SONAME).canonicalize().map_err(|error| error.to_string())
+}
+
+fn is_triple(dir: &Path) -> bool {
+    dir.file_name().is_some_and(|name| name.to_string_lossy().contains("-linux-"))
+}
+
+/// A file of an unpacked package's library directories.
+fn find(dir: &Path, name: &str) -> io::Result<PathBuf> {
+    for place in [LIBRARIES, "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib64"] {
+        if let Ok(path) = dir.join(place).join(name).canonicalize() {
+            return Ok(path);
+        }
+    }
+    Err(io::Error::other(format!("{}: no {name}", dir.display())))
+}
+
+/// Runs a program and gives what it printed.
+///
+/// # Errors
+/// The program with its complaints.
+pub fn run(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{command:?}: {}\n{said}", output.status));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
