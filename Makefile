@@ -15,6 +15,14 @@ export KMOD_ONCE_BIN = $(KMOD)
 
 APPLETS := modprobe insmod rmmod lsmod modinfo depmod
 
+ROOT := $(DESTDIR)$(PREFIX)
+BASH_COMPLETIONS := share/bash-completion/completions
+FISH_COMPLETIONS := share/fish/vendor_completions.d
+# Debian's packages have them in share/zsh/vendor-completions.
+ZSH_COMPLETIONS  ?= share/zsh/site-functions
+COMPLETIONS := $(BASH_COMPLETIONS) $(FISH_COMPLETIONS) $(ZSH_COMPLETIONS)
+
+
 # The library is not part of build: it is a second build of everything, position-independent and with unwinding, that
 # only `make install` and its tests need.
 LIB      := $(TARGET)/lib
@@ -22,7 +30,7 @@ LIBRARY  := $(LIB)/libkmod.so.2.5.1
 STATIC   := $(LIB)/$(TRIPLE)/library/libkmod_once.a
 PC       := -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|'
 
-.PHONY: library bench build tools demo test test-full plot install uninstall
+.PHONY: library bench build tools demo test test-full plot install install-library uninstall
 build:
 	$(CARGO) build --release --bin kmod
 
@@ -62,26 +70,43 @@ plot:
 bench: tools
 	$(CARGO) bench --bench against_kmod
 
+# What this puts where is listed in README.md; tests/install.rs compares the two. Files are replaced, never written through:
+# where a distribution's links are, they may lead out of DESTDIR.
 install:
 	test -x $(KMOD) || $(MAKE) build
-	install -D -m 755 $(KMOD) $(DESTDIR)$(PREFIX)/bin/kmod
-	mkdir -p $(DESTDIR)$(PREFIX)/sbin
-	for tool in $(APPLETS); do ln -sf ../bin/kmod $(DESTDIR)$(PREFIX)/sbin/$$tool; done
+	install -D -m 755 $(KMOD) $(ROOT)/bin/kmod.new
+	mv -fT $(ROOT)/bin/kmod.new $(ROOT)/bin/kmod
+	mkdir -p $(ROOT)/sbin $(addprefix $(ROOT)/,$(COMPLETIONS))
+	for tool in $(APPLETS); do ln -sfT ../bin/kmod $(ROOT)/sbin/$$tool; done
+	for page in man/*.[1-9]; do \
+		install -D -m 644 $$page $(ROOT)/share/man/man$${page##*.}/$${page#man/} || exit; \
+	done
+	install -m 644 completions/kmod.bash $(ROOT)/$(BASH_COMPLETIONS)/kmod
+	install -m 644 completions/kmod.fish $(ROOT)/$(FISH_COMPLETIONS)/kmod.fish
+	install -m 644 completions/_kmod $(ROOT)/$(ZSH_COMPLETIONS)/_kmod
+	for tool in $(APPLETS); do \
+		ln -sfT kmod $(ROOT)/$(BASH_COMPLETIONS)/$$tool && \
+		ln -sfT kmod.fish $(ROOT)/$(FISH_COMPLETIONS)/$$tool.fish || exit; \
+	done
+	install -D -m 644 dist/udev/80-drivers.rules $(ROOT)/share/kmod-once/udev/80-drivers.rules
+	sed -i 's|/sbin/modprobe|$(PREFIX)/sbin/modprobe|' $(ROOT)/share/kmod-once/udev/80-drivers.rules
+
+install-library:
 	test -e $(LIBRARY) || $(MAKE) library
-	install -D -m 644 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libkmod.so.2.5.1
-	ln -sf libkmod.so.2.5.1 $(DESTDIR)$(LIBDIR)/libkmod.so.2
-	ln -sf libkmod.so.2 $(DESTDIR)$(LIBDIR)/libkmod.so
-	install -D -m 644 dist/library/libkmod.h $(DESTDIR)$(PREFIX)/include/libkmod.h
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/share/pkgconfig
-	sed $(PC) dist/library/libkmod.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc
-	sed $(PC) dist/library/kmod.pc.in >$(DESTDIR)$(PREFIX)/share/pkgconfig/kmod.pc
-	mkdir -p $(DESTDIR)$(PREFIX)/share/kmod-once/udev
-	sed 's|/sbin/modprobe|$(PREFIX)/sbin/modprobe|' dist/udev/80-drivers.rules \
-		>$(DESTDIR)$(PREFIX)/share/kmod-once/udev/80-drivers.rules
-	chmod 644 $(DESTDIR)$(PREFIX)/share/kmod-once/udev/80-drivers.rules
+	install -D -m 644 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libkmod.so.2.5.1.new
+	mv -fT $(DESTDIR)$(LIBDIR)/libkmod.so.2.5.1.new $(DESTDIR)$(LIBDIR)/libkmod.so.2.5.1
+	ln -sfT libkmod.so.2.5.1 $(DESTDIR)$(LIBDIR)/libkmod.so.2
+	ln -sfT libkmod.so.2 $(DESTDIR)$(LIBDIR)/libkmod.so
+	install -D -m 644 dist/library/libkmod.h $(ROOT)/include/libkmod.h
+	install -D -m 644 dist/library/libkmod.pc.in $(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc
+	install -D -m 644 dist/library/kmod.pc.in $(ROOT)/share/pkgconfig/kmod.pc
+	sed -i $(PC) $(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc $(ROOT)/share/pkgconfig/kmod.pc
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/kmod $(addprefix $(DESTDIR)$(PREFIX)/sbin/,$(APPLETS))
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libkmod.so libkmod.so.2 libkmod.so.2.5.1 pkgconfig/libkmod.pc)
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,include/libkmod.h share/pkgconfig/kmod.pc)
-	rm -rf $(DESTDIR)$(PREFIX)/share/kmod-once
+	rm -f $(addprefix $(ROOT)/,include/libkmod.h share/pkgconfig/kmod.pc)
+	rm -f $(ROOT)/bin/kmod $(addprefix $(ROOT)/sbin/,$(APPLETS))
+	for page in man/*.[1-9]; do rm -f $(ROOT)/share/man/man$${page##*.}/$${page#man/}; done
+	rm -f $(addprefix $(ROOT)/$(BASH_COMPLETIONS)/,kmod $(APPLETS)) $(ROOT)/$(ZSH_COMPLETIONS)/_kmod
+	rm -f $(patsubst %,$(ROOT)/$(FISH_COMPLETIONS)/%.fish,kmod $(APPLETS))
+	rm -rf $(ROOT)/share/kmod-once

@@ -35,7 +35,7 @@ const OPTIONS: &[Opt] = &[
     opt(b'w', "warn", "warn of duplicate aliases and symbols"),
     opt(NO_CACHE, "no-cache", "read every module, keep nothing for the next run"),
     opt(CACHE_DIR, "cache-dir", "keep what was read in DIR, not in /var/cache").takes("DIR"),
-    opt(JSON, "json", "print what was done as JSON, for programs"),
+    opt(JSON, "json", "print what was done as JSON, for programs").whole(),
     opt(b'V', "version", "print the version"),
     opt(b'h', "help", "print this text"),
     // Accepted and ignored, from the days of module-init-tools.

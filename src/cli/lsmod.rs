@@ -17,7 +17,7 @@ use crate::{bytes, limits, name};
 const JSON: u8 = 200;
 
 const OPTIONS: &[Opt] = &[
-    opt(JSON, "json", "print JSON, for programs"),
+    opt(JSON, "json", "print JSON, for programs").whole(),
     opt(b's', "syslog", "messages go to the system log, not to stderr"),
     opt(b'v', "verbose", "more messages"),
     opt(b'V', "version", "print the version"),

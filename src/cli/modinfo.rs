@@ -38,7 +38,7 @@ const OPTIONS: &[Opt] = &[
     opt(b'F', "field", "print only the values of FIELD").takes("FIELD"),
     opt(b'k', "set-version", "use the modules of VERSION, not of the running kernel").takes("VERSION"),
     opt(b'b', "basedir", "look for /lib/modules below DIR").takes("DIR"),
-    opt(JSON, "json", "print everything as JSON, a module a line, for programs"),
+    opt(JSON, "json", "print everything as JSON, a module a line, for programs").whole(),
     opt(b'V', "version", "print the version"),
     opt(b'h', "help", "print this text"),
 ];

@@ -17,6 +17,9 @@ need xz xz-utils
 need valgrind valgrind
 need dpkg-deb dpkg
 need mandoc mandoc
+need zsh zsh
+need fish fish
+[ -e /usr/share/bash-completion/bash_completion ] || missing="$missing bash-completion"
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
 # objtool, which builds the helper modules, is linked to it.
 ldconfig -p 2>/dev/null | grep -q 'libelf\.so\.1' || /sbin/ldconfig -p 2>/dev/null | grep -q 'libelf\.so\.1' ||

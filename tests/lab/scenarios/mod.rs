@@ -9,6 +9,7 @@ use crate::guest::Guest;
 mod churn;
 mod coldplug;
 pub mod drop_in;
+mod explain;
 mod files;
 mod init;
 mod leader;
@@ -150,6 +151,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("insert_and_remove", Tools::Ours, 180, churn::insert_and_remove),
     Scenario::small("two_copies", Tools::Both, 90, files::two_copies).group("files"),
     Scenario::small("compression", Tools::Both, 90, files::compression).group("files"),
+    Scenario::small("explain", Tools::Ours, 120, explain::explain),
     Scenario::small("drop_in", Tools::Ours, 900, drop_in::drop_in).image(Image::Modules),
 ];
 

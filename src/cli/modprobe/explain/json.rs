@@ -2,7 +2,8 @@
 //! members; later versions may add some, and change none.
 
 use super::{Action, Explained, Explanation, Place, Planned, Presence, Said, Why};
-use crate::error::{Errno, strerror};
+use crate::cli::modprobe::insert_reason;
+use crate::error::Errno;
 use serde_json::{Value, json};
 
 pub(super) fn text(explanation: &Explanation) -> String {
@@ -32,7 +33,7 @@ fn module(module: &Explained) -> Value {
     let failure = module.failure.map(|(errno, ago)| {
         let errno = Errno::from_raw(errno);
         let name = format!("{errno:?}");
-        json!({"errno": errno as i32, "name": name, "text": strerror(errno), "ago_ms": ago.as_millis()})
+        json!({"errno": errno as i32, "name": name, "text": insert_reason(errno), "ago_ms": ago.as_millis()})
     });
     json!({
         "name": module.name,

@@ -1,7 +1,8 @@
 //! An explanation in words.
 
 use super::{Action, Explained, Explanation, Place, Planned, Presence, Why};
-use crate::error::{Errno, strerror};
+use crate::cli::modprobe::insert_reason;
+use crate::error::Errno;
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
@@ -77,7 +78,10 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
         None => {}
     }
     if !module.steps.is_empty() {
-        writeln!(out, "  modprobe would:")?;
+        match module.gate.holder {
+            Some(_) => writeln!(out, "  Should that come to nothing, modprobe would:")?,
+            None => writeln!(out, "  modprobe would:")?,
+        }
         module.steps.iter().try_for_each(|step| self::step(step, out))?;
     }
     failure(module, out)
@@ -130,7 +134,7 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
 
 fn failure(module: &Explained, out: &mut String) -> fmt::Result {
     if let Some((errno, ago)) = module.failure {
-        let reason = strerror(Errno::from_raw(errno));
+        let reason = insert_reason(Errno::from_raw(errno));
         writeln!(out, "  The last attempt failed {} ago: {reason}.", seconds(ago))?;
     }
     if !module.kernel.is_empty() {
