@@ -22,9 +22,8 @@ FISH_COMPLETIONS := share/fish/vendor_completions.d
 ZSH_COMPLETIONS  ?= share/zsh/site-functions
 COMPLETIONS := $(BASH_COMPLETIONS) $(FISH_COMPLETIONS) $(ZSH_COMPLETIONS)
 
-
 # The library is not part of build: it is a second build of everything, position-independent and with unwinding, that
-# only `make install` and its tests need.
+# only installing and its own tests need.
 LIB      := $(TARGET)/lib
 LIBRARY  := $(LIB)/libkmod.so.2.5.1
 STATIC   := $(LIB)/$(TRIPLE)/library/libkmod_once.a
@@ -72,7 +71,7 @@ bench: tools
 
 # What this puts where is listed in README.md; tests/install.rs compares the two. Files are replaced, never written through:
 # where a distribution's links are, they may lead out of DESTDIR.
-install:
+install: install-library
 	test -x $(KMOD) || $(MAKE) build
 	install -D -m 755 $(KMOD) $(ROOT)/bin/kmod.new
 	mv -fT $(ROOT)/bin/kmod.new $(ROOT)/bin/kmod

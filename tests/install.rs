@@ -2,6 +2,9 @@
 //!
 //! make runs in a mount namespace in which only the directory under test can be written to. That takes root.
 
+#[path = "common/library.rs"]
+mod library;
+
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::collections::BTreeMap;
@@ -10,6 +13,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 const TOOLS: [&str; 6] = ["modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod"];
@@ -18,9 +22,12 @@ const TOOLS: [&str; 6] = ["modprobe", "insmod", "rmmod", "lsmod", "modinfo", "de
 fn make(dir: &Path, words: &[&str]) {
     assert!(nix::unistd::geteuid().is_root(), "the rest of the file system is made read-only: be root");
     let binary = std::env::var("KMOD_ONCE_BIN").unwrap_or(env!("CARGO_BIN_EXE_kmod").into());
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    let library = LIBRARY.get_or_init(|| library::library().expect("make library"));
     let mut command = Command::new("make");
     command
         .args(["-C", SOURCE, "--no-print-directory", &format!("KMOD={binary}")])
+        .arg(format!("LIBRARY={}", library.display()))
         .args(words)
         .env_remove("DESTDIR")
         .env_remove("PREFIX");

@@ -165,7 +165,7 @@ fn install(suite: &Suite) -> Result<(), String> {
         make.arg(format!("LIBRARY={}", suite.build.library.display()));
         run(make.arg(format!("KMOD={}", env!("CARGO_BIN_EXE_kmod"))))
     };
-    make("install-library")?;
+    make("install")?;
     let pc = |path: &str| fs::read_to_string(dest.join(path)).map_err(|error| format!("{path}: {error}"));
     let library = pc("opt/k/lib/pkgconfig/libkmod.pc")?;
     for line in

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::debian::Cache;
+pub use crate::shared::run;
 use crate::tools::Tools;
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/library");
@@ -42,7 +43,7 @@ impl Build {
     /// # Errors
     /// A sentence: what could not be had.
     pub fn new(cache: &Cache, dir: &Path) -> Result<Build, String> {
-        let library = library()?;
+        let library = crate::shared::library()?;
         let new =
             ["libkmod2", "libkmod-dev", "libc6", "liblzma5", "libzstd1", "zlib1g", "libssl3t64", "dash"];
         let old = ["libkmod2", "libkmod-dev", "libc6", "liblzma5", "libzstd1", "libssl3", "dash"];
@@ -108,26 +109,6 @@ pub fn compiler() -> Command {
     cc
 }
 
-/// Our library: the one that is named, else a new one.
-fn library() -> Result<PathBuf, String> {
-    if let Some(named) = std::env::var_os("KMOD_ONCE_LIBRARY") {
-        return PathBuf::from(named).canonicalize().map_err(|error| format!("KMOD_ONCE_LIBRARY: {error}"));
-    }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    // CARGO_TARGET_TMPDIR is TARGET/tmp, or TARGET/TRIPLE/tmp where a target is named.
-    let target = target.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists() && !is_triple(dir));
-    let target = target.ok_or("no target directory")?;
-    eprintln!("make library");
-    let mut make = Command::new("make");
-    make.args(["--silent", "-C", env!("CARGO_MANIFEST_DIR"), "library"]).env("CARGO_TARGET_DIR", target);
-    run(make.env("CARGO", env!("CARGO")).env_remove("RUSTFLAGS"))?;
-    target.join("lib").join(SONAME).canonicalize().map_err(|error| error.to_string())
-}
-
-fn is_triple(dir: &Path) -> bool {
-    dir.file_name().is_some_and(|name| name.to_string_lossy().contains("-linux-"))
-}
-
 /// A file of an unpacked package's library directories.
 fn find(dir: &Path, name: &str) -> io::Result<PathBuf> {
     for place in [LIBRARIES, "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib64"] {
@@ -136,17 +117,4 @@ fn find(dir: &Path, name: &str) -> io::Result<PathBuf> {
         }
     }
     Err(io::Error::other(format!("{}: no {name}", dir.display())))
-}
-
-/// Runs a program and gives what it printed.
-///
-/// # Errors
-/// The program with its complaints.
-pub fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{command:?}: {}\n{said}", output.status));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

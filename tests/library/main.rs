@@ -29,6 +29,8 @@ mod kernel;
 mod root;
 #[path = "../compliance/run.rs"]
 mod run;
+#[path = "../common/library.rs"]
+mod shared;
 #[path = "../compliance/tools.rs"]
 #[allow(dead_code)]
 mod tools;
