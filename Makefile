@@ -3,6 +3,7 @@
 # test-full  the same without the samples that keep `test` short
 # plot       the table's figures and the plot of README.md, from the lab's last run
 # library    libkmod.so.2
+# deb, rpm   packages of them
 # install    tools and library; DESTDIR= PREFIX=/usr/local LIBDIR=PREFIX/lib; uninstall takes the same
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -29,7 +30,11 @@ LIBRARY  := $(LIB)/libkmod.so.2.5.1
 STATIC   := $(LIB)/$(TRIPLE)/library/libkmod_once.a
 PC       := -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|'
 
-.PHONY: library bench build tools demo test test-full plot install install-library uninstall
+package   = $(shell sed -n '/^\[package\]/,/^\[lib\]/s/^$(1) = "\(.*\)"/\1/p' Cargo.toml)
+VERSION  := $(call package,version)
+PACKAGES ?= $(TARGET)/packages
+
+.PHONY: deb rpm library bench build tools demo test test-full plot install install-library uninstall
 build:
 	$(CARGO) build --release --bin kmod
 
@@ -100,6 +105,21 @@ install-library:
 	install -D -m 644 dist/library/libkmod.pc.in $(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc
 	install -D -m 644 dist/library/kmod.pc.in $(ROOT)/share/pkgconfig/kmod.pc
 	sed -i $(PC) $(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc $(ROOT)/share/pkgconfig/kmod.pc
+
+# Packages of what was built, in $(PACKAGES). How they live with the distribution's kmod: dist/deb/control/postinst and
+# dist/rpm/kmod-once.spec.
+deb rpm: BUILT = KMOD=$(KMOD) LIBRARY=$(LIBRARY)
+deb:
+	mkdir -p $(PACKAGES)
+	dist/deb/build $(PACKAGES)/kmod-once_$(VERSION)-1_$$(dpkg --print-architecture).deb $(PACKAGES)/deb $(BUILT)
+
+rpm:
+	mkdir -p $(PACKAGES)
+	rpmbuild -bb --quiet --define "_topdir $(PACKAGES)/rpm" --define "_rpmdir $(PACKAGES)" \
+		--define "version_of_cargo $(VERSION)" --define "summary_of_cargo $(call package,description)" \
+		--define "source_of_cargo $(CURDIR)" --define "make_arguments $(BUILT)" \
+		--define "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" dist/rpm/kmod-once.spec
+	@echo $(PACKAGES)/kmod-once-$(VERSION)-1.$$(rpm --eval %_arch).rpm
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libkmod.so libkmod.so.2 libkmod.so.2.5.1 pkgconfig/libkmod.pc)

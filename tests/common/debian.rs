@@ -9,6 +9,7 @@
 //! debs/                    the .deb files
 //! kernels/NAME/            what a kernel package unpacks to, with a stamp `.complete`
 //! userland/NAME/           the same for a set of packages
+//! systems/SUITE.tar        a whole small system, made by debootstrap
 //! ```
 //!
 //! What is complete is used as it is, so that a second run needs no network.
@@ -96,6 +97,60 @@ impl Cache {
         };
         let dir = self.unpacked(&format!("kernels/{name}"), None, &[&name])?;
         Ok((dir, name))
+    }
+
+    /// A package of a suite, as its .deb file.
+    ///
+    /// # Errors
+    /// What apt said when it could not be had.
+    pub fn deb(&self, suite: &str, package: &str) -> io::Result<PathBuf> {
+        let dir = self.path(&format!("debs/{suite}/{package}"));
+        let held = |dir: &Path| Some(fs::read_dir(dir).ok()?.next()?.ok()?.path());
+        if let Some(deb) = held(&dir) {
+            return Ok(deb);
+        }
+        let _lock = self.lock()?;
+        self.update()?;
+        let incoming = self.path("debs/incoming");
+        if incoming.exists() {
+            fs::remove_dir_all(&incoming)?;
+        }
+        fs::create_dir_all(&incoming)?;
+        eprintln!("fetching {package}/{suite}");
+        self.apt_in(&incoming, "apt-get", &["-q", "download", &format!("{package}/{suite}")])?;
+        fs::create_dir_all(self.path(&format!("debs/{suite}")))?;
+        fs::rename(&incoming, &dir)?;
+        held(&dir).ok_or_else(|| io::Error::other(format!("apt-get download left no .deb of {package}")))
+    }
+
+    /// A whole small system of a suite with the named packages installed, as a tar file.
+    ///
+    /// # Errors
+    /// What debootstrap or tar said.
+    pub fn system(&self, suite: &str, packages: &[&str]) -> io::Result<PathBuf> {
+        let tar = self.path(&format!("systems/{suite}.tar"));
+        if tar.exists() {
+            return Ok(tar);
+        }
+        let _lock = self.lock()?;
+        if tar.exists() {
+            return Ok(tar);
+        }
+        fs::create_dir_all(self.path("systems"))?;
+        let [root, half_made] = ["root", "new"].map(|end| self.path(&format!("systems/{suite}.{end}")));
+        if root.exists() {
+            fs::remove_dir_all(&root)?;
+        }
+        eprintln!("debootstrap {suite}, some minutes");
+        let mirror = host_mirror("/debian").unwrap_or_else(|| "http://deb.debian.org/debian".to_owned());
+        run(Command::new("debootstrap")
+            .args(["--variant=minbase", &format!("--include={}", packages.join(",")), suite])
+            .arg(&root)
+            .arg(mirror))?;
+        run(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&half_made).arg("."))?;
+        fs::remove_dir_all(&root)?;
+        fs::rename(&half_made, &tar)?;
+        Ok(tar)
     }
 
     fn unpacked(&self, below: &str, suite: Option<&str>, packages: &[&str]) -> io::Result<PathBuf> {

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the tests need and this machine lacks: QEMU and a compiler for the lab, checkers for the manual pages and
-# completions. Only missing packages are asked for, so that a machine that has
-# everything needs neither root nor a network.
+# Installs what the tests need and this machine lacks: QEMU and a compiler for the lab, what reads manual pages and
+# completions, what builds and tries packages. Only missing packages are asked for, so that a machine that has everything
+# needs neither root nor a network.
 set -eu
 
 missing=
@@ -16,6 +16,8 @@ need tar tar
 need xz xz-utils
 need valgrind valgrind
 need dpkg-deb dpkg
+need debootstrap debootstrap
+need rpmbuild rpm
 need mandoc mandoc
 need zsh zsh
 need fish fish
