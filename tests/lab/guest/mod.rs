@@ -146,6 +146,12 @@ impl Guest {
         self.say(&json!({"t": t, "tool": tool, "ok": ok, "what": what}));
     }
 
+    /// Reports something worth knowing.
+    pub fn note(&mut self, what: impl Into<String>) {
+        let (tool, what) = (self.tool.name(), what.into());
+        self.say(&json!({"t": "note", "tool": tool, "what": what}));
+    }
+
     /// Reports the calls and the sums of one measurement, and returns the sums.
     pub fn row(
         &mut self,

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::tool::Tool;
+
 /// One measurement: a tool in a scenario on a kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
@@ -40,6 +42,8 @@ pub struct Report {
     pub failures: Vec<String>,
     /// Claims that held.
     pub held: usize,
+    /// What is worth knowing.
+    pub notes: Vec<String>,
     /// Loaded modules at the end of a coldplug.
     pub modules: Vec<String>,
 }
@@ -76,6 +80,7 @@ pub fn read(text: &str, kernel: &str, scenarios: &[&str]) -> Result<BTreeMap<Str
             }
             "check" if value["ok"] == Value::Bool(true) => report.held += 1,
             "check" => report.failures.push(format!("{}: {}", text("tool"), text("what"))),
+            "note" => report.notes.push(text("what")),
             "modules" => {
                 let names = value["names"].as_array().into_iter().flatten();
                 report.modules = names.filter_map(Value::as_str).map(str::to_owned).collect();
@@ -112,6 +117,18 @@ pub fn line(row: &Row) -> String {
         n("wall_ms"),
         n("cpu_ms")
     )
+}
+
+/// Ours in parts of the stock tool's, where each has one measurement.
+pub fn ratio(rows: &[Row]) -> Option<String> {
+    let [one, other] = rows else { return None };
+    let (ours, stock) = if one.tool == Tool::Ours.name() { (one, other) } else { (other, one) };
+    if ours.tool != Tool::Ours.name() || stock.tool == ours.tool {
+        return None;
+    }
+    let part = |name| ours.number(name) as f64 / stock.number(name).max(1) as f64;
+    let (cpu, wall) = (part("cpu_ms"), part("wall_ms"));
+    Some(format!("of {}: {cpu:.3} of the processor time, {wall:.3} of the time", stock.tool))
 }
 
 /// The measurements in a file; none if there is no file.

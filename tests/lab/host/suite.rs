@@ -118,6 +118,14 @@ impl Lab {
                 said.push_str("\n     ");
                 said.push_str(&report::line(row));
             }
+            for ratio in reports.values().filter_map(|r| report::ratio(&r.rows)) {
+                said.push_str("\n     ");
+                said.push_str(&ratio);
+            }
+            for note in reports.values().flat_map(|r| &r.notes) {
+                said.push_str("\n     ");
+                said.push_str(note);
+            }
             println!("{said}");
             if let Ok(mut rows) = self.rows.lock() {
                 rows.extend(reports.values().flat_map(|r| r.rows.clone()));
@@ -129,7 +137,7 @@ impl Lab {
 
     /// One test: all boots of a scenario on a kernel.
     fn scenario(&self, scenario: &'static Scenario, series: &'static str) -> Result<Vec<Report>> {
-        let stock = Tool::stock(series);
+        let stock = scenario.stock(series);
         let boots: Vec<Vec<Tool>> = match (scenario.tools, only_stock()) {
             (Tools::Ours, true) => {
                 bail!("only our tool goes through this scenario, and LAB_ONLY=stock leaves it out")

@@ -8,15 +8,18 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use super::report::{self, Row};
+use crate::scenarios;
+use crate::tool::Tool;
 
 const BEGIN: &str = "<!-- figures -->\n";
 const END: &str = "<!-- /figures -->";
 
 /// What the page shows, in words, and the scenario it comes from.
-const STORMS: [(&str, &str); 6] = [
+const STORMS: [(&str, &str); 7] = [
     ("16 × `modprobe xfs` at once", "storm_16"),
     ("64 × `modprobe xfs` at once", "storm_64"),
     ("256 × `modprobe xfs` at once", "storm_256"),
+    ("64 × `modprobe xfs` that the kernel cannot decompress", "storm_64_unpacked"),
     ("40 modules × 16 requests, shuffled", "storm_mixed"),
     ("64 × a module whose init fails after 1 s", "failing_init"),
     ("32 × one module in two files", "two_copies"),
@@ -58,6 +61,24 @@ fn tables(rows: &[Row]) -> Result<String> {
     }
     writeln!(
         out,
+        "\nTwelve modules whose inits sleep 500 ms each, one after the other and with `--jobs 8`:\n"
+    )?;
+    writeln!(out, "| request | kernel | in a row | eight at once |\n|---|---|---:|---:|")?;
+    let requests = ["`modprobe -a` of the twelve", "one module that needs the twelve"];
+    for (words, rows_of_it) in requests.into_iter().zip([["jobs", "jobs.2"], ["jobs.3", "jobs.4"]]) {
+        for kernel in ["6.1", "6.12"] {
+            let [serial, parallel] = rows_of_it.map(|name| find(rows, kernel, name, Tool::Ours.name()));
+            let seconds = |row: &Row| row.number("wall_ms") as f64 / 1000.0;
+            writeln!(
+                out,
+                "| {words} | {kernel} | {:.1} s | {:.1} s |",
+                seconds(serial?),
+                seconds(parallel?)
+            )?;
+        }
+    }
+    writeln!(
+        out,
         "\nudev's coldplug (`udevadm trigger`, `udevadm settle`), Debian's rules and libkmod against our rule:\n"
     )?;
     writeln!(out, "| CPUs {head}\n|---|---|---|---:|---:|---:|---:|---:|")?;
@@ -69,12 +90,16 @@ fn tables(rows: &[Row]) -> Result<String> {
     Ok(out)
 }
 
+fn find<'r>(rows: &'r [Row], kernel: &str, scenario: &str, tool: &str) -> Result<&'r Row> {
+    let found = rows.iter().find(|r| r.kernel == kernel && r.scenario == scenario && r.tool == tool);
+    found.with_context(|| format!("no figure of {tool} for {scenario} on {kernel}"))
+}
+
 /// The stock tool's line and ours. A figure that is missing is an error.
 fn lines(out: &mut String, rows: &[Row], words: &str, scenario: &str, kernel: &str) -> Result<()> {
-    let stock = if kernel == "6.1" { "kmod-30" } else { "kmod-34" };
-    for tool in [stock, "kmod-once"] {
-        let found = rows.iter().find(|r| r.kernel == kernel && r.scenario == scenario && r.tool == tool);
-        let row = found.with_context(|| format!("no figure of {tool} for {scenario} on {kernel}"))?;
+    let stock = scenarios::find(scenario).with_context(|| format!("no scenario {scenario}"))?.stock(kernel);
+    for tool in [stock, Tool::Ours].map(Tool::name) {
+        let row = find(rows, kernel, scenario, tool)?;
         let n = |name| row.number(name);
         let seconds = |name| n(name) as f64 / 1000.0;
         writeln!(

@@ -44,7 +44,7 @@ pub fn two_copies(guest: &mut Guest) -> Result<()> {
 pub fn compression(guest: &mut Guest) -> Result<()> {
     let native = fs::read_to_string("/sys/module/compression").unwrap_or_default();
     let native = native.trim().to_owned();
-    guest.say(&serde_json::json!({"t": "note", "what": format!("/sys/module/compression: {native:?}")}));
+    guest.note(format!("/sys/module/compression: {native:?}"));
     let mut requests = 0;
     let mut all: Vec<Call> = Vec::new();
     let mut wall = Duration::ZERO;

@@ -147,6 +147,18 @@ pub fn recursion(guest: &mut Guest) -> Result<()> {
         format!("eight at once: {:?}, {}", ends.wall, ends.summary()),
     );
     let outer = calls.iter().filter(|c| c.name.as_deref() == Some("lab_recurse")).count();
+    unload(&[])?;
+    // The leader is one of several threads, and the record names the thread.
+    trace::start()?;
+    let mut crowd = Crowd::new()?;
+    crowd.add(&guest.argv("modprobe", &["--jobs", "2", "-a", "lab_recurse", "dummy"]))?;
+    let ends = crowd.run(Duration::from_secs(80))?;
+    let calls = trace::stop()?;
+    guest.row(1, ends.wall, ends.cpu_ms, &calls);
+    guest.check(
+        ends.wall < Duration::from_secs(40) && ends.all(0) && live("lab_recurse") && live("dummy"),
+        format!("in a thread: {:?}, {}", ends.wall, ends.summary()),
+    );
     let log = fs::read_to_string("/proc/uptime")?;
     guest.check(outer == 1, format!("one call for the outer module: {outer} (uptime {})", log.trim()));
     Ok(())

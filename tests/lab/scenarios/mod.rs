@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::guest::Guest;
+use crate::tool::Tool;
 
 mod churn;
 mod coldplug;
@@ -12,6 +13,7 @@ pub mod drop_in;
 mod explain;
 mod files;
 mod init;
+mod jobs;
 mod leader;
 mod nogate;
 mod storm;
@@ -48,6 +50,8 @@ pub struct Scenario {
     pub image: Image,
     /// Who goes through it.
     pub tools: Tools,
+    /// The stock tool beside ours, if it is not the one of the kernel's own release.
+    pub other: Option<Tool>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Memory in MiB.
@@ -73,6 +77,7 @@ impl Scenario {
             name,
             image: Image::Small,
             tools,
+            other: None,
             cpus: 4,
             memory: 2048,
             append: "",
@@ -80,6 +85,16 @@ impl Scenario {
             limit,
             guest,
         }
+    }
+
+    /// The stock tool that goes through it on a kernel.
+    pub fn stock(&self, series: &str) -> Tool {
+        self.other.unwrap_or(Tool::stock(series))
+    }
+
+    const fn beside(mut self, tool: Tool) -> Self {
+        self.other = Some(tool);
+        self
     }
 
     const fn append(mut self, words: &'static str) -> Self {
@@ -103,6 +118,7 @@ impl Scenario {
             name,
             image: Image::Full,
             tools: Tools::BothApart,
+            other: None,
             cpus,
             memory: 3584,
             append: "",
@@ -118,6 +134,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("storm_16", Tools::Both, 120, storm::storm_16),
     Scenario::small("storm_64", Tools::Both, 120, storm::storm_64),
     Scenario::small("storm_256", Tools::Both, 700, storm::storm_256),
+    Scenario::small("storm_64_unpacked", Tools::Both, 180, storm::unpacked).beside(Tool::Kmod30),
     Scenario::small("storm_24x8", Tools::Both, 300, storm::mixed_24x8),
     Scenario::small("storm_mixed", Tools::Both, 700, storm::mixed),
     Scenario::coldplug("coldplug_2", 2),
@@ -126,7 +143,8 @@ pub const ALL: &[Scenario] = &[
     Scenario::coldplug("coldplug_16", 16),
     Scenario::small("failing_init", Tools::Both, 180, init::failing).group("init"),
     Scenario::small("slow_init", Tools::Both, 120, init::slow).group("init"),
-    Scenario::small("recursion", Tools::Ours, 120, init::recursion),
+    Scenario::small("jobs", Tools::Ours, 180, jobs::jobs),
+    Scenario::small("recursion", Tools::Ours, 180, init::recursion),
     Scenario::small("killed_before_the_call", Tools::Ours, 180, leader::killed_before_the_call)
         .group("killed"),
     Scenario::small("killed_while_decompressing", Tools::Ours, 180, leader::killed_while_decompressing)

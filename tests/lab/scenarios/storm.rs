@@ -83,6 +83,31 @@ pub fn mixed_24x8(guest: &mut Guest) -> Result<()> {
     run(guest, &requests)
 }
 
+/// 64 requests for a module that the kernel cannot decompress: .ko.zst where it knows xz, .ko.xz where it knows nothing.
+/// What it depends on is there, so that it is one module: one call, and one process that decompresses.
+pub fn unpacked(guest: &mut Guest) -> Result<()> {
+    let before = guest.call("modprobe", &["-d", "/alt", "libcrc32c"], LIMIT)?;
+    guest.check(before.code == 0, format!("libcrc32c: {}", before.said));
+    let mut crowd = Crowd::new()?;
+    for _ in 0..64 {
+        crowd.add(&guest.argv("modprobe", &["-d", "/alt", "xfs"]))?;
+    }
+    trace::start()?;
+    let ends = crowd.run(LIMIT)?;
+    let calls = trace::stop()?;
+    let counts = guest.row(64, ends.wall, ends.cpu_ms, &calls);
+    guest.check(ends.all(0) && live("xfs"), format!("every request exits 0: {}", ends.summary()));
+    let mut crowd = Crowd::new()?;
+    for _ in 0..64 {
+        crowd.add(&guest.argv("modprobe", &["-d", "/alt", "xfs"]))?;
+    }
+    let again = crowd.run(LIMIT)?;
+    guest.note(format!("the same 64 requests once it is live: {} ms of processor time", again.cpu_ms));
+    let by_init = calls.iter().all(|call| call.kind == trace::Kind::Init && call.flags == 0);
+    guest.check(counts.calls == 1 && by_init, format!("one call, init_module: {calls:?}"));
+    Ok(())
+}
+
 /// The same order every time: Fisher-Yates with a fixed linear congruential generator.
 fn shuffle<T>(items: &mut [T]) {
     let mut state: u64 = 20230414;
