@@ -60,6 +60,7 @@ test: tools build
 	$(CARGO) test
 	$(CARGO) test --test lab -- --test-threads 1 storm
 	$(CARGO) test --test lab -- --test-threads 2 --skip storm
+	$(CARGO) test --test distro
 
 test-full: export KMOD_ONCE_FULL = 1
 test-full: test

@@ -19,6 +19,9 @@ need dpkg-deb dpkg
 need debootstrap debootstrap
 need rpmbuild rpm
 need mandoc mandoc
+need debootstrap debootstrap
+need mkfs.ext4 e2fsprogs
+need mkfs.xfs xfsprogs
 need zsh zsh
 need fish fish
 [ -e /usr/share/bash-completion/bash_completion ] || missing="$missing bash-completion"

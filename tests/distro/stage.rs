@@ -1,0 +1,291 @@
+//! The stages of one system, and what must hold in each.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::boot::{self, Report};
+use crate::debian::Cache;
+use crate::system::{System, base, copy, inside, run};
+
+/// A system on its way through the stages.
+pub struct Machine {
+    system: &'static System,
+    dir: PathBuf,
+}
+
+/// The builders of an initramfs, and the name under /boot of what each makes.
+const BUILDERS: [(&str, &str); 2] = [("initramfs-tools", "initrd-tools"), ("dracut", "initrd-dracut")];
+
+impl Machine {
+    /// A system that nothing was done with.
+    pub fn new(system: &'static System) -> Self {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("distro-{}", system.name));
+        Machine { system, dir }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.join("root")
+    }
+
+    /// All stages.
+    pub fn run(&mut self) -> Result<()> {
+        let full = std::env::var_os("KMOD_ONCE_FULL").is_some();
+        let _ = fs::remove_dir_all(&self.dir);
+        fs::create_dir_all(&self.dir)?;
+        let cache = Cache::open()?;
+        let kernel = self.install(&cache)?;
+        let before = manifest(&self.root())?;
+
+        self.build("stock")?;
+        // The modules that are there in the end do not depend on the builder, but for what the image of one loads early.
+        let stock = self.boot_each("stock", &kernel)?;
+        for report in &stock {
+            check(&self.named("stock"), report, report)?;
+        }
+
+        self.add_package()?;
+        self.build("ours")?;
+        self.image_holds_ours()?;
+        for (report, stock) in self.boot_each("ours", &kernel)?.iter().zip(&stock) {
+            check(&self.named("ours"), report, stock)?;
+            is_ours(report)?;
+            serves_udev(report, stock)?;
+        }
+
+        inside(&self.root(), &["dpkg", "--purge", "kmod-once"])?;
+        let changed: Vec<String> = differences(&before, &manifest(&self.root())?);
+        if !changed.is_empty() {
+            bail!("{}: not as before: {changed:#?}", self.system.name);
+        }
+        println!("distro: {}: {} files and links are as before", self.named("back"), before.len());
+        if full {
+            self.build("back")?;
+            for (report, stock) in self.boot_each("back", &kernel)?.iter().zip(&stock) {
+                check(&self.named("back"), report, stock)?;
+            }
+        }
+        fs::remove_dir_all(&self.dir)?;
+        Ok(())
+    }
+
+    /// Makes our package and installs it over the distribution's kmod.
+    fn add_package(&self) -> Result<()> {
+        let packages = self.dir.join("packages");
+        let mut command = Command::new("make");
+        command.arg("-C").arg(env!("CARGO_MANIFEST_DIR")).arg("deb");
+        run(command.arg(format!("PACKAGES={}", packages.display())))?;
+        let is_deb = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
+        let mut files = fs::read_dir(&packages)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let file = files.find(is_deb).context("make deb left no package")?;
+        fs::copy(file, self.root().join("tmp/kmod-once.deb"))?;
+        inside(&self.root(), &["dpkg", "--install", "/tmp/kmod-once.deb"])?;
+        let audit = inside(&self.root(), &["dpkg", "--audit"])?;
+        if !audit.is_empty() {
+            bail!("{}: dpkg --audit: {audit}", self.system.name);
+        }
+        Ok(())
+    }
+
+    /// Whether our program and our library are in both images, and theirs in neither.
+    fn image_holds_ours(&self) -> Result<()> {
+        let (program, library) = (fs::read(ours()?)?, fs::read(our_library()?)?);
+        for (builder, image) in BUILDERS {
+            let script = format!("rm -rf /tmp/image && unmkinitramfs /boot/{image} /tmp/image");
+            inside(&self.root(), &["sh", "-c", &script])?;
+            let unpacked = self.root().join("tmp/image");
+            let found = run(Command::new("find").arg(&unpacked).args([
+                "-type",
+                "f",
+                "(",
+                "-name",
+                "kmod",
+                "-o",
+                "-name",
+                "libkmod.so.*",
+                ")",
+            ]))?;
+            let (mut programs, mut libraries) = (0, 0);
+            for path in found.lines().map(Path::new) {
+                if path.file_name().is_some_and(|name| name == "kmod") {
+                    // initramfs-tools keeps scripts of this name elsewhere.
+                    if path.parent().is_some_and(|dir| dir.ends_with("bin")) {
+                        programs += 1;
+                        if fs::read(path)? != program {
+                            bail!("{builder}: {} is not ours", path.display());
+                        }
+                    }
+                } else {
+                    libraries += 1;
+                    if fs::read(path)? != library {
+                        bail!("{builder}: {} is not ours", path.display());
+                    }
+                }
+            }
+            if programs == 0 || libraries == 0 {
+                bail!("{builder}: {programs} programs and {libraries} libraries of ours in\n{found}");
+            }
+            fs::remove_dir_all(unpacked)?;
+        }
+        Ok(())
+    }
+
+    fn named(&self, stage: &str) -> String {
+        format!("{} {stage}", self.system.name)
+    }
+
+    /// The plain system with the kernel's modules, and what reports. The kernel's image.
+    fn install(&self, cache: &Cache) -> Result<PathBuf> {
+        let root = self.root();
+        copy(&base(cache, self.system.suite)?, &root)?;
+        let (package, _) = cache.kernel(self.system.kernel, "-amd64-unsigned")?;
+        let mut kernel = None;
+        for entry in fs::read_dir(package.join("boot"))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("vmlinuz-") {
+                kernel = Some(path.clone());
+            }
+            fs::copy(&path, root.join("boot").join(&name))?;
+        }
+        let below = ["lib/modules", "usr/lib/modules"].into_iter().find(|dir| package.join(dir).is_dir());
+        let modules = package.join(below.context("a kernel has modules")?);
+        fs::create_dir_all(root.join("usr/lib/modules"))?;
+        run(Command::new("cp")
+            .args(["-a", "--reflink=auto"])
+            .arg(modules.join("."))
+            .arg(root.join("usr/lib/modules")))?;
+        boot::prepare(&root)?;
+        kernel.context("a kernel package has a kernel")
+    }
+
+    fn release(&self) -> Result<String> {
+        let mut names = fs::read_dir(self.root().join("usr/lib/modules"))?;
+        let name = names.next().context("a module directory")??.file_name();
+        Ok(name.to_string_lossy().into_owned())
+    }
+
+    /// The indexes and both initramfs images, by the tools that are in place.
+    fn build(&self, stage: &str) -> Result<()> {
+        let (root, release) = (self.root(), self.release()?);
+        println!("distro: {}: depmod, initramfs-tools, dracut", self.named(stage));
+        inside(&root, &["depmod", &release])?;
+        inside(&root, &["mkinitramfs", "-o", "/boot/initrd-tools", &release])?;
+        inside(&root, &["dracut", "--force", "--no-hostonly", "--kver", &release, "/boot/initrd-dracut"])?;
+        Ok(())
+    }
+
+    /// Boots from the image of each builder.
+    fn boot_each(&self, stage: &str, kernel: &Path) -> Result<Vec<Report>> {
+        let boot = |&(builder, image): &(&str, &str)| {
+            let what = format!("{} {builder}", self.named(stage));
+            boot::boot(&self.root(), kernel, image, &self.dir.join("boot"), &what)
+        };
+        BUILDERS.iter().map(boot).collect()
+    }
+}
+
+/// The program under test.
+fn ours() -> Result<PathBuf> {
+    let named =
+        std::env::var_os("KMOD_ONCE_BIN").context("KMOD_ONCE_BIN names the program to test; use make")?;
+    Ok(named.into())
+}
+
+/// The library that `make library` leaves beside it.
+fn our_library() -> Result<PathBuf> {
+    let target = ours()?.ancestors().nth(3).map(|target| target.join("lib/libkmod.so.2.5.1"));
+    target.context("KMOD_ONCE_BIN is not in a target directory of cargo")
+}
+
+/// Whether a boot was as good as the one with the stock kmod.
+fn check(what: &str, report: &Report, stock: &Report) -> Result<()> {
+    let problem = |text: String| -> Result<()> {
+        bail!("{what}: {text}\n{}", report.section("journal").join("\n"));
+    };
+    if report.section("target") != ["active"] {
+        return problem(format!("multi-user.target is {:?}", report.section("target")));
+    }
+    for mounted in ["/dev/vda / ext4", "/dev/vdb /mnt xfs"] {
+        if !report.section("mounts").iter().any(|line| line == mounted) {
+            return problem(format!("not mounted: {mounted}"));
+        }
+    }
+    let (failed, usual) = (report.set("failed"), stock.set("failed"));
+    if !failed.is_subset(&usual) {
+        return problem(format!("failed units: {failed:?}, with the stock kmod {usual:?}"));
+    }
+    let (modules, wanted) = (report.set("modules"), stock.set("modules"));
+    if modules != wanted || !modules.contains("xfs") || !modules.contains("virtio_blk") {
+        let missing: Vec<_> = wanted.difference(&modules).collect();
+        let more: Vec<_> = modules.difference(&wanted).collect();
+        return problem(format!("other modules: missing {missing:?}, more {more:?}"));
+    }
+    Ok(())
+}
+
+/// Whether the tools of a boot were ours, and their loads in the gate's books.
+fn is_ours(report: &Report) -> Result<()> {
+    let version = report.section("version").join("\n");
+    if !version.contains("--explain") {
+        bail!("modprobe is not ours:\n{version}");
+    }
+    let stats = report.section("stats").join("\n");
+    let stats: serde_json::Value = serde_json::from_str(&stats).with_context(|| stats.clone())?;
+    if stats["total"]["loads"].as_u64().is_none_or(|loads| loads == 0) {
+        bail!("nothing went through the gate: {stats}");
+    }
+    println!("distro: gate: {}", stats["total"]);
+    Ok(())
+}
+
+/// Whether udevd has our library loaded, and what it loads goes through the gate, once.
+fn serves_udev(report: &Report, stock: &Report) -> Result<()> {
+    let library = our_library()?;
+    let sum = run(Command::new("sha256sum").arg(&library))?;
+    let (wanted, found) = (sum.split(' ').next().unwrap_or_default(), report.section("udevd").join("\n"));
+    if wanted.len() != 64 || !found.contains(wanted) {
+        bail!("udevd has another libkmod than {sum}: {found}");
+    }
+    let stats: serde_json::Value = serde_json::from_str(&report.section("stats").join("\n"))?;
+    let modules = stats["modules"].as_array().context("the books list no modules")?;
+    let mut succeeded = 0;
+    for module in modules {
+        let number = |key: &str| module[key].as_u64().unwrap_or(u64::MAX);
+        let loaded = number("loads").saturating_sub(number("failures"));
+        if loaded > 1 || number("bounds_passed") > 0 {
+            bail!("the gate counts {module}");
+        }
+        succeeded += usize::try_from(loaded)?;
+    }
+    // What the kernel asks for before /run is mounted is written down in a place that the mount then hides.
+    let there = stock.set("modules").len();
+    if succeeded * 4 < there * 3 {
+        bail!("{there} modules are loaded, and only {succeeded} are in the gate's books: {}", stats["total"]);
+    }
+    println!("distro: {succeeded} of {there} modules in the gate's books, each loaded once");
+    Ok(())
+}
+
+/// What is in a root directory: path, kind, mode and content of everything that a package could have put there.
+fn manifest(root: &Path) -> Result<Vec<String>> {
+    const SCRIPT: &str = "cd \"$0\" && find . -xdev \\( -path ./boot -o -path ./proc -o -path ./sys -o -path ./dev -o -path ./run \
+        -o -path ./tmp -o -path ./var/log -o -path ./var/cache -o -path ./var/lib/dpkg -o -path ./etc/ld.so.cache \
+        -o -path ./var/tmp -o -path ./usr/lib/modules \\) -prune \
+        -o -type f -printf '%M %u %g ' -exec sha256sum {} \\; -o -printf '%M %u %g %p -> %l\\n' | LC_ALL=C sort -k5";
+    let text = run(Command::new("sh").args(["-c", SCRIPT]).arg(root))?;
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if lines.len() < 1000 {
+        bail!("{}: only {} files", root.display(), lines.len());
+    }
+    Ok(lines)
+}
+
+fn differences(before: &[String], after: &[String]) -> Vec<String> {
+    let set = |lines: &[String]| lines.iter().cloned().collect::<std::collections::BTreeSet<_>>();
+    let (before, after) = (set(before), set(after));
+    let gone = before.difference(&after).map(|line| format!("- {line}"));
+    gone.chain(after.difference(&before).map(|line| format!("+ {line}"))).collect()
+}
