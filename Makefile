@@ -56,7 +56,8 @@ tools:
 demo: tools build
 	$(CARGO) test --quiet --test lab -- demo
 
-test: tools build
+test: export KMOD_ONCE_LIBRARY = $(LIBRARY)
+test: tools build library
 	$(CARGO) test
 	$(CARGO) test --test lab -- --test-threads 1 storm
 	$(CARGO) test --test lab -- --test-threads 2 --skip storm

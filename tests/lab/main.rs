@@ -15,6 +15,9 @@
 //! Variables: `KMOD_ONCE_BIN` names the `kmod` to test (else cargo's build of this profile), `KMOD_ONCE_CACHE` the folder
 //! for downloads, `LAB_ONLY=stock` leaves our tool out. Consoles and traces stay in `target/lab/<kernel>/<scenario>/`.
 
+#[path = "../common/library.rs"]
+mod library;
+
 mod guest;
 mod host;
 mod scenarios;

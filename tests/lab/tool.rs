@@ -5,6 +5,8 @@
 pub enum Tool {
     /// This project's.
     Ours,
+    /// The same, and its libkmod.so.2 in the place of the distribution's.
+    Library,
     /// Debian 12's kmod 30.
     Kmod30,
     /// Debian 13's kmod 34.2.
@@ -13,12 +15,13 @@ pub enum Tool {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Ours, Self::Kmod30, Self::Kmod34];
+    pub const ALL: [Self; 4] = [Self::Ours, Self::Library, Self::Kmod30, Self::Kmod34];
 
     /// The name in tables and in the guest's `/tools`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "kmod-once",
+            Self::Library => "libkmod-once",
             Self::Kmod30 => "kmod-30",
             Self::Kmod34 => "kmod-34",
         }
@@ -32,7 +35,7 @@ impl Tool {
     /// The Debian release it comes with; none for ours.
     pub fn suite(self) -> Option<&'static str> {
         match self {
-            Self::Ours => None,
+            Self::Ours | Self::Library => None,
             Self::Kmod30 => Some("bookworm"),
             Self::Kmod34 => Some("trixie"),
         }

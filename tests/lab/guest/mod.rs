@@ -118,7 +118,7 @@ impl Guest {
 
     /// Whether the tool under test is ours.
     pub fn ours(&self) -> bool {
-        self.tool == Tool::Ours
+        self.tool.suite().is_none()
     }
 
     /// The path of one of the tool's programs.

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::cache::{Cache, Kernel};
 use super::cpio::Image;
@@ -119,6 +119,8 @@ impl Builder<'_> {
         image.tree(&modules, &from, &|path| path != Path::new("build") && path != Path::new("source"))?;
         let rule = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/udev/80-drivers.rules");
         image.file(Path::new("lab/80-drivers.rules"), &rule)?;
+        let library = crate::library::library().map_err(|what| anyhow!("{what}"))?;
+        image.file(Path::new("lab/libkmod.so.2"), &library)?;
         let to = self.out.join(format!("full-{}-{suite}.cpio", kernel.series));
         image.write(&to)?;
         Ok(to)

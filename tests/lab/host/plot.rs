@@ -1,4 +1,5 @@
-//! Draws the figures of the coldplug scenarios: kernel calls and wasted bytes over CPUs, stock and ours.
+//! Draws the figures of the coldplug scenarios: kernel calls and wasted bytes over CPUs, stock, our rule and our
+//! library.
 //!
 //! One panel per kernel and quantity, side by side, as an SVG that needs no fonts or scripts of its own.
 
@@ -14,7 +15,9 @@ use super::suite::target;
 use crate::tool::Tool;
 
 const KERNELS: [&str; 2] = ["6.1", "6.12"];
-const CPUS: [u64; 4] = [2, 4, 8, 16];
+const CPUS: [u64; 6] = [1, 2, 4, 8, 16, 32];
+/// Those that our rule was measured with, as a range of the above.
+const RULE: std::ops::Range<usize> = 1..5;
 /// Column, title, what one unit of the axis is.
 const QUANTITIES: [(&str, &str, f64); 2] = [
     ("calls", "kernel calls that load a module", 1.0),
@@ -30,6 +33,7 @@ const STEP_X: f64 = WIDTH + 78.0;
 const STEP_Y: f64 = HEIGHT + 84.0;
 
 const OURS: &str = "#0072b2";
+const LIBRARY: &str = "#009e73";
 const STOCK: &str = "#d55e00";
 
 /// `plot [RESULTS.CSV [OUT.SVG]]`; by default the figures of the last runs, drawn beside them.
@@ -52,9 +56,15 @@ pub fn main(args: &[String]) -> ExitCode {
     }
 }
 
-/// The curve of one tool: one value per number of CPUs. A value that was not measured is an error, never a zero.
-fn curve(rows: &[Row], kernel: &str, tool: Tool, column: &str, unit: f64) -> Result<Vec<f64>> {
-    CPUS.iter()
+/// The curve of one tool: one value for each of `cpus`. A value that was not measured is an error, never a zero.
+fn curve(
+    rows: &[Row],
+    kernel: &str,
+    tool: Tool,
+    cpus: &[u64],
+    (column, unit): (&str, f64),
+) -> Result<Vec<f64>> {
+    cpus.iter()
         .map(|cpus| {
             let scenario = format!("coldplug_{cpus}");
             let row =
@@ -81,19 +91,22 @@ fn draw(rows: &[Row]) -> Result<String> {
             panels.push((
                 kernel,
                 stock,
-                curve(rows, kernel, stock, column, *unit)?,
-                curve(rows, kernel, Tool::Ours, column, *unit)?,
+                curve(rows, kernel, stock, &CPUS, (column, *unit))?,
+                curve(rows, kernel, Tool::Ours, &CPUS[RULE], (column, *unit))?,
+                curve(rows, kernel, Tool::Library, &CPUS, (column, *unit))?,
             ));
         }
-        let highest = panels.iter().flat_map(|p| p.2.iter().chain(&p.3)).copied().fold(1.0, f64::max);
+        let highest =
+            panels.iter().flat_map(|p| p.2.iter().chain(&p.3).chain(&p.4)).copied().fold(1.0, f64::max);
         let scale = Scale::new(highest);
-        for (place, (kernel, stock, theirs, ours)) in panels.iter().enumerate() {
+        for (place, (kernel, stock, theirs, ours, library)) in panels.iter().enumerate() {
             let (x, y) = (LEFT + STEP_X * place as f64, TOP + STEP_Y * line as f64);
             writeln!(svg, "<g transform=\"translate({x} {y})\">")?;
             writeln!(svg, "<text x=\"0\" y=\"-14\" font-weight=\"bold\">Linux {kernel}: {title}</text>")?;
             scale.axes(&mut svg)?;
-            scale.line(&mut svg, theirs, STOCK, stock.name(), -8.0)?;
-            scale.line(&mut svg, ours, OURS, Tool::Ours.name(), 16.0)?;
+            scale.line(&mut svg, theirs, 0, STOCK, stock.name(), -8.0)?;
+            scale.line(&mut svg, ours, RULE.start, OURS, "our rule", 16.0)?;
+            scale.line(&mut svg, library, 0, LIBRARY, "our library", -8.0)?;
             writeln!(svg, "</g>")?;
         }
     }
@@ -147,8 +160,17 @@ impl Scale {
     }
 
     /// A curve, with its name at the right end and its values at the points.
-    fn line(&self, svg: &mut String, values: &[f64], colour: &str, name: &str, label: f64) -> Result<()> {
-        let points: Vec<_> = values.iter().enumerate().map(|(at, v)| (Self::x(at), self.y(*v))).collect();
+    fn line(
+        &self,
+        svg: &mut String,
+        values: &[f64],
+        first: usize,
+        colour: &str,
+        name: &str,
+        label: f64,
+    ) -> Result<()> {
+        let points: Vec<_> =
+            values.iter().enumerate().map(|(at, v)| (Self::x(first + at), self.y(*v))).collect();
         let path: Vec<_> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         writeln!(
             svg,

@@ -11,9 +11,17 @@ use serde_json::json;
 use crate::guest::{Guest, modules, mount_at, system, trace, until};
 use crate::tool::Tool;
 
-/// udevd, `udevadm trigger`, `settle`; the stock rules and udev's built-in libkmod, or our rule and our modprobe.
+/// The userland's library, and ours in the image.
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libkmod.so.2";
+const OUR_LIBRARY: &str = "/lab/libkmod.so.2";
+
+/// udevd, `udevadm trigger`, `settle`; the stock rules and udev's built-in libkmod, or our rule and our modprobe, or the
+/// stock rules and our library, of which neither udevd nor the rules know.
 pub fn coldplug(guest: &mut Guest) -> Result<()> {
-    if guest.ours() {
+    if guest.tool == Tool::Library {
+        crate::guest::relink(OUR_LIBRARY, LIBRARY)?;
+    }
+    if guest.tool == Tool::Ours {
         fs::create_dir_all("/etc/udev/rules.d")?;
         fs::copy("/lab/80-drivers.rules", "/etc/udev/rules.d/80-drivers.rules")
             .context("/lab/80-drivers.rules")?;
@@ -42,6 +50,10 @@ pub fn coldplug(guest: &mut Guest) -> Result<()> {
     let Ok(None) = daemon.try_wait() else {
         bail!("udevd ended by itself: {}", fs::read_to_string("/tmp/udevd.log")?)
     };
+    if guest.tool == Tool::Library {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", daemon.id()))?;
+        guest.check(maps.contains(OUR_LIBRARY), "udevd uses our library");
+    }
     daemon.kill()?;
     daemon.wait()?;
     for line in fs::read_to_string("/tmp/udevd.log")?.lines() {
@@ -61,7 +73,29 @@ pub fn coldplug(guest: &mut Guest) -> Result<()> {
     let again = counts.duplicates - counts.eexist - counts.ebusy;
     let failed = calls.iter().filter(|c| c.name.is_some() && c.ret.is_some_and(|r| r < 0)).count();
     guest.check(again <= failed, format!("{again} further attempts, {failed} failed inits"));
-    debug_assert!(Tool::ALL.contains(&guest.tool));
+    if guest.tool == Tool::Library {
+        modules_load(guest)?;
+    }
+    Ok(())
+}
+
+/// systemd's own loader, unchanged, on our library; Debian 12's userland here does not have it.
+fn modules_load(guest: &mut Guest) -> Result<()> {
+    let program = "/usr/lib/systemd/systemd-modules-load";
+    if !fs::exists(program)? {
+        return Ok(());
+    }
+    fs::create_dir_all("/etc/modules-load.d")?;
+    fs::create_dir_all("/etc/modprobe.d")?;
+    fs::write("/etc/modules-load.d/lab.conf", "dummy\nnlmon\nifb\n")?;
+    fs::write("/etc/modprobe.d/lab.conf", "blacklist ifb\noptions dummy numdummies=3\n")?;
+    let before = modules()?;
+    system(program, &[])?;
+    let mut added: Vec<String> = modules()?.into_iter().filter(|name| !before.contains(name)).collect();
+    added.sort();
+    guest.check(added == ["dummy", "nlmon"], format!("systemd-modules-load loaded {added:?}"));
+    let dummies = (0..4).filter(|n| fs::exists(format!("/sys/class/net/dummy{n}")).unwrap_or(false)).count();
+    guest.check(dummies == 3, format!("with its options: {dummies} dummies"));
     Ok(())
 }
 

@@ -38,8 +38,10 @@ pub enum Tools {
     Ours,
     /// Ours, then the stock tool, in one boot.
     Both,
-    /// Ours and the stock tool, each in a boot of its own.
-    BothApart,
+    /// Ours, our library and the stock tool, each in a boot of its own.
+    EachApart,
+    /// Our library and the stock tool, each in a boot of its own.
+    LibraryApart,
 }
 
 /// One scenario.
@@ -112,12 +114,12 @@ impl Scenario {
         self
     }
 
-    const fn coldplug(name: &'static str, cpus: u32) -> Self {
+    const fn coldplug(name: &'static str, cpus: u32, tools: Tools) -> Self {
         let guest = coldplug::coldplug;
         Self {
             name,
             image: Image::Full,
-            tools: Tools::BothApart,
+            tools,
             other: None,
             cpus,
             memory: 3584,
@@ -137,10 +139,12 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("storm_64_unpacked", Tools::Both, 180, storm::unpacked).beside(Tool::Kmod30),
     Scenario::small("storm_24x8", Tools::Both, 300, storm::mixed_24x8),
     Scenario::small("storm_mixed", Tools::Both, 700, storm::mixed),
-    Scenario::coldplug("coldplug_2", 2),
-    Scenario::coldplug("coldplug_4", 4),
-    Scenario::coldplug("coldplug_8", 8),
-    Scenario::coldplug("coldplug_16", 16),
+    Scenario::coldplug("coldplug_1", 1, Tools::LibraryApart),
+    Scenario::coldplug("coldplug_2", 2, Tools::EachApart),
+    Scenario::coldplug("coldplug_4", 4, Tools::EachApart),
+    Scenario::coldplug("coldplug_8", 8, Tools::EachApart),
+    Scenario::coldplug("coldplug_16", 16, Tools::EachApart),
+    Scenario::coldplug("coldplug_32", 32, Tools::LibraryApart),
     Scenario::small("failing_init", Tools::Both, 180, init::failing).group("init"),
     Scenario::small("slow_init", Tools::Both, 120, init::slow).group("init"),
     Scenario::small("jobs", Tools::Ours, 180, jobs::jobs),
