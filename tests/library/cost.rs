@@ -5,11 +5,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::Suite;
 use crate::build::run;
-use crate::debian::Cache;
-use crate::root::link_tree;
-use crate::trees::depmod;
+use crate::{Suite, tree};
 
 const LOOKUPS: usize = 1000;
 
@@ -18,21 +15,10 @@ const LOOKUPS: usize = 1000;
 /// # Errors
 /// Ours needs more instructions, or found something else.
 pub fn check(suite: &Suite) -> Result<(), String> {
-    let said = |error: std::io::Error| error.to_string();
-    let cache = Cache::open().map_err(said)?;
-    let (kernel, name) = cache.kernel("linux-image-6.12.", "-amd64-unsigned").map_err(said)?;
-    let release = name.trim_start_matches("linux-image-").trim_end_matches("-unsigned").to_owned();
-    let root = suite.new_path("6.12");
-    let kmod = crate::tools::Tools::kmod_34(&cache).and_then(|tools| tools.staged(&root)).map_err(said)?;
-    crate::root::skeleton(&root, &kmod).map_err(said)?;
-    let unpacked = ["lib/modules", "usr/lib/modules"].map(|dir| kernel.join(dir).join(&release));
-    let unpacked = unpacked.iter().find(|dir| dir.exists()).ok_or(format!("{name} has no modules"))?;
-    let tree = root.join("lib/modules").join(&release);
-    link_tree(unpacked, &tree).map_err(said)?;
-    depmod(&root, &release).map_err(said)?;
-    let aliases = modaliases(&fs::read_to_string(tree.join("modules.alias")).map_err(said)?);
+    let whole = tree::tree(suite)?;
     let file = suite.new_path("modaliases");
-    fs::write(&file, aliases.join("\n") + "\n").map_err(said)?;
+    fs::write(&file, whole.modaliases(LOOKUPS)?.join("\n") + "\n").map_err(|error| error.to_string())?;
+    let tree = whole.theirs.join(&whole.dir[1..]);
     let (theirs, found) = count(suite, &suite.build.releases[0].theirs, &tree, &file)?;
     let (ours, same) = count(suite, &suite.build.releases[0].ours, &tree, &file)?;
     println!(
@@ -46,17 +32,6 @@ pub fn check(suite: &Suite) -> Result<(), String> {
         return Err(format!("{ours} instructions, theirs takes {theirs}"));
     }
     Ok(())
-}
-
-/// As devices would ask: patterns of the whole file with each wildcard filled in.
-fn modaliases(text: &str) -> Vec<String> {
-    let patterns: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("alias ")?.rsplit_once(' ').map(|(pattern, _)| pattern))
-        .filter(|pattern| !pattern.contains('['))
-        .collect();
-    let step = (patterns.len() / LOOKUPS).max(1);
-    patterns.iter().step_by(step).take(LOOKUPS).map(|pattern| pattern.replace(['*', '?'], "0")).collect()
 }
 
 /// Instructions, and what the program printed.

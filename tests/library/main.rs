@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! abi.rs       symbols, versions, prototypes, numbers
+//! tree.rs      a whole kernel
 //! memory.rs    the same program under valgrind
 //! cost.rs      instructions for a thousand lookups, theirs and ours
 //! ```
@@ -43,6 +44,7 @@ mod abi;
 mod build;
 mod cost;
 mod memory;
+mod tree;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -68,6 +70,7 @@ pub struct Suite {
     dir: PathBuf,
     release: String,
     build: Build,
+    kmod: Tools,
     trees: trees::Trees,
     differences: Differences,
     roots: AtomicUsize,
@@ -119,6 +122,9 @@ fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
             );
         }
     }
+    for (name, ask) in tree::QUESTIONS {
+        add(format!("tree::{name}"), Box::new(move |suite| tree::check(suite, name, ask)));
+    }
     for (name, words) in memory::QUESTIONS {
         add(format!("memory::{name}"), Box::new(move |suite| memory::check(suite, words)));
     }
@@ -152,7 +158,7 @@ impl Suite {
         let kmod = Tools::kmod_34(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
         let trees = trees::Trees::new(&dir.join("trees"), &kmod, &release).map_err(said)?;
         let build = Build::new(&cache, &dir)?;
-        let suite = Suite { dir, release, build, trees, differences, roots: AtomicUsize::new(0) };
+        let suite = Suite { dir, release, build, kmod, trees, differences, roots: AtomicUsize::new(0) };
         Ok((suite, cases))
     }
 
