@@ -100,6 +100,7 @@ int main(int argc, char **argv)
 		{ "contents", ask_contents },
 		{ "dracut", ask_dracut },
 		{ "modaliases", ask_modaliases },
+		{ "threads", ask_threads },
 	};
 
 	/* What it prints and what the library prints keep their order. */

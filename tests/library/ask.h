@@ -51,5 +51,6 @@ void ask_state(int argc, char **argv);
 void ask_contents(int argc, char **argv);
 void ask_dracut(int argc, char **argv);
 void ask_modaliases(int argc, char **argv);
+void ask_threads(int argc, char **argv);
 
 #endif

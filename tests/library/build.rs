@@ -11,7 +11,7 @@ use crate::tools::Tools;
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/library");
 const LIBRARIES: &str = "lib/x86_64-linux-gnu";
 const SONAME: &str = "libkmod.so.2";
-const SOURCES: [&str; 4] = ["ask.c", "objects.c", "about.c", "kernel.c"];
+const SOURCES: [&str; 5] = ["ask.c", "objects.c", "about.c", "kernel.c", "threads.c"];
 
 /// Everything that was fetched and built.
 pub struct Build {
@@ -77,7 +77,7 @@ impl Release {
         let include = dir.join("usr/include");
         let program = out.join(format!("ask-{name}"));
         let mut cc = compiler();
-        cc.args(flags).arg("-I").arg(&include).arg("-o").arg(&program);
+        cc.arg("-pthread").args(flags).arg("-I").arg(&include).arg("-o").arg(&program);
         cc.args(SOURCES.map(|file| Path::new(HERE).join(file))).arg(&library);
         // What their library itself needs is in the root that it runs in, not here.
         run(cc.arg("-Wl,--allow-shlib-undefined"))?;

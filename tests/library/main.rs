@@ -8,6 +8,7 @@
 //! ```text
 //! abi.rs       symbols, versions, prototypes, numbers
 //! tree.rs      a whole kernel
+//! callers.rs   dracut-install
 //! memory.rs    the same program under valgrind
 //! cost.rs      instructions for a thousand lookups, theirs and ours
 //! ```
@@ -42,6 +43,7 @@ mod trees;
 
 mod abi;
 mod build;
+mod callers;
 mod cost;
 mod memory;
 mod tree;
@@ -124,6 +126,12 @@ fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
     }
     for (name, ask) in tree::QUESTIONS {
         add(format!("tree::{name}"), Box::new(move |suite| tree::check(suite, name, ask)));
+    }
+    for (index, (name, ..)) in callers::RELEASES.iter().enumerate() {
+        add(
+            format!("callers::dracut_install_on_{name}"),
+            Box::new(move |suite| callers::check(suite, index)),
+        );
     }
     for (name, words) in memory::QUESTIONS {
         add(format!("memory::{name}"), Box::new(move |suite| memory::check(suite, words)));

@@ -12,7 +12,7 @@ use crate::build::run;
 use crate::kernel::Answers;
 
 /// A name and the program's arguments.
-pub const QUESTIONS: [(&str, &[&str]); 14] = [
+pub const QUESTIONS: [(&str, &[&str]); 15] = [
     ("nulls", &["nulls"]),
     ("lists", &["lists", "platform:pcspkr", "ext3", "nosuch", "uhci-hcd"]),
     ("references", &["references", "loop"]),
@@ -29,6 +29,7 @@ pub const QUESTIONS: [(&str, &[&str]); 14] = [
     ("log", &["log"]),
     ("probe", &["probe", "0", "uhci-hcd", "x=1", "0"]),
     ("state", &["state", "loop", "nosuch", "ext2"]),
+    ("threads", &["threads", "loop", "ext3", "xz-mod", "zst-mod", "ext2"]),
     ("contents", &["contents", "xz-mod", "zst-mod", "uhci-hcd", "ext2"]),
 ];
 

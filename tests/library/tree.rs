@@ -24,6 +24,9 @@ pub struct Tree {
     pub ours: PathBuf,
     /// The module directory inside the roots.
     pub dir: String,
+    source: PathBuf,
+    /// The indexes.
+    written: Vec<(String, Vec<u8>)>,
 }
 
 /// What is asked.
@@ -49,28 +52,41 @@ fn make(suite: &Suite) -> std::io::Result<Tree> {
     let unpacked = ["lib/modules", "usr/lib/modules"].map(|dir| kernel.join(dir).join(&release));
     let source = unpacked.iter().find(|dir| dir.exists());
     let source = source.ok_or_else(|| std::io::Error::other(format!("{name} has no modules")))?;
-    let root = |name: &str, tools: &Tools| -> std::io::Result<PathBuf> {
-        let root = suite.new_path(name);
-        skeleton(&root, tools)?;
-        link_tree(source, &root.join("lib/modules").join(&release))?;
-        Ok(root)
-    };
-    let made = root("6.12-depmod", &suite.kmod)?;
+    let made = suite.new_path("6.12-depmod");
+    skeleton(&made, &suite.kmod)?;
+    link_tree(source, &made.join("lib/modules").join(&release))?;
     let written = depmod(&made, &release)?;
     let newest = &suite.build.releases[0];
-    let (theirs, ours) = (root("6.12-theirs", &newest.theirs)?, root("6.12-ours", &newest.ours)?);
-    for (file, contents) in written {
-        for root in [&theirs, &ours] {
-            let path = root.join("lib/modules").join(&release).join(&file);
-            // A link to the cache's own file is not written through.
-            let _ = fs::remove_file(&path);
-            fs::write(path, &contents)?;
-        }
-    }
-    Ok(Tree { theirs, ours, dir: format!("/lib/modules/{release}") })
+    let mut tree = Tree {
+        theirs: PathBuf::new(),
+        ours: PathBuf::new(),
+        dir: format!("/lib/modules/{release}"),
+        source: source.clone(),
+        written,
+    };
+    tree.theirs = tree.another(suite, &newest.theirs)?;
+    tree.ours = tree.another(suite, &newest.ours)?;
+    Ok(tree)
 }
 
 impl Tree {
+    /// A further root directory with the tree in it.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub fn another(&self, suite: &Suite, tools: &Tools) -> std::io::Result<PathBuf> {
+        let root = suite.new_path(&format!("6.12-{}", tools.name));
+        skeleton(&root, tools)?;
+        let dir = root.join(&self.dir[1..]);
+        link_tree(&self.source, &dir)?;
+        for (file, contents) in &self.written {
+            // A link to the cache's own file is not written through.
+            let _ = fs::remove_file(dir.join(file));
+            fs::write(dir.join(file), contents)?;
+        }
+        Ok(root)
+    }
+
     /// A file of the module directory.
     ///
     /// # Errors
