@@ -140,3 +140,28 @@ pub fn loaded(roots: &Roots) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn sections_and_loaded_modules() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots::below(dir.path());
+        assert_eq!(sections(&roots, b"m").unwrap_err().errno(), Errno::ENOENT);
+        assert_eq!(loaded(&roots).unwrap_err().errno(), Errno::ENOENT);
+        let at = roots.sys_module(b"m", "sections");
+        fs::create_dir_all(&at).unwrap();
+        fs::create_dir_all(&roots.proc_fs).unwrap();
+        fs::write(at.join(".text"), "0xffffffffc0200000\n").unwrap();
+        fs::write(roots.proc_modules(), "m 4096 0 - Live 0x0\nn-o 12\n").unwrap();
+        assert_eq!(sections(&roots, b"m").unwrap(), [(b".text".to_vec(), 0xffff_ffff_c020_0000)]);
+        let names = [(b"m".to_vec(), b"4096".to_vec()), (b"n-o".to_vec(), b"12".to_vec())];
+        assert_eq!(loaded(&roots).unwrap(), names);
+        fs::write(at.join(".bss"), "garbage\n").unwrap();
+        let error = sections(&roots, b"m").unwrap_err();
+        assert!(error.errno() == Errno::EINVAL && error.to_string().contains("sections/.bss"), "{error}");
+    }
+}

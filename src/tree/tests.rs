@@ -410,3 +410,30 @@ fn odd_files_do_not_stop_or_hang_the_reading() {
     ];
     assert_eq!(fixture.told(), want);
 }
+
+#[test]
+fn a_watched_tree_notices_a_new_index_and_reads_it_when_told() {
+    let fixture = sources();
+    let mut tree = fixture.tree();
+    tree.watch();
+    let name = |tree: &Tree<'_>| shown(&tree.lookup(b"wild_y").unwrap());
+    assert_eq!(tree.load(Which::Alias), Ok(()));
+    assert!(!tree.is_stale());
+    fixture.index("modules.alias", &[("wild_y", "loop"), ("more", "than before")]);
+    assert!(tree.is_stale());
+    let old = name(&tree);
+    tree.renew();
+    assert!(!tree.is_stale(), "what is closed is not stale");
+    assert_eq!(name(&tree), old, "the configuration comes first");
+    assert_eq!(shown(&tree.lookup(b"more").unwrap()), ["than before (more)"]);
+
+    fs::remove_file(fixture.module_path("modules.alias.bin")).unwrap();
+    assert!(tree.is_stale());
+    assert_eq!(shown(&tree.lookup(b"more").unwrap()), ["than before (more)"], "until it is told");
+    tree.close();
+    assert!(tree.lookup(b"more").unwrap().is_empty());
+    assert_eq!(tree.load(Which::Alias).unwrap_err().errno(), Errno::ENOENT);
+    fixture.module_file("modules.alias.bin", "nonsense, long enough");
+    tree.renew();
+    assert_eq!(tree.load(Which::Alias).unwrap_err().errno(), Errno::EINVAL);
+}

@@ -4,6 +4,7 @@
 use super::*;
 use crate::error::Errno;
 use crate::formats::pattern::fnmatch;
+use crate::limits;
 use std::collections::BTreeMap;
 
 /// The worked example: `net:a*` → one, `net:b` → one, two, `net` → two.
@@ -360,4 +361,23 @@ fn what_the_format_cannot_hold_is_refused() {
     builder.insert(&[b'a'; 4096], b"m", 0).unwrap();
     let file = builder.write().unwrap();
     assert_eq!(Index::open(&file).unwrap().exact(&[b'a'; 4096]).unwrap(), b"m");
+}
+
+#[test]
+fn queries_of_every_length_match_as_patterns_do() {
+    let patterns = ["a*z", "*", "a*b?z", "a*[b]z", "a*b*", "?*z", "aa*bz*"];
+    let entries: Vec<(&str, &str, u32)> = patterns.iter().map(|pattern| (*pattern, *pattern, 0)).collect();
+    let file = build(&entries);
+    let index = Index::open(&file).unwrap();
+    for length in (1..300).chain([limits::QUERY]) {
+        for end in ["z", "bz", "bbz", "zb"] {
+            let query = "a".repeat(length) + end;
+            let mut found = values(&index.search(query.as_bytes()));
+            found.sort_unstable();
+            let mut expected: Vec<&str> =
+                patterns.into_iter().filter(|p| fnmatch(p.as_bytes(), query.as_bytes())).collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{length} a, {end}");
+        }
+    }
 }
