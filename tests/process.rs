@@ -12,7 +12,10 @@ use std::time::Duration;
 /// A root directory that holds nothing but the program, called `modprobe` and `lsmod` there too.
 fn root() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_kmod"), root.path().join("kmod")).unwrap();
+    // By a process of its own: a copy made here could not be started (ETXTBSY) while a child that another test has just
+    // forked still holds the descriptor it was written through.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_kmod")).arg(root.path().join("kmod")).status();
+    assert!(copied.unwrap().success());
     for tool in ["modprobe", "lsmod"] {
         symlink("kmod", root.path().join(tool)).unwrap();
     }

@@ -80,7 +80,9 @@ impl Fixture {
         // The parameters of modules come from modinfo; fish completes only commands that exist.
         let binary = std::env::var_os("KMOD_ONCE_BIN").unwrap_or(env!("CARGO_BIN_EXE_kmod").into());
         fs::create_dir(at("tools")).unwrap();
-        fs::copy(binary, at("tools/kmod")).unwrap();
+        // Not by this process: what it writes cannot be started (ETXTBSY) while a child that another test has just forked
+        // still holds the descriptor.
+        assert!(Command::new("cp").arg(binary).arg(at("tools/kmod")).status().unwrap().success());
         for tool in TOOLS.iter().filter(|tool| **tool != "kmod") {
             symlink("kmod", at("tools").join(tool)).unwrap();
         }
