@@ -44,7 +44,7 @@ pub fn coldplug(guest: &mut Guest) -> Result<()> {
     })?;
     system(udevd[1], &["trigger", "--type=subsystems", "--action=add"])?;
     system(udevd[1], &["trigger", "--type=devices", "--action=add"])?;
-    system(udevd[1], &["settle", "--timeout=200"])?;
+    system(udevd[1], &["settle", "--timeout=600"])?;
     let (wall, cpu) = (begin.elapsed(), cpu_ms()? - cpu);
     let calls = trace::stop()?;
     let Ok(None) = daemon.try_wait() else {

@@ -125,7 +125,8 @@ impl Scenario {
             memory: 3584,
             append: "",
             group: None,
-            limit: 300,
+            // 32 emulated processors on two real ones are slow.
+            limit: if cpus > 16 { 700 } else { 300 },
             guest,
         }
     }
