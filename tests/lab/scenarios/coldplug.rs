@@ -88,7 +88,8 @@ fn modules_load(guest: &mut Guest) -> Result<()> {
     fs::create_dir_all("/etc/modules-load.d")?;
     fs::create_dir_all("/etc/modprobe.d")?;
     fs::write("/etc/modules-load.d/lab.conf", "dummy\nnlmon\nifb\n")?;
-    fs::write("/etc/modprobe.d/lab.conf", "blacklist ifb\noptions dummy numdummies=3\n")?;
+    // After systemd's own file, which asks for no dummies.
+    fs::write("/etc/modprobe.d/zz-lab.conf", "blacklist ifb\noptions dummy numdummies=3\n")?;
     let before = modules()?;
     system(program, &[])?;
     let mut added: Vec<String> = modules()?.into_iter().filter(|name| !before.contains(name)).collect();
