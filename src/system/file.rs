@@ -2,12 +2,16 @@
 
 use crate::error::{Errno, Error, Result};
 use nix::fcntl::{OFlag, open};
+use nix::libc;
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+/// The room that a reader begins with, in bytes: nearly all configuration files and directories fit.
+const ROOM: usize = 16 << 10;
 
 /// Reads a small attribute file (sysfs, procfs) into `buffer` with one open and one read; what does not fit is cut.
 pub fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
@@ -71,11 +75,11 @@ pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> R
     buffer.clear();
     loop {
         if buffer.len() == buffer.capacity() {
-            buffer.reserve((buffer.len() * 3).max(16 << 10));
+            buffer.reserve((buffer.len() * 3).max(ROOM));
         }
         let room = buffer.spare_capacity_mut();
         // SAFETY: the kernel writes at most as many bytes as the room has, and the descriptor is open.
-        let count = unsafe { nix::libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
+        let count = unsafe { libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
         let (count, full) = match Errno::result(count) {
             Ok(count) => (count.unsigned_abs(), count.unsigned_abs() == room.len()),
             Err(Errno::EINTR) => continue,
@@ -89,5 +93,70 @@ pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> R
         if count == 0 || (end == End::Short && !full) {
             return Ok(());
         }
+    }
+}
+
+/// What a directory says of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// Something else, or a file system that does not say.
+    Other,
+}
+
+/// Calls `visit` with the names in the directory `dir`, in its own order, without `.` and `..`. `buffer` is room that is
+/// reused: opendir(3) allocates 32 KiB, and asks once more what it has opened.
+///
+/// # Errors
+/// What open or the first read of the directory said (`ENOTDIR`); what comes after a later failure is not shown.
+pub fn names(dir: &Path, buffer: &mut Vec<u8>, visit: &mut dyn FnMut(&[u8], Entry)) -> Result<(), Errno> {
+    /// Where the parts of a `struct linux_dirent64` begin: inode and offset of 8 bytes each come first, then its length
+    /// in 2 bytes, the kind in one, and the name, ended by NUL (getdents(2)).
+    const LENGTH: usize = 16;
+    const KIND: usize = 18;
+    const NAME: usize = 19;
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
+    let fd = open(dir, flags, Mode::empty())?;
+    buffer.clear();
+    buffer.reserve(ROOM);
+    let mut first = true;
+    loop {
+        buffer.clear();
+        let room = buffer.spare_capacity_mut();
+        // SAFETY: the kernel writes at most as many bytes as the room has, and the descriptor is open.
+        let count = unsafe {
+            libc::syscall(libc::SYS_getdents64, fd.as_raw_fd(), room.as_mut_ptr(), room.len() as libc::c_uint)
+        };
+        let count = match Errno::result(count) {
+            Ok(count) => count.unsigned_abs() as usize,
+            Err(errno) if first => return Err(errno),
+            Err(_) => 0,
+        };
+        // SAFETY: the kernel has just written these bytes.
+        unsafe { buffer.set_len(count) };
+        let mut rest = &buffer[..];
+        while rest.len() > NAME {
+            let length = usize::from(u16::from_ne_bytes([rest[LENGTH], rest[LENGTH + 1]]));
+            let Some(entry) = rest.get(..length).filter(|entry| entry.len() > NAME) else { break };
+            let name = entry[NAME..].split(|&b| b == 0).next().unwrap_or_default();
+            if name != b"." && name != b".." {
+                visit(
+                    name,
+                    match entry[KIND] {
+                        libc::DT_REG => Entry::Regular,
+                        libc::DT_DIR => Entry::Directory,
+                        _ => Entry::Other,
+                    },
+                );
+            }
+            rest = &rest[length..];
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        first = false;
     }
 }

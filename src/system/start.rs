@@ -7,6 +7,7 @@
 //! them, with /dev/null, or with something as mute where there is none: an initramfs may not have mounted /dev yet.
 
 use nix::libc;
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STDERR_CLOSED: AtomicBool = AtomicBool::new(false);
@@ -39,11 +40,14 @@ pub extern "C" fn look() {
     }
 }
 
-/// What must be settled before anything else runs: a write to a pipe whose reader has gone is an error to be handled,
-/// and no signal.
-pub fn prepare() {
+/// What must be settled before the first write to stdout or stderr: a write to a pipe whose reader has gone is an error to
+/// be handled, and no signal. Most runs of modprobe write nothing, and do without the call.
+pub fn no_pipe_signal() {
+    static DONE: Once = Once::new();
     // SAFETY: ignoring a signal installs no code of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    DONE.call_once(|| unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+    });
 }
 
 /// Makes `run`, a `fn() -> u8`, the whole program; what it returns is the exit status. The crate that uses it is
@@ -60,7 +64,6 @@ macro_rules! entry_point {
         /// C's entry point.
         #[unsafe(no_mangle)]
         pub extern "C" fn main() -> i32 {
-            $crate::system::start::prepare();
             i32::from($run())
         }
     };

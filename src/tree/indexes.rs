@@ -7,6 +7,7 @@ use crate::formats::index::{Index, Reader};
 use crate::formats::text;
 use crate::limits;
 use crate::log::{Priority, Sink};
+use crate::system::file::{End, read_into};
 use crate::system::map::{self, Contents};
 use crate::system::roots::into_path;
 use std::cell::OnceCell;
@@ -108,8 +109,9 @@ fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 /// The contents of an index whose header is good.
-fn index(path: &Path) -> Result<Contents> {
-    let contents = map::open(path, limits::TEXT_FILE)?;
+fn index(which: Which, path: &Path) -> Result<Contents> {
+    // That of the built-in modules is small, and asked in every request that loads something: one read costs less than a map.
+    let contents = if which == Which::Builtin { read(path)? } else { map::open(path, limits::TEXT_FILE)? };
     // The header is read again for each question, which costs less than keeping a borrow of the contents.
     Index::open(&contents)?;
     Ok(contents)
@@ -117,14 +119,14 @@ fn index(path: &Path) -> Result<Contents> {
 
 /// Why the index cannot be used, if it cannot.
 pub(super) fn check(which: Which, dir: &Path) -> Result<()> {
-    index(&place(which, dir, ".bin")).map(drop)
+    index(which, &place(which, dir, ".bin")).map(drop)
 }
 
 fn open(which: Which, dir: &Path, watched: bool, sink: &dyn Sink) -> Source {
     let path = place(which, dir, ".bin");
     // The stamp first: what is replaced in between then counts as changed.
     let stamp = if watched { stamp(&path) } else { None };
-    match index(&path) {
+    match index(which, &path) {
         Ok(contents) => return Source::Index(contents, stamp),
         Err(error) => tell(&path, &error, sink),
     }
@@ -132,6 +134,13 @@ fn open(which: Which, dir: &Path, watched: bool, sink: &dyn Sink) -> Source {
         return Source::Nothing;
     }
     map::open(&place(which, dir, ""), limits::TEXT_FILE).map_or(Source::Nothing, Source::Text)
+}
+
+fn read(path: &Path) -> Result<Contents> {
+    let mut contents = Vec::new();
+    read_into(path, &mut contents, limits::TEXT_FILE as usize, End::Short)
+        .map_err(|errno| Error::os(errno).at(path))?;
+    Ok(Contents::Read(contents))
 }
 
 fn tell(path: &Path, error: &Error, sink: &dyn Sink) {

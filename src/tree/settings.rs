@@ -6,12 +6,12 @@
 use crate::bytes;
 use crate::config::files::{self, Found, Kind};
 use crate::config::{Config, Parser};
-use crate::error::{Errno, errno_of, strerror};
+use crate::error::{Errno, strerror};
 use crate::limits;
 use crate::log::{Priority, Sink};
-use crate::system::file::{End, read_into};
+use crate::system::file::{End, Entry, names, read_into};
 use crate::system::roots::{Roots, into_path};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Where the configuration comes from, besides `modules.softdep` and `modules.weakdep` of the module directory and the
@@ -76,7 +76,7 @@ impl Reader {
             let known = same.and_then(|same| listed.iter().find(|(path, _)| *path == same));
             let listing = match known {
                 Some((_, listing)) => listing.clone(),
-                None => match list(&dir) {
+                None => match list(&dir, &mut self.buffer) {
                     Ok(listing) => listing,
                     Err(errno) => {
                         self.not_a_directory(dir, errno);
@@ -91,7 +91,7 @@ impl Reader {
 
     /// Takes in a directory, or the file that stands in its place.
     fn given(&mut self, path: PathBuf) {
-        match list(&path) {
+        match list(&path, &mut self.buffer) {
             Ok(listing) => self.take(&path, &listing),
             Err(errno) => self.not_a_directory(path, errno),
         }
@@ -210,21 +210,18 @@ impl Reader {
 }
 
 /// The names in a directory that may be configuration files, in its own order.
-fn list(dir: &Path) -> Result<Listing, Errno> {
-    let entries = std::fs::read_dir(dir).map_err(|error| errno_of(&error))?;
+fn list(dir: &Path, buffer: &mut Vec<u8>) -> Result<Listing, Errno> {
     let mut listing = Vec::new();
-    for entry in entries.flatten() {
-        let kind = entry.file_type();
-        let name = entry.file_name().into_vec();
-        if files::is_config_name(&name) {
+    names(dir, buffer, &mut |name, kind| {
+        if files::is_config_name(name) {
             let kind = match kind {
-                Ok(kind) if kind.is_dir() => Kind::Directory,
-                Ok(kind) if kind.is_file() => Kind::Regular,
-                _ => Kind::Unknown,
+                Entry::Directory => Kind::Directory,
+                Entry::Regular => Kind::Regular,
+                Entry::Other => Kind::Unknown,
             };
-            listing.push((name, kind));
+            listing.push((name.to_vec(), kind));
         }
-    }
+    })?;
     Ok(listing)
 }
 

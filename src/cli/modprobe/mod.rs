@@ -21,6 +21,7 @@ use crate::tree::{ConfigPaths, Module, Tree};
 pub use args::USAGE;
 use args::{Mode, Request};
 use std::cell::OnceCell;
+use std::mem::ManuallyDrop;
 
 /// Runs modprobe.
 pub fn run(call: &Call<'_>) -> Outcome {
@@ -38,7 +39,8 @@ pub fn run(call: &Call<'_>) -> Outcome {
         ConfigPaths::List(request.config.iter().map(|path| into_path(path.to_vec())).collect())
     };
     let sink = Stages::new(&log);
-    let tree = Tree::open(&call.world.system, dir, config, &sink);
+    // Never dropped: the process ends soon, and the kernel takes back maps and memory faster than we could.
+    let tree = ManuallyDrop::new(Tree::open(&call.world.system, dir, config, &sink));
     tree.config();
     sink.opened();
     let gate = OnceCell::new();
