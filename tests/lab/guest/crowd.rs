@@ -208,14 +208,12 @@ impl Running {
             if self.begin.elapsed() > limit {
                 let stuck: Vec<_> =
                     self.members.iter().filter(|m| m.end.is_none()).map(|m| m.child.id()).collect();
-                let wchan: Vec<_> = stuck
-                    .iter()
-                    .map(|p| fs::read_to_string(format!("/proc/{p}/wchan")).unwrap_or_default())
-                    .collect();
+                let threads: Vec<_> = stuck.iter().flat_map(|pid| threads(*pid)).collect();
                 bail!(
-                    "{} of {} still running after {limit:?}, in {wchan:?}",
+                    "{} of {} still running after {limit:?}: {}",
                     stuck.len(),
-                    self.members.len()
+                    self.members.len(),
+                    threads.join("; ")
                 );
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -235,4 +233,21 @@ pub fn cpu_ms() -> Result<u64> {
     let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|w| w.parse().ok()).collect();
     let [user, nice, system, _, _, irq, softirq, ..] = ticks[..] else { bail!("/proc/stat: {line}") };
     Ok((user + nice + system + irq + softirq) * 10)
+}
+
+/// What each thread of a process is at: the system call that it is in, and where the kernel keeps it.
+fn threads(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let shown = |task: fs::DirEntry| {
+        let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let stack: Vec<_> =
+            read("stack").lines().filter_map(|line| Some(line.split_once("] ")?.1.to_owned())).collect();
+        format!(
+            "{pid}/{} syscall {} in {}",
+            task.file_name().to_string_lossy(),
+            read("syscall").trim(),
+            stack.join(" < ")
+        )
+    };
+    tasks.map(shown).collect()
 }

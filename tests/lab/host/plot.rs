@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::report::{self, Row};
 use super::suite::target;
+use crate::scenarios;
 use crate::tool::Tool;
 
 const KERNELS: [&str; 2] = ["6.1", "6.12"];
@@ -31,10 +32,13 @@ const LEFT: f64 = 52.0;
 const TOP: f64 = 46.0;
 const STEP_X: f64 = WIDTH + 78.0;
 const STEP_Y: f64 = HEIGHT + 84.0;
+/// From one line of text to the next.
+const LINE: f64 = 13.0;
 
 const OURS: &str = "#0072b2";
 const LIBRARY: &str = "#009e73";
 const STOCK: &str = "#d55e00";
+const OLDER: &str = "#cc79a7";
 
 /// `plot [RESULTS.CSV [OUT.SVG]]`; by default the figures of the last runs, drawn beside them.
 pub fn main(args: &[String]) -> ExitCode {
@@ -54,6 +58,25 @@ pub fn main(args: &[String]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whose curves are in a kernel's panel: the tool, its name there, its colour.
+fn tools(kernel: &str) -> Vec<(Tool, &'static str, &'static str)> {
+    let mut tools = vec![(Tool::stock(kernel), Tool::stock(kernel).name(), STOCK)];
+    let scenario = scenarios::find("coldplug_1");
+    let older = scenario.into_iter().flat_map(|scenario| scenario.measured_too(kernel));
+    tools.extend(older.map(|tool| (tool, tool.name(), OLDER)));
+    tools.extend([(Tool::Ours, "our rule", OURS), (Tool::Library, "our library", LIBRARY)]);
+    tools
+}
+
+/// One tool's line in a panel.
+struct Curve {
+    name: &'static str,
+    colour: &'static str,
+    /// Which of [`CPUS`] the first value is of.
+    first: usize,
+    values: Vec<f64>,
 }
 
 /// The curve of one tool: one value for each of `cpus`. A value that was not measured is an error, never a zero.
@@ -87,26 +110,23 @@ fn draw(rows: &[Row]) -> Result<String> {
         // One scale per line, so that the kernels can be compared.
         let mut panels = Vec::new();
         for kernel in KERNELS {
-            let stock = Tool::stock(kernel);
-            panels.push((
-                kernel,
-                stock,
-                curve(rows, kernel, stock, &CPUS, (column, *unit))?,
-                curve(rows, kernel, Tool::Ours, &CPUS[RULE], (column, *unit))?,
-                curve(rows, kernel, Tool::Library, &CPUS, (column, *unit))?,
-            ));
+            let mut curves = Vec::new();
+            for (tool, name, colour) in tools(kernel) {
+                let first = if tool == Tool::Ours { RULE.start } else { 0 };
+                let cpus = if tool == Tool::Ours { &CPUS[RULE] } else { &CPUS[..] };
+                let values = curve(rows, kernel, tool, cpus, (column, *unit))?;
+                curves.push(Curve { name, colour, first, values });
+            }
+            panels.push((kernel, curves));
         }
-        let highest =
-            panels.iter().flat_map(|p| p.2.iter().chain(&p.3).chain(&p.4)).copied().fold(1.0, f64::max);
-        let scale = Scale::new(highest);
-        for (place, (kernel, stock, theirs, ours, library)) in panels.iter().enumerate() {
+        let values = panels.iter().flat_map(|(_, curves)| curves.iter().flat_map(|curve| &curve.values));
+        let scale = Scale::new(values.copied().fold(1.0, f64::max));
+        for (place, (kernel, curves)) in panels.iter().enumerate() {
             let (x, y) = (LEFT + STEP_X * place as f64, TOP + STEP_Y * line as f64);
             writeln!(svg, "<g transform=\"translate({x} {y})\">")?;
             writeln!(svg, "<text x=\"0\" y=\"-14\" font-weight=\"bold\">Linux {kernel}: {title}</text>")?;
             scale.axes(&mut svg)?;
-            scale.line(&mut svg, theirs, 0, STOCK, stock.name(), -8.0)?;
-            scale.line(&mut svg, ours, RULE.start, OURS, "our rule", 16.0)?;
-            scale.line(&mut svg, library, 0, LIBRARY, "our library", -8.0)?;
+            scale.curves(&mut svg, curves)?;
             writeln!(svg, "</g>")?;
         }
     }
@@ -159,39 +179,49 @@ impl Scale {
         Ok(())
     }
 
-    /// A curve, with its name at the right end and its values at the points.
-    fn line(
-        &self,
-        svg: &mut String,
-        values: &[f64],
-        first: usize,
-        colour: &str,
-        name: &str,
-        label: f64,
-    ) -> Result<()> {
-        let points: Vec<_> =
-            values.iter().enumerate().map(|(at, v)| (Self::x(first + at), self.y(*v))).collect();
-        let path: Vec<_> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        writeln!(
-            svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-            path.join(" ")
-        )?;
-        for ((x, y), value) in points.iter().zip(values) {
-            let digits = usize::from(*value < 100.0 && value.fract() != 0.0);
-            writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>")?;
-            let y = y + label;
+    /// The curves, each with its name at the right end and its values at the points. A value is written where no other is
+    /// in its way, above its point or below it, or not at all where the same one stands there.
+    fn curves(&self, svg: &mut String, curves: &[Curve]) -> Result<()> {
+        let mut names: Vec<f64> = Vec::new();
+        let mut taken: Vec<(usize, f64)> = Vec::new();
+        for Curve { name, colour, first, values } in curves {
+            let points: Vec<_> = values
+                .iter()
+                .enumerate()
+                .map(|(at, v)| (first + at, Self::x(first + at), self.y(*v)))
+                .collect();
+            let path: Vec<_> = points.iter().map(|(_, x, y)| format!("{x:.1},{y:.1}")).collect();
             writeln!(
                 svg,
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" fill=\"{colour}\">{value:.digits$}</text>"
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+                path.join(" ")
             )?;
-        }
-        if let Some((x, y)) = points.last() {
-            let (x, y) = (x + 8.0, y + 4.0);
-            writeln!(
-                svg,
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\" font-weight=\"bold\">{name}</text>"
-            )?;
+            for ((place, x, y), value) in points.iter().zip(values) {
+                writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>")?;
+                let is_free =
+                    |at: f64| taken.iter().all(|(other, near)| other != place || (near - at).abs() >= LINE);
+                let Some(at) = [y - 8.0, y + 16.0].into_iter().find(|at| *at < HEIGHT + 4.0 && is_free(*at))
+                else {
+                    continue;
+                };
+                taken.push((*place, at));
+                let digits = usize::from(*value < 100.0 && value.fract() != 0.0);
+                writeln!(
+                    svg,
+                    "<text x=\"{x:.1}\" y=\"{at:.1}\" text-anchor=\"middle\" fill=\"{colour}\">{value:.digits$}</text>"
+                )?;
+            }
+            if let Some((_, x, y)) = points.last() {
+                let (x, mut y) = (x + 8.0, y + 4.0);
+                while let Some(near) = names.iter().find(|near| (**near - y).abs() < LINE) {
+                    y = near - LINE;
+                }
+                names.push(y);
+                writeln!(
+                    svg,
+                    "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\" font-weight=\"bold\">{name}</text>"
+                )?;
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::cache::Kernel;
+use super::report::tail;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
@@ -88,10 +89,12 @@ impl Boot<'_> {
                 return Ok((text, begin.elapsed()));
             }
             if begin.elapsed() > self.limit {
+                let console = self.dir.join("console");
                 bail!(
-                    "the guest was still running after {} s; see {}",
+                    "the guest was still running after {} s; see {}, which ends in:\n{}",
                     self.limit.as_secs(),
-                    self.dir.join("console").display()
+                    console.display(),
+                    tail(&console)
                 );
             }
             thread::sleep(Duration::from_millis(50));

@@ -48,8 +48,14 @@ pub struct Report {
     pub modules: Vec<String>,
 }
 
-/// Reads the lines of one boot: a report for each of the `scenarios` it ran.
-pub fn read(text: &str, kernel: &str, scenarios: &[&str]) -> Result<BTreeMap<String, Report>> {
+/// Reads the lines of one boot: a report for each of the `scenarios` it ran. The machine may have ended before they were
+/// through (a kernel that panics ends it); then the end of its `console` says why.
+pub fn read(
+    text: &str,
+    kernel: &str,
+    scenarios: &[&str],
+    console: &Path,
+) -> Result<BTreeMap<String, Report>> {
     let mut reports: BTreeMap<String, Report> =
         scenarios.iter().map(|name| ((*name).to_owned(), Report::default())).collect();
     let mut ended = false;
@@ -91,10 +97,18 @@ pub fn read(text: &str, kernel: &str, scenarios: &[&str]) -> Result<BTreeMap<Str
     }
     if !ended {
         for report in reports.values_mut() {
-            report.failures.push("the guest did not come to the end of its scenarios".into());
+            let said = tail(console);
+            report.failures.push(format!("the guest did not come to the end of its scenarios:\n{said}"));
         }
     }
     Ok(reports)
+}
+
+/// The last lines of a console.
+pub fn tail(console: &Path) -> String {
+    let text = String::from_utf8_lossy(&fs::read(console).unwrap_or_default()).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
 /// Bytes for people.

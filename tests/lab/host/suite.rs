@@ -28,7 +28,8 @@ type Made<K, T> = Mutex<HashMap<K, Shared<T>>>;
 struct Lab {
     out: PathBuf,
     kernels: Made<&'static str, Kernel>,
-    images: Made<(&'static str, Image), PathBuf>,
+    /// By kernel, kind, and the release whose userland is in a full one.
+    images: Made<(&'static str, Image, &'static str), PathBuf>,
     /// By scenario or group, kernel, tools; what each scenario of the boot found.
     boots: Made<(&'static str, &'static str, String), Reports>,
     rows: Mutex<Vec<Row>>,
@@ -59,8 +60,10 @@ impl Lab {
         })
     }
 
-    fn image(&self, kernel: &Kernel, image: Image) -> Result<PathBuf> {
-        once(&self.images, (kernel.series, image), || {
+    /// An image; a full one with the userland of `stock`'s release.
+    fn image(&self, kernel: &Kernel, image: Image, stock: Tool) -> Result<PathBuf> {
+        let suite = stock.suite().context("a stock tool comes with a release")?;
+        once(&self.images, (kernel.series, image, if image == Image::Full { suite } else { "" }), || {
             let _one = self.making.lock().map_err(|_| anyhow!("an earlier download failed"))?;
             let cache = Cache::open()?;
             let _lock = cache.lock()?;
@@ -68,11 +71,7 @@ impl Lab {
             match image {
                 Image::Small => builder.small(kernel, false),
                 Image::Modules => builder.small(kernel, true),
-                Image::Full => {
-                    let suite =
-                        Tool::stock(kernel.series).suite().context("a stock tool comes with a release")?;
-                    builder.full(kernel, suite)
-                }
+                Image::Full => builder.full(kernel, suite),
             }
         })
     }
@@ -84,15 +83,19 @@ impl Lab {
         let label = scenario.group.unwrap_or(scenario.name);
         let reports = once(&self.boots, (label, series, names.clone()), || {
             let kernel = self.kernel(series)?;
-            let initrd = self.image(&kernel, scenario.image)?;
-            let accel = qemu::accel(&kernel, &self.image(&kernel, Image::Small)?, &self.out);
+            // A stock tool runs in its own release; ours in that of the kernel.
+            let release = tools.iter().copied().find(|tool| tool.suite().is_some());
+            let release = release.unwrap_or(Tool::stock(series));
+            let initrd = self.image(&kernel, scenario.image, release)?;
+            let accel = qemu::accel(&kernel, &self.image(&kernel, Image::Small, release)?, &self.out);
             let mut dir = self.out.join(series).join(label);
             if matches!(scenario.tools, Tools::EachApart | Tools::LibraryApart) {
                 dir.push(&names);
             }
             let members = scenarios::boot_of(scenario);
             let member_names: Vec<_> = members.iter().map(|s| s.name).collect();
-            let full = if std::env::var_os("KMOD_ONCE_FULL").is_some() { " LAB_FULL=1" } else { "" };
+            let full = if everything() { " LAB_FULL=1" } else { "" };
+            let console = dir.join("console");
             let boot = Boot {
                 kernel: &kernel,
                 initrd: &initrd,
@@ -107,7 +110,7 @@ impl Lab {
                 limit: Duration::from_secs(members.iter().map(|s| s.limit).sum()),
             };
             let (text, took) = boot.run(accel)?;
-            let reports = report::read(&text, series, &member_names)?;
+            let reports = report::read(&text, series, &member_names, &console)?;
             let mut said = format!(
                 "lab: {label}::{series} ({names}; {} CPUs, {}, boot to end {:.1} s)",
                 scenario.cpus,
@@ -154,6 +157,10 @@ impl Lab {
     fn test(&self, scenario: &'static Scenario, series: &'static str) -> Result<(), Failed> {
         let reports = self.scenario(scenario, series).map_err(|e| format!("{e:#}"))?;
         let mut failures: Vec<String> = reports.iter().flat_map(|r| r.failures.clone()).collect();
+        // Measured only: another release loads other modules.
+        for tool in scenario.measured_too(series).filter(|_| everything()) {
+            failures.extend(self.boot(scenario, series, &[tool]).map_err(|e| format!("{e:#}"))?.failures);
+        }
         let held: usize = reports.iter().map(|r| r.held).sum();
         if held == 0 && !only_stock() {
             failures.push("the guest checked nothing".into());
@@ -286,7 +293,12 @@ pub fn main() -> ExitCode {
 const FEW_CPUS: u32 = 16;
 
 fn wanted(scenario: &Scenario) -> bool {
-    scenario.cpus <= FEW_CPUS || std::env::var_os("KMOD_ONCE_FULL").is_some()
+    scenario.cpus <= FEW_CPUS || everything()
+}
+
+/// Whether everything is asked for.
+fn everything() -> bool {
+    std::env::var_os("KMOD_ONCE_FULL").is_some()
 }
 
 /// Stock kmod and ours on both kernels, one table.

@@ -58,7 +58,7 @@ fn tables(rows: &[Row]) -> Result<String> {
     writeln!(out, "| what happens at once {head}\n|---|---|---|---:|---:|---:|---:|---:|")?;
     for (words, scenario) in STORMS {
         for kernel in ["6.1", "6.12"] {
-            lines(&mut out, rows, words, scenario, kernel, &["kmod-once"])?;
+            lines(&mut out, rows, (words, scenario, kernel), &["kmod-once"])?;
         }
     }
     writeln!(
@@ -69,9 +69,12 @@ fn tables(rows: &[Row]) -> Result<String> {
     writeln!(out, "| CPUs {head}\n|---|---|---|---:|---:|---:|---:|---:|")?;
     for cpus in CPUS {
         for kernel in ["6.1", "6.12"] {
-            let ours: &[&str] =
-                if RULE.contains(&cpus) { &["kmod-once", "libkmod-once"] } else { &["libkmod-once"] };
-            lines(&mut out, rows, &cpus.to_string(), &format!("coldplug_{cpus}"), kernel, ours)?;
+            let name = format!("coldplug_{cpus}");
+            let scenario = scenarios::find(&name).with_context(|| format!("no scenario {name}"))?;
+            let mut others: Vec<&str> = scenario.measured_too(kernel).map(Tool::name).collect();
+            others.extend(RULE.contains(&cpus).then_some("kmod-once"));
+            others.push("libkmod-once");
+            lines(&mut out, rows, (&cpus.to_string(), &name, kernel), &others)?;
         }
     }
     writeln!(
@@ -100,17 +103,16 @@ fn find<'r>(rows: &'r [Row], kernel: &str, scenario: &str, tool: &str) -> Result
     found.with_context(|| format!("no figure of {tool} for {scenario} on {kernel}"))
 }
 
-/// The stock tool's line and those of `ours`. A figure that is missing is an error.
+/// The stock tool's line and those of `others`, for the words and the scenario on a kernel. A figure that is missing is an
+/// error.
 fn lines(
     out: &mut String,
     rows: &[Row],
-    words: &str,
-    scenario: &str,
-    kernel: &str,
-    ours: &[&str],
+    (words, scenario, kernel): (&str, &str, &str),
+    others: &[&str],
 ) -> Result<()> {
     let stock = scenarios::find(scenario).with_context(|| format!("no scenario {scenario}"))?.stock(kernel);
-    for tool in [&[stock.name()], ours].concat() {
+    for tool in [&[stock.name()], others].concat() {
         let row = find(rows, kernel, scenario, tool)?;
         let n = |name| row.number(name);
         let seconds = |name| n(name) as f64 / 1000.0;

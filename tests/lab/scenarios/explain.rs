@@ -81,23 +81,43 @@ fn being_loaded(guest: &mut Guest) -> Result<()> {
     let listed =
         || fs::read_to_string("/proc/locks").is_ok_and(|locks| locks.matches("-> FLOCK").count() == 3);
     until("three wait", LIMIT, listed)?;
-    let lines = [
-        "It is being loaded: its init runs.",
-        &format!("Process {pid} ("),
-        "has been loading it for",
-        "3 more wait",
-    ];
-    said(guest, &["--explain", "lab_slow"], 0, &lines)?;
-    let text = guest.call("modprobe", &["--explain", "--json", "lab_slow"], LIMIT)?.said;
-    let value: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
-    let gate = &value["modules"][0]["gate"];
-    guest.check(
-        gate["pid"] == pid && gate["waiting"] == 3 && gate["since_ms"].is_u64(),
-        format!("in JSON: {gate}"),
-    );
+    // Now and then a waiter looks around instead of waiting, and is not counted then; on a busy host that takes a while. The
+    // holder is the same in every answer, and there are never more than three.
+    let lines =
+        ["It is being loaded: its init runs.", &format!("Process {pid} ("), "has been loading it for"];
+    asked_until_three_wait(guest, "in words", |guest| {
+        let text = said(guest, &["--explain", "lab_slow"], 0, &lines)?;
+        let number =
+            text.split("; ").find_map(|rest| rest.split_once(" more wait for the result")?.0.parse().ok());
+        Ok(number.unwrap_or(0))
+    })?;
+    asked_until_three_wait(guest, "in JSON", |guest| {
+        let text = guest.call("modprobe", &["--explain", "--json", "lab_slow"], LIMIT)?.said;
+        let value: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+        let gate = &value["modules"][0]["gate"];
+        guest.check(gate["pid"] == pid && gate["since_ms"].is_u64(), format!("in JSON: {gate}"));
+        gate["waiting"].as_u64().with_context(|| format!("in JSON: {gate}"))
+    })?;
     fs::write("/sys/module/lab_slow/parameters/go", "1")?;
     let ends = [leader.wait(LIMIT)?, followers.wait(LIMIT)?];
     guest.check(ends.iter().all(|ends| ends.all(0)), "the explanation was in nobody's way");
     guest.check(ends.iter().all(|ends| ends.wall < Duration::from_secs(120)), "and all have ended");
+    Ok(())
+}
+
+/// Asks how many wait until the answer is three, some times at most.
+fn asked_until_three_wait(
+    guest: &mut Guest,
+    how: &str,
+    mut ask: impl FnMut(&mut Guest) -> Result<u64>,
+) -> Result<()> {
+    let mut answers = Vec::new();
+    while answers.len() < 30 && answers.last() != Some(&3) {
+        answers.push(ask(guest)?);
+    }
+    guest.check(
+        answers.last() == Some(&3) && answers.iter().all(|waiting| *waiting <= 3),
+        format!("three wait, {how}: {answers:?}"),
+    );
     Ok(())
 }

@@ -5,27 +5,31 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::LIMIT;
 use crate::guest::crowd::{Crowd, End};
 use crate::guest::{Guest, live, modules, trace, unload};
 
 /// What the parallel run may take of the serial one's time.
 const THIRD: f64 = 1.0 / 3.0;
 
+/// What one modprobe may take before it counts as hung: it takes seven seconds of sleep in a row. Several of these fit into
+/// the boot's own limit, so that a hang is reported by the guest, with what it hangs in.
+const LIMIT: Duration = Duration::from_secs(150);
+
 /// lab_nap_01 to lab_nap_12.
 pub fn naps() -> Vec<String> {
     (1..=12).map(|number| format!("lab_nap_{number:02}")).collect()
 }
 
-/// One modprobe: how it ended, what is loaded then, and the row about it. Everything is unloaded afterwards.
-fn run(guest: &mut Guest, words: &[&str]) -> Result<(End, Duration, Vec<String>, trace::Counts)> {
+/// One modprobe: how it ended, what is loaded then, and what was counted, kept as a row if `keep`. Everything is unloaded
+/// afterwards.
+fn run(guest: &mut Guest, words: &[&str], keep: bool) -> Result<(End, Duration, Vec<String>, trace::Counts)> {
     let before = modules()?;
     let mut crowd = Crowd::new()?;
     crowd.add(&guest.argv("modprobe", words))?;
     trace::start()?;
     let mut ends = crowd.run(LIMIT)?;
     let calls = trace::stop()?;
-    let counts = guest.row(1, ends.wall, ends.cpu_ms, &calls);
+    let counts = if keep { guest.row(1, ends.wall, ends.cpu_ms, &calls) } else { trace::Counts::of(&calls) };
     let mut loaded = modules()?;
     loaded.retain(|name| !before.contains(name));
     loaded.sort();
@@ -35,9 +39,9 @@ fn run(guest: &mut Guest, words: &[&str]) -> Result<(End, Duration, Vec<String>,
 }
 
 /// The same request with one job and with eight. Returns the modules it loaded, if both did the same.
-fn both(guest: &mut Guest, what: &str, words: &[&str]) -> Result<(Vec<String>, f64)> {
-    let (serial, long, in_a_row, counts) = run(guest, words)?;
-    let (parallel, short, at_once, counts_at_once) = run(guest, &[&["--jobs", "8"], words].concat())?;
+fn both(guest: &mut Guest, what: &str, words: &[&str], keep: bool) -> Result<(Vec<String>, f64)> {
+    let (serial, long, in_a_row, counts) = run(guest, words, keep)?;
+    let (parallel, short, at_once, counts_at_once) = run(guest, &[&["--jobs", "8"], words].concat(), keep)?;
     let ratio = short.as_secs_f64() / long.as_secs_f64();
     guest.note(format!("{what}: {long:?} in a row, {short:?} with eight jobs, {ratio:.3} of it"));
     guest.check(
@@ -53,6 +57,20 @@ fn both(guest: &mut Guest, what: &str, words: &[&str]) -> Result<(Vec<String>, f
         format!("{what}: {} calls, and {} with eight jobs", counts.calls, counts_at_once.calls),
     );
     Ok((in_a_row, ratio))
+}
+
+/// [`both`], again if the ratio is not below `bound`: on a host with ten times the work it can do, a run may be unlucky;
+/// three are not. The rows are those of the first, whatever the others were.
+fn luckiest(guest: &mut Guest, what: &str, words: &[&str], bound: f64) -> Result<(Vec<String>, f64)> {
+    let (loaded, mut ratio) = both(guest, what, words, true)?;
+    for _ in 0..2 {
+        if ratio >= bound {
+            let (again, other) = both(guest, &format!("{what}, once more"), words, false)?;
+            guest.check(again == loaded, format!("{what}: the same modules again: {again:?}"));
+            ratio = ratio.min(other);
+        }
+    }
+    Ok((loaded, ratio))
 }
 
 /// Twelve operands; one module that needs the twelve; one of the twelve failing.
@@ -72,18 +90,12 @@ pub fn jobs(guest: &mut Guest) -> Result<()> {
     }
 
     let words = [&["-v", "-a"], &names[..]].concat();
-    let (loaded, mut ratio) = both(guest, "twelve operands", &words)?;
-    // On a host with ten times the work it can do, a run may be unlucky; three are not.
-    for _ in 0..2 {
-        if ratio >= THIRD {
-            ratio = ratio.min(both(guest, "twelve operands, once more", &words)?.1);
-        }
-    }
+    let (loaded, ratio) = luckiest(guest, "twelve operands", &words, THIRD)?;
     guest.check(loaded == naps, "all twelve are there");
     // Two rounds of half a second instead of twelve.
     guest.check(ratio < THIRD, format!("twelve operands take under a third of the time: {ratio:.3}"));
 
-    let (loaded, ratio) = both(guest, "one that needs twelve", &["-v", "lab_needs_naps"])?;
+    let (loaded, ratio) = luckiest(guest, "one that needs twelve", &["-v", "lab_needs_naps"], 0.5)?;
     guest.check(loaded.len() == 13, format!("it and the twelve are there: {}", loaded.len()));
     // Two rounds and then itself; linking it takes a while where all is emulated.
     guest.check(ratio < 0.5, format!("one that needs twelve takes under half of the time: {ratio:.3}"));
@@ -94,7 +106,7 @@ pub fn jobs(guest: &mut Guest) -> Result<()> {
     words.extend(&names[..9]);
     words.push("nosuchmodule");
     words.extend(&names[9..]);
-    let (loaded, _) = both(guest, "one that fails", &words)?;
+    let (loaded, _) = both(guest, "one that fails", &words, true)?;
     guest.check(loaded.len() == 11, format!("the others are there: {}", loaded.len()));
     guest.check(!loaded.contains(&naps[5]), "the one that failed is not");
     Ok(())
