@@ -89,8 +89,13 @@ pub extern "C" fn kmod_config_iter_next(iter: Handle<Iter>) -> bool {
 /// Frees the iterator.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmod_config_iter_free_iter(iter: Handle<Iter>) {
-    if !iter.raw().is_null() {
-        // SAFETY: it came from a Box, and the host gives it back once.
-        drop(unsafe { Box::from_raw(iter.raw()) });
-    }
+    answer(
+        |_| (),
+        || {
+            iter.get()?;
+            // SAFETY: it came from a Box, and the host gives it back once.
+            drop(unsafe { Box::from_raw(iter.raw()) });
+            Ok(())
+        },
+    )
 }

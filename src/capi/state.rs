@@ -63,7 +63,7 @@ pub extern "C" fn kmod_module_get_initstate(module: Handle<Module>) -> c_int {
 /// The name of a state; NULL for a number that is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmod_module_initstate_str(state: c_uint) -> *const c_char {
-    STATES.get(state as usize).map_or(null(), |text| text.as_ptr())
+    string(|| Ok(STATES.get(state as usize).map_or(null(), |text| text.as_ptr())))
 }
 
 /// How many users a module has.
@@ -80,23 +80,25 @@ pub extern "C" fn kmod_module_get_refcnt(module: Handle<Module>) -> c_int {
 /// The size of a module in memory, in bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmod_module_get_size(module: Handle<Module>) -> c_long {
-    let size = || {
-        let module = module.get()?;
-        let (roots, name) = module.in_kernel()?;
-        std::fs::metadata(roots.sys_module(name, "")).map_err(|error| crate::error::errno_of(&error))?;
-        match sysfs::core_size(roots, name) {
-            Ok(size) => return Ok(size),
-            Err(error) if error.errno() == Errno::EINVAL => {
-                module.complain(&error);
-                return Ok(0);
+    answer(
+        |errno| -(errno as c_long),
+        || {
+            let module = module.get()?;
+            let (roots, name) = module.in_kernel()?;
+            std::fs::metadata(roots.sys_module(name, "")).map_err(|error| crate::error::errno_of(&error))?;
+            match sysfs::core_size(roots, name) {
+                Ok(size) => return Ok(size),
+                Err(error) if error.errno() == Errno::EINVAL => {
+                    module.complain(&error);
+                    return Ok(0);
+                }
+                Err(_) => {}
             }
-            Err(_) => {}
-        }
-        let loaded = sysfs::loaded(roots).map_err(|error| error.errno())?;
-        let (_, size) = loaded.into_iter().find(|(known, _)| known == name).ok_or(Errno::ENOENT)?;
-        Ok(std::str::from_utf8(&size).ok().and_then(|size| size.parse().ok()).unwrap_or(0))
-    };
-    answer(|errno| -(errno as c_long), size)
+            let loaded = sysfs::loaded(roots).map_err(|error| error.errno())?;
+            let (_, size) = loaded.into_iter().find(|(known, _)| known == name).ok_or(Errno::ENOENT)?;
+            Ok(std::str::from_utf8(&size).ok().and_then(|size| size.parse().ok()).unwrap_or(0))
+        },
+    )
 }
 
 /// The modules that hold a module.

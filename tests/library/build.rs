@@ -19,6 +19,8 @@ pub struct Build {
     pub library: PathBuf,
     /// Debian 13's first.
     pub releases: [Release; 2],
+    /// The program built with AddressSanitizer, for our library.
+    pub sanitized: PathBuf,
 }
 
 /// The library of one release.
@@ -59,7 +61,10 @@ impl Build {
             release("34.2", "trixie", &new, &new_needs, &[])?,
             release("30", "bookworm", &old, &old_needs, &["-DKMOD_30"])?,
         ];
-        Ok(Build { library, releases })
+        let sanitized = dir.join("ask-sanitized");
+        let sources = SOURCES.map(|file| Path::new(HERE).join(file));
+        crate::memory::sanitized(&sources, &releases[0].include, &library, &sanitized)?;
+        Ok(Build { library, releases, sanitized })
     }
 }
 

@@ -9,7 +9,8 @@
 //! abi.rs       symbols, versions, prototypes, numbers
 //! tree.rs      a whole kernel
 //! callers.rs   dracut-install
-//! memory.rs    the same program under valgrind
+//! memory.rs    the same program under valgrind, and with AddressSanitizer
+//! guards.rs    no panic of ours gets into C
 //! cost.rs      instructions for a thousand lookups, theirs and ours
 //! ```
 //!
@@ -45,6 +46,7 @@ mod abi;
 mod build;
 mod callers;
 mod cost;
+mod guards;
 mod memory;
 mod tree;
 
@@ -133,9 +135,13 @@ fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
             Box::new(move |suite| callers::check(suite, index)),
         );
     }
-    for (name, words) in memory::QUESTIONS {
-        add(format!("memory::{name}"), Box::new(move |suite| memory::check(suite, words)));
+    for (kind, watcher) in memory::WATCHERS {
+        for (name, words) in memory::QUESTIONS {
+            add(format!("{kind}::{name}"), Box::new(move |suite| memory::check(suite, watcher, words)));
+        }
+        add(format!("{kind}::carelessness_is_seen"), Box::new(move |suite| memory::sees(suite, watcher)));
     }
+    add("guards::every_function_has_one".to_owned(), Box::new(|_| guards::check()));
     add("cost::a_thousand_lookups".to_owned(), Box::new(cost::check));
     trials
 }
