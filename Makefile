@@ -11,6 +11,8 @@ LIBDIR ?= $(PREFIX)/lib
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 KMOD   := $(TARGET)/$(TRIPLE)/release/kmod
+# See .cargo/config.toml.
+export CARGO_BUILD_TARGET = $(TRIPLE)
 # What the lab and the compliance suite test is what would be installed.
 export KMOD_ONCE_BIN = $(KMOD)
 
@@ -75,6 +77,7 @@ plot:
 # Speed as a ratio to kmod 34.2: the table of README.md.
 bench: tools
 	$(CARGO) bench --bench against_kmod
+	$(CARGO) bench --bench library
 
 # What this puts where is listed in README.md; tests/install.rs compares the two. Files are replaced, never written through:
 # where a distribution's links are, they may lead out of DESTDIR.
