@@ -99,6 +99,32 @@ impl Cache {
         Ok((dir, name))
     }
 
+    /// The headers of the kernel `release`, with the packages they need, unpacked.
+    ///
+    /// # Errors
+    /// What apt or dpkg-deb said.
+    pub fn headers(&self, release: &str) -> io::Result<PathBuf> {
+        let package = format!("linux-headers-{release}");
+        let below = format!("kernels/{package}");
+        if self.path(&below).join(".complete").exists() {
+            return Ok(self.path(&below));
+        }
+        let known = {
+            let _lock = self.lock()?;
+            self.update()?;
+            self.apt("apt-cache", &["show", "--no-all-versions", &package])?
+        };
+        let needs = known.lines().find_map(|line| line.strip_prefix("Depends: ")).unwrap_or_default();
+        let mut packages: Vec<&str> =
+            needs.split(',').filter_map(|word| word.split_whitespace().next()).collect();
+        packages.retain(|name| {
+            name.starts_with("linux-kbuild-")
+                || (name.starts_with("linux-headers-") && name.ends_with("-common"))
+        });
+        packages.push(&package);
+        self.unpacked(&below, None, &packages)
+    }
+
     /// A package of a suite, as its .deb file.
     ///
     /// # Errors

@@ -29,6 +29,10 @@ echo "== mounts"; cut -d' ' -f1-3 /proc/mounts
 echo "== modules"; cut -d' ' -f1 /proc/modules
 echo "== version"; modprobe --version; modprobe --help
 echo "== stats"; kmod stats --json
+if [ -d /var/lib/dkms/lab-slow ]; then
+    echo "== dkms"; dkms status; modinfo -n lab_slow
+    modprobe lab_slow; echo "loaded: $(cat /sys/module/lab_slow/initstate)"
+fi
 echo "== udevd"; sha256sum $(grep -oh '/[^ ]*libkmod[^ ]*' /proc/$(pidof -s systemd-udevd)/maps | sort -u)
 echo "== journal"; journalctl -b -p warning --no-pager -q | tail -n 60
 echo "== end"
@@ -64,7 +68,7 @@ pub fn prepare(root: &Path) -> Result<()> {
 pub fn boot(root: &Path, kernel: &Path, initrd: &str, work: &Path, what: &str) -> Result<Report> {
     fs::create_dir_all(work)?;
     let (disk, other) = (work.join("root.img"), work.join("other.img"));
-    for (file, size) in [(&disk, 2 << 30), (&other, 320 << 20)] {
+    for (file, size) in [(&disk, 3 << 30), (&other, 320 << 20)] {
         let _ = fs::remove_file(file);
         File::create(file)?.set_len(size)?;
     }

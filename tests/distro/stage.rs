@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::boot::{self, Report};
 use crate::debian::Cache;
+use crate::dkms;
 use crate::system::{System, base, copy, inside, run};
 
 /// A system on its way through the stages.
@@ -49,11 +50,14 @@ impl Machine {
         self.add_package()?;
         self.build("ours")?;
         self.image_holds_ours()?;
+        dkms::install(&self.root(), &self.release()?, &ours()?)?;
         for (report, stock) in self.boot_each("ours", &kernel)?.iter().zip(&stock) {
             check(&self.named("ours"), report, stock)?;
             is_ours(report)?;
             serves_udev(report, stock)?;
+            dkms::check(report)?;
         }
+        dkms::remove(&self.root(), &self.release()?)?;
 
         let line = "rm /etc/ld.so.conf.d/00-kmod-once.conf && ldconfig && dpkg --purge kmod-once && rm /tmp/kmod-once.deb";
         inside(&self.root(), &["sh", "-c", line])?;
@@ -160,6 +164,7 @@ impl Machine {
             .args(["-a", "--reflink=auto"])
             .arg(modules.join("."))
             .arg(root.join("usr/lib/modules")))?;
+        dkms::headers(cache, &root, &self.release()?)?;
         boot::prepare(&root)?;
         kernel.context("a kernel package has a kernel")
     }
@@ -277,7 +282,7 @@ fn serves_udev(report: &Report, stock: &Report) -> Result<()> {
 fn manifest(root: &Path) -> Result<Vec<String>> {
     const SCRIPT: &str = "cd \"$0\" && find . -xdev \\( -path ./boot -o -path ./proc -o -path ./sys -o -path ./dev -o -path ./run \
         -o -path ./tmp -o -path ./var/log -o -path ./var/cache -o -path ./var/lib/dpkg -o -path ./etc/ld.so.cache \
-        -o -path ./var/tmp -o -path ./usr/lib/modules \\) -prune \
+        -o -path ./var/tmp -o -path ./var/lib/dkms -o -path ./usr/lib/modules \\) -prune \
         -o -type f -printf '%M %u %g ' -exec sha256sum {} \\; -o -printf '%M %u %g %p -> %l\\n' | LC_ALL=C sort -k5";
     let text = run(Command::new("sh").args(["-c", SCRIPT]).arg(root))?;
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -41,8 +41,11 @@ pub const SYSTEMS: &[System] = &[
     system("debian-13-linux-6.1", "trixie", LINUX_6_1, true),
 ];
 
-/// Beside debootstrap's minimal system: an init, udev, both builders of an initramfs and what they call.
-const PACKAGES: &str = "systemd,systemd-sysv,udev,kmod,dbus,initramfs-tools,dracut-core,zstd,xz-utils,cpio,e2fsprogs,xfsprogs,pciutils";
+/// Beside debootstrap's minimal system: an init, udev, both builders of an initramfs and what they call; dkms and what
+/// compiles for it. iproute2 brings libelf, which the kernel's own build tools are linked to, by whichever name a release
+/// has it.
+const PACKAGES: &str = "systemd,systemd-sysv,udev,kmod,dbus,initramfs-tools,dracut-core,zstd,xz-utils,cpio,e2fsprogs,xfsprogs,pciutils,\
+    dkms,gcc,libc6-dev,make,iproute2";
 
 /// What is wanted of the host, in the words of the one who has to get it.
 ///
