@@ -12,6 +12,8 @@
 //! A boot is good when systemd reaches multi-user.target with the root (ext4) and another disk (xfs) mounted, no unit
 //! failed that does not fail with the stock kmod, and the same modules are loaded.
 //!
+//! `readme` (with `KMOD_ONCE_FULL`) gives README's commands on a Debian 13 that has what README asks for.
+//!
 //! Takes root (for chroot and debootstrap) and QEMU. Everything is emulated (TCG), so nothing here measures time. Named
 //! `distro`, run by `make test` with Debian 13; `KMOD_ONCE_FULL` adds Debian 12, and each with the other's kernel.
 
@@ -20,6 +22,7 @@ mod debian;
 
 mod boot;
 mod dkms;
+mod readme;
 mod stage;
 mod system;
 
@@ -46,6 +49,11 @@ fn main() -> ExitCode {
     for system in SYSTEMS.iter().filter(|system| full || !system.only_in_full) {
         let machine = Arc::new(Mutex::new(Machine::new(system)));
         trials.push(trial(system, &machine));
+    }
+    if full {
+        trials.push(Trial::test("readme", || {
+            readme::check().map_err(|problem| Failed::from(format!("{problem:#}")))
+        }));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

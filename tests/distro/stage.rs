@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::boot::{self, Report};
 use crate::debian::Cache;
 use crate::dkms;
-use crate::system::{System, base, copy, inside, run};
+use crate::system::{PACKAGES, System, base, copy, inside, run};
 
 /// A system on its way through the stages.
 pub struct Machine {
@@ -146,7 +146,7 @@ impl Machine {
     /// The plain system with the kernel's modules, and what reports. The kernel's image.
     fn install(&self, cache: &Cache) -> Result<PathBuf> {
         let root = self.root();
-        copy(&base(cache, self.system.suite)?, &root)?;
+        copy(&base(cache, self.system.suite, PACKAGES)?, &root)?;
         let (package, _) = cache.kernel(self.system.kernel, "-amd64-unsigned")?;
         let mut kernel = None;
         for entry in fs::read_dir(package.join("boot"))? {
@@ -279,7 +279,10 @@ fn serves_udev(report: &Report, stock: &Report) -> Result<()> {
 }
 
 /// What is in a root directory: path, kind, mode and content of everything that a package could have put there.
-fn manifest(root: &Path) -> Result<Vec<String>> {
+///
+/// # Errors
+/// It cannot be read, or is no system.
+pub fn manifest(root: &Path) -> Result<Vec<String>> {
     const SCRIPT: &str = "cd \"$0\" && find . -xdev \\( -path ./boot -o -path ./proc -o -path ./sys -o -path ./dev -o -path ./run \
         -o -path ./tmp -o -path ./var/log -o -path ./var/cache -o -path ./var/lib/dpkg -o -path ./etc/ld.so.cache \
         -o -path ./var/tmp -o -path ./var/lib/dkms -o -path ./usr/lib/modules \\) -prune \
@@ -292,7 +295,8 @@ fn manifest(root: &Path) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-fn differences(before: &[String], after: &[String]) -> Vec<String> {
+/// The lines that only one of them has.
+pub fn differences(before: &[String], after: &[String]) -> Vec<String> {
     let set = |lines: &[String]| lines.iter().cloned().collect::<std::collections::BTreeSet<_>>();
     let (before, after) = (set(before), set(after));
     let gone = before.difference(&after).map(|line| format!("- {line}"));

@@ -44,7 +44,7 @@ pub const SYSTEMS: &[System] = &[
 /// Beside debootstrap's minimal system: an init, udev, both builders of an initramfs and what they call; dkms and what
 /// compiles for it. iproute2 brings libelf, which the kernel's own build tools are linked to, by whichever name a release
 /// has it.
-const PACKAGES: &str = "systemd,systemd-sysv,udev,kmod,dbus,initramfs-tools,dracut-core,zstd,xz-utils,cpio,e2fsprogs,xfsprogs,pciutils,\
+pub const PACKAGES: &str = "systemd,systemd-sysv,udev,kmod,dbus,initramfs-tools,dracut-core,zstd,xz-utils,cpio,e2fsprogs,xfsprogs,pciutils,\
     dkms,gcc,libc6-dev,make,iproute2";
 
 /// What is wanted of the host, in the words of the one who has to get it.
@@ -67,23 +67,23 @@ pub fn can_run() -> Result<()> {
     Ok(())
 }
 
-/// The plain system of a suite, from the cache or made now.
+/// The minimal system of a suite with these packages, from the cache or made now.
 ///
 /// # Errors
 /// What debootstrap said.
-pub fn base(cache: &Cache, suite: &str) -> Result<PathBuf> {
+pub fn base(cache: &Cache, suite: &str, packages: &str) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
-    PACKAGES.hash(&mut hasher);
+    packages.hash(&mut hasher);
     let to = cache.path(&format!("distro/{suite}-{:016x}", hasher.finish()));
     if to.exists() {
         return Ok(to);
     }
     let parent = to.parent().context("a directory of the cache")?;
     fs::create_dir_all(parent)?;
-    let beside = parent.join(format!(".{suite}-{}", std::process::id()));
+    let beside = parent.join(format!(".{suite}-{:016x}-{}", hasher.finish(), std::process::id()));
     eprintln!("distro: making a {suite} with debootstrap");
     let mut command = Command::new("debootstrap");
-    command.arg("--variant=minbase").arg(format!("--include={PACKAGES}")).arg(suite).arg(&beside);
+    command.arg("--variant=minbase").arg(format!("--include={packages}")).arg(suite).arg(&beside);
     run(command.arg(mirror()))?;
     let _ = fs::remove_dir_all(beside.join("var/cache/apt/archives"));
     let _ = fs::remove_dir_all(beside.join("var/lib/apt/lists"));
