@@ -161,11 +161,12 @@ impl User {
         let changed = differences(before, &manifest(&self.root)?);
         // Empty directories below /usr/local stay, as somebody else may have made them; the rest is what cargo, apt and
         // sudo keep for themselves.
-        let left = |line: &&String| {
-            !(line.starts_with("+ d") && line.contains(" ./usr/local/"))
-                && ![" ./root/", " ./var/lib/apt", " ./var/lib/sudo"].iter().any(|own| line.contains(own))
+        let matters = |line: &&String| {
+            let directory = line.starts_with("+ d") && line.contains(" ./usr/local/");
+            let own = [" ./root/", " ./var/lib/apt", " ./var/lib/sudo"].iter().any(|own| line.contains(own));
+            !directory && !own
         };
-        let changed: Vec<&String> = changed.iter().filter(left).collect();
+        let changed: Vec<&String> = changed.iter().filter(matters).collect();
         if !changed.is_empty() {
             bail!("after {what} it is not as before: {changed:#?}");
         }
