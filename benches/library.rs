@@ -5,7 +5,6 @@
 
 #[path = "../tests/common/debian.rs"]
 mod debian;
-#[allow(dead_code)]
 #[path = "../tests/common/elf.rs"]
 mod elf;
 #[path = "../tests/common/library.rs"]
