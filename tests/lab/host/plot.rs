@@ -37,8 +37,8 @@ const LINE: f64 = 13.0;
 
 const OURS: &str = "#0072b2";
 const LIBRARY: &str = "#009e73";
-const STOCK: &str = "#d55e00";
-const OLDER: &str = "#cc79a7";
+const KMOD_30: &str = "#d55e00";
+const KMOD_34: &str = "#cc79a7";
 
 /// `plot [RESULTS.CSV [OUT.SVG]]`; by default the figures of the last runs, drawn beside them.
 pub fn main(args: &[String]) -> ExitCode {
@@ -62,11 +62,12 @@ pub fn main(args: &[String]) -> ExitCode {
 
 /// Whose curves are in a kernel's panel: the tool, its name there, its colour.
 fn tools(kernel: &str) -> Vec<(Tool, &'static str, &'static str)> {
-    let mut tools = vec![(Tool::stock(kernel), Tool::stock(kernel).name(), STOCK)];
     let scenario = scenarios::find("coldplug_1");
-    let older = scenario.into_iter().flat_map(|scenario| scenario.measured_too(kernel));
-    tools.extend(older.map(|tool| (tool, tool.name(), OLDER)));
-    tools.extend([(Tool::Ours, "our rule", OURS), (Tool::Library, "our library", LIBRARY)]);
+    let stock = scenario.into_iter().flat_map(|scenario| scenario.measured_too(kernel));
+    let stock = std::iter::once(Tool::stock(kernel)).chain(stock);
+    let colour = |tool| if tool == Tool::Kmod30 { KMOD_30 } else { KMOD_34 };
+    let mut tools: Vec<_> = stock.map(|tool| (tool, tool.name(), colour(tool))).collect();
+    tools.extend([(Tool::Library, "our library", LIBRARY), (Tool::Ours, "our rule and modprobe", OURS)]);
     tools
 }
 
@@ -77,6 +78,8 @@ struct Curve {
     /// Which of [`CPUS`] the first value is of.
     first: usize,
     values: Vec<f64>,
+    /// Drawn so that it can lie on another.
+    dashed: bool,
 }
 
 /// The curve of one tool: one value for each of `cpus`. A value that was not measured is an error, never a zero.
@@ -115,12 +118,12 @@ fn draw(rows: &[Row]) -> Result<String> {
                 let first = if tool == Tool::Ours { RULE.start } else { 0 };
                 let cpus = if tool == Tool::Ours { &CPUS[RULE] } else { &CPUS[..] };
                 let values = curve(rows, kernel, tool, cpus, (column, *unit))?;
-                curves.push(Curve { name, colour, first, values });
+                curves.push(Curve { name, colour, first, values, dashed: tool == Tool::Ours });
             }
             panels.push((kernel, curves));
         }
         let values = panels.iter().flat_map(|(_, curves)| curves.iter().flat_map(|curve| &curve.values));
-        let scale = Scale::new(values.copied().fold(1.0, f64::max));
+        let scale = Scale::new(values.copied().fold(1.0, f64::max) * 1.05);
         for (place, (kernel, curves)) in panels.iter().enumerate() {
             let (x, y) = (LEFT + STEP_X * place as f64, TOP + STEP_Y * line as f64);
             writeln!(svg, "<g transform=\"translate({x} {y})\">")?;
@@ -179,50 +182,66 @@ impl Scale {
         Ok(())
     }
 
-    /// The curves, each with its name at the right end and its values at the points. A value is written where no other is
-    /// in its way, above its point or below it, or not at all where the same one stands there.
+    /// The curves and who they are. The highest has its values above its points, the others theirs at the right end.
     fn curves(&self, svg: &mut String, curves: &[Curve]) -> Result<()> {
-        let mut names: Vec<f64> = Vec::new();
-        let mut taken: Vec<(usize, f64)> = Vec::new();
-        for Curve { name, colour, first, values } in curves {
-            let points: Vec<_> = values
-                .iter()
-                .enumerate()
-                .map(|(at, v)| (first + at, Self::x(first + at), self.y(*v)))
-                .collect();
-            let path: Vec<_> = points.iter().map(|(_, x, y)| format!("{x:.1},{y:.1}")).collect();
+        let last = |curve: &Curve| curve.values.last().copied().unwrap_or(0.0);
+        let highest = (0..curves.len()).max_by(|a, b| last(&curves[*a]).total_cmp(&last(&curves[*b])));
+        let mut ends = Vec::new();
+        for (index, curve) in curves.iter().enumerate() {
+            let Curve { colour, first, values, dashed, .. } = curve;
+            let points: Vec<_> =
+                values.iter().enumerate().map(|(at, v)| (Self::x(first + at), self.y(*v))).collect();
+            let path: Vec<_> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+            // What lies on a curve below it is seen all the same.
+            let (dashes, radius, fill) =
+                if *dashed { (" stroke-dasharray=\"5 4\"", 5.5, "none") } else { ("", 3.0, *colour) };
             writeln!(
                 svg,
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>",
                 path.join(" ")
             )?;
-            for ((place, x, y), value) in points.iter().zip(values) {
-                writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>")?;
-                let is_free =
-                    |at: f64| taken.iter().all(|(other, near)| other != place || (near - at).abs() >= LINE);
-                let Some(at) = [y - 8.0, y + 16.0].into_iter().find(|at| *at < HEIGHT + 4.0 && is_free(*at))
-                else {
-                    continue;
-                };
-                taken.push((*place, at));
-                let digits = usize::from(*value < 100.0 && value.fract() != 0.0);
+            for ((x, y), value) in points.iter().zip(values) {
                 writeln!(
                     svg,
-                    "<text x=\"{x:.1}\" y=\"{at:.1}\" text-anchor=\"middle\" fill=\"{colour}\">{value:.digits$}</text>"
+                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" stroke=\"{colour}\" fill=\"{fill}\"/>"
                 )?;
-            }
-            if let Some((_, x, y)) = points.last() {
-                let (x, mut y) = (x + 8.0, y + 4.0);
-                while let Some(near) = names.iter().find(|near| (**near - y).abs() < LINE) {
-                    y = near - LINE;
+                if highest == Some(index) {
+                    text(svg, (*x, y - 9.0), "middle", colour, &number(*value))?;
                 }
-                names.push(y);
-                writeln!(
-                    svg,
-                    "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\" font-weight=\"bold\">{name}</text>"
-                )?;
             }
+            if let Some((x, y)) = points.last().filter(|_| highest != Some(index) && !dashed) {
+                ends.push((*y, *x, *colour, number(last(curve))));
+            }
+            let (x, y) = (14.0, 16.0 + 16.0 * index as f64);
+            writeln!(
+                svg,
+                "<line x1=\"{x}\" x2=\"{}\" y1=\"{}\" y2=\"{}\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>",
+                x + 22.0,
+                y - 4.0,
+                y - 4.0
+            )?;
+            text(svg, (x + 28.0, y), "start", colour, curve.name)?;
+        }
+        ends.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut above = f64::INFINITY;
+        for (y, x, colour, value) in ends {
+            above = (y + 4.0).min(above - LINE);
+            text(svg, (x + 9.0, above), "start", colour, &value)?;
         }
         Ok(())
     }
+}
+
+/// A value as it is written beside its point.
+fn number(value: f64) -> String {
+    let digits = usize::from(value < 100.0 && value.fract() != 0.0);
+    format!("{value:.digits$}")
+}
+
+fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, colour: &str, words: &str) -> Result<()> {
+    writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{words}</text>"
+    )?;
+    Ok(())
 }
