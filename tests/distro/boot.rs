@@ -27,6 +27,7 @@ echo "== failed"; systemctl --failed --no-legend --plain | cut -d' ' -f1
 echo "== target"; systemctl is-active multi-user.target
 echo "== mounts"; cut -d' ' -f1-3 /proc/mounts
 echo "== modules"; cut -d' ' -f1 /proc/modules
+echo "== lspci"; lspci -k
 echo "== version"; modprobe --version; modprobe --help
 echo "== stats"; kmod stats --json
 if [ -d /var/lib/dkms/lab-slow ]; then
@@ -38,6 +39,9 @@ echo "== journal"; journalctl -b -p warning --no-pager -q | tail -n 60
 echo "== end"
 systemctl --force --force poweroff
 "#;
+
+/// What no device wants, so that it is there only if systemd-modules-load has loaded it.
+pub const ASKED_FOR: &str = "nlmon";
 
 /// How long a boot may take before it counts as hung, all emulated and on a busy host.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -58,6 +62,8 @@ pub fn prepare(root: &Path) -> Result<()> {
     run(Command::new("chmod").arg("755").arg(&script))?;
     fs::write(root.join("etc/fstab"), "/dev/vda / ext4 rw 0 1\n/dev/vdb /mnt xfs defaults 0 0\n")?;
     fs::write(root.join("etc/hostname"), "lab\n")?;
+    fs::create_dir_all(root.join("etc/modules-load.d"))?;
+    fs::write(root.join("etc/modules-load.d/lab.conf"), format!("{ASKED_FOR}\n"))?;
     Ok(())
 }
 

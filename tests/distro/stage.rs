@@ -90,6 +90,13 @@ impl Machine {
         // As README says, for udev and all others that load modules in-process.
         let line = "echo /usr/lib/kmod-once/lib >/etc/ld.so.conf.d/00-kmod-once.conf && ldconfig";
         inside(&self.root(), &["sh", "-c", line])?;
+        // Theirs, unchanged, and ours from now on: what builds dracut's image, and what lists devices.
+        for program in ["/usr/lib/dracut/dracut-install", "/usr/bin/lspci"] {
+            let needs = inside(&self.root(), &["ldd", program])?;
+            if !needs.contains("/usr/lib/kmod-once/lib/libkmod.so.2") {
+                bail!("{}: {program} is not linked to our library: {needs}", self.system.name);
+            }
+        }
         let audit = inside(&self.root(), &["dpkg", "--audit"])?;
         if !audit.is_empty() {
             bail!("{}: dpkg --audit: {audit}", self.system.name);
@@ -226,10 +233,16 @@ fn check(what: &str, report: &Report, stock: &Report) -> Result<()> {
         return problem(format!("failed units: {failed:?}, with the stock kmod {usual:?}"));
     }
     let (modules, wanted) = (report.set("modules"), stock.set("modules"));
-    if modules != wanted || !modules.contains("xfs") || !modules.contains("virtio_blk") {
+    let needed = ["xfs", "virtio_blk", boot::ASKED_FOR];
+    if modules != wanted || !needed.iter().all(|name| modules.contains(name)) {
         let missing: Vec<_> = wanted.difference(&modules).collect();
         let more: Vec<_> = modules.difference(&wanted).collect();
         return problem(format!("other modules: missing {missing:?}, more {more:?}"));
+    }
+    // It asks libkmod which modules could drive a device.
+    let devices = report.section("lspci");
+    if devices != stock.section("lspci") || !devices.iter().any(|line| line.contains("Kernel modules: ")) {
+        return problem(format!("lspci -k: {devices:#?}, with the stock kmod {:#?}", stock.section("lspci")));
     }
     Ok(())
 }
@@ -267,6 +280,10 @@ fn serves_udev(report: &Report, stock: &Report) -> Result<()> {
             bail!("the gate counts {module}");
         }
         succeeded += usize::try_from(loaded)?;
+    }
+    let by_systemd = modules.iter().find(|module| module["name"] == boot::ASKED_FOR);
+    if by_systemd.is_none_or(|module| module["loads"] != 1) {
+        bail!("systemd-modules-load has not gone through the gate for {}: {by_systemd:?}", boot::ASKED_FOR);
     }
     // Not in the books is what the kernel asked for before /run was mounted, and, where the image has the distribution's
     // library, what udev loaded from there.
