@@ -21,6 +21,7 @@
 mod debian;
 
 mod boot;
+mod check;
 mod dkms;
 mod readme;
 mod stage;
