@@ -5,8 +5,9 @@
 
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress;
-use crate::formats::elf::{Elf, exports, needed};
+use crate::formats::elf::{Early, Elf, Needed, exports, needed};
 use crate::formats::modinfo;
+use crate::formats::reading::{self, Depth, Reading};
 use crate::limits;
 use std::borrow::Cow;
 
@@ -44,7 +45,7 @@ pub struct Info<'a> {
 pub struct Symbols {
     /// What it exports, in the order of its symbol table.
     pub exports: Strings<'static>,
-    /// The CRC of each export.
+    /// The CRC of each export; empty where it was not asked for.
     pub export_crcs: Vec<u64>,
     /// What it needs, in the order in which dependencies arise.
     pub needs: Strings<'static>,
@@ -72,20 +73,43 @@ pub struct Trouble {
     pub errno: Errno,
 }
 
-/// Reads a module from the content of its file.
-pub fn read(content: &[u8]) -> Facts {
-    let image = match compress::image(content, limits::INFLATED) {
-        Ok(image) => image,
-        Err(error) => {
-            // A file that is too short for any method did not come to a decoder.
-            let compressed = compress::detect(content) != compress::Compression::None;
-            let decoder = compressed.then(|| error.what().to_string());
-            return Facts::failed(Trouble { decoder, errno: error.errno() });
+/// Reads modules from the contents of their files.
+#[derive(Debug)]
+pub struct Reader {
+    depth: Depth,
+    /// What is inflated, used again for each module.
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    /// A reader. `with_crcs`: the CRCs of exports are wanted; for these it has to read whole files.
+    pub fn new(with_crcs: bool) -> Self {
+        Reader { depth: if with_crcs { Depth::Whole } else { Depth::Symbols }, buffer: Vec::new() }
+    }
+
+    /// Reads one module.
+    pub fn read(&mut self, content: &[u8]) -> Facts {
+        match self.try_read(content) {
+            Ok(facts) => facts,
+            Err(error) => {
+                // A file that is too short for any method did not come to a decoder.
+                let compressed = compress::detect(content) != compress::Compression::None;
+                let decoder = compressed.then(|| error.what().to_string());
+                Facts::failed(Trouble { decoder, errno: error.errno() })
+            }
         }
-    };
-    match Elf::parse(&image) {
-        Ok(elf) => Facts::of(&elf),
-        Err(error) => Facts::failed(Trouble { decoder: None, errno: error.errno() }),
+    }
+
+    /// # Errors
+    /// Where nothing can be decompressed.
+    fn try_read(&mut self, content: &[u8]) -> Result<Facts> {
+        Ok(match reading::read(content, limits::INFLATED, self.depth, &mut self.buffer)? {
+            Reading::Early(module) => Facts::early(&module),
+            Reading::Whole(image) => match Elf::parse(image) {
+                Ok(elf) => Facts::of(&elf),
+                Err(error) => Facts::failed(Trouble { decoder: None, errno: error.errno() }),
+            },
+        })
     }
 }
 
@@ -104,20 +128,34 @@ impl Facts {
             }
         }
         // One whose needs cannot be read has none.
-        if facts.symbols.read_needs(elf).is_err() {
-            facts.symbols.needs = Strings::default();
-            facts.symbols.need_crcs.clear();
+        facts.symbols.add_needs(&needed(elf).unwrap_or_default());
+        if let Some(section) = elf.section(b".modinfo") {
+            facts.info.add(section.data);
         }
-        for (key, value) in elf.section(b".modinfo").iter().flat_map(|section| modinfo::entries(section.data))
-        {
+        facts
+    }
+
+    /// The same from the beginning of the file, but for the CRCs of exports.
+    fn early(module: &Early<'_>) -> Facts {
+        let mut facts = Facts::default();
+        module.export_names().iter().for_each(|name| facts.symbols.exports.push(name));
+        facts.symbols.add_needs(&module.needed().unwrap_or_default());
+        facts.info.add(module.modinfo);
+        facts
+    }
+}
+
+impl Info<'_> {
+    /// Adds what a `.modinfo` section says.
+    fn add(&mut self, section: &[u8]) {
+        for (key, value) in modinfo::entries(section) {
             match key {
-                b"alias" => facts.info.aliases.push(value),
-                b"softdep" => facts.info.softdeps.push(value),
-                b"weakdep" => facts.info.weakdeps.push(value),
+                b"alias" => self.aliases.push(value),
+                b"softdep" => self.softdeps.push(value),
+                b"weakdep" => self.weakdeps.push(value),
                 _ => {}
             }
         }
-        facts
     }
 }
 
@@ -130,11 +168,10 @@ impl Symbols {
         Ok(())
     }
 
-    fn read_needs(&mut self, elf: &Elf<'_>) -> Result<(), Error> {
-        for needed in needed(elf)? {
+    fn add_needs(&mut self, needs: &[Needed<'_>]) {
+        for needed in needs {
             self.needs.push(needed.name);
             self.need_crcs.push((needed.crc, needed.weak));
         }
-        Ok(())
     }
 }

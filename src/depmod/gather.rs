@@ -3,7 +3,7 @@
 //! tables.
 
 use super::Progress;
-use super::facts::{self, Facts, Trouble};
+use super::facts::{Facts, Reader, Trouble};
 use super::scan::{Module, Stamp};
 use crate::error::Error;
 use crate::limits;
@@ -30,8 +30,14 @@ pub struct Read {
     pub stamp: Option<Stamp>,
 }
 
-/// Reads the modules whose numbers are in `which`, in no particular order.
-pub fn read(modules: &[Module], which: &[usize], cores: usize, progress: &dyn Progress) -> Vec<Read> {
+/// Reads the modules whose numbers are in `which`, in no particular order. `with_crcs`: the CRCs of exports are wanted.
+pub fn read(
+    modules: &[Module],
+    which: &[usize],
+    with_crcs: bool,
+    cores: usize,
+    progress: &dyn Progress,
+) -> Vec<Read> {
     let mut queue = which.to_vec();
     // The longest first, so that no thread begins a long one while the others are done.
     queue.sort_by_key(|&index| std::cmp::Reverse(work(&modules[index])));
@@ -42,8 +48,9 @@ pub fn read(modules: &[Module], which: &[usize], cores: usize, progress: &dyn Pr
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worker = || {
         let mut found = Vec::new();
+        let mut reader = Reader::new(with_crcs);
         while let Some(&index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (facts, stamp) = file(&modules[index].path);
+            let (facts, stamp) = file(&mut reader, &modules[index].path);
             found.push(Read { module: index, facts, stamp });
             progress.step(done.fetch_add(1, Ordering::Relaxed) + 1, queue.len());
         }
@@ -73,14 +80,15 @@ fn work(module: &Module) -> (u64, u64) {
     (module.stamp.size.saturating_mul(cost), module.stamp.size)
 }
 
-fn file(path: &[u8]) -> (Facts, Option<Stamp>) {
+fn file(reader: &mut Reader, path: &[u8]) -> (Facts, Option<Stamp>) {
     let path = as_path(path);
-    let attempt = || -> Result<(Facts, Option<Stamp>), Error> {
+    let attempt = |reader: &mut Reader| -> Result<(Facts, Option<Stamp>), Error> {
         let file = File::open(path)?;
         let before = Stamp::of(&file.metadata()?);
-        let facts = facts::read(&map::contents(&file, path, limits::INFLATED)?);
+        let facts = reader.read(&map::contents(&file, path, limits::INFLATED)?);
         let after = Stamp::of(&file.metadata()?);
         Ok((facts, (before == after).then_some(after)))
     };
-    attempt().unwrap_or_else(|error| (Facts::failed(Trouble { decoder: None, errno: error.errno() }), None))
+    attempt(reader)
+        .unwrap_or_else(|error| (Facts::failed(Trouble { decoder: None, errno: error.errno() }), None))
 }

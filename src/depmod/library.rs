@@ -29,6 +29,8 @@ pub struct Known<'c> {
     pub info: Info<'c>,
     /// Its exports with their CRCs.
     pub exports: Vec<(NameId, u64)>,
+    /// Whether those CRCs are not known, but just 0.
+    pub without_crcs: bool,
     /// Its needs.
     pub needs: Vec<NeedId>,
     /// Why something is missing.
@@ -85,8 +87,10 @@ impl<'c> Library<'c> {
     /// Takes what was read from a module file.
     pub fn add(&mut self, facts: &'c Facts) -> Known<'c> {
         let symbols = &facts.symbols;
-        let exports = symbols.exports.iter().zip(&symbols.export_crcs);
-        let exports = exports.map(|(name, &crc)| (self.number(name), crc)).collect();
+        let crcs = symbols.export_crcs.iter().copied().chain(std::iter::repeat(0));
+        let exports: Vec<_> =
+            symbols.exports.iter().zip(crcs).map(|(name, crc)| (self.number(name), crc)).collect();
+        let without_crcs = symbols.export_crcs.len() < exports.len();
         let mut needs = Vec::with_capacity(symbols.need_crcs.len());
         for (name, &(crc, weak)) in symbols.needs.iter().zip(&symbols.need_crcs) {
             let need = Need { name: self.number(name), crc, weak };
@@ -98,7 +102,7 @@ impl<'c> Library<'c> {
             softdeps: borrowed(&facts.info.softdeps),
             weakdeps: borrowed(&facts.info.weakdeps),
         };
-        Known { info, exports, needs, trouble: facts.trouble.as_ref() }
+        Known { info, exports, without_crcs, needs, trouble: facts.trouble.as_ref() }
     }
 
     /// The number of a need, which may be new.

@@ -140,18 +140,25 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     }
     let modules = find_modules(request, sink)?;
 
+    let reports = Reports {
+        unknown: request.report_symbols,
+        versions: request.report_symbols && symvers.is_some(),
+        dependencies: request.print_dependencies,
+    };
+    let with_crcs = reports.versions;
     let mut known: Vec<Option<Known<'_>>> = Vec::with_capacity(modules.len());
     let mut stamps: Vec<Option<Stamp>> = Vec::with_capacity(modules.len());
     let mut forgotten = remembered.modules.len();
     for module in &modules {
         let entry = remembered.modules.remove(module.relative(request.dir));
         let same = entry.filter(|(stamp, _)| *stamp == module.stamp).map(|(_, known)| known);
+        let same = same.filter(|known| !(with_crcs && known.without_crcs));
         forgotten -= usize::from(same.is_some());
         stamps.push(same.as_ref().map(|_| module.stamp));
         known.push(same);
     }
     let unknown: Vec<usize> = (0..modules.len()).filter(|&index| known[index].is_none()).collect();
-    let read = gather::read(&modules, &unknown, request.cores, outputs.progress);
+    let read = gather::read(&modules, &unknown, with_crcs, request.cores, outputs.progress);
     outputs.progress.end();
     // Lives no longer than what was read, which it refers to.
     let mut library = std::mem::take(&mut remembered.library);
@@ -167,11 +174,6 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     table.add_exports(&mut library, &known);
     let symbols = table.resolve(&mut library);
     let provided: Vec<_> = table.provided().collect();
-    let reports = Reports {
-        unknown: request.report_symbols,
-        versions: request.report_symbols && symvers.is_some(),
-        dependencies: request.print_dependencies,
-    };
     let dependencies =
         resolve::dependencies(&modules, &known, &library, &symbols, reports, sink, outputs.print);
     let numbers = resolve::number(&dependencies).map_err(|left| {

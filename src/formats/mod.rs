@@ -10,5 +10,6 @@ pub mod index;
 pub mod kmsg;
 pub mod modinfo;
 pub mod pattern;
+pub mod reading;
 pub mod signature;
 pub mod text;

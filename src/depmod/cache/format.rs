@@ -11,7 +11,7 @@
 //!         modules: count, then each as
 //!             path (bytes; below the directory or absolute), inode, size, mtime, ctime (signed, nanoseconds)
 //!             aliases, softdeps, weakdeps (bytes: strings, each ended by NUL)
-//!             exports: count, then each as name, CRC
+//!             exports: count*2 + whether their CRCs were not read, then each as name, CRC
 //!             needs: count, then each as the number of a need
 //! ```
 
@@ -24,7 +24,7 @@ use std::collections::HashMap;
 
 const MAGIC: &[u8; 16] = b"kmod-once depmod";
 /// Raise it whenever the layout changes, or what is learnt from a module.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes before those that the checksum is over.
 pub(super) const HEADER: usize = 24;
 
@@ -88,9 +88,12 @@ impl<'c> Remembered<'c> {
             };
             let info =
                 Info { aliases: bytes.strings()?, softdeps: bytes.strings()?, weakdeps: bytes.strings()? };
-            let exports = bytes.list(|bytes| Some((bytes.below(names.len())?, bytes.number()?)))?;
+            let count = bytes.number()?;
+            let export = |bytes: &mut Bytes<'c>| Some((bytes.below(names.len())?, bytes.number()?));
+            let exports = bytes.items(count >> 1, export)?;
+            let without_crcs = count & 1 == 1;
             let needs = bytes.list(|bytes| bytes.below(needs.len()))?;
-            modules.insert(path, (stamp, Known { info, exports, needs, trouble: None }));
+            modules.insert(path, (stamp, Known { info, exports, without_crcs, needs, trouble: None }));
         }
         bytes.0.is_empty().then(|| Remembered { library: Library::of(names, needs), modules })
     }
@@ -134,8 +137,13 @@ impl<'c> Bytes<'c> {
         Some(Strings(Cow::Borrowed(self.string()?)))
     }
 
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = usize::try_from(self.number()?).ok()?;
+    fn list<T>(&mut self, item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.number()?;
+        self.items(count, item)
+    }
+
+    fn items<T>(&mut self, count: u64, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = usize::try_from(count).ok()?;
         // Every item takes a byte at least: a count that cannot be true allocates nothing.
         if count > self.0.len() {
             return None;
@@ -199,7 +207,7 @@ pub fn render(place: &Place, library: &Library<'_>, entries: &[Entry<'_>]) -> Ve
         for strings in [&known.info.aliases, &known.info.softdeps, &known.info.weakdeps] {
             out.string(&strings.0);
         }
-        out.number(known.exports.len() as u64);
+        out.number((known.exports.len() as u64) << 1 | u64::from(known.without_crcs));
         for &(name, crc) in &known.exports {
             out.number(u64::from(name_numbers[name as usize]));
             out.number(crc);

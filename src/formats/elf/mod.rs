@@ -21,10 +21,12 @@
 //!
 //! Section types are not looked at. Extended section numbers (more than 65279 sections) are not supported, as in kmod.
 
+mod early;
 mod edit;
 mod encoding;
 mod symbols;
 
+pub use early::{Early, Look, Search};
 pub use edit::{strip_modversions, strip_vermagic};
 use encoding::Encoding;
 pub use symbols::{Export, Needed, Symbol, Symbols, Version, exports, needed, versions};

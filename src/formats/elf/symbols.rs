@@ -6,6 +6,7 @@
 //!                  4/8     value, 4/8
 //!                 12/4     info, 1: binding << 4 | type
 //!                 14/6     section, 2: 0 = undefined, FFF1 = the value is just a number
+//!                  8/16    size, 4/8
 //! __versions     one entry of 64 bytes per needed symbol: CRC, 4/8; name, padded with NULs
 //! __ksymtab_strings   the names of exported symbols, each ended by NUL
 //! ```
@@ -20,17 +21,17 @@ use crate::limits;
 use std::collections::HashMap;
 
 /// Section index of a symbol that the module needs from elsewhere.
-const SHN_UNDEF: u16 = 0;
+pub(super) const SHN_UNDEF: u16 = 0;
 /// Section index of a symbol whose value is not an address.
-const SHN_ABS: u16 = 0xfff1;
+pub(super) const SHN_ABS: u16 = 0xfff1;
 /// Binding of a symbol that may be missing.
 const STB_WEAK: u8 = 2;
 /// Type of a symbol that stands for a register; only the SPARC machines have it.
 const STT_SPARC_REGISTER: u8 = 13;
 /// `e_machine` of 32-bit and 64-bit SPARC.
-const SPARC_MACHINES: [u16; 2] = [2, 43];
+pub(super) const SPARC_MACHINES: [u16; 2] = [2, 43];
 /// The size of an entry of `__versions`, in bytes.
-const VERSION: usize = 64;
+pub(super) const VERSION: usize = 64;
 
 /// One entry of the symbol table.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,8 @@ pub struct Symbol<'a> {
     names: Option<&'a [u8]>,
     /// Its value.
     pub value: u64,
+    /// How many bytes it stands for; 0 where that is not known.
+    pub size: u64,
     /// The section it lies in, or a special number from 0xff00.
     pub section: u16,
     /// 0 local, 1 global, 2 weak.
@@ -63,6 +66,20 @@ pub struct Symbols<'a> {
     names: &'a [u8],
 }
 
+impl<'a> Symbols<'a> {
+    /// The symbols of `table`, whose first entry is skipped, with their names in `names`.
+    ///
+    /// # Errors
+    /// `EINVAL` where the table is no whole number of entries.
+    pub(super) fn of(encoding: Encoding, table: &'a [u8], names: &'a [u8]) -> Result<Self> {
+        let size = encoding.symbol_size();
+        if table.len() % size != 0 {
+            return Err(Error::new(Errno::EINVAL, "size of .symtab is not a multiple of its entries'"));
+        }
+        Ok(Symbols { encoding, table: table.get(size..).unwrap_or(&[]), names })
+    }
+}
+
 impl<'a> Iterator for Symbols<'a> {
     type Item = Symbol<'a>;
 
@@ -75,7 +92,8 @@ impl<'a> Iterator for Symbols<'a> {
         let info = *entry.get(encoding.pick(12, 4))?;
         let section = encoding.u16(entry, encoding.pick(14, 6))?;
         let value = encoding.word(entry, encoding.pick(4, 8))?;
-        Some(Symbol { names, value, section, binding: info >> 4, kind: info & 15 })
+        let size = encoding.word(entry, encoding.pick(8, 16))?;
+        Some(Symbol { names, value, size, section, binding: info >> 4, kind: info & 15 })
     }
 }
 
@@ -86,12 +104,7 @@ impl<'a> Elf<'a> {
     /// `ENODATA` where `.symtab` or `.strtab` is missing, `EINVAL` where `.symtab` is no whole number of entries.
     pub fn symbols(&self) -> Result<Symbols<'a>> {
         let table = self.data(".symtab")?;
-        let names = self.data(".strtab")?;
-        let size = self.encoding.symbol_size();
-        if table.len() % size != 0 {
-            return Err(Error::new(Errno::EINVAL, "size of .symtab is not a multiple of its entries'"));
-        }
-        Ok(Symbols { encoding: self.encoding, table: table.get(size..).unwrap_or(&[]), names })
+        Symbols::of(self.encoding, table, self.data(".strtab")?)
     }
 }
 
@@ -138,6 +151,18 @@ fn exports_with_crc<'a>(elf: &Elf<'a>) -> Option<Vec<Export<'a>>> {
         }
     }
     (!found.is_empty()).then_some(found)
+}
+
+/// The names of the symbols that are exported with a CRC, as [`exports`] has them, without the CRCs. Empty where there are
+/// none; `None` where [`exports`] does not rely on the symbol table.
+pub(super) fn export_names<'a>(symbols: Symbols<'a>) -> Option<Vec<&'a [u8]>> {
+    let mut found = Vec::new();
+    for symbol in symbols {
+        if let Some(name) = symbol.names?.strip_prefix(b"__crc_") {
+            found.push(until_nul(name)?);
+        }
+    }
+    Some(found)
 }
 
 fn crc_in_section(elf: &Elf, section: u16, offset: u64) -> Option<u64> {
@@ -207,9 +232,20 @@ pub struct Needed<'a> {
 /// an entry of `__versions` is damaged. kmod takes such a module as one without needs.
 pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
     let registers = SPARC_MACHINES.contains(&elf.machine());
-    let table = elf.data("__versions").ok().filter(|table| table.len() % VERSION == 0).unwrap_or(&[]);
+    let versions = elf.data("__versions").unwrap_or(&[]);
+    needed_by(elf.symbols()?, versions, elf.encoding, registers)
+}
+
+/// As [`needed`], from the parts of the module. `registers`: symbols that stand for one are no needs.
+pub(super) fn needed_by<'a>(
+    symbols: Symbols<'a>,
+    versions: &'a [u8],
+    encoding: Encoding,
+    registers: bool,
+) -> Result<Vec<Needed<'a>>> {
+    let table = if versions.len() % VERSION == 0 { versions } else { &[] };
     let mut entries: Vec<_> =
-        version_entries(elf.encoding, table).map(|(name, crc)| (name, crc, false)).collect();
+        version_entries(encoding, table).map(|(name, crc)| (name, crc, false)).collect();
     let mut places = HashMap::with_capacity(entries.len());
     for (place, (name, ..)) in entries.iter().enumerate() {
         if let Some(name) = name {
@@ -217,7 +253,7 @@ pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
         }
     }
     let mut found = Vec::with_capacity(entries.len());
-    for symbol in elf.symbols()? {
+    for symbol in symbols {
         if symbol.section != SHN_UNDEF || (registers && symbol.kind == STT_SPARC_REGISTER) {
             continue;
         }
@@ -242,7 +278,7 @@ pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
 
 /// What stands before the first NUL, if that is no more than [`limits::SYMBOL_NAME`] bytes. The limit keeps millions of
 /// symbols that share one endless name from costing millions of times its length.
-fn until_nul(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn until_nul(bytes: &[u8]) -> Option<&[u8]> {
     let start = bytes.get(..=limits::SYMBOL_NAME).unwrap_or(bytes);
     let length = start.iter().position(|&b| b == 0).unwrap_or(start.len());
     bytes.get(..length).filter(|name| name.len() <= limits::SYMBOL_NAME)
