@@ -14,6 +14,7 @@ mod elf;
 #[path = "../compliance/tools.rs"]
 mod tools;
 
+mod early;
 mod faults;
 mod incremental;
 mod stage;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 fn trials(stages: Option<Arc<Stages>>) -> Vec<Trial> {
     let mut all: Vec<(String, stage::Body)> = Vec::new();
     all.extend(whole::trials());
+    all.extend(early::trials());
     all.extend(incremental::trials());
     all.extend(faults::trials());
     all.extend(synthetic::trials());
