@@ -41,7 +41,15 @@ pub fn entry(string: &[u8]) -> Entry<'_> {
 /// # Errors
 /// `ENODATA` where the module has no such section. An empty one gives no entries.
 pub fn info<'a>(elf: &Elf<'a>) -> Result<Vec<Entry<'a>>> {
-    Ok(entries(elf.data(".modinfo")?).collect())
+    Ok(entries(section(elf)?).collect())
+}
+
+/// The content of the module's `.modinfo`.
+///
+/// # Errors
+/// `ENODATA` where the module has no such section.
+pub fn section<'a>(elf: &Elf<'a>) -> Result<&'a [u8]> {
+    elf.data(".modinfo")
 }
 
 /// The id that the linker gave the module, if any.

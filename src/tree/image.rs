@@ -21,11 +21,7 @@ impl Image {
     /// What open or read said; `EINVAL` for a file that is too short to be anything, or whose compressed data is broken.
     /// With the path.
     pub fn read(path: &Path) -> Result<Image> {
-        let contents = map::open(path, limits::INFLATED)?;
-        if contents.len() < compress::HEAD {
-            let text = format!("{} bytes long, too short for a module", contents.len());
-            return Err(Error::new(Errno::EINVAL, text).at(path));
-        }
+        let contents = contents(path)?;
         match compress::detect(&contents) {
             Compression::None => Ok(Image::Plain(contents)),
             kind => Ok(Image::Inflated(
@@ -33,6 +29,19 @@ impl Image {
             )),
         }
     }
+}
+
+/// The contents of the module file at `path` as they are.
+///
+/// # Errors
+/// What open or read said; `EINVAL` for a file that is too short to be anything. With the path.
+pub fn contents(path: &Path) -> Result<Contents> {
+    let contents = map::open(path, limits::INFLATED)?;
+    if contents.len() < compress::HEAD {
+        let text = format!("{} bytes long, too short for a module", contents.len());
+        return Err(Error::new(Errno::EINVAL, text).at(path));
+    }
+    Ok(contents)
 }
 
 impl std::ops::Deref for Image {

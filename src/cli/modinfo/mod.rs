@@ -4,26 +4,25 @@
 //! strings of `.modinfo` as they stand, the signature, and the parameters, which are put together from two strings each
 //! and come last first. With `-F` only the values of one key.
 
+mod content;
+
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Exit, Outcome};
 use crate::error::{Errno, Error, Result, strerror};
-use crate::formats::elf::Elf;
 use crate::formats::index::Reader;
-use crate::formats::modinfo::{self, Parameter, build_id, builtin_info, hex, parameters};
-use crate::formats::signature;
+use crate::formats::modinfo::{self, Parameter, builtin_info, parameters};
 use crate::system::map::{self, Contents};
 use crate::system::roots::as_path;
-use crate::tree::image::Image;
 use crate::tree::{ConfigPaths, Module, Tree};
 use crate::{bytes, limits, name};
+use content::{Content, Contents as Files, Failure, Wanted};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::PathBuf;
 
 const JSON: u8 = 200;
 
@@ -95,25 +94,29 @@ pub fn run(call: &Call<'_>) -> Outcome {
     let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
     tree.read_as(Reader::Streamed);
     let tool = Tool { call, log: &log, tree: &tree, request: &request, builtin: OnceCell::new() };
-    let mut status = 0;
-    for operand in operands {
-        match tool.find(operand) {
-            Ok(modules) => {
-                for module in &modules {
-                    if let Err(error) = tool.module(module) {
-                        let reason = strerror(error.errno());
-                        log.error(&bytes!["could not get modinfo from '", module.name, "': ", reason]);
-                        status = 1;
-                    }
-                }
-            }
-            Err(text) => {
-                log.error(&text);
-                status = 1;
-            }
-        }
+    // Everything is looked up first, so that the files can be read ahead.
+    let found: Vec<_> = operands.into_iter().map(|operand| tool.find(operand)).collect();
+    let files: Vec<PathBuf> = found.iter().flatten().flatten().filter_map(Shown::file).collect();
+    let wanted = Wanted { field: request.field, all: request.json };
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(content::read(wanted, &files, cores, |files| tool.everything(&found, files)))
+}
+
+/// A module to be shown.
+struct Shown {
+    name: Vec<u8>,
+    /// Its file; `None` for one that is built in.
+    path: Option<PathBuf>,
+    /// Whether what it says is in that file. A module can have a file and be built in; then the kernel's own is the one
+    /// that counts.
+    in_file: bool,
+}
+
+impl Shown {
+    /// The file that is read for it.
+    fn file(&self) -> Option<PathBuf> {
+        self.path.clone().filter(|_| self.in_file)
     }
-    Ok(status)
 }
 
 struct Tool<'t> {
@@ -126,8 +129,17 @@ struct Tool<'t> {
 }
 
 impl Tool<'_> {
-    /// The modules that an operand stands for; else what to say of it.
-    fn find(&self, operand: &[u8]) -> Result<Vec<Module>, Vec<u8>> {
+    /// The modules that an operand stands for, with their files; else what to say of it.
+    fn find(&self, operand: &[u8]) -> Result<Vec<Shown>, Vec<u8>> {
+        let shown = |module: Module| {
+            let path = self.tree.path(&module);
+            let unread = self.request.field == Some(b"filename") || self.tree.is_builtin(&module);
+            Shown { in_file: path.is_some() && !unread, path, name: module.name }
+        };
+        Ok(self.lookup(operand)?.into_iter().map(shown).collect())
+    }
+
+    fn lookup(&self, operand: &[u8]) -> Result<Vec<Module>, Vec<u8>> {
         if self.request.by_name {
             let module = self.tree.lookup_name(operand);
             return module.map(|m| vec![m]).ok_or_else(|| bytes!["Module name ", operand, " not found."]);
@@ -148,15 +160,39 @@ impl Tool<'_> {
         }
     }
 
+    /// Prints all modules in order, whose files `files` has, and gives the exit status.
+    fn everything(&self, found: &[Result<Vec<Shown>, Vec<u8>>], files: &mut Files<'_>) -> u8 {
+        let mut status = 0;
+        for found in found {
+            match found {
+                Ok(modules) => {
+                    for module in modules {
+                        if let Err(error) = self.module(module, files) {
+                            let reason = strerror(error.errno());
+                            let text = bytes!["could not get modinfo from '", module.name, "': ", reason];
+                            self.log.error(&text);
+                            status = 1;
+                        }
+                    }
+                }
+                Err(text) => {
+                    self.log.error(text);
+                    status = 1;
+                }
+            }
+        }
+        status
+    }
+
     /// Prints one module.
-    fn module(&self, module: &Module) -> Result<()> {
-        let path = self.tree.path(module);
+    fn module(&self, module: &Shown, files: &mut Files<'_>) -> Result<()> {
+        let path = module.path.as_ref();
         let field = self.request.field;
         if self.request.json {
-            return self.module_json(module, path.as_deref());
+            return self.module_json(module, files);
         }
         // A module without a file counts as built in, whatever the indexes say of it.
-        let shown = path.as_ref().map_or(&b"(builtin)"[..], |path| path.as_os_str().as_bytes());
+        let shown = path.map_or(&b"(builtin)"[..], |path| path.as_os_str().as_bytes());
         match field {
             Some(b"filename") => {
                 self.item(shown);
@@ -174,59 +210,54 @@ impl Tool<'_> {
                 self.padded(b"filename", shown);
             }
         }
-        // A module can have a file and be built in; then the kernel's own is the one that counts.
-        match path.filter(|_| !self.tree.is_builtin(module)) {
-            None => {
-                let Some(file) = self.builtin() else { return Ok(()) };
-                self.entries(builtin_info(file, &module.name)?, &[]);
+        if module.in_file {
+            let content = self.next(files)?;
+            self.entries(content.entries(), &content.signature);
+            if field == Some(b"build-id") {
+                content.build_id.iter().for_each(|id| self.item(id));
             }
-            Some(path) => {
-                let path = &path;
-                let image = Image::read(path).inspect_err(|error| self.tell(error))?;
-                let elf = Elf::parse(&image)?;
-                let entries = modinfo::info(&elf)?;
-                let signature = signature_entries(&image, field);
-                self.entries(entries, &signature);
-                if field == Some(b"build-id") {
-                    build_id(&elf).into_iter().for_each(|id| self.item(&hex(id)));
-                }
-            }
+        } else if let Some(file) = self.builtin() {
+            self.entries(builtin_info(file, &module.name)?, &[]);
         }
         Ok(())
     }
 
+    /// What the next file holds.
+    fn next(&self, files: &mut Files<'_>) -> Result<Content> {
+        files.next().map_err(|failure| match failure {
+            Failure::File(error) => {
+                self.tell(&error);
+                error
+            }
+            Failure::Module(error) => error,
+        })
+    }
+
     /// One module as an object on a line: `{"name", "filename", "fields", "parameters", "build_id", "signature"}`. What is
     /// not valid UTF-8 is replaced by U+FFFD.
-    fn module_json(&self, module: &Module, path: Option<&Path>) -> Result<()> {
+    fn module_json(&self, module: &Shown, files: &mut Files<'_>) -> Result<()> {
         let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
         let mut object = json!({
             "name": text(&module.name),
-            "filename": path.map(|path| text(path.as_os_str().as_bytes())),
+            "filename": module.path.as_ref().map(|path| text(path.as_os_str().as_bytes())),
             "build_id": null,
             "signature": null,
         });
-        let image;
+        let content;
         let mut entries = Vec::new();
-        match path.filter(|_| !self.tree.is_builtin(module)) {
-            None => {
-                if let Some(file) = self.builtin() {
-                    entries = builtin_info(file, &module.name)?;
-                }
+        if module.in_file {
+            content = self.next(files)?;
+            entries = content.entries();
+            object["build_id"] = content.build_id.as_deref().map_or(Value::Null, text);
+            if !content.signature.is_empty() {
+                let member = |(key, value): &(&[u8], Vec<u8>)| {
+                    let value = String::from_utf8_lossy(value).replace("\n\t\t", "");
+                    (String::from_utf8_lossy(key).into_owned(), Value::from(value))
+                };
+                object["signature"] = Value::Object(content.signature.iter().map(member).collect());
             }
-            Some(path) => {
-                image = Image::read(path).inspect_err(|error| self.tell(error))?;
-                let elf = Elf::parse(&image)?;
-                entries = modinfo::info(&elf)?;
-                object["build_id"] = build_id(&elf).map_or(Value::Null, |id| text(&hex(id)));
-                let signature = signature_entries(&image, None);
-                if !signature.is_empty() {
-                    let member = |(key, value): (&[u8], Cow<'_, [u8]>)| {
-                        let value = String::from_utf8_lossy(&value).replace("\n\t\t", "");
-                        (String::from_utf8_lossy(key).into_owned(), Value::from(value))
-                    };
-                    object["signature"] = Value::Object(signature.into_iter().map(member).collect());
-                }
-            }
+        } else if let Some(file) = self.builtin() {
+            entries = builtin_info(file, &module.name)?;
         }
         let mut fields: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for (key, value) in entries.iter().filter(|(key, _)| *key != b"parm" && *key != b"parmtype") {
@@ -246,9 +277,9 @@ impl Tool<'_> {
     }
 
     /// Prints the entries, the parameters among them last.
-    fn entries(&self, entries: Vec<modinfo::Entry<'_>>, signature: &[(&'static [u8], Cow<'_, [u8]>)]) {
+    fn entries(&self, entries: Vec<modinfo::Entry<'_>>, signature: &[(&'static [u8], Vec<u8>)]) {
         let field = self.request.field;
-        let of_signature = signature.iter().map(|(key, value)| (*key, value.as_ref()));
+        let of_signature = signature.iter().map(|(key, value)| (*key, &value[..]));
         for (key, value) in entries.iter().copied().chain(of_signature) {
             match field {
                 Some(b"parm") => {}
@@ -310,25 +341,4 @@ impl Tool<'_> {
             self.log.error(error.to_string().as_bytes());
         }
     }
-}
-
-/// The signature at the end of the image as entries; none where `field` asks for something else.
-fn signature_entries<'i>(image: &'i [u8], field: Option<&[u8]>) -> Vec<(&'static [u8], Cow<'i, [u8]>)> {
-    const KEYS: [&[u8]; 5] = [b"sig_id", b"signer", b"sig_key", b"sig_hashalgo", b"signature"];
-    if field.is_some_and(|field| !KEYS.contains(&field)) {
-        return Vec::new();
-    }
-    let Some(found) = signature::parse(image) else { return Vec::new() };
-    let hash = match found.hash {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-    };
-    let values = [
-        Cow::Borrowed(found.id),
-        Cow::Borrowed(found.signer),
-        Cow::Owned(hex(&found.key)),
-        hash,
-        Cow::Owned(hex(found.signature)),
-    ];
-    KEYS.into_iter().zip(values).collect()
 }

@@ -1,0 +1,175 @@
+//! What modinfo shows of module files, read by several threads where that pays: decoding takes a hundred times as long as
+//! printing. What is printed, in which order, does not depend on it.
+
+use crate::error::{Error, Result};
+use crate::formats::elf::Elf;
+use crate::formats::modinfo::{build_id, hex};
+use crate::formats::reading::{self, Depth, Reading};
+use crate::formats::{modinfo, signature};
+use crate::limits;
+use crate::tree::image;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+/// What a signature consists of, in the order in which it is shown.
+const SIGNATURE: [&[u8]; 5] = [b"sig_id", b"signer", b"sig_key", b"sig_hashalgo", b"signature"];
+/// How many modules are read before the next one to be shown; more pile up only behind one that takes long.
+const AHEAD: usize = 64;
+
+/// What is shown of a module file.
+pub struct Content {
+    /// The content of `.modinfo`.
+    modinfo: Vec<u8>,
+    /// The parts of the signature with their keys, if there is one, and it was asked for.
+    pub signature: Vec<(&'static [u8], Vec<u8>)>,
+    /// The build id, if there is one, and it was asked for.
+    pub build_id: Option<Vec<u8>>,
+}
+
+impl Content {
+    /// What the module says about itself.
+    pub fn entries(&self) -> Vec<modinfo::Entry<'_>> {
+        modinfo::entries(&self.modinfo).collect()
+    }
+}
+
+/// Why there is no content.
+pub enum Failure {
+    /// The file could not be read or decompressed.
+    File(Error),
+    /// It is no module, or one that says nothing.
+    Module(Error),
+}
+
+/// What is asked of each module.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Only the values of this key.
+    pub field: Option<&'a [u8]>,
+    /// Everything there is.
+    pub all: bool,
+}
+
+impl Wanted<'_> {
+    fn signature(self) -> bool {
+        self.field.is_none_or(|field| SIGNATURE.contains(&field))
+    }
+
+    fn build_id(self) -> bool {
+        self.all || self.field == Some(b"build-id")
+    }
+
+    fn depth(self) -> Depth {
+        match (self.build_id(), self.signature()) {
+            (true, _) => Depth::Whole,
+            (false, true) => Depth::Signature,
+            (false, false) => Depth::Symbols,
+        }
+    }
+
+    /// Reads a file; `buffer` is for what is inflated.
+    fn read(self, path: &Path, buffer: &mut Vec<u8>) -> Result<Content, Failure> {
+        let contents = image::contents(path).map_err(Failure::File)?;
+        let reading = reading::read(&contents, limits::INFLATED, self.depth(), buffer);
+        let image = match reading.map_err(|error| Failure::File(error.at(path)))? {
+            Reading::Early(module) => {
+                return Ok(Content {
+                    modinfo: module.modinfo.to_vec(),
+                    signature: Vec::new(),
+                    build_id: None,
+                });
+            }
+            Reading::Whole(image) => image,
+        };
+        let elf = Elf::parse(image).map_err(Failure::Module)?;
+        let modinfo = modinfo::section(&elf).map_err(Failure::Module)?.to_vec();
+        let signature = if self.signature() { signature_entries(image) } else { Vec::new() };
+        let build_id = if self.build_id() { build_id(&elf).map(hex) } else { None };
+        Ok(Content { modinfo, signature, build_id })
+    }
+}
+
+/// The signature at the end of the image as entries.
+fn signature_entries(image: &[u8]) -> Vec<(&'static [u8], Vec<u8>)> {
+    let Some(found) = signature::parse(image) else { return Vec::new() };
+    let values = [
+        found.id.to_vec(),
+        found.signer.to_vec(),
+        hex(&found.key),
+        Cow::into_owned(found.hash).into_bytes(),
+        hex(found.signature),
+    ];
+    SIGNATURE.into_iter().zip(values).collect()
+}
+
+/// The contents of several files, one after the other.
+pub struct Contents<'a> {
+    wanted: Wanted<'a>,
+    paths: &'a [PathBuf],
+    next: usize,
+    /// From those who read ahead, in the order in which they are done; nothing comes where there is nobody.
+    done: Receiver<(usize, Result<Content, Failure>)>,
+    early: HashMap<usize, Result<Content, Failure>>,
+    buffer: Vec<u8>,
+}
+
+impl Contents<'_> {
+    /// What the next file holds. Must not be called more often than there are files.
+    pub fn next(&mut self) -> Result<Content, Failure> {
+        let index = self.next;
+        self.next += 1;
+        loop {
+            if let Some(content) = self.early.remove(&index) {
+                return content;
+            }
+            match self.done.recv() {
+                Ok((index, content)) => self.early.insert(index, content),
+                Err(_) => return self.wanted.read(&self.paths[index], &mut self.buffer),
+            };
+        }
+    }
+}
+
+/// Calls `show` with the contents of the files at `paths`, which up to `cores` threads read meanwhile.
+pub fn read<T>(
+    wanted: Wanted<'_>,
+    paths: &[PathBuf],
+    cores: impl FnOnce() -> usize,
+    show: impl FnOnce(&mut Contents<'_>) -> T,
+) -> T {
+    let compressed = |path: &&PathBuf| !path.as_os_str().as_bytes().ends_with(b".ko");
+    // Plain files are read faster by one thread. Two compressed ones are worth another.
+    let threads = match paths.iter().filter(compressed).count() {
+        0 | 1 => 0,
+        count => count.min(cores()),
+    };
+    let (sender, done) = sync_channel(AHEAD);
+    let claimed = AtomicUsize::new(0);
+    let worker = |sender: std::sync::mpsc::SyncSender<_>| {
+        let mut buffer = Vec::new();
+        loop {
+            let index = claimed.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = paths.get(index) else { return };
+            if sender.send((index, wanted.read(path, &mut buffer))).is_err() {
+                return;
+            }
+        }
+    };
+    let worker = &worker;
+    std::thread::scope(|scope| {
+        if threads > 1 {
+            for _ in 0..threads {
+                let sender = sender.clone();
+                // Where a thread cannot be had, those that can do its work; where none can, it is done here.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, move || worker(sender));
+            }
+        }
+        drop(sender);
+        let early = HashMap::new();
+        show(&mut Contents { wanted, paths, next: 0, done, early, buffer: Vec::new() })
+    })
+}
