@@ -21,7 +21,8 @@
 //!
 //! **Why this equals what the section headers say**, for anything that a linker makes: the symbol table is the linker's own
 //! account of where things are in their sections, and what is missing in it, the place of the section in the file, has no
-//! second solution, since the strings and names of a module do not stand in it twice in the same arrangement. What has no
+//! second solution, since the strings and names of a module do not stand in it twice in the same arrangement. (It is
+//! searched for behind what the symbols say of the sections with lower numbers, which spares searching the code.) What has no
 //! symbol (strings from an object whose symbols were stripped, or by hand in assembly) leaves a gap, or stands behind
 //! the last string, where what follows must not look like another one. In every doubt there is no answer, and the whole
 //! file is decoded: other linkers' layouts (lld puts `.strtab` elsewhere), other byte orders, 32 bits, exports without
@@ -277,7 +278,7 @@ fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<P
             needs.insert(name);
         } else if name == b"____versions" {
             let whole = symbol.value == 0 && symbol.kind == OBJECT && symbol.size % VERSION as u64 == 0;
-            if versions.replace(symbol.size).is_some() || !whole {
+            if versions.replace((symbol.section, symbol.size)).is_some() || !whole {
                 return None;
             }
         } else if let Some(key) = name.strip_prefix(b"__UNIQUE_ID_") {
@@ -295,12 +296,31 @@ fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<P
     if exported && !with_crc {
         return None;
     }
-    let modinfo = find_modinfo(contents, &strings(all, section?)?)?;
+    let section = section?;
+    let strings = strings(all.clone(), section)?;
+    let modinfo = find_modinfo(contents, lower_bound(all.clone(), section)?, &strings)?;
     let versions = match versions {
         None => 0..0,
-        Some(size) => find_versions(contents, usize::try_from(size).ok()?, &needs)?,
+        Some((section, size)) => {
+            let from = lower_bound(all, section)?;
+            find_versions(contents, from, usize::try_from(size).ok()?, &needs)?
+        }
     };
     Some(Places { symbols, names, modinfo, versions })
+}
+
+/// Where section `section` begins at the earliest: behind the file header and what symbols say of the sections with lower
+/// numbers.
+fn lower_bound(symbols: Symbols<'_>, section: u16) -> Option<usize> {
+    let mut sizes = vec![0; usize::from(section)];
+    for symbol in symbols {
+        if let Some(size) = sizes.get_mut(usize::from(symbol.section)) {
+            *size = symbol.value.checked_add(symbol.size)?.max(*size);
+        }
+    }
+    // Symbols without a section say nothing of the file.
+    let sum = sizes.iter().skip(1).try_fold(HEADER as u64, |sum, &size| sum.checked_add(size))?;
+    usize::try_from(sum).ok()
 }
 
 /// Place and length of each string of `.modinfo`, which is section `section`, in its order; `None` if they do not cover it.
@@ -320,19 +340,19 @@ fn strings(symbols: Symbols<'_>, section: u16) -> Option<Vec<(usize, usize)>> {
     Some(strings)
 }
 
-/// The one place in `contents` where these strings are.
-fn find_modinfo(contents: &[u8], strings: &[(usize, usize)]) -> Option<Range<usize>> {
+/// The one place in `contents`, not before `from`, where these strings are.
+fn find_modinfo(contents: &[u8], from: usize, strings: &[(usize, usize)]) -> Option<Range<usize>> {
     let size = strings.last().map(|(start, length)| start + length)?;
     let mut found: Option<usize> = None;
     let mut tries = 0;
-    for at in memmem::find_iter(contents, b"vermagic=") {
+    for at in memmem::find_iter(contents.get(from..)?, b"vermagic=").map(|at| from + at) {
         let length = memchr(0, contents.get(at..)?)? + 1;
         for start in strings.iter().filter(|string| string.1 == length).map(|string| string.0) {
             tries += 1;
             if tries > TRIES {
                 return None;
             }
-            let Some(base) = at.checked_sub(start).filter(|&base| base >= HEADER) else { continue };
+            let Some(base) = at.checked_sub(start).filter(|&base| base >= from) else { continue };
             let Some(section) = contents.get(base..).and_then(|rest| rest.get(..size)) else { continue };
             if strings.iter().all(|&(start, length)| is_entry(section.get(start..start + length)))
                 && found.replace(base).is_some_and(|other| other != base)
@@ -355,8 +375,8 @@ fn is_entry(string: Option<&[u8]>) -> bool {
     memchr(0, text).is_none() && memchr(b'=', text).is_some_and(|equals| equals > 0)
 }
 
-/// The one place in `contents` where `size` bytes of entries about these names are.
-fn find_versions(contents: &[u8], size: usize, needs: &HashSet<&[u8]>) -> Option<Range<usize>> {
+/// The one place in `contents`, not before `from`, where `size` bytes of entries about these names are.
+fn find_versions(contents: &[u8], from: usize, size: usize, needs: &HashSet<&[u8]>) -> Option<Range<usize>> {
     const CRC: usize = 8;
     const LAYOUT: &[u8] = b"module_layout";
     let is_version = |at: usize| {
@@ -372,11 +392,14 @@ fn find_versions(contents: &[u8], size: usize, needs: &HashSet<&[u8]>) -> Option
     };
     let find = |name: &[u8]| {
         let mut found = None;
-        for at in memmem::find_iter(contents, &[&[0; 4], name, b"\0"].concat()).take(TRIES) {
-            let Some(entry) = (at + 4).checked_sub(CRC).filter(|&entry| is_version(entry)) else { continue };
+        let rest = contents.get(from..)?;
+        for at in memmem::find_iter(rest, &[name, b"\0"].concat()).map(|at| from + at).take(TRIES) {
+            let Some(entry) = at.checked_sub(CRC).filter(|&at| at >= from && is_version(at)) else {
+                continue;
+            };
             let (mut start, mut end) = (entry, entry + VERSION);
             // One more than there should be is too many.
-            while start >= HEADER + VERSION && end - start <= size && is_version(start - VERSION) {
+            while start >= from + VERSION && end - start <= size && is_version(start - VERSION) {
                 start -= VERSION;
             }
             while end - start <= size && is_version(end) {
