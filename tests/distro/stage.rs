@@ -189,7 +189,10 @@ impl Machine {
         println!("distro: {}: depmod, initramfs-tools, dracut", self.named(stage));
         inside(&root, &["depmod", &release])?;
         inside(&root, &["mkinitramfs", "-o", "/boot/initrd-tools", &release])?;
-        inside(&root, &["dracut", "--force", "--no-hostonly", "--kver", &release, "/boot/initrd-dracut"])?;
+        // Not stripped once more, so that what is in it can be compared.
+        let how =
+            ["dracut", "--force", "--no-hostonly", "--nostrip", "--kver", &release, "/boot/initrd-dracut"];
+        inside(&root, &how)?;
         Ok(())
     }
 
