@@ -153,12 +153,31 @@ fn a_distributions_links_are_replaced_and_not_written_through() {
     symlink(victims.join("directory"), sbin.join("rmmod")).unwrap();
     symlink(victims.join("insmod"), man.join("insmod.8")).unwrap();
     fs::write(sbin.join("depmod"), "a file").unwrap();
+    // And whatever else is written, edited in place afterwards or not.
+    let others = [
+        "lib/libkmod.so.2",
+        "lib/libkmod.so.2.5.1",
+        "lib/pkgconfig/libkmod.pc",
+        "include/libkmod.h",
+        "share/pkgconfig/kmod.pc",
+        "share/kmod-once/udev/80-drivers.rules",
+        "share/bash-completion/completions/modprobe",
+    ];
+    for other in others {
+        let (link, victim) = (root.join("usr").join(other), victims.join(other.replace('/', "-")));
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        fs::write(&victim, other).unwrap();
+        symlink(&victim, link).unwrap();
+    }
     let before = listing(&victims);
 
     make(dir.path(), &["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
     assert_eq!(listing(&victims), before);
     for name in ["kmod", "lsmod", "insmod"] {
         assert_eq!(fs::read_to_string(victims.join(name)).unwrap(), name);
+    }
+    for other in others {
+        assert_eq!(fs::read_to_string(victims.join(other.replace('/', "-"))).unwrap(), other);
     }
     let installed = listing(&root.join("usr"));
     assert_eq!(installed.keys().cloned().collect::<Vec<_>>(), promised());

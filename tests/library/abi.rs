@@ -12,9 +12,10 @@ use crate::{Suite, unequal};
 type Check = fn(&Suite) -> Result<(), String>;
 
 /// Name and check of each test.
-pub const TESTS: [(&str, Check); 6] = [
+pub const TESTS: [(&str, Check); 7] = [
     ("symbols_of_34_2", symbols_of_34),
     ("symbols_of_30", symbols_of_30),
+    ("versions_inherit", versions),
     ("nothing_else_is_visible_or_needed", surroundings),
     ("prototypes", prototypes),
     ("numbers", numbers),
@@ -55,6 +56,24 @@ fn symbols_of_30(suite: &Suite) -> Result<(), String> {
     let (old, ours) = (plain(old), plain(symbols(&suite.build.library)?));
     let missing: Vec<&String> = old.difference(&ours).collect();
     if missing.is_empty() { Ok(()) } else { Err(format!("missing: {missing:?}")) }
+}
+
+/// The version nodes in their order, each with the one that it inherits from.
+fn nodes(library: &Path) -> Result<Vec<String>, String> {
+    let table = run(Command::new("readelf").args(["-W", "-V"]).arg(library))?;
+    let (_, defined) = table.split_once("Version definition section").ok_or("no versions are defined")?;
+    let lines = defined.lines().skip(2).take_while(|line| !line.is_empty());
+    Ok(lines.filter_map(|line| Some(line.split_once(": ")?.1.trim().to_owned())).collect())
+}
+
+fn versions(suite: &Suite) -> Result<(), String> {
+    let (theirs, ours) = (nodes(&suite.build.releases[0].library)?, nodes(&suite.build.library)?);
+    println!("{ours:?}");
+    if theirs == ours && ours.len() == 10 {
+        Ok(())
+    } else {
+        Err(format!("{theirs:#?} is 34.2, {ours:#?} is ours"))
+    }
 }
 
 fn surroundings(suite: &Suite) -> Result<(), String> {
