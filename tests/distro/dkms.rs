@@ -58,8 +58,8 @@ pub fn install(root: &Path, release: &str, depmod: &Path) -> Result<()> {
         bail!("/usr/sbin/depmod is not {}: {called}", depmod.display());
     }
     let indexes = root.join("usr/lib/modules").join(release);
-    // If dkms did not call depmod, there would be none.
-    let lists = ["modules.dep", "modules.dep.bin", "modules.symbols", "modules.symbols.bin"];
+    // If dkms did not call depmod, there would be none. Without modules.dep it does not.
+    let lists = ["modules.dep.bin", "modules.symbols", "modules.symbols.bin"];
     for name in lists {
         fs::remove_file(indexes.join(name)).with_context(|| name.to_owned())?;
     }
