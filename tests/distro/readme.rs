@@ -141,7 +141,7 @@ impl User {
         run(vendor.arg(Path::new(source).join("Cargo.toml")).arg(self.path(CRATES)).current_dir(dir))?;
         fs::create_dir_all(self.path("/root/.cargo"))?;
         let config =
-            "[source.crates-io]\nreplace-with = \"here\"\n[source.here]\ndirectory = \"/root/crates\"\n";
+            format!("[source.crates-io]\nreplace-with = \"here\"\n[source.here]\ndirectory = \"{CRATES}\"\n");
         Ok(fs::write(self.path("/root/.cargo/config.toml"), config)?)
     }
 
