@@ -10,12 +10,17 @@ use crate::limits;
 use crate::system::map;
 use crate::system::roots::as_path;
 use std::fs::File;
+use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What a decoder needs for a byte of its input, in nanoseconds, by the end of the file's name; roughly, on a machine of
 /// the 2020s. Only the decision how many threads to use rests on it.
 const COSTS: [(&[u8], u64); 3] = [(b".xz", 45), (b".gz", 12), (b".zst", 5)];
+
+/// Up to how many bytes a compressed file is read and not mapped: less work for the system, since a map that goes must be
+/// made known to the other threads.
+const SMALL: u64 = 1 << 20;
 
 /// As much work as makes another thread worth its start.
 const SHARE: Duration = Duration::from_millis(5);
@@ -48,9 +53,9 @@ pub fn read(
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worker = || {
         let mut found = Vec::new();
-        let mut reader = Reader::new(with_crcs);
+        let mut desk = Desk { reader: Reader::new(with_crcs), content: Vec::new() };
         while let Some(&index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (facts, stamp) = file(&mut reader, &modules[index].path);
+            let (facts, stamp) = desk.file(&modules[index].path);
             found.push(Read { module: index, facts, stamp });
             progress.step(done.fetch_add(1, Ordering::Relaxed) + 1, queue.len());
         }
@@ -76,19 +81,37 @@ pub fn read(
 
 /// The nanoseconds that decoding will take, and the size of the file.
 fn work(module: &Module) -> (u64, u64) {
-    let cost = COSTS.iter().find(|(end, _)| module.path.ends_with(end)).map_or(0, |&(_, cost)| cost);
-    (module.stamp.size.saturating_mul(cost), module.stamp.size)
+    (module.stamp.size.saturating_mul(cost(&module.path)), module.stamp.size)
 }
 
-fn file(reader: &mut Reader, path: &[u8]) -> (Facts, Option<Stamp>) {
-    let path = as_path(path);
-    let attempt = |reader: &mut Reader| -> Result<(Facts, Option<Stamp>), Error> {
-        let file = File::open(path)?;
+fn cost(path: &[u8]) -> u64 {
+    COSTS.iter().find(|(end, _)| path.ends_with(end)).map_or(0, |&(_, cost)| cost)
+}
+
+/// What a thread uses again for each module.
+struct Desk {
+    reader: Reader,
+    content: Vec<u8>,
+}
+
+impl Desk {
+    fn file(&mut self, path: &[u8]) -> (Facts, Option<Stamp>) {
+        self.try_file(path)
+            .unwrap_or_else(|error| (Facts::failed(Trouble { decoder: None, errno: error.errno() }), None))
+    }
+
+    fn try_file(&mut self, path: &[u8]) -> Result<(Facts, Option<Stamp>), Error> {
+        let file = File::open(as_path(path))?;
         let before = Stamp::of(&file.metadata()?);
-        let facts = reader.read(&map::contents(&file, path, limits::INFLATED)?);
+        let facts = if before.size <= SMALL && cost(path) > 0 {
+            self.content.clear();
+            self.content.reserve(before.size as usize + 1);
+            (&file).take(limits::INFLATED).read_to_end(&mut self.content)?;
+            self.reader.read(&self.content)
+        } else {
+            self.reader.read(&map::contents(&file, as_path(path), limits::INFLATED)?)
+        };
         let after = Stamp::of(&file.metadata()?);
         Ok((facts, (before == after).then_some(after)))
-    };
-    attempt(reader)
-        .unwrap_or_else(|error| (Facts::failed(Trouble { decoder: None, errno: error.errno() }), None))
+    }
 }

@@ -12,12 +12,14 @@
 //!
 //! * `.symtab` begins with the unused entry (24 zeros) and the symbol of a section. It goes on for as long as entries make
 //!   sense: what follows is `.strtab`, a NUL and text, which makes none (its first four bytes would be the offset of a
-//!   name, hundreds of megabytes away). `.strtab` goes to the end of the name that begins last.
+//!   name, hundreds of megabytes away). `.strtab` goes to the end of the name that begins last, and the names must cover
+//!   it without a gap.
 //! * `.modinfo`: each of its strings has a symbol with its place in the section and its length. They must cover the
 //!   section from its start without a gap. The section is where all of them are strings with a `=`, ended by NUL where
 //!   the symbols say, and the one with `vermagic=`, which every module has, is one of them. There must be one such place.
 //! * `__versions`: the symbol `____versions` gives its size. It is where so many entries follow each other, and no more,
 //!   each the name of an undefined symbol (or `module_layout`) padded with NULs, behind four bytes of CRC and four zeros.
+//!   Without such a symbol there must be no such entry.
 //!
 //! **Why this equals what the section headers say**, for anything that a linker makes: the symbol table is the linker's own
 //! account of where things are in their sections, and what is missing in it, the place of the section in the file, has no
@@ -226,26 +228,21 @@ impl Search {
 /// Where the symbol table begins: at an unused entry and the symbol of a section, which has neither name nor size. Else from
 /// where to go on.
 fn find_table(prefix: &[u8], from: usize) -> Result<usize, usize> {
-    const SECTION_SYMBOL: u64 = 3 << 32;
-    let mut zeros = 0;
-    let mut at = from;
-    for word in prefix.get(from..).unwrap_or(&[]).chunks_exact(8) {
-        let word = word.first_chunk().map_or(0, |&word| u64::from_le_bytes(word));
-        if word == 0 {
-            zeros += 1;
-        } else if zeros >= 3 && word & 0xffff_ffff_ffff == SECTION_SYMBOL && word != SECTION_SYMBOL {
-            match prefix.get(at + 8..at + SYMBOL) {
-                Some(rest) if rest.iter().all(|&b| b == 0) => return Ok(at - SYMBOL),
-                Some(_) => zeros = 0,
-                // Again, when there is more to see.
-                None => return Err(at - SYMBOL),
+    // Up to the kind and the visibility of the second one; its section follows, and 16 zeros.
+    let mut needle = [0; SYMBOL + 6];
+    needle[SYMBOL + 4] = 3;
+    let rest = prefix.get(from..).unwrap_or(&[]);
+    for at in memmem::find_iter(rest, &needle).map(|at| from + at).filter(|at| at % 8 == 0) {
+        match prefix.get(at + needle.len()..at + 2 * SYMBOL) {
+            Some([low, high, rest @ ..]) if (*low, *high) != (0, 0) && rest.iter().all(|&b| b == 0) => {
+                return Ok(at);
             }
-        } else {
-            zeros = 0;
+            Some(_) => {}
+            // Again, when there is more to see.
+            None => return Err(at),
         }
-        at += 8;
     }
-    Err(at - 8 * zeros.min(3))
+    Err(from.max(prefix.len().saturating_sub(needle.len() - 1)))
 }
 
 /// Where the name of a symbol begins in `.strtab`, of which there are no more than `room` bytes; `None` for what is no
@@ -267,7 +264,8 @@ fn symbol_name(entry: &[u8], sections: u16, room: usize, global: &mut bool) -> O
 /// Where the other sections are, from the symbols.
 fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<Places> {
     let text = prefix.get(names.clone()).filter(|text| text.first() == Some(&0))?;
-    let all = Symbols::of(ENCODING, prefix.get(symbols.clone())?, text).ok()?;
+    let table = prefix.get(symbols.clone()).filter(|table| names_cover(table, text))?;
+    let all = Symbols::of(ENCODING, table, text).ok()?;
     let contents = prefix.get(..symbols.start)?;
     let mut needs = HashSet::new();
     let (mut section, mut versions) = (None, None);
@@ -299,12 +297,10 @@ fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<P
     let section = section?;
     let strings = strings(all.clone(), section)?;
     let modinfo = find_modinfo(contents, lower_bound(all.clone(), section)?, &strings)?;
+    let find = Versions { contents, needs };
     let versions = match versions {
-        None => 0..0,
-        Some((section, size)) => {
-            let from = lower_bound(all, section)?;
-            find_versions(contents, from, usize::try_from(size).ok()?, &needs)?
-        }
+        None => find.none()?,
+        Some((section, size)) => find.at(lower_bound(all, section)?, usize::try_from(size).ok()?)?,
     };
     Some(Places { symbols, names, modinfo, versions })
 }
@@ -375,42 +371,91 @@ fn is_entry(string: Option<&[u8]>) -> bool {
     memchr(0, text).is_none() && memchr(b'=', text).is_some_and(|equals| equals > 0)
 }
 
-/// The one place in `contents`, not before `from`, where `size` bytes of entries about these names are.
-fn find_versions(contents: &[u8], from: usize, size: usize, needs: &HashSet<&[u8]>) -> Option<Range<usize>> {
+/// Whether the names of all symbols cover `text`, but for its first byte, without a gap.
+fn names_cover(table: &[u8], text: &[u8]) -> bool {
+    let start = |entry: &[u8]| ENCODING.u32(entry, 0).map_or(0, |start| start as usize);
+    let mut starts: Vec<usize> = table.chunks_exact(SYMBOL).map(start).collect();
+    starts.sort_unstable();
+    let mut end = 1;
+    for start in starts {
+        // One that begins in another one ends with it.
+        if start == end {
+            let rest = text.get(start..).unwrap_or(&[]);
+            end += memchr(0, rest).map_or(rest.len(), |length| length + 1);
+        } else if start > end {
+            return false;
+        }
+    }
+    end == text.len()
+}
+
+/// The search for the entries of `__versions`.
+struct Versions<'a> {
+    contents: &'a [u8],
+    /// The names of the undefined symbols.
+    needs: HashSet<&'a [u8]>,
+}
+
+impl Versions<'_> {
+    /// What the linker has entries for without anybody's asking.
+    const LAYOUT: &'static [u8] = b"module_layout";
+    /// The room for the CRC.
     const CRC: usize = 8;
-    const LAYOUT: &[u8] = b"module_layout";
-    let is_version = |at: usize| {
-        let entry = contents.get(at..).and_then(|rest| rest.get(..VERSION));
-        let Some((crc, room)) = entry.and_then(|entry| entry.split_at_checked(CRC)) else { return false };
-        let Some((name, padding)) = memchr(0, room).and_then(|end| room.split_at_checked(end)) else {
+
+    /// The one place, not before `from`, where entries of `size` bytes in all are.
+    fn at(&self, from: usize, size: usize) -> Option<Range<usize>> {
+        let find = |name: &[u8]| {
+            let mut found = None;
+            for entry in self.entries(name, from) {
+                let (mut start, mut end) = (entry, entry + VERSION);
+                // One more than there should be is too many.
+                while start >= from + VERSION && end - start <= size && self.is_entry(start - VERSION) {
+                    start -= VERSION;
+                }
+                while end - start <= size && self.is_entry(end) {
+                    end += VERSION;
+                }
+                if end - start == size && found.replace(start..end).is_some_and(|other| other != (start..end))
+                {
+                    return None;
+                }
+            }
+            found
+        };
+        self.likely().find_map(find)
+    }
+
+    /// No place, if there is no entry.
+    fn none(&self) -> Option<Range<usize>> {
+        let nowhere = self.likely().all(|name| self.entries(name, HEADER).next().is_none());
+        nowhere.then_some(0..0)
+    }
+
+    /// Some names that have entries, if any have. The order of the entries is not that of the symbols, and a needed symbol
+    /// may lack its entry.
+    fn likely(&self) -> impl Iterator<Item = &[u8]> {
+        let needs = self.needs.iter().copied().filter(|name| !name.is_empty());
+        std::iter::once(Self::LAYOUT).chain(needs.take(4))
+    }
+
+    /// The entries for `name` among the first places where it stands.
+    fn entries(&self, name: &[u8], from: usize) -> impl Iterator<Item = usize> {
+        let rest = self.contents.get(from..).unwrap_or(&[]);
+        let needle = [name, b"\0"].concat();
+        let places: Vec<usize> = memmem::find_iter(rest, &needle).take(TRIES).collect();
+        let places = places.into_iter().filter_map(|at| at.checked_sub(Self::CRC));
+        places.map(move |at| from + at).filter(|&at| self.is_entry(at))
+    }
+
+    fn is_entry(&self, at: usize) -> bool {
+        let entry = self.contents.get(at..).and_then(|rest| rest.get(..VERSION));
+        let Some((crc, room)) = entry.and_then(|entry| entry.split_at_checked(Self::CRC)) else {
             return false;
         };
+        let end = memchr(0, room).filter(|&end| end > 0);
+        let Some((name, padding)) = end.and_then(|end| room.split_at_checked(end)) else { return false };
         crc.ends_with(&[0; 4])
             && padding.iter().all(|&b| b == 0)
-            && !name.is_empty()
-            && (name == LAYOUT || needs.contains(name))
-    };
-    let find = |name: &[u8]| {
-        let mut found = None;
-        let rest = contents.get(from..)?;
-        for at in memmem::find_iter(rest, &[name, b"\0"].concat()).map(|at| from + at).take(TRIES) {
-            let Some(entry) = at.checked_sub(CRC).filter(|&at| at >= from && is_version(at)) else {
-                continue;
-            };
-            let (mut start, mut end) = (entry, entry + VERSION);
-            // One more than there should be is too many.
-            while start >= from + VERSION && end - start <= size && is_version(start - VERSION) {
-                start -= VERSION;
-            }
-            while end - start <= size && is_version(end) {
-                end += VERSION;
-            }
-            if end - start == size && found.replace(start..end).is_some_and(|other| other != (start..end)) {
-                return None;
-            }
-        }
-        found
-    };
-    // A needed symbol may lack its entry.
-    find(LAYOUT).or_else(|| needs.iter().filter(|name| !name.is_empty()).take(4).find_map(|name| find(name)))
+            && (name == Self::LAYOUT || self.needs.contains(name))
+    }
 }
