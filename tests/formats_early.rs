@@ -257,7 +257,10 @@ fn damage_is_never_told_differently() {
     let end = search(&image, Some(1)).unwrap().1;
     let (mut told, mut given_up) = (0, 0);
     let mut check = |image: &[u8]| {
-        if early(image, None) { told += 1 } else { given_up += 1 }
+        // Of a table whose names lead out of it the section headers do not tell much either.
+        let elf = Elf::parse(image).unwrap();
+        let broken = elf.symbols().unwrap().any(|symbol| symbol.name().is_none());
+        if !broken && early(image, None) { told += 1 } else { given_up += 1 }
     };
     for at in 64..end {
         for value in [0, 1, 0x7f, 0x80, 0xff, b'=', image[at] ^ 1, image[at] ^ 0x10] {
@@ -266,7 +269,8 @@ fn damage_is_never_told_differently() {
             check(&changed);
         }
     }
-    // Larger holes, and parts in the place of others; from a fixed seed.
+    // Larger holes, and parts in the place of others (smaller than a section: one that moves as a whole is where it is); from
+    // a fixed seed.
     let mut seed = 0x6561_726cu64;
     let mut below = |end: usize| {
         seed ^= seed << 13;
@@ -276,7 +280,7 @@ fn damage_is_never_told_differently() {
     };
     for _ in 0..20_000 {
         let mut changed = image.clone();
-        let length = 1 + below(80);
+        let length = 1 + below(40);
         let (from, to) = (64 + below(end - 64 - length), 64 + below(end - 64 - length));
         if below(2) == 0 {
             changed.copy_within(from..from + length, to)

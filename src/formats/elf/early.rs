@@ -254,7 +254,9 @@ fn symbol_name(entry: &[u8], sections: u16, room: usize, global: &mut bool) -> O
     let section = ENCODING.u16(entry, 6)?;
     let ordered = binding > 0 || !*global;
     *global |= binding > 0;
-    let sane = binding <= 2
+    // Only the first entry is unused: where there is another one, the table begins there, and not where it seemed to.
+    let sane = (name > 0 || section > 0)
+        && binding <= 2
         && (kind <= 4 || kind == 6)
         && (section < sections || section == SHN_ABS || section == SHN_COMMON)
         && name < room;
