@@ -60,7 +60,7 @@ impl Module {
 
     /// One that a decoder does not give in one piece.
     fn large() -> Module {
-        Module { relocations: (0..40_000u32).map(|n| (n * n >> 7) as u8).collect(), ..Module::usual() }
+        Module { relocations: (0..40_000u32).map(|n| ((n * n) >> 7) as u8).collect(), ..Module::usual() }
     }
 
     /// Adds a string to `.modinfo`, with its symbol.
@@ -345,6 +345,19 @@ fn only_as_much_is_decoded_as_is_asked_for() {
     let signed = xz(&module.build());
     assert_eq!(is_early(&signed, Depth::Symbols), Ok(true));
     assert_eq!(is_early(&signed, Depth::Signature), Ok(false));
+}
+
+#[test]
+fn damage_behind_the_symbols_goes_unnoticed() {
+    let mut packed = xz(&Module::large().build());
+    let at = packed.len() - 100;
+    packed[at] ^= 0x10;
+    for depth in [Depth::Symbols, Depth::Signature] {
+        assert_eq!(is_early(&packed, depth), Ok(true));
+    }
+    assert_eq!(is_early(&packed, Depth::Whole), Err("xz: File is corrupt".into()));
+    packed[100] ^= 0x10;
+    assert!(is_early(&packed, Depth::Symbols).is_err(), "damage in front of them does not");
 }
 
 #[test]

@@ -221,3 +221,46 @@ fn an_early_stop_sees_a_growing_prefix() {
         assert!((200_001..=200_000 + STEP).contains(&part.len()), "{kind:?} {}", part.len());
     }
 }
+
+#[test]
+fn the_index_of_an_xz_file_tells_its_size() {
+    use xz2::stream::Check;
+    for data in [&b""[..], b"abc", &sample()] {
+        for check in [Check::None, Check::Crc32, Check::Sha256] {
+            let packed = xz(data, check);
+            assert_eq!(xz_size(&packed), Some(data.len() as u64));
+            for length in 0..packed.len() {
+                assert_eq!(xz_size(&packed[..length]), None, "cut off at {length}");
+            }
+            for part in [&packed[..], &[0; 4], b"x"] {
+                assert_eq!(xz_size(&[&packed, part].concat()), None, "something behind it");
+            }
+        }
+    }
+    let packed = xz(b"abc", Check::Crc64);
+    for at in 0..packed.len() {
+        for bit in 0..8 {
+            let mut damaged = packed.clone();
+            damaged[at] ^= 1 << bit;
+            assert!(matches!(xz_size(&damaged), None | Some(3)), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_buffer_is_used_again_and_no_more_is_inflated_than_is_wanted() {
+    let mut buffer = vec![0xee; 100];
+    for (kind, packed) in all(&sample()) {
+        for wanted in [1, 1000, usize::MAX] {
+            let mut asked = 0;
+            let enough = &mut |so_far: &[u8]| {
+                assert!(sample().starts_with(so_far));
+                asked += 1;
+                (asked < 3).then_some(wanted)
+            };
+            let size = inflate(kind, &packed, 1 << 30, &mut buffer, enough).unwrap().len();
+            assert_eq!(size, 2 * wanted.min(STEP), "{kind:?}");
+        }
+        assert_eq!(inflate(kind, &packed, 1 << 30, &mut buffer, &mut |_| Some(7)).unwrap(), sample());
+    }
+}

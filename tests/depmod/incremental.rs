@@ -178,6 +178,36 @@ fn bad_caches(stages: &Stages) -> Result<(), String> {
     })
 }
 
+/// The CRCs of exports are not learnt before somebody asks for them: a cache without them must not pretend.
+fn crcs(stages: &Stages) -> Result<(), String> {
+    const COUNT: usize = 400;
+    let mut changing = Changing::new(stages, "crcs", KERNELS[0].1, COUNT)?;
+    changing.step("from scratch", Some(COUNT), |_| Ok(()))?;
+    let symvers = whole::symvers(&changing.dir).map_err(|error| error.to_string())?;
+    fs::write(changing.stage.at("/symvers"), symvers).map_err(|error| error.to_string())?;
+    let report = ["-e", "-E", "/symvers", &changing.version];
+    let cached = [&["-o", "/cached", "--cache-dir", "/var/cache/depmod"][..], &report].concat();
+    let read = || -> Result<usize, String> {
+        let ended = changing.stage.depmod(Who::Ours, &[&cached[..], &["-vv"]].concat())?;
+        let count =
+            ended.stderr.lines().find_map(|line| line.strip_suffix(" of them read")?.rsplit(' ').next());
+        count.and_then(|count| count.parse().ok()).ok_or(ended.stderr)
+    };
+    let first = read()?;
+    if first == 0 || first == COUNT {
+        return Err(format!("{first} modules read for the CRCs of their exports"));
+    }
+    let theirs = changing.stage.depmod(Who::Theirs, &[&["-o", "/theirs"][..], &report].concat())?;
+    let ours = changing.stage.depmod(Who::Ours, &cached)?;
+    if theirs != ours || theirs.stderr.lines().count() < 1000 {
+        return Err(format!("reports differ, or are none:\n{}\n{}", theirs.stderr, ours.stderr));
+    }
+    match read()? {
+        0 => changing.step("without CRCs again", Some(0), |_| Ok(())),
+        again => Err(format!("{again} modules read again")),
+    }
+}
+
 /// All as tests.
 pub fn trials() -> Vec<(String, Body)> {
     let plain = |stages: &Stages| everything(&mut Changing::new(stages, "6.1", KERNELS[1].1, usize::MAX)?);
@@ -189,6 +219,7 @@ pub fn trials() -> Vec<(String, Body)> {
     vec![
         ("incremental::6.1".into(), Box::new(plain)),
         ("incremental::6.12".into(), Box::new(compressed)),
+        ("incremental::crcs".into(), Box::new(crcs)),
         ("incremental::bad_caches".into(), Box::new(bad_caches)),
     ]
 }

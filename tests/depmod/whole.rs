@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use kmod_once::formats::compress;
 use kmod_once::formats::elf::{self, Elf};
 use kmod_once::formats::index::Index;
 
@@ -145,11 +146,12 @@ fn reports(stages: &Stages) -> Result<(), String> {
 
 /// A `Module.symvers` in which most of what the modules need from the kernel is right, some has another CRC, and some is
 /// missing.
-fn symvers(dir: &Path) -> std::io::Result<String> {
+pub fn symvers(dir: &Path) -> std::io::Result<String> {
     let mut kernel: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     let mut exported: Vec<Vec<u8>> = Vec::new();
     for path in tree::modules(dir)? {
-        let image = fs::read(path)?;
+        let content = fs::read(path)?;
+        let Ok(image) = compress::image(&content, 1 << 30) else { continue };
         let Ok(elf) = Elf::parse(&image) else { continue };
         for needed in elf::needed(&elf).unwrap_or_default() {
             kernel.insert(needed.name.to_vec(), needed.crc);

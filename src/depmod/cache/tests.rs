@@ -61,8 +61,23 @@ fn what_was_kept_comes_back() {
     let needs: Vec<_> = known.needs.iter().map(|&id| need(id)).collect();
     let shown: Vec<_> =
         needs.iter().map(|n| (remembered.library.name(n.name).to_vec(), n.crc, n.weak)).collect();
+    assert!(!known.without_crcs);
     let c = (b"c".to_vec(), 5, true);
     assert_eq!(shown, [c.clone(), (b"a".to_vec(), 6, false), c]);
+}
+
+#[test]
+fn that_crcs_were_not_read_is_kept() {
+    let (_dir, place) = place();
+    let mut facts = facts();
+    facts.symbols.export_crcs.clear();
+    let mut library = Library::default();
+    let known = library.add(&facts);
+    assert!(known.without_crcs);
+    let entry = Entry { path: b"kernel/a.ko", stamp: stamp(3), known: &known };
+    let bytes = render(&place, &library, &[entry]);
+    let remembered = Remembered::parse(&place, &bytes).unwrap();
+    assert_eq!(remembered.modules[&b"kernel/a.ko"[..]].1, known);
 }
 
 #[test]
