@@ -1,6 +1,8 @@
 //! Where messages go. Code below the tools hands finished sentences, without program name or level, to a [`Sink`];
 //! the tool decides which of them are shown, and where.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// A syslog priority, most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
@@ -51,6 +53,23 @@ pub struct Silent;
 
 impl Sink for Silent {
     fn log(&self, _: Priority, _: &[u8]) {}
+}
+
+/// A sink that only remembers whether there was anything to tell.
+#[derive(Default)]
+pub struct Ear(AtomicBool);
+
+impl Ear {
+    /// Whether anything was told.
+    pub fn heard(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Sink for Ear {
+    fn log(&self, _: Priority, _: &[u8]) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A sink that keeps everything, for tests and for callers that print later.

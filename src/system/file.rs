@@ -1,5 +1,6 @@
 //! Small reads and guarded opens.
 
+use super::start::done_with;
 use crate::error::{Errno, Error, Result};
 use nix::fcntl::{OFlag, open};
 use nix::libc;
@@ -91,6 +92,7 @@ pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> R
             return Err(Errno::EFBIG);
         }
         if count == 0 || (end == End::Short && !full) {
+            done_with(fd);
             return Ok(());
         }
     }
@@ -155,6 +157,7 @@ pub fn names(dir: &Path, buffer: &mut Vec<u8>, visit: &mut dyn FnMut(&[u8], Entr
             rest = &rest[length..];
         }
         if count == 0 {
+            done_with(fd);
             return Ok(());
         }
         first = false;

@@ -4,6 +4,7 @@
 //! tools install [`survive_truncation`] once: its handler puts a page of zeros where the file's page was, and the
 //! parser then sees bad data instead of a signal. The C library must not touch its host's signals: it reads.
 
+use super::start::done_with;
 use crate::error::{Errno, Error, Result};
 use memmap2::{Mmap, MmapOptions};
 use nix::libc;
@@ -66,7 +67,9 @@ pub fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
 /// As [`contents`], and what open said.
 pub fn open(path: &Path, limit: u64) -> Result<Contents> {
     let file = File::open(path).map_err(|e| Error::from(e).at(path))?;
-    contents(&file, path, limit)
+    let contents = contents(&file, path, limit);
+    done_with(file);
+    contents
 }
 
 /// Whether the SIGBUS handler is in place.

@@ -20,12 +20,13 @@ use crate::config::{Config, Entry, Kind};
 use crate::error::{Errno, Result, errno_of, strerror};
 use crate::formats::index::Reader;
 use crate::limits;
-use crate::log::{Priority, Sink};
+use crate::log::{Ear, Priority, Sink};
 use crate::name;
 use crate::system::roots::{Roots, into_path};
 use crate::system::{System, roots::as_path};
 use indexes::{Indexes, Opened};
 use std::cell::{Cell, OnceCell};
+use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -142,6 +143,25 @@ impl<'a> Tree<'a> {
             return Ok(configured);
         }
         Ok(self.known(&query, true, self.reader.get()))
+    }
+
+    /// Whether each of `names` (canonical) leads to the module of that name and to nothing else, as [`Tree::lookup`] would
+    /// find out, told from less than that reads: the files that people write, and `modules.dep`. False wherever anything
+    /// is odd about those, so that whoever gives all the answers also tells what is wrong, at its time.
+    ///
+    /// What is not read cannot lead a name elsewhere: depmod's `modules.softdep` and `modules.weakdep` and the kernel
+    /// command line say what else a module needs, which parameters it gets, and that it is not wanted.
+    pub fn are_plain<'n>(&self, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
+        let ear = Ear::default();
+        let config = settings::read_given(self.roots, &self.paths, &ear);
+        // Not the tree's own, which must stay able to tell. Never dropped, as in the tools' trees.
+        let indexes = ManuallyDrop::new(Indexes::default());
+        !ear.heard()
+            && names.all(|name| {
+                config.aliases_for(name).next().is_none()
+                    && indexes.open(Which::Dep, &self.dir, &ear).line(name).is_some()
+            })
+            && !ear.heard()
     }
 
     /// As [`Tree::lookup`], without the configuration: what modinfo does.

@@ -42,14 +42,15 @@ pub(super) fn read(roots: &Roots, dir: &Path, paths: &ConfigPaths, sink: &dyn Si
     for name in WRITTEN {
         reader.met(name.as_bytes(), 0, Kind::Certain);
     }
-    match paths {
-        ConfigPaths::Default => reader.defaults(roots.config_dirs("modprobe.d")),
-        ConfigPaths::List(paths) => paths.iter().for_each(|path| reader.given(path.clone())),
-    }
-    let cmdline = roots.cmdline();
-    let (config, told) = reader.read(&cmdline);
-    told.into_iter().for_each(|text| sink.log(Priority::Err, &text));
-    config
+    reader.given(roots, paths);
+    reader.read(Some(&roots.cmdline()), sink)
+}
+
+/// Reads what people write and nothing else: not what depmod found, nor the kernel command line.
+pub(super) fn read_given(roots: &Roots, paths: &ConfigPaths, sink: &dyn Sink) -> Config {
+    let mut reader = Reader::default();
+    reader.given(roots, paths);
+    reader.read(None, sink)
 }
 
 #[derive(Default)]
@@ -89,8 +90,15 @@ impl Reader {
         }
     }
 
+    fn given(&mut self, roots: &Roots, paths: &ConfigPaths) {
+        match paths {
+            ConfigPaths::Default => self.defaults(roots.config_dirs("modprobe.d")),
+            ConfigPaths::List(paths) => paths.iter().for_each(|path| self.named(path.clone())),
+        }
+    }
+
     /// Takes in a directory, or the file that stands in its place.
-    fn given(&mut self, path: PathBuf) {
+    fn named(&mut self, path: PathBuf) {
         match list(&path, &mut self.buffer) {
             Ok(listing) => self.take(&path, &listing),
             Err(errno) => self.not_a_directory(path, errno),
@@ -130,7 +138,7 @@ impl Reader {
     }
 
     /// Reads the file that counts of each name, and the kernel command line last.
-    fn read(mut self, cmdline: &Path) -> (Config, Vec<Vec<u8>>) {
+    fn read(mut self, cmdline: Option<&Path>, sink: &dyn Sink) -> Config {
         let mut parser = Parser::new();
         let mut found = std::mem::take(&mut self.found);
         files::order(&mut found);
@@ -146,19 +154,27 @@ impl Reader {
                 taken = Some(&candidate.name);
             }
         }
-        // The kernel hands it out in one piece.
-        match read_into(cmdline, &mut self.buffer, usize::MAX, End::Short) {
-            Ok(()) => parser.cmdline(cmdline, &self.buffer),
-            Err(Errno::ENOENT) => {}
-            Err(errno) => {
-                let path = cmdline.as_os_str().as_bytes();
-                parser.warn(bytes!["could not read from '", path, "': ", strerror(errno)]);
-            }
+        if let Some(cmdline) = cmdline {
+            self.cmdline(cmdline, &mut parser);
         }
         self.odd.sort_by_key(|(seen, _)| *seen);
         let (config, warnings) = parser.finish();
         let told = self.odd.into_iter().map(|(_, text)| text);
-        (config, told.chain(warnings.into_iter().map(|warning| warning.text)).collect())
+        let told = told.chain(warnings.into_iter().map(|warning| warning.text));
+        told.for_each(|text| sink.log(Priority::Err, &text));
+        config
+    }
+
+    fn cmdline(&mut self, path: &Path, parser: &mut Parser) {
+        // The kernel hands it out in one piece.
+        match read_into(path, &mut self.buffer, usize::MAX, End::Short) {
+            Ok(()) => parser.cmdline(path, &self.buffer),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => {
+                let path = path.as_os_str().as_bytes();
+                parser.warn(bytes!["could not read from '", path, "': ", strerror(errno)]);
+            }
+        }
     }
 
     /// Parses one file; false where it is none, so that it does not mask others.

@@ -16,6 +16,7 @@ use crate::load::plan::{Step, plan};
 use crate::log::{Priority, Sink};
 use crate::system::Roots;
 use crate::tree::{Module, Tree};
+use std::cell::OnceCell;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -67,10 +68,7 @@ fn operand(
     parameters: &[u8],
     together: Option<&Together<'_>>,
 ) -> Outcome {
-    // Noted before the first look at any module: an attempt by somebody else that ended before this moment is no answer
-    // for us.
-    let arrival = session.call.world.system.clock.boottime();
-    let request = Insert { session, operand, parameters, arrival, together };
+    let request = Insert { session, operand, parameters, arrival: OnceCell::new(), together };
     let mut status = 0;
     let modules = match find(session, session.tree, operand) {
         Ok(modules) => modules,
@@ -99,7 +97,7 @@ struct Insert<'i, 's> {
     session: &'i Session<'s>,
     operand: &'i [u8],
     parameters: &'i [u8],
-    arrival: Duration,
+    arrival: OnceCell<Duration>,
     together: Option<&'i Together<'i>>,
 }
 
@@ -112,6 +110,9 @@ impl Insert<'_, '_> {
         } else if (request.blacklist || module.alias.is_some()) && tree.blacklisted(module) {
             Ok(())
         } else {
+            if !request.dry {
+                self.arrival();
+            }
             plan(tree, module, self.parameters, request.bare)
                 .map_err(|error| {
                     self.session.log.error(error.to_string().as_bytes());
@@ -131,6 +132,12 @@ impl Insert<'_, '_> {
                 1
             }
         }
+    }
+
+    /// When there was found to be something to do: an attempt by somebody else that ended before this moment is no answer
+    /// for us. Requests that load nothing never ask for the time.
+    fn arrival(&self) -> Duration {
+        *self.arrival.get_or_init(|| self.session.call.world.system.clock.boottime())
     }
 
     /// Whether there is nothing to do for a module. What was loaded ahead for a step that is still to come is not there
@@ -190,7 +197,7 @@ impl Insert<'_, '_> {
             }
             (_, Some(path)) => {
                 self.tell_trouble();
-                Loads::new(self.session, self.parameters).load(step, path, self.arrival, self.operand)
+                Loads::new(self.session, self.parameters).load(step, path, self.arrival(), self.operand)
             }
             (_, None) => {
                 let name = &step.module.name;

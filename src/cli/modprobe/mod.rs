@@ -7,6 +7,7 @@ mod args;
 mod command;
 mod explain;
 mod insert;
+mod live;
 mod parallel;
 mod remove;
 mod show;
@@ -41,6 +42,9 @@ pub fn run(call: &Call<'_>) -> Outcome {
     let sink = Stages::new(&log);
     // Never dropped: the process ends soon, and the kernel takes back maps and memory faster than we could.
     let tree = ManuallyDrop::new(Tree::open(&call.world.system, dir, config, &sink));
+    if live::suffices(call, &request, &tree) {
+        return Ok(0);
+    }
     tree.config();
     sink.opened();
     let gate = OnceCell::new();
