@@ -34,7 +34,9 @@ pub fn suffices(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'_>) -> bool
     for operand in &request.operands[..count] {
         match name::alias(operand) {
             // A colon makes an alias of it, a slash a file; neither is a module's name.
-            Some(name) if !name.contains(&b':') && gate::is_live(&call.world.system, &name) => names.push(name),
+            Some(name) if !name.contains(&b':') && gate::is_live(&call.world.system, &name) => {
+                names.push(name)
+            }
             _ => return false,
         }
     }

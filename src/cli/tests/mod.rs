@@ -3,6 +3,7 @@
 mod arguments;
 mod explain;
 mod insert;
+mod live;
 mod others;
 mod parallel;
 mod remove;
