@@ -1,11 +1,15 @@
-//! Our tools against Debian 13's kmod 34.2, in one run on one tree: what counts is the ratio, since the machine is never
-//! quiet. `cargo bench --bench against_kmod`; takes root (each tool runs in a root directory of its own) and a few
-//! minutes. Runs alternate A B A B; the table gives medians.
+//! Our tools against Debian 13's kmod 34.2 and Debian 12's kmod 30, in one run on one tree: what counts is the ratio, since
+//! the machine is never quiet. `make bench`; takes root (each tool runs in a root directory of its own) and some minutes.
+//! Runs alternate A B A B; the tables give medians. A word that ends in `.md` names a file whose tables, between the lines
+//! `<!-- bench -->` and `<!-- /bench -->`, are replaced by these.
 
+#[path = "../tests/cost/count.rs"]
+mod count;
 #[path = "../tests/common/debian.rs"]
 mod debian;
 #[path = "../tests/common/elf.rs"]
 mod elf;
+mod processes;
 #[allow(dead_code)]
 #[path = "../tests/depmod/stage.rs"]
 mod stage;
@@ -19,6 +23,7 @@ mod tree;
 use stage::{Stage, Stages, Who};
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
@@ -32,6 +37,9 @@ struct Cost {
     /// Peak resident memory in MiB.
     memory: f64,
 }
+
+/// The kernels whose trees are worked on: what they are called here, and how the package begins.
+const TREES: [(&str, &str); 2] = [("6.12, .ko.xz", "linux-image-6.12."), ("6.1, .ko", "linux-image-6.1.")];
 
 fn main() -> ExitCode {
     // `cargo test --benches` and `cargo clippy` build this too; only `cargo bench` runs it.
@@ -49,59 +57,103 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let stages = Stages::prepare().map_err(|error| error.to_string())?;
-    println!("| work | kmod 34.2 | kmod-once | faster by | CPU, theirs and ours | memory, theirs and ours |");
-    println!("|---|---:|---:|---:|---:|---:|");
-    for (name, prefix) in [("6.12, .ko.xz", "linux-image-6.12."), ("6.1, .ko", "linux-image-6.1.")] {
-        whole_tree(&stages, name, prefix)?;
+    let mut lines = processes::table(&stages)?;
+    let titles = [
+        "work",
+        "kmod 30",
+        "kmod 34.2",
+        "kmod-once",
+        "34.2 / once",
+        "CPU, 34.2 and once",
+        "memory, 34.2 and once",
+    ];
+    lines.extend([
+        String::new(),
+        format!("| {} |", titles.join(" | ")),
+        "|---|---:|---:|---:|---:|---:|---:|".into(),
+    ]);
+    for (name, prefix) in TREES {
+        lines.extend(whole_tree(&stages, name, prefix)?);
     }
-    Ok(())
+    let block = lines.join("\n") + "\n";
+    print!("{block}");
+    match std::env::args().find(|word| word.ends_with(".md")) {
+        Some(file) => replace(Path::new(&file), &block),
+        None => Ok(()),
+    }
 }
 
-fn whole_tree(stages: &Stages, name: &str, prefix: &str) -> Result<(), String> {
-    let stage = stages.stage(&format!("bench-{prefix}")).map_err(|error| error.to_string())?;
-    let version = place(stages, &stage, prefix)?;
-    stage.depmod(Who::Theirs, &[&version])?;
-    let modules = stage.at("lib/modules").join(&version);
+/// Puts the tables into `file`.
+fn replace(file: &Path, block: &str) -> Result<(), String> {
+    let (begin, end) = ("<!-- bench -->\n", "<!-- /bench -->");
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let parts = text.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let (before, after) = parts.ok_or_else(|| format!("{}: no place for the tables", file.display()))?;
+    fs::write(file, [before, begin, block, end, after].concat()).map_err(|error| error.to_string())
+}
 
-    let out = |who| match who {
-        Who::Theirs => vec!["-o", "/theirs", &version],
-        Who::Ours => vec!["-o", "/scratch", &version, "--no-cache"],
-    };
-    compare(&stage, &format!("depmod, {name}"), 5, "depmod", out, 0)?;
-    compare(&stage, &format!("depmod, {name}, one core"), 3, "depmod", out, 1)?;
+/// A root with both tools in it, and one with kmod 30.
+struct Pair {
+    both: Stage,
+    old: Stage,
+}
 
-    // The cache knows all modules but one, which changes before each run.
-    let cached = ["-o", "/cached", &version, "--cache-dir", "/var/cache/depmod"];
-    stage.depmod(Who::Ours, &cached)?;
-    let changing = tree::modules(&modules).map_err(|e| e.to_string())?.pop().ok_or("no modules")?;
-    let rounds = 5;
-    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let contents = fs::read(&changing).map_err(|e| e.to_string())?;
-        fs::write(&changing, contents).map_err(|e| e.to_string())?;
-        theirs.push(cost(stage.command(Who::Theirs, "depmod", &["-o", "/theirs", &version]))?);
-        ours.push(cost(stage.command(Who::Ours, "depmod", &cached))?);
+impl Pair {
+    fn command(&self, who: Tool, tool: &str, args: &[&str]) -> Command {
+        match who {
+            Tool::Old => self.old.command(Who::Theirs, tool, args),
+            Tool::Theirs => self.both.command(Who::Theirs, tool, args),
+            Tool::Ours => self.both.command(Who::Ours, tool, args),
+        }
     }
-    row(&format!("depmod, {name}, one module changed"), theirs, ours);
+}
 
+#[derive(Clone, Copy, PartialEq)]
+enum Tool {
+    Old,
+    Theirs,
+    Ours,
+}
+
+const TOOLS: [Tool; 3] = [Tool::Old, Tool::Theirs, Tool::Ours];
+
+fn whole_tree(stages: &Stages, name: &str, prefix: &str) -> Result<Vec<String>, String> {
+    let both = stages.stage(&format!("bench-{prefix}")).map_err(|error| error.to_string())?;
+    let old = stages.stage_30(&format!("bench-30-{prefix}")).map_err(|error| error.to_string())?;
+    let version = place(stages, &both, prefix)?;
+    place(stages, &old, prefix)?;
+    both.depmod(Who::Theirs, &[&version])?;
+    old.depmod(Who::Theirs, &[&version])?;
+    let modules = both.at("lib/modules").join(&version);
+    let changing = tree::modules(&modules).map_err(|e| e.to_string())?.pop().ok_or("no modules")?;
     let text = fs::read_to_string(modules.join("modules.dep")).map_err(|e| e.to_string())?;
     let files: Vec<String> = text
         .lines()
         .filter_map(|line| line.split(':').next())
         .map(|file| format!("/lib/modules/{version}/{file}"))
         .collect();
-    let words: Vec<&str> = files.iter().map(String::as_str).collect();
-    compare(&stage, &format!("modinfo of all, {name}"), 3, "modinfo", |_| words.clone(), 0)?;
+    let pair = Pair { both, old };
 
-    for (what, query) in [
-        ("modprobe -n -q xfs", "xfs"),
-        ("modprobe -n -q cpu:type:...", "cpu:type:x86,ven0000fam0006mod009E:feature:,0000,0001,0002"),
-    ] {
-        spawned(&stage, &format!("{what}, {name}"), &["-S", &version, "-n", "-q", query])?;
-    }
-    Ok(())
+    let out = |who| match who {
+        Tool::Old | Tool::Theirs => vec!["-o", "/theirs", &version],
+        Tool::Ours => vec!["-o", "/scratch", &version, "--no-cache"],
+    };
+    let cached = ["-o", "/cached", &version, "--cache-dir", "/var/cache/depmod"];
+    pair.both.depmod(Who::Ours, &cached)?;
+    // The cache knows all modules but one, which changes before each run.
+    let one = |who| if who == Tool::Ours { cached.to_vec() } else { out(who) };
+    let change = || fs::read(&changing).and_then(|contents| fs::write(&changing, contents));
+    let nothing = || Ok(());
+    let words = |_| files.iter().map(String::as_str).collect();
+    Ok(vec![
+        compare(&pair, &format!("depmod, {name}"), 5, "depmod", &out, 0, &nothing)?,
+        compare(&pair, &format!("depmod, {name}, one core"), 3, "depmod", &out, 1, &nothing)?,
+        compare(&pair, &format!("depmod, {name}, one module changed"), 5, "depmod", &one, 0, &change)?,
+        compare(&pair, &format!("modinfo of all, {name}"), 3, "modinfo", &words, 0, &nothing)?,
+    ])
 }
 
+/// Puts the modules of a kernel into a root; the kernel's version.
 fn place(stages: &Stages, stage: &Stage, prefix: &str) -> Result<String, String> {
     let (package, _) = stages.cache.kernel(prefix, "-amd64-unsigned").map_err(|error| error.to_string())?;
     let modules = package.join("lib/modules");
@@ -112,60 +164,29 @@ fn place(stages: &Stages, stage: &Stage, prefix: &str) -> Result<String, String>
     Ok(version)
 }
 
-/// A B A B, on all CPUs or (`cpus` = 1) on one.
+/// A B C A B C, on all CPUs or (`cpus` = 1) on one; `before` each round.
 fn compare<'a>(
-    stage: &Stage,
+    pair: &Pair,
     what: &str,
     rounds: usize,
     tool: &str,
-    args: impl Fn(Who) -> Vec<&'a str>,
+    args: &dyn Fn(Tool) -> Vec<&'a str>,
     cpus: usize,
-) -> Result<(), String> {
-    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    before: &dyn Fn() -> std::io::Result<()>,
+) -> Result<String, String> {
+    let mut costs = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..rounds {
-        for (who, costs) in [(Who::Theirs, &mut theirs), (Who::Ours, &mut ours)] {
-            let mut command = stage.command(who, tool, &args(who));
+        before().map_err(|error| error.to_string())?;
+        for (who, costs) in TOOLS.into_iter().zip(&mut costs) {
+            let mut command = pair.command(who, tool, &args(who));
             if cpus == 1 {
                 pin(&mut command);
             }
             costs.push(cost(command)?);
         }
     }
-    row(what, theirs, ours);
-    Ok(())
+    Ok(row(what, &costs))
 }
-
-/// A short command, started many times: the empty static program (the floor), theirs, ours.
-fn spawned(stage: &Stage, what: &str, args: &[&str]) -> Result<(), String> {
-    const RUNS: usize = 300;
-    let source = stage.at("tmp/empty.c");
-    fs::write(&source, "int main(void) { return 0; }\n").map_err(|e| e.to_string())?;
-    let built =
-        Command::new("cc").args(["-O2", "-static", "-o"]).arg(stage.at("tmp/empty")).arg(&source).status();
-    if !built.is_ok_and(|status| status.success()) {
-        return Err("cc cannot build an empty static program".into());
-    }
-    let (mut floor, mut theirs, mut ours) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..RUNS {
-        let mut empty = Command::new(stage.at("tmp/empty"));
-        empty.env_clear().stdin(Stdio::null());
-        floor.push(cost(empty)?);
-        theirs.push(cost(stage.command(Who::Theirs, "modprobe", args))?);
-        ours.push(cost(stage.command(Who::Ours, "modprobe", args))?);
-    }
-    let floor = median(floor.iter().map(|cost| cost.wall));
-    let (a, b) = (median(theirs.iter().map(|cost| cost.wall)), median(ours.iter().map(|cost| cost.wall)));
-    println!(
-        "| {what} | {:.2} ms, {:.2} × the floor | {:.2} ms, {:.2} × the floor | {:.1} × | | |",
-        a * 1e3,
-        a / floor,
-        b * 1e3,
-        b / floor,
-        a / b
-    );
-    Ok(())
-}
-
 fn pin(command: &mut Command) {
     let one = || {
         let mut set = nix::sched::CpuSet::new();
@@ -198,17 +219,18 @@ fn cost(mut command: Command) -> Result<Cost, String> {
     Ok(Cost { wall, cpu, memory: usage.ru_maxrss as f64 / 1024.0 })
 }
 
-fn row(what: &str, theirs: Vec<Cost>, ours: Vec<Cost>) {
+fn row(what: &str, [old, theirs, ours]: &[Vec<Cost>; 3]) -> String {
     let of = |costs: &[Cost], pick: fn(&Cost) -> f64| median(costs.iter().map(pick));
-    let (a, b) = (of(&theirs, |c| c.wall), of(&ours, |c| c.wall));
-    println!(
-        "| {what} | {a:.2} s | {b:.2} s | {:.1} × | {:.2} s, {:.2} s | {:.0} MiB, {:.0} MiB |",
+    let (a, b) = (of(theirs, |c| c.wall), of(ours, |c| c.wall));
+    format!(
+        "| {what} | {:.2} s | {a:.2} s | {b:.2} s | {:.1} × | {:.2} s, {:.2} s | {:.0} MiB, {:.0} MiB |",
+        of(old, |c| c.wall),
         a / b,
-        of(&theirs, |c| c.cpu),
-        of(&ours, |c| c.cpu),
-        of(&theirs, |c| c.memory),
-        of(&ours, |c| c.memory)
-    );
+        of(theirs, |c| c.cpu),
+        of(ours, |c| c.cpu),
+        of(theirs, |c| c.memory),
+        of(ours, |c| c.memory)
+    )
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

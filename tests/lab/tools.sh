@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the tests need and this machine lacks: QEMU and a compiler for the lab, what reads manual pages and
-# completions, what builds and tries packages. Only missing packages are asked for, so that a machine that has everything
-# needs neither root nor a network.
+# Installs what the tests need and this machine lacks: QEMU and a compiler for the lab, what counts instructions and
+# system calls, what reads manual pages and completions, what builds and tries packages. Only missing packages are asked
+# for, so that a machine that has everything needs neither root nor a network.
 set -eu
 
 missing=
@@ -15,8 +15,8 @@ need strip binutils
 need tar tar
 need xz xz-utils
 need valgrind valgrind
+need strace strace
 need dpkg-deb dpkg
-need debootstrap debootstrap
 need rpmbuild rpm
 need mandoc mandoc
 need debootstrap debootstrap

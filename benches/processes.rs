@@ -1,0 +1,147 @@
+//! What it costs to ask modprobe: wall time against an empty static process, instructions, system calls.
+//!
+//! Every program is started by a runner of its own (`runner.c`: posix_spawn, waitpid, and nothing else), in a root directory
+//! with the tool, the same indexes and the same /sys; the runners take turns. The roots' /sys is a directory with the one
+//! module in it that is to be live: no kernel here has modules.
+
+use crate::count::Counters;
+use crate::stage::{Stage, Stages, Who};
+use crate::{TREES, median, place};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const RUNS: usize = 500;
+const ALIAS: &str = "cpu:type:x86,ven0000fam0006mod009E:feature:,0000,0001,0002";
+
+/// The programs: what they are called in the table, and where they are in their root.
+const NAMES: [&str; 4] = ["empty static process", "kmod 30", "kmod 34.2", "kmod-once"];
+const PROGRAMS: [&str; 4] = ["/sbin/empty", "/sbin/modprobe", "/sbin/modprobe", "/ours/modprobe"];
+
+/// Measures and counts; the lines of the table.
+pub fn table(stages: &Stages) -> Result<Vec<String>, String> {
+    let counters = Counters::find()?;
+    let (name, prefix) = TREES[0];
+    let make = |stage: std::io::Result<Stage>| -> Result<(Stage, String), String> {
+        let stage = stage.map_err(|error| error.to_string())?;
+        let version = place(stages, &stage, prefix)?;
+        stage.depmod(Who::Theirs, &[&version])?;
+        furnish(&stage, &version).map_err(|error| error.to_string())?;
+        Ok((stage, version))
+    };
+    let (both, version) = make(stages.stage("bench-processes"))?;
+    let (old, _) = make(stages.stage_30("bench-processes-30"))?;
+    compile("int main(void) { return 0; }\n", &both.at("sbin/empty"))?;
+    let runner = both.at("tmp/runner");
+    compile(include_str!("runner.c"), &runner)?;
+
+    let roots = [&both, &old, &both, &both];
+    let mut lines = vec![
+        format!(
+            "One request, tree {name}; times are medians of {RUNS} runs in turns, × is against the empty process."
+        ),
+        String::new(),
+        format!("| work | {} |", NAMES.join(" | ")),
+        "|---|---:|---:|---:|---:|".into(),
+    ];
+    let live = "sys/module/xfs";
+    for (what, words, is_live) in [
+        ("modprobe -n -q xfs", &["-n", "-q", "xfs"][..], false),
+        ("modprobe -n -q cpu:type:...", &["-n", "-q", ALIAS], false),
+        ("modprobe xfs, which is live", &["xfs"], true),
+    ] {
+        for root in [&both, &old] {
+            if is_live {
+                let made = fs::create_dir_all(root.at(live));
+                let made = made.and_then(|()| fs::write(root.at(live).join("initstate"), "live\n"));
+                made.map_err(|error| error.to_string())?;
+            }
+        }
+        // As the tools are asked on a machine that runs this kernel, but for its release, which must be named here.
+        let words = [&["-S", &version], words].concat();
+        let mut runners = Vec::new();
+        for (root, program) in roots.iter().zip(PROGRAMS) {
+            runners.push(Runner::new(&runner, &root.path, program, &words)?);
+        }
+        let mut times = vec![Vec::new(); runners.len()];
+        for _ in 0..RUNS {
+            for (runner, times) in runners.iter_mut().zip(&mut times) {
+                times.push(runner.run()?);
+            }
+        }
+        let times: Vec<f64> = times.into_iter().map(|times| median(times.into_iter())).collect();
+        let cells = times.iter().map(|time| format!("{:.2} ms, {:.2} ×", time * 1e3, time / times[0]));
+        lines.push(format!("| {what} | {} |", cells.collect::<Vec<_>>().join(" | ")));
+        let (mut instructions, mut calls) = (Vec::new(), Vec::new());
+        for (root, program) in roots.iter().zip(PROGRAMS) {
+            let words = [&[program], &words[..]].concat();
+            let count = counters.instructions(&root.path, &words)?;
+            instructions.push(format!("{} thousand", (count + 500) / 1000));
+            calls.push(counters.calls(&root.path, &words, || Ok(()))?.len().to_string());
+        }
+        lines.push(format!("| – instructions | {} |", instructions.join(" | ")));
+        lines.push(format!("| – system calls | {} |", calls.join(" | ")));
+    }
+    Ok(lines)
+}
+
+/// What the tools look for besides modules, and our own program under modprobe's name.
+fn furnish(stage: &Stage, version: &str) -> std::io::Result<()> {
+    for dir in ["run", "dev", "sys/module", "etc/modprobe.d", "usr/lib/modprobe.d"] {
+        fs::create_dir_all(stage.at(dir))?;
+    }
+    fs::write(
+        stage.at("proc/cmdline"),
+        format!("BOOT_IMAGE=/boot/vmlinuz-{version} root=/dev/sda1 ro quiet\n"),
+    )?;
+    fs::hard_link(stage.at("ours/depmod"), stage.at("ours/modprobe"))
+}
+
+fn compile(source: &str, program: &Path) -> Result<(), String> {
+    let file = program.with_extension("c");
+    fs::write(&file, source).map_err(|error| error.to_string())?;
+    let built = Command::new("cc").args(["-O2", "-static", "-o"]).arg(program).arg(&file).status();
+    if built.is_ok_and(|status| status.success()) {
+        Ok(())
+    } else {
+        Err(format!("cc cannot build {}", file.display()))
+    }
+}
+
+struct Runner {
+    child: Child,
+    what: String,
+}
+
+impl Runner {
+    fn new(runner: &Path, root: &Path, program: &str, words: &[&str]) -> Result<Runner, String> {
+        let mut command = Command::new(runner);
+        command.arg(root).args([program, program]).args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        Ok(Runner { child, what: format!("{command:?}") })
+    }
+
+    /// One run, which must succeed; its seconds.
+    fn run(&mut self) -> Result<f64, String> {
+        let (asks, answers) = (self.child.stdin.as_mut(), self.child.stdout.as_mut());
+        let mut answer = [0; 16];
+        let asked = asks.map(|pipe| pipe.write_all(b"x")).transpose();
+        let answered = answers.map(|pipe| pipe.read_exact(&mut answer)).transpose();
+        asked.and(answered).map_err(|error| format!("{}: {error}", self.what))?;
+        let number = |at: usize| u64::from_ne_bytes(answer[at..at + 8].try_into().expect("8 bytes"));
+        if number(8) != 0 {
+            Err(format!("{}: status {}", self.what, number(8)))
+        } else {
+            Ok(number(0) as f64 / 1e9)
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // It ends when nobody asks any more.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
