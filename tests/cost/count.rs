@@ -16,7 +16,8 @@ use std::process::{Command, Stdio};
 /// The tools that count.
 pub struct Counters {
     strace: PathBuf,
-    chroot: PathBuf,
+    /// chroot(8).
+    pub chroot: PathBuf,
     callgrind: PathBuf,
 }
 
@@ -98,16 +99,16 @@ impl Counters {
         let (at, proc_fs) = (path(root), path(&root.join("proc")));
         let (said, cmdline) = (path(&root.join("tmp/cmdline")), path(&root.join("proc/cmdline")));
         let enter = move || {
-            let nothing = std::ptr::null();
+            let (nothing, no_text) = (std::ptr::null::<libc::c_void>(), std::ptr::null::<libc::c_char>());
             let done =
                 |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
             // SAFETY: system calls only, with strings that live as long as the closure.
             unsafe {
                 done(libc::unshare(libc::CLONE_NEWNS))?;
                 let private = libc::MS_REC | libc::MS_PRIVATE;
-                done(libc::mount(c"none".as_ptr(), c"/".as_ptr(), nothing.cast(), private, nothing))?;
+                done(libc::mount(c"none".as_ptr(), c"/".as_ptr(), no_text, private, nothing))?;
                 done(libc::mount(c"proc".as_ptr(), proc_fs.as_ptr(), c"proc".as_ptr(), 0, nothing))?;
-                done(libc::mount(said.as_ptr(), cmdline.as_ptr(), nothing.cast(), libc::MS_BIND, nothing))?;
+                done(libc::mount(said.as_ptr(), cmdline.as_ptr(), no_text, libc::MS_BIND, nothing))?;
                 done(libc::chroot(at.as_ptr()))?;
                 done(libc::chdir(c"/".as_ptr()))
             }

@@ -3,21 +3,21 @@
 //! Runs alternate A B A B; the tables give medians. A word that ends in `.md` names a file whose tables, between the lines
 //! `<!-- bench -->` and `<!-- /bench -->`, are replaced by these.
 
-#[path = "../tests/cost/count.rs"]
+#[path = "../../tests/cost/count.rs"]
 mod count;
-#[path = "../tests/common/debian.rs"]
+#[path = "../../tests/common/debian.rs"]
 mod debian;
-#[path = "../tests/common/elf.rs"]
+#[path = "../../tests/common/elf.rs"]
 mod elf;
 mod processes;
 #[allow(dead_code)]
-#[path = "../tests/depmod/stage.rs"]
+#[path = "../../tests/depmod/stage.rs"]
 mod stage;
 #[allow(dead_code)]
-#[path = "../tests/compliance/tools.rs"]
+#[path = "../../tests/compliance/tools.rs"]
 mod tools;
 #[allow(dead_code)]
-#[path = "../tests/depmod/tree.rs"]
+#[path = "../../tests/depmod/tree.rs"]
 mod tree;
 
 use stage::{Stage, Stages, Who};
