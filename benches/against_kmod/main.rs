@@ -1,7 +1,7 @@
 //! Our tools against Debian 13's kmod 34.2 and Debian 12's kmod 30, in one run on one tree: what counts is the ratio, since
 //! the machine is never quiet. `make bench`; takes root (each tool runs in a root directory of its own) and some minutes.
 //! Runs alternate A B A B; the tables give medians. A word that ends in `.md` names a file whose tables, between the lines
-//! `<!-- bench -->` and `<!-- /bench -->`, are replaced by these.
+//! `<!-- bench -->` and `<!-- /bench -->`, are replaced by these; the word `processes` leaves the whole trees out.
 
 #[path = "../../tests/cost/count.rs"]
 mod count;
@@ -58,6 +58,19 @@ fn main() -> ExitCode {
 fn run() -> Result<(), String> {
     let stages = Stages::prepare().map_err(|error| error.to_string())?;
     let mut lines = processes::table(&stages)?;
+    if !std::env::args().any(|word| word == "processes") {
+        lines.extend(whole_trees(&stages)?);
+    }
+    let block = lines.join("\n") + "\n";
+    print!("{block}");
+    match std::env::args().find(|word| word.ends_with(".md")) {
+        Some(file) => replace(Path::new(&file), &block),
+        None => Ok(()),
+    }
+}
+
+/// The table of what goes over all modules of a kernel.
+fn whole_trees(stages: &Stages) -> Result<Vec<String>, String> {
     let titles = [
         "work",
         "kmod 30",
@@ -67,20 +80,15 @@ fn run() -> Result<(), String> {
         "CPU, 34.2 and once",
         "memory, 34.2 and once",
     ];
-    lines.extend([
+    let mut lines = vec![
         String::new(),
         format!("| {} |", titles.join(" | ")),
         "|---|---:|---:|---:|---:|---:|---:|".into(),
-    ]);
+    ];
     for (name, prefix) in TREES {
-        lines.extend(whole_tree(&stages, name, prefix)?);
+        lines.extend(whole_tree(stages, name, prefix)?);
     }
-    let block = lines.join("\n") + "\n";
-    print!("{block}");
-    match std::env::args().find(|word| word.ends_with(".md")) {
-        Some(file) => replace(Path::new(&file), &block),
-        None => Ok(()),
-    }
+    Ok(lines)
 }
 
 /// Puts the tables into `file`.
