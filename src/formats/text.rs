@@ -62,7 +62,7 @@ fn matches(pattern: &[u8], query: &[u8]) -> bool {
 /// Compares without allocating: this looks at every line of the file.
 fn is_module(path: &[u8], name: &[u8]) -> bool {
     let base = path.iter().rposition(|&b| b == b'/').map_or(path, |slash| &path[slash + 1..]);
-    let end = base.iter().position(|&b| b == b'.').unwrap_or(base.len());
+    let end = base.iter().position(|&b| b == b'.' || b == 0).unwrap_or(base.len());
     let folded = base[..end].iter().map(|&b| if b == b'-' { b'_' } else { b });
     !base.is_empty() && end == name.len() && folded.eq(name.iter().copied())
 }

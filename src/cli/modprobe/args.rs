@@ -328,7 +328,7 @@ fn wait(text: &[u8]) -> Option<Duration> {
 /// The words of MODPROBE_OPTIONS. Only the blank separates; `"` and `'` quote, also in the middle of a word; a quoted
 /// string that opens a word is the whole word; from a quote that is never closed on, everything is literal. kmod also
 /// makes an empty word of every blank too many, and then looks for a module without a name; here those are no words.
-fn split(text: &[u8]) -> Vec<Vec<u8>> {
+pub fn split(text: &[u8]) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut rest = text;

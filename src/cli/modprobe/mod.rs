@@ -3,7 +3,7 @@
 //! The command line becomes a `Request`, the module directory a [`Tree`]; then one of the halves goes to work:
 //! `insert` walks a plan, `remove` undoes one, `show` only prints.
 
-mod args;
+pub mod args;
 mod command;
 mod explain;
 mod insert;

@@ -1,0 +1,73 @@
+//! Module files.
+
+use super::inside;
+use kmod_once::depmod::facts;
+use kmod_once::formats::elf::{
+    Elf, exports, module_name, needed, strip_modversions, strip_vermagic, versions,
+};
+use kmod_once::formats::modinfo;
+
+/// Everything that is read from an uncompressed module. What is found lies inside the file, is no more than the file can
+/// hold, is the same by both ways to it, and the edits change what they are meant to change and nothing else.
+pub fn check(image: &[u8]) -> bool {
+    read_all(image) > 0
+}
+
+/// The same; how many readers found something.
+pub fn read_all(image: &[u8]) -> usize {
+    let mut found = 0;
+    let facts = facts::read(image);
+    let Ok(elf) = Elf::parse(image) else {
+        assert!(
+            facts.trouble.is_some() || !facts.symbols.exports.0.is_empty(),
+            "unread, and nobody was told"
+        );
+        return found;
+    };
+    found += 1;
+    if let Ok(entries) = modinfo::info(&elf) {
+        found += 1;
+        assert!(entries.iter().all(|(key, value)| inside(key, image) && inside(value, image)));
+        assert!(entries.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= image.len());
+        let (parameters, bad) = modinfo::parameters(entries.iter().copied());
+        assert!(parameters.len() + bad.len() <= entries.len());
+        let aliases = entries.iter().filter(|(key, _)| *key == b"alias").map(|(_, value)| *value);
+        assert!(facts.info.aliases.iter().eq(aliases), "depmod and modinfo read the same aliases");
+    }
+    found += usize::from(modinfo::build_id(&elf).is_some_and(|id| inside(id, image)));
+    found += usize::from(module_name(&elf).is_some_and(|name| !name.is_empty() && inside(name, image)));
+    if let Ok(exports) = exports(&elf) {
+        found += 1;
+        assert!(exports.len() <= image.len());
+        assert!(exports.iter().all(|export| inside(export.name, image)));
+        assert!(facts.symbols.exports.iter().eq(exports.iter().map(|export| export.name)));
+    }
+    if let Ok(needed) = needed(&elf) {
+        found += 1;
+        assert!(needed.len() <= image.len() / 16 + image.len() / 64);
+        assert!(needed.iter().all(|needed| inside(needed.name, image)));
+        assert!(facts.symbols.needs.iter().eq(needed.iter().map(|needed| needed.name)));
+    }
+    if let Ok(versions) = versions(&elf) {
+        found += 1;
+        assert!(versions.len() <= image.len() / 64);
+        assert!(versions.iter().all(|version| inside(version.name, image) && version.name.len() < 60));
+    }
+    for edit in [strip_vermagic, strip_modversions] {
+        let mut copy = image.to_vec();
+        let edited = edit(&mut copy);
+        assert_eq!(copy.len(), image.len());
+        match edited {
+            Err(_) => assert_eq!(copy, image, "an edit that fails changes nothing"),
+            Ok(()) => {
+                // One string, or one number of at most 8 bytes.
+                let changed = |at: &usize| copy[*at] != image[*at];
+                let first = (0..image.len()).find(changed).unwrap_or(0);
+                let last = (0..image.len()).rev().find(changed).unwrap_or(0);
+                let string = image[first..].iter().position(|&b| b == 0).unwrap_or(image.len() - first);
+                assert!(last < first + string.max(8), "an edit reached beyond what it was for");
+            }
+        }
+    }
+    found
+}
