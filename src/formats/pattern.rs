@@ -74,48 +74,61 @@ fn set(pattern: &[u8], byte: u8) -> Set {
     let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
     let first = if negated { 2 } else { 1 };
     let mut at = first;
-    let mut found = false;
     loop {
         match pattern.get(at) {
             None => return Set::Unclosed,
-            Some(b']') if at > first => {
-                return if found == negated { Set::Lacks } else { Set::Holds(at + 1) };
-            }
+            Some(b']') if at > first => return if negated { Set::Holds(at + 1) } else { Set::Lacks },
             Some(_) => {}
         }
+        let found;
         if let Some((name, next)) = class_name(pattern, at) {
-            match class(name, byte) {
-                Some(member) => found |= member,
-                // Nothing fits a set with an unknown class, unless what stands before it does already.
-                None if !found => return Set::Lacks,
-                None => {}
+            // Nothing fits a set with an unknown class, unless what stands before it does already.
+            let Some(member) = class(name, byte) else { return Set::Lacks };
+            (found, at) = (member, next);
+        } else if let Some(same) = equivalence(pattern, at) {
+            (found, at) = (same == byte, at + 5);
+        } else {
+            let (low, next) = match member(pattern, at) {
+                Member::Byte(low, next) => (low, next),
+                Member::Unknown => return Set::Lacks,
+                Member::End => return Set::Unclosed,
+            };
+            if pattern.get(next) != Some(&b'-') || matches!(pattern.get(next + 1), None | Some(b']')) {
+                (found, at) = (low == byte, next);
+            } else {
+                match member(pattern, next + 1) {
+                    Member::Byte(high, next) => (found, at) = ((low..=high).contains(&byte), next),
+                    Member::Unknown => return Set::Lacks,
+                    Member::End => return Set::Unclosed,
+                }
             }
-            at = next;
-            continue;
         }
-        if let Some(same) = equivalence(pattern, at) {
-            found |= same == byte;
-            at += 5;
-            continue;
+        if found {
+            return match rest(pattern, at) {
+                Set::Holds(_) if negated => Set::Lacks,
+                whole => whole,
+            };
         }
-        let (low, next) = match member(pattern, at) {
-            Member::Byte(low, next) => (low, next),
-            Member::Unknown if !found => return Set::Lacks,
-            Member::Unknown | Member::End => return Set::Unclosed,
+    }
+}
+
+/// What follows in a set from `at` on, once it is known to hold the byte. It is only skipped, by rules of its own: there are
+/// no ranges, a class may have any name, a collating symbol any length.
+fn rest(pattern: &[u8], mut at: usize) -> Set {
+    loop {
+        at += match pattern.get(at..).unwrap_or(&[]) {
+            [] => return Set::Unclosed,
+            [b']', ..] => return Set::Holds(at + 1),
+            [b'\\'] => return Set::Unclosed,
+            [b'\\', ..] => 2,
+            [b'[', b'=', _, b'=', b']', ..] => 5,
+            [b'[', b'=', ..] => return Set::Lacks,
+            [b'[', b'.', symbol @ ..] => match symbol.windows(2).position(|end| end == b".]") {
+                Some(length) => length + 4,
+                None => return Set::Lacks,
+            },
+            _ => class_name(pattern, at).map_or(1, |(_, next)| next - at),
         };
-        at = next;
-        if pattern.get(at) != Some(&b'-') || matches!(pattern.get(at + 1), None | Some(b']')) {
-            found |= low == byte;
-            continue;
-        }
-        match member(pattern, at + 1) {
-            Member::Byte(high, next) => {
-                found |= (low..=high).contains(&byte);
-                at = next;
-            }
-            Member::Unknown if !found => return Set::Lacks,
-            Member::Unknown | Member::End => return Set::Unclosed,
-        }
     }
 }
 

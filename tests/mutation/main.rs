@@ -22,7 +22,8 @@ fn mutate(name: &str, rounds: usize, sense: (usize, usize)) {
     for (number, seed) in seeds.iter().enumerate() {
         run(check, seed, &format!("seed {number}"));
     }
-    let mut random = Random(name.bytes().fold(0x6b6d_6f64, |hash: u64, byte| hash.wrapping_mul(31) ^ u64::from(byte)));
+    let mut random =
+        Random(name.bytes().fold(0x6b6d_6f64, |hash: u64, byte| hash.wrapping_mul(31) ^ u64::from(byte)));
     let mut made_sense = 0;
     for round in 0..rounds {
         let mut input = seeds[round % seeds.len()].clone();
