@@ -41,6 +41,9 @@ pub const TEXT_FILE: u64 = 256 << 20;
 /// How many tasks the making of one plan may take; a plan has no more steps. The longest honest one has some dozens.
 pub const PLAN_TASKS: usize = 1 << 20;
 
+/// How long the names in those tasks may be together, in bytes.
+pub const PLAN_NAMES: usize = 64 << 20;
+
 /// How many modules one modprobe may load at the same time (`--jobs`). Each job is a thread, and may hold one module
 /// decompressed.
 pub const JOBS: usize = 256;

@@ -42,7 +42,7 @@ pub struct Step {
 /// own install command and soft dependencies (`-i`), not those of others.
 ///
 /// # Errors
-/// `ELOOP` where the list would be longer than any honest one ([`limits::PLAN_TASKS`]).
+/// `ELOOP` where the list would be longer than any honest one ([`limits::PLAN_TASKS`], [`limits::PLAN_NAMES`]).
 pub fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], bare: bool) -> Result<Vec<Step>> {
     let mut planner = Planner {
         tree,
@@ -50,6 +50,7 @@ pub fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], bare: bool) -> Resul
         bare,
         tasks: Vec::new(),
         spent: 0,
+        names: 0,
         planned: BTreeSet::new(),
         needed: Vec::new(),
         around: BTreeMap::new(),
@@ -67,6 +68,14 @@ enum Task {
     Emit(Module),
 }
 
+impl Task {
+    fn module(&self) -> &Module {
+        match self {
+            Task::Plan(module) | Task::Place(module) | Task::Emit(module) => module,
+        }
+    }
+}
+
 /// What is before and what is after a module.
 type Around = Rc<(Vec<Module>, Vec<Module>)>;
 
@@ -76,6 +85,7 @@ struct Planner<'p> {
     bare: bool,
     tasks: Vec<Task>,
     spent: usize,
+    names: usize,
     /// What was planned besides the target.
     planned: BTreeSet<Key>,
     /// The names of what the target needs, sorted.
@@ -138,9 +148,15 @@ impl Planner<'_> {
         let waiting = self.tasks.len();
         self.tasks.extend(tasks);
         self.spent += self.tasks.len() - waiting;
-        if self.spent > limits::PLAN_TASKS {
+        self.names += self.tasks[waiting..].iter().map(|task| task.module().names()).sum::<usize>();
+        let too_much = match (self.spent > limits::PLAN_TASKS, self.names > limits::PLAN_NAMES) {
+            (true, _) => Some(format!("{} steps", limits::PLAN_TASKS)),
+            (_, true) => Some(format!("{} bytes of names", limits::PLAN_NAMES)),
+            _ => None,
+        };
+        if let Some(limit) = too_much {
             let name = String::from_utf8_lossy(&self.target.name);
-            let what = format!("loading {name} would take more than {} steps", limits::PLAN_TASKS);
+            let what = format!("loading {name} would take more than {limit}");
             return Err(Error::new(Errno::ELOOP, what));
         }
         self.tasks[waiting..].reverse();

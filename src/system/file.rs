@@ -75,10 +75,14 @@ pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> R
     let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | wait, Mode::empty())?;
     buffer.clear();
     loop {
+        // One byte more than the limit: that there is more is only seen by reading it.
+        let left = limit.saturating_add(1) - buffer.len();
         if buffer.len() == buffer.capacity() {
-            buffer.reserve((buffer.len() * 3).max(ROOM));
+            buffer.reserve_exact((buffer.len() * 3).max(ROOM).min(left));
         }
         let room = buffer.spare_capacity_mut();
+        let most = left.min(room.len());
+        let room = &mut room[..most];
         // SAFETY: the kernel writes at most as many bytes as the room has, and the descriptor is open.
         let count = unsafe { libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
         let (count, full) = match Errno::result(count) {

@@ -69,6 +69,11 @@ impl Module {
         Module { alias: Some(alias.to_vec()), ..Module::named(name) }
     }
 
+    /// How long its names are together, in bytes.
+    pub fn names(&self) -> usize {
+        self.name.len() + self.alias.as_ref().map_or(0, Vec::len)
+    }
+
     /// What identifies it while a plan is made: kmod takes a module that was found by an alias for another one than
     /// the same module found by its name or by another alias, and so do the lists that programs know.
     pub fn key(&self) -> Key {
@@ -137,8 +142,9 @@ impl<'a> Tree<'a> {
     /// `EINVAL` where brackets do not pair up, `ENAMETOOLONG` past [`limits::QUERY`] bytes.
     pub fn lookup(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
         let query = folded(query)?;
+        let configured = self.config().aliases_for(&query).take(limits::LOOKUP_RESULTS);
         let configured: Vec<Module> =
-            self.config().aliases_for(&query).map(|entry| Module::found_by(entry.key, entry.value)).collect();
+            configured.map(|entry| Module::found_by(entry.key, entry.value)).collect();
         if !configured.is_empty() {
             return Ok(configured);
         }
@@ -306,11 +312,19 @@ impl<'a> Tree<'a> {
         self.config().weakdep_for(&module.name).map_or(Vec::new(), |entry: Entry<'_>| self.all(entry.names()))
     }
 
+    /// Ends where no plan has room for more: whoever plans with these refuses them.
     fn all<'w>(&self, words: impl Iterator<Item = &'w [u8]>) -> Vec<Module> {
-        let mut modules = Vec::new();
+        let mut modules: Vec<Module> = Vec::new();
+        let mut names = 0;
         for word in words {
+            if modules.len() > limits::PLAN_TASKS || names > limits::PLAN_NAMES {
+                break;
+            }
             match self.lookup(word) {
-                Ok(found) => modules.extend(found),
+                Ok(found) => {
+                    names += found.iter().map(Module::names).sum::<usize>();
+                    modules.extend(found);
+                }
                 Err(_) => {
                     let told = bytes!["failed to lookup dependency '", word, "', continuing anyway."];
                     self.sink.log(Priority::Err, &told);
