@@ -1,6 +1,7 @@
 # demo       boots two kernels, storms them with stock kmod and with ours, prints a table
 # test       everything: unit tests, compliance, the lab
 # test-full  the same without the samples that keep `test` short
+# fuzz       TARGET=... SECONDS=...: one of the fuzz targets, or all of them (tests/fuzz/run)
 # plot       the table's figures and the plot of README.md, from the lab's last run
 # library    libkmod.so.2
 # deb, rpm   packages of them
@@ -36,7 +37,7 @@ package   = $(shell sed -n '/^\[package\]/,/^\[lib\]/s/^$(1) = "\(.*\)"/\1/p' Ca
 VERSION  := $(call package,version)
 PACKAGES ?= $(TARGET)/packages
 
-.PHONY: deb rpm library bench build tools demo test test-full plot install install-library uninstall
+.PHONY: deb rpm library bench build tools demo test test-full fuzz plot install install-library uninstall
 build:
 	$(CARGO) build --release --bin kmod
 
@@ -67,6 +68,10 @@ test: tools build library
 
 test-full: export KMOD_ONCE_FULL = 1
 test-full: test
+
+# A TARGET that was given on the command line is one of the fuzzer's.
+fuzz:
+	tests/fuzz/run $(if $(findstring command,$(origin TARGET)),$(TARGET),all) $(or $(SECONDS),60)
 
 plot:
 	mkdir -p dist/lab
