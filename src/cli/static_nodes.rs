@@ -10,7 +10,7 @@ use super::{Call, Exit, Outcome};
 use crate::error::{Errno, errno_of, strerror};
 use crate::system::file::read_whole;
 use crate::system::roots::as_path;
-use crate::system::start::no_pipe_signal;
+use crate::system::start::no_write_signals;
 use crate::{bytes, limits};
 use std::fs::{DirBuilder, File};
 use std::io::Write;
@@ -124,7 +124,7 @@ fn create<'a>(call: &Call<'_>, name: &'a [u8]) -> Result<(File, &'a [u8]), Exit>
             .map_err(|error| cannot(call, "create parent directory for ", name, ".", &error))?;
     }
     // It may be a pipe.
-    no_pipe_signal();
+    no_write_signals();
     match File::create(path) {
         Ok(file) => Ok((file, name)),
         Err(error) => Err(cannot(call, "create ", name, "", &error)),

@@ -22,7 +22,7 @@ pub struct World<'a> {
 
 /// The parts of a process that only tools look at. Each is asked for when it is needed, since each costs time at start.
 pub trait Host: Sync {
-    /// An environment variable.
+    /// An environment variable. None for a process that has more rights than whoever set them.
     fn variable(&self, name: &str) -> Option<Vec<u8>>;
     /// The working directory.
     fn directory(&self) -> Result<PathBuf, Errno>;
@@ -41,7 +41,8 @@ pub struct Process;
 
 impl Host for Process {
     fn variable(&self, name: &str) -> Option<Vec<u8>> {
-        std::env::var_os(OsStr::new(name)).map(OsString::into_vec)
+        let value = std::env::var_os(OsStr::new(name))?;
+        (!system::start::more_rights_than_the_caller()).then(|| value.into_vec())
     }
 
     fn directory(&self) -> Result<PathBuf, Errno> {

@@ -21,7 +21,6 @@
 
 use crate::error::Errno;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// The length of a gate file, in bytes.
@@ -110,11 +109,8 @@ impl Record {
         let mut whole = [0; FILE_LENGTH];
         whole[..RECORD_LENGTH].copy_from_slice(&record);
         let bytes = if fresh { &whole[..] } else { &record[..] };
-        match file.write_at(bytes, 0) {
-            Ok(written) if written == bytes.len() => Ok(()),
-            Ok(_) => Err(Errno::ENOSPC),
-            Err(error) => Err(crate::error::errno_of(&error)),
-        }
+        let written = crate::system::file::write_at(file, bytes, 0)?;
+        if written == bytes.len() { Ok(()) } else { Err(Errno::ENOSPC) }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::name::ModuleName;
 use crate::system::Roots;
 use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -60,8 +60,21 @@ impl Room {
     /// # Errors
     /// What openat(2) said.
     pub fn file(&self, key: &ModuleName) -> Result<File, Errno> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        openat(&self.directory, key.as_path(), flags, Mode::from_bits_retain(0o600)).map(File::from)
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let mode = Mode::from_bits_retain(0o600);
+        match openat(&self.directory, key.as_path(), flags, mode) {
+            Err(Errno::ENOENT) => {}
+            opened => return opened.map(File::from),
+        }
+        match openat(&self.directory, key.as_path(), flags | OFlag::O_CREAT | OFlag::O_EXCL, mode) {
+            Ok(made) => {
+                unmask(&made, mode);
+                Ok(File::from(made))
+            }
+            // Somebody else has just made it.
+            Err(Errno::EEXIST) => openat(&self.directory, key.as_path(), flags, mode).map(File::from),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Opens a module's file for reading, if there is one.
@@ -102,20 +115,36 @@ impl NoRoom {
     }
 }
 
+/// Gives what was just made its mode, whatever the caller's file mask is. A failure leaves it more private than it need be.
+fn unmask(fd: &OwnedFd, mode: Mode) {
+    let _ = fchmod(fd, mode);
+}
+
 fn directory(at: impl AsFd + Copy, path: &Path, mode: u32, make: bool) -> Result<OwnedFd, NoRoom> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut made = false;
+    let mode = Mode::from_bits_retain(mode);
+    let (mut tried, mut made) = (false, false);
     loop {
         match openat(at, path, flags, Mode::empty()) {
-            Ok(fd) => return Ok(fd),
+            Ok(fd) => {
+                if made {
+                    unmask(&fd, mode);
+                }
+                return Ok(fd);
+            }
             // O_NOFOLLOW with O_DIRECTORY answers ENOTDIR to a link, plain O_NOFOLLOW ELOOP.
             Err(Errno::ELOOP | Errno::ENOTDIR) => {
                 return Err(NoRoom::Distrusted(path.to_path_buf(), "is not a directory"));
             }
-            Err(Errno::ENOENT) if make && !made => match mkdirat(at, path, Mode::from_bits_retain(mode)) {
-                Ok(()) | Err(Errno::EEXIST) => made = true,
-                Err(errno) => return Err(NoRoom::Unavailable(errno)),
-            },
+            Err(Errno::ENOENT) if make && !tried => {
+                tried = true;
+                match mkdirat(at, path, mode) {
+                    Ok(()) => made = true,
+                    // Somebody else has just made it.
+                    Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(NoRoom::Unavailable(errno)),
+                }
+            }
             Err(errno) => return Err(NoRoom::Unavailable(errno)),
         }
     }

@@ -17,7 +17,7 @@ use super::{Load, Outcome, Role};
 use crate::error::Result;
 use crate::limits;
 use crate::system::System;
-use crate::system::file::read_attribute;
+use crate::system::file::{read_attribute, within_size_limit};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use serde_json::{Value, json};
@@ -51,8 +51,8 @@ pub(super) fn append(
     let Some(room) = room else { return };
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let Ok(file) = openat(room.parent(), FILE, flags, Mode::from_bits_retain(0o600)) else { return };
-    let full = fstat(&file).map_or(true, |stat| stat.st_size as u64 >= limits::GATE_TRACE);
-    if full {
+    let length = fstat(&file).map_or(u64::MAX, |stat| stat.st_size as u64);
+    if length >= limits::GATE_TRACE {
         return;
     }
     let (pid, ppid) = (nix::unistd::getpid().as_raw(), nix::unistd::getppid().as_raw());
@@ -76,8 +76,11 @@ pub(super) fn append(
         "errno": result.as_ref().err().map(|error| error.errno() as i32),
         "wait_ns": nanoseconds(waited),
     });
+    let line = format!("{line}\n");
     // A trace that cannot be written (a full /run) must not disturb a load.
-    let _ = nix::unistd::write(&file, format!("{line}\n").as_bytes());
+    if within_size_limit(length + line.len() as u64).is_ok() {
+        let _ = nix::unistd::write(&file, line.as_bytes());
+    }
 }
 
 fn nanoseconds(time: Duration) -> u64 {

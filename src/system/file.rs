@@ -54,6 +54,32 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Err
     Ok(filled)
 }
 
+/// Writes `bytes` at `offset` in one call; short only where the file takes no more. Past the size that `RLIMIT_FSIZE` allows
+/// a file nothing is written: the kernel would send SIGXFSZ, which ends the process, and in a library the host's.
+///
+/// # Errors
+/// What pwrite(2) said, `EFBIG` for what is past that size.
+pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+    within_size_limit(offset + bytes.len() as u64)?;
+    loop {
+        match file.write_at(bytes, offset) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result.map_err(|error| crate::error::errno_of(&error)),
+        }
+    }
+}
+
+/// Whether this process may make a file `length` bytes long.
+///
+/// # Errors
+/// `EFBIG` where it may not.
+pub fn within_size_limit(length: u64) -> Result<(), Errno> {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the kernel writes one struct rlimit. Where it refuses, the value above stays.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    if length > limit.rlim_cur { Err(Errno::EFBIG) } else { Ok(()) }
+}
+
 /// How the end of a file is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {

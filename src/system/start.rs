@@ -12,6 +12,15 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STDERR_CLOSED: AtomicBool = AtomicBool::new(false);
+/// Whether a write past `RLIMIT_FSIZE` was a signal when the process started, which it is no longer.
+static SIZE_SIGNAL: AtomicBool = AtomicBool::new(false);
+
+/// Whether the program runs with rights that its caller does not have (`AT_SECURE`, getauxval(3)): started by a set-uid
+/// program for example. The environment is then the caller's, and not to be believed.
+pub fn more_rights_than_the_caller() -> bool {
+    // SAFETY: the call has no conditions; where the kernel says nothing, the answer is 0.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
 
 /// Whether descriptor 2 was closed when the process started.
 pub fn stderr_was_closed() -> bool {
@@ -59,14 +68,22 @@ pub fn done_with(fd: impl Into<OwnedFd>) {
     }
 }
 
-/// What must be settled before the first write to stdout or stderr: a write to a pipe whose reader has gone is an error to
-/// be handled, and no signal. Most runs of modprobe write nothing, and do without the call.
-pub fn no_pipe_signal() {
+/// What must be settled before the first write to stdout or stderr: a write to a pipe whose reader has gone, or past the
+/// size that the caller allows a file (`RLIMIT_FSIZE`), is an error to be handled, and no signal. Most runs of modprobe
+/// write nothing, and do without the calls.
+pub fn no_write_signals() {
     static DONE: Once = Once::new();
     // SAFETY: ignoring a signal installs no code of ours.
     DONE.call_once(|| unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        let before = libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        SIZE_SIGNAL.store(before == libc::SIG_DFL, Ordering::Relaxed);
     });
+}
+
+/// Whether a child is to have the signal back that [`no_write_signals`] took away. (`std::process` gives SIGPIPE back.)
+pub(super) fn size_signal_was_on() -> bool {
+    SIZE_SIGNAL.load(Ordering::Relaxed)
 }
 
 /// Makes `run`, a `fn() -> u8`, the whole program; what it returns is the exit status. The crate that uses it is

@@ -32,16 +32,18 @@ fn main() -> std::process::ExitCode {
         // Helpers of the guest.
         Some("hold") => fail(&guest::crowd::hold(&args[2..])),
         Some("traceme") => fail(&guest::traced::traceme(&args[2..])),
-        Some("churn") => match scenarios::churn(&args[2..]) {
-            Ok(()) => std::process::ExitCode::SUCCESS,
-            Err(e) => fail(&e),
-        },
+        Some("churn") => end(scenarios::churn(&args[2..])),
+        Some("operate") => end(scenarios::operate(&args[2..])),
         // Commands of the host.
         Some("demo") => host::suite::demo(),
         Some("plot") => host::plot::main(&args[2..]),
         Some("table") => host::table::main(&args[2..]),
         _ => host::suite::main(),
     }
+}
+
+fn end(result: anyhow::Result<()>) -> std::process::ExitCode {
+    result.map_or_else(|e| fail(&e), |()| std::process::ExitCode::SUCCESS)
 }
 
 fn fail(e: &dyn std::fmt::Display) -> std::process::ExitCode {

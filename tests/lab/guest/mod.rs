@@ -18,6 +18,7 @@ use crate::scenarios;
 use crate::tool::Tool;
 
 pub mod crowd;
+pub mod fault;
 pub mod trace;
 pub mod traced;
 

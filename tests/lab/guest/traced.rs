@@ -3,13 +3,16 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::libc;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use super::fault::Fault;
 
 /// The mode `traceme`: `traceme -- COMMAND...`. Asks to be traced by its parent and becomes the command. Returns only
 /// when something failed.
@@ -106,6 +109,99 @@ impl Traced {
             if let Stop::Gone(code) = stop {
                 let said = std::fs::read_to_string("/tmp/traced").unwrap_or_default();
                 bail!("it ended with {code} before it came there: {}", said.trim());
+            }
+        }
+    }
+
+    /// Lets the system call before which it stands go wrong, and then runs to the end: the exit code, or 128 + signal.
+    /// An error, and its death, where it has no end within `limit`.
+    pub fn run_with(mut self, fault: Fault, limit: Duration) -> Result<i32> {
+        assert!(self.inside, "only a system call can go wrong");
+        let end = Instant::now() + limit;
+        let number = ptrace::getregs(self.pid)?.orig_rax;
+        let again = matches!(fault, Fault::FailsFromHereOn(_));
+        let mut next = Some(fault);
+        // The wait for each stop is bounded, unlike that of `step`: a fault may leave it waiting for something.
+        loop {
+            let before = ptrace::getregs(self.pid)?;
+            let mut regs = before;
+            let mut result = None;
+            if self.inside {
+                match next.take() {
+                    Some(Fault::Fails(errno) | Fault::FailsFromHereOn(errno)) => {
+                        // A number that no system call has: nothing is done.
+                        regs.orig_rax = u64::MAX;
+                        result = Some(-i64::from(errno));
+                    }
+                    Some(Fault::SaysItFailed(errno)) => result = Some(-i64::from(errno)),
+                    Some(Fault::Short) => regs.rdx = (regs.rdx / 2).max(1),
+                    Some(Fault::Unchanged) => regs.rdi = 0,
+                    None => {}
+                }
+                ptrace::setregs(self.pid, regs)?;
+                if let Some(code) = self.advance(end)? {
+                    return Ok(code);
+                }
+                let mut regs = ptrace::getregs(self.pid)?;
+                // All but the result is as it was: the program counts on it.
+                (regs.rdi, regs.rdx, regs.orig_rax) = (before.rdi, before.rdx, before.orig_rax);
+                if let Some(result) = result {
+                    regs.rax = result as u64;
+                }
+                ptrace::setregs(self.pid, regs)?;
+            }
+            if !again {
+                ptrace::cont(self.pid, None)?;
+                return self.collect(end);
+            }
+            if let Some(code) = self.advance(end)? {
+                return Ok(code);
+            }
+            if self.inside && ptrace::getregs(self.pid)?.orig_rax == number {
+                next = Some(fault);
+            }
+        }
+    }
+
+    /// To the next edge of a system call; the exit code if it ends before.
+    fn advance(&mut self, end: Instant) -> Result<Option<i32>> {
+        let mut signal = None;
+        loop {
+            ptrace::syscall(self.pid, signal)?;
+            match self.wait_until(end)? {
+                WaitStatus::PtraceSyscall(_) => break,
+                WaitStatus::Stopped(_, s) => signal = Some(s),
+                WaitStatus::Exited(_, code) => return Ok(Some(code)),
+                WaitStatus::Signaled(_, s, _) => return Ok(Some(128 + s as i32)),
+                _ => signal = None,
+            }
+        }
+        self.inside = !self.inside;
+        Ok(None)
+    }
+
+    /// To its end, with the signals that it gets.
+    fn collect(&self, end: Instant) -> Result<i32> {
+        loop {
+            match self.wait_until(end)? {
+                WaitStatus::Exited(_, code) => return Ok(code),
+                WaitStatus::Signaled(_, s, _) => return Ok(128 + s as i32),
+                WaitStatus::Stopped(_, s) => ptrace::cont(self.pid, s)?,
+                _ => ptrace::cont(self.pid, None)?,
+            }
+        }
+    }
+
+    fn wait_until(&self, end: Instant) -> Result<WaitStatus> {
+        loop {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG))? {
+                WaitStatus::StillAlive if Instant::now() > end => {
+                    kill(self.pid, Signal::SIGKILL)?;
+                    let _ = waitpid(self.pid, None);
+                    bail!("it has no end");
+                }
+                WaitStatus::StillAlive => std::thread::sleep(Duration::from_micros(200)),
+                status => return Ok(status),
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::guest::{Guest, live, modules};
 
 const SECONDS: u64 = 60;
 /// A chain and its neighbours: vxlan needs udp_tunnel and ip6_udp_tunnel, geneve as well, bonding and dummy stand alone.
-const MODULES: [&str; 6] = ["vxlan", "geneve", "dummy", "lab_slow", "lab_needs_slow", "ifb"];
+pub const MODULES: [&str; 6] = ["vxlan", "geneve", "dummy", "lab_slow", "lab_needs_slow", "ifb"];
 
 /// The mode `churn`: `churn MODPROBE RMMOD NUMBER`. Loads and removes for [`SECONDS`], in an order that depends on the
 /// number, and says how often. A load must succeed unless somebody removes a dependency between its steps.
@@ -95,7 +95,7 @@ fn rmmod(guest: &mut Guest) -> Result<String> {
 }
 
 /// /proc/modules and /sys/module name the same live modules.
-fn agree(guest: &mut Guest) -> Result<()> {
+pub fn agree(guest: &mut Guest) -> Result<()> {
     let mut proc = modules()?;
     proc.sort();
     let mut sys = Vec::new();

@@ -11,14 +11,17 @@ mod churn;
 mod coldplug;
 pub mod drop_in;
 mod explain;
+mod faults;
 mod files;
 mod init;
 mod jobs;
 mod leader;
 mod nogate;
+mod operations;
 mod storm;
 
 pub use churn::main as churn;
+pub use operations::main as operate;
 
 /// The image a scenario needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,6 +164,8 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("killed_while_decompressing", Tools::Ours, 180, leader::killed_while_decompressing)
         .group("killed"),
     Scenario::small("killed_in_init", Tools::Ours, 120, leader::killed_in_init).group("killed"),
+    Scenario::small("faults_while_loading", Tools::Ours, 600, faults::loading).group("faults"),
+    Scenario::small("faults_while_removing", Tools::Ours, 400, faults::removing).group("faults"),
     Scenario::small("stopped_leader", Tools::Ours, 120, leader::stopped),
     Scenario::small("stopped_leader_short_bound", Tools::Ours, 60, leader::stopped_short)
         .append("kmod.gate_timeout=1500"),
@@ -178,6 +183,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("no_sys_no_proc", Tools::Ours, 60, nogate::no_sys_no_proc).group("no_gate"),
     Scenario::small("gate_off", Tools::Ours, 60, nogate::gate_off).append("kmod.gate=off"),
     Scenario::small("insert_and_remove", Tools::Ours, 180, churn::insert_and_remove),
+    Scenario::small("randomised", Tools::Ours, 1800, operations::randomised).append("log_buf_len=16M"),
     Scenario::small("two_copies", Tools::Both, 90, files::two_copies).group("files"),
     Scenario::small("compression", Tools::Both, 90, files::compression).group("files"),
     Scenario::small("explain", Tools::Ours, 120, explain::explain),

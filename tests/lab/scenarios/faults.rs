@@ -1,0 +1,191 @@
+//! Every system call of one load, and of one removal, goes wrong in turn, in each way that is plausible for it.
+//!
+//! Whatever the fault, the tool must end in time and not by a signal, must not panic, must say the truth by its exit status,
+//! must have called the kernel once at most, and must leave no lock: the next request, with nothing in its way, works.
+//!
+//! What happens before the program's first own call (`poll`, src/system/start.rs) is the C library's: it ends a process
+//! that gets no memory at its start, and is left out.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
+
+use crate::guest::fault::{Fault, plausible};
+use crate::guest::traced::{Stop, Traced};
+use crate::guest::{Guest, live, modules, trace, unload};
+
+const BOUND: Duration = Duration::from_secs(60);
+const GATE: &str = "/run/kmod/gate";
+
+/// One command line, and what it does when nothing goes wrong.
+struct Work<'a> {
+    applet: &'a str,
+    args: &'a [&'a str],
+    /// What it loads, or removes.
+    modules: &'a [&'a str],
+    removes: bool,
+}
+
+impl Work<'_> {
+    fn done(&self) -> bool {
+        self.modules.iter().all(|name| live(name) != self.removes)
+    }
+}
+
+/// A module with what it needs, as the distribution compresses them; and one that is decompressed in user space.
+pub fn loading(guest: &mut Guest) -> Result<()> {
+    quick_removals()?;
+    let work = |args, modules| Work { applet: "modprobe", args, modules, removes: false };
+    every_call(guest, &work(&CHAIN[..1], &CHAIN))?;
+    // Without a network device, whose removal takes long.
+    every_call(guest, &work(&["-d", "/alt", "dummy", "numdummies=0"], &["dummy"]))
+}
+
+/// modprobe -r of a module with what it needed.
+pub fn removing(guest: &mut Guest) -> Result<()> {
+    quick_removals()?;
+    every_call(guest, &Work { applet: "modprobe", args: &["-r", CHAIN[0]], modules: &CHAIN, removes: true })
+}
+
+/// Small, and quickly removed: the second is what the first needs.
+const CHAIN: [&str; 2] = ["blowfish_generic", "blowfish_common"];
+
+/// A removal waits for all processors, and there are hundreds here: the kernel is asked to hurry.
+fn quick_removals() -> Result<()> {
+    fs::write("/sys/kernel/rcu_expedited", "1").context("/sys/kernel/rcu_expedited")
+}
+
+fn every_call(guest: &mut Guest, work: &Work<'_>) -> Result<()> {
+    let argv = guest.argv(work.applet, work.args);
+    let line = format!("{} {}", work.applet, work.args.join(" "));
+    // What each process was given, by its id.
+    let mut given: BTreeMap<i32, String> = BTreeMap::new();
+    let mut wrong: Vec<String> = Vec::new();
+    let baseline = modules()?;
+    trace::start()?;
+    let mut calls = 0;
+    for point in 0.. {
+        let mut choice = 0;
+        let mut count = 1;
+        while choice < count {
+            prepare(guest, work)?;
+            let mut run = Traced::start(&argv)?;
+            let Some(nr) = run_to_call(&mut run, point)? else {
+                bail!("{line}: ended before its system call {point}, which it made a moment ago");
+            };
+            let (name, faults) = plausible(nr);
+            count = faults.len();
+            let Some(fault) = faults.get(choice) else {
+                run.kill()?;
+                break;
+            };
+            let what = format!("{fault:?} for {name}, call {point}");
+            given.insert(run.pid(), what.clone());
+            let about = judge(guest, work, run, *fault)?;
+            wrong.extend(about.into_iter().map(|about| format!("{what}: {about}")));
+            unload(&baseline)?;
+            choice += 1;
+        }
+        calls = point;
+        if count == 0 {
+            break;
+        }
+    }
+    let traced = trace::stop()?;
+    for (pid, what) in &given {
+        let its: Vec<_> = traced.iter().filter(|call| call.pid == *pid).collect();
+        if its.len() > work.modules.len() {
+            wrong.push(format!("{what}: {} kernel calls: {its:?}", its.len()));
+        }
+        for module in work.modules {
+            let same = its.iter().filter(|call| call.name.as_deref() == Some(module)).count();
+            if same > 1 {
+                wrong.push(format!("{what}: {same} kernel calls for {module}"));
+            }
+        }
+    }
+    let some = wrong.iter().take(12).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let faults = given.len();
+    guest.note(format!("{line}: {faults} faults at {calls} system calls, {} went wrong", wrong.len()));
+    guest.check(wrong.is_empty(), format!("{line}: {faults} faults at {calls} system calls: {some}"));
+    guest.check(faults > 40 && calls > 20, format!("{line}: {faults} faults at {calls} system calls"));
+    Ok(())
+}
+
+/// Everything as before the first run: no gate, and the modules loaded that are to be removed.
+fn prepare(guest: &Guest, work: &Work<'_>) -> Result<()> {
+    if Path::new("/run/kmod").exists() {
+        fs::remove_dir_all("/run/kmod")?;
+    }
+    if work.removes {
+        let first = work.modules[0];
+        let output = Command::new(guest.path("modprobe")).arg(first).output()?;
+        if !output.status.success() {
+            bail!("modprobe {first}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    Ok(())
+}
+
+/// Runs to the program's own system call of that number, and returns which it is; none if there are fewer.
+fn run_to_call(run: &mut Traced, point: usize) -> Result<Option<i64>> {
+    let mut left = point;
+    let mut own = false;
+    loop {
+        match run.step()? {
+            Stop::Enter(nr, _) => {
+                own |= nr == libc::SYS_poll;
+                if own && left == 0 {
+                    return Ok(Some(nr));
+                }
+                left -= usize::from(own);
+            }
+            Stop::Exit(..) => {}
+            Stop::Gone(_) => return Ok(None),
+        }
+    }
+}
+
+/// Lets it go wrong, and lists what must not have happened.
+fn judge(guest: &Guest, work: &Work<'_>, run: Traced, fault: Fault) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let code = match run.run_with(fault, BOUND) {
+        Ok(code) => code,
+        Err(e) => {
+            wrong.push(format!("{e:#}"));
+            -1
+        }
+    };
+    let said = fs::read_to_string("/tmp/traced").unwrap_or_default();
+    let said = said.trim();
+    if !(0..=1).contains(&code) {
+        wrong.push(format!("exit status {code}: {said}"));
+    }
+    if said.contains("panicked") {
+        wrong.push(said.to_owned());
+    }
+    if (code == 0) != work.done() {
+        wrong.push(format!("exit status {code}, but done is {}: {said}", work.done()));
+    }
+    for item in fs::read_dir(GATE).into_iter().flatten() {
+        let path = item?.path();
+        if Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).is_err() {
+            wrong.push(format!("{} is locked", path.display()));
+        }
+    }
+    if !work.done() {
+        let output =
+            Command::new(guest.path(work.applet)).args(work.args).output().context("the second attempt")?;
+        if !output.status.success() || !work.done() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            wrong.push(format!("the second attempt: {} {}", output.status, said.trim()));
+        }
+    }
+    Ok(wrong)
+}

@@ -1,0 +1,288 @@
+//! Thousands of randomised operations at once: modules are inserted and removed, books are read, and participants are
+//! killed wherever they stand. What the kernel thinks of it is compared with what it thinks of the stock tool.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::churn::{MODULES, agree};
+use crate::guest::crowd::Crowd;
+use crate::guest::trace::{Call, Counts, Kind};
+use crate::guest::{Guest, live, modules, trace, unload};
+
+/// The same run every time, as far as scheduling allows.
+const SEED: u64 = 0x6b6d_6f64_0001;
+const PARTICIPANTS: u64 = 8;
+
+/// Operations of one run: all of them where everything is asked for, since emulation is slow.
+fn operations() -> u64 {
+    if std::env::var_os("LAB_FULL").is_some() { 10_000 } else { 1_500 }
+}
+
+/// Numbers that look random (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % limit
+    }
+}
+
+/// What a participant did, in the order in which it prints it.
+const DEEDS: [&str; 6] = ["inserted", "failed", "removed", "looked", "kills", "killed"];
+
+/// The mode `operate`: `operate DIRECTORY SEED COUNT`, with the directory of a tool. An insertion must succeed unless
+/// somebody removes a dependency between its steps, or kills it.
+pub fn main(args: &[String]) -> Result<()> {
+    let [tools, seed, count] = args else { bail!("operate DIRECTORY SEED COUNT") };
+    let mut random = Random(seed.parse()?);
+    let mut deeds = BTreeMap::from(DEEDS.map(|deed| (deed, 0)));
+    for _ in 0..count.parse()? {
+        let name = MODULES[random.below(MODULES.len())];
+        let words = match random.below(100) {
+            0..40 => vec!["modprobe", name],
+            // Its init takes a moment, so that others meet it.
+            40..45 => vec!["modprobe", "lab_slow", "ms=5"],
+            45..65 => vec!["rmmod", name],
+            65..75 => vec!["modprobe", "-r", name],
+            75..80 if Path::new(tools).ends_with("kmod-once") => vec!["kmod", "stats"],
+            75..85 => vec!["lsmod"],
+            _ => {
+                if let Some(victim) = victim(&mut random) {
+                    // Who has ended meanwhile cannot be killed.
+                    let killed = kill(victim, Signal::SIGKILL).is_ok();
+                    *deeds.entry("kills").or_default() += u32::from(killed);
+                }
+                continue;
+            }
+        };
+        let output = Command::new(Path::new(tools).join(words[0])).args(&words[1..]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let inserts = words[0] == "modprobe" && words[1] != "-r";
+        let removes = words[0] == "rmmod" || words.contains(&"-r");
+        let deed = match output.status.code() {
+            Some(0) if inserts => "inserted",
+            Some(0) if removes => "removed",
+            Some(0) => "looked",
+            // In use, or not loaded.
+            Some(1) if removes => "failed",
+            Some(1) if inserts && said.contains("Unknown symbol") => "failed",
+            None if output.status.to_string().contains("SIGKILL") => "killed",
+            _ => bail!("{}: {}: {said}", words.join(" "), output.status),
+        };
+        *deeds.entry(deed).or_default() += 1;
+    }
+    println!("{}", DEEDS.map(|deed| deeds[deed].to_string()).join(" "));
+    Ok(())
+}
+
+/// Some process that inserts, removes or looks at this moment.
+fn victim(random: &mut Random) -> Option<Pid> {
+    let comm = |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let pids = fs::read_dir("/proc").ok()?.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+    let at_work: Vec<i32> =
+        pids.filter(|pid| matches!(comm(*pid).trim(), "modprobe" | "rmmod" | "kmod" | "lsmod")).collect();
+    (!at_work.is_empty()).then(|| Pid::from_raw(at_work[random.below(at_work.len())]))
+}
+
+/// One run of a tool: what was done, what reached the kernel, and which warnings it gave.
+struct Run {
+    deeds: [u64; DEEDS.len()],
+    calls: Vec<Call>,
+    warnings: BTreeMap<String, usize>,
+}
+
+/// The stock tool and ours do the same; nothing hangs, the books agree with the kernel's, and the kernel finds nothing to
+/// complain of with ours that it does not with the stock tool.
+pub fn randomised(guest: &mut Guest) -> Result<()> {
+    // What the kernel says but once in a boot is not to be held against whoever comes first.
+    let before = modules()?;
+    let wait = Duration::from_secs(60);
+    for name in MODULES {
+        let end = guest.call("modprobe", &[name], wait)?;
+        guest.check(end.code == 0, format!("modprobe {name}: {} {}", end.code, end.said));
+    }
+    unload(&before)?;
+    let stock = if fs::read_to_string("/proc/sys/kernel/osrelease")?.starts_with("6.1.") {
+        "/tools/kmod-30"
+    } else {
+        "/tools/kmod-34"
+    };
+    let theirs = run(guest, stock)?;
+    unload(&before)?;
+    let _ = fs::remove_dir_all("/run/kmod");
+    let ours = run(guest, "/tools/kmod-once")?;
+    agree(guest)?;
+    locks_are_free(guest)?;
+    books(guest, &ours)?;
+    one_at_a_time(guest, &ours.calls);
+    let only: BTreeSet<_> =
+        ours.warnings.keys().filter(|kind| !theirs.warnings.contains_key(*kind)).collect();
+    guest.check(only.is_empty(), format!("the kernel complains of ours only: {only:?}"));
+    guest.note(format!(
+        "the kernel's warnings: {:?} with {stock}, {:?} with ours",
+        theirs.warnings, ours.warnings
+    ));
+    for name in MODULES {
+        let end = guest.call("modprobe", &[name], wait)?;
+        guest.check(
+            end.code == 0 && live(name),
+            format!("modprobe {name} afterwards: {} {}", end.code, end.said),
+        );
+    }
+    agree(guest)
+}
+
+fn run(guest: &mut Guest, tools: &str) -> Result<Run> {
+    fs::write("/proc/sys/kernel/modprobe", format!("{tools}/modprobe"))?;
+    let mut log = Log::open()?;
+    log.rest()?;
+    let mut crowd = Crowd::new()?;
+    for number in 0..PARTICIPANTS {
+        let (seed, count) = (SEED + 7919 * number, operations() / PARTICIPANTS + 1);
+        crowd.add(&["/init", "operate", tools, &seed.to_string(), &count.to_string()])?;
+    }
+    trace::start()?;
+    let begin = Instant::now();
+    let ends = crowd.run(Duration::from_secs(1500))?;
+    let calls = trace::stop()?;
+    let mut deeds = [0; DEEDS.len()];
+    for end in &ends.members {
+        let numbers: Vec<u64> = end.said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        guest.check(
+            end.code == 0 && numbers.len() == deeds.len(),
+            format!("{tools}: {} {}", end.code, end.said),
+        );
+        for (sum, number) in deeds.iter_mut().zip(numbers) {
+            *sum += number;
+        }
+    }
+    let counts = Counts::of(&calls);
+    let done: Vec<_> = DEEDS.iter().zip(deeds).map(|(deed, count)| format!("{count} {deed}")).collect();
+    guest.note(format!(
+        "{tools}: {} operations, seed {SEED:#x}, {:.0} s: {}; {} load calls, {} EEXIST, {} EBUSY, {} other errors",
+        (operations() / PARTICIPANTS + 1) * PARTICIPANTS,
+        begin.elapsed().as_secs_f64(),
+        done.join(", "),
+        counts.calls,
+        counts.eexist,
+        counts.ebusy,
+        counts.errors,
+    ));
+    Ok(Run { deeds, calls, warnings: log.rest()? })
+}
+
+fn locks_are_free(guest: &mut Guest) -> Result<()> {
+    let mut locks = 0;
+    for item in fs::read_dir("/run/kmod/gate").context("/run/kmod/gate")? {
+        let path = item?.path();
+        locks += 1;
+        let free = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).is_ok();
+        guest.check(free, format!("{}: not locked any more", path.display()));
+    }
+    guest.check(locks >= MODULES.len(), format!("{locks} lock files"));
+    Ok(())
+}
+
+/// Every call that the kernel counted is in the books, but for those whose caller was killed before it could write.
+fn books(guest: &mut Guest, run: &Run) -> Result<()> {
+    let output = Command::new("/tools/kmod-once/kmod").args(["stats", "--json"]).output()?;
+    let books: Value = serde_json::from_slice(&output.stdout).context("kmod stats --json")?;
+    let total = |name: &str| books["total"][name].as_u64().unwrap_or(u64::MAX);
+    let calls = run.calls.iter().filter(|call| call.kind != Kind::Delete).count() as u64;
+    let accepted =
+        run.calls.iter().filter(|call| call.kind != Kind::Delete && call.ret == Some(0)).count() as u64;
+    let killed = run.deeds[5];
+    let (loads, well) = (total("loads"), total("loads") - total("failures"));
+    guest.check(
+        loads <= calls && calls - loads <= killed,
+        format!("{calls} calls, {loads} in the books, {killed} killed"),
+    );
+    guest.check(
+        well <= accepted && accepted - well <= killed,
+        format!("{accepted} loads, {well} in the books, {killed} killed"),
+    );
+    let odd = (total("bounds_passed"), total("fallbacks"));
+    guest.check(odd == (0, 0), format!("no wait was given up, no request went past the gate: {odd:?}"));
+    guest.check(killed > 10, format!("{killed} participants were killed"));
+    Ok(())
+}
+
+/// No two calls for one module overlap, and none was made for a module that was there.
+fn one_at_a_time(guest: &mut Guest, calls: &[Call]) {
+    let mut last: BTreeMap<&str, &Call> = BTreeMap::new();
+    let mut overlaps = Vec::new();
+    for call in calls.iter().filter(|call| call.kind != Kind::Delete) {
+        let Some(name) = call.name.as_deref() else { continue };
+        if let Some(before) = last.insert(name, call) {
+            if call.begin < before.end {
+                overlaps.push(format!("{name}: {before:?} and {call:?}"));
+            }
+        }
+    }
+    guest.check(overlaps.is_empty(), format!("calls for one module overlap: {overlaps:?}"));
+    let counts = Counts::of(calls);
+    let refused = (counts.eexist, counts.ebusy);
+    guest.check(refused == (0, 0), format!("EEXIST and EBUSY: {refused:?}"));
+}
+
+/// The kernel's log from here on.
+struct Log(File);
+
+impl Log {
+    fn open() -> Result<Self> {
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+        Ok(Self(file))
+    }
+
+    /// The kinds of warnings since the last look, with their numbers. A line is `PRIORITY,SEQUENCE,TIME,FLAGS;TEXT`.
+    fn rest(&mut self) -> Result<BTreeMap<String, usize>> {
+        let mut kinds = BTreeMap::new();
+        let mut buffer = [0; 8192];
+        loop {
+            let length = match self.0.read(&mut buffer) {
+                Ok(length) => length,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(kinds),
+                Err(e) => return Err(e).context("/dev/kmsg: lines were lost"),
+            };
+            let record = String::from_utf8_lossy(&buffer[..length]);
+            let Some((head, text)) = record.split_once(';') else { continue };
+            let priority: u32 = head.split(',').next().unwrap_or_default().parse()?;
+            // 0 to 4: emergency to warning; above 7: not the kernel's own.
+            if priority <= 4 {
+                *kinds.entry(kind(text.lines().next().unwrap_or_default())).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// A line without what differs from one time to the next.
+fn kind(line: &str) -> String {
+    // Which of a module's symbols are missing depends on when somebody removed what has them.
+    if let Some(at) = line.find("Unknown symbol ") {
+        return line[..at + "Unknown symbol".len()].to_owned();
+    }
+    let mut kind = String::new();
+    for c in line.chars() {
+        match c {
+            '0'..='9' if kind.ends_with('#') => {}
+            '0'..='9' => kind.push('#'),
+            c => kind.push(c),
+        }
+    }
+    kind
+}
