@@ -1,7 +1,7 @@
 //! Hostile neighbours: what a caller leaves to the program it starts (descriptors, signals, limits, the working directory,
 //! the environment, a file mask) must neither turn it against anybody nor keep it from its work.
 //!
-//! The real program, in a mount namespace with a /run, /etc/modprobe.d and /lib/modules of its own and without the right to
+//! The real program, in a mount namespace with a /run, an /etc and a module directory of its own and without the right to
 //! load modules: it goes all the way to the kernel, which refuses. What needs a kernel that does not refuse is in the lab.
 
 #[path = "common/elf.rs"]
@@ -26,7 +26,7 @@ struct Machine {
     dir: tempfile::TempDir,
 }
 
-const PLACES: [(&str, &str); 3] = [("run", "/run"), ("etc", "/etc/modprobe.d"), ("modules", "/lib/modules")];
+const PLACES: [(&str, &str); 2] = [("run", "/run"), ("etc", "/etc")];
 const NOBODY: u32 = 65534;
 
 impl Machine {
@@ -39,9 +39,13 @@ impl Machine {
         for (name, _) in PLACES {
             fs::create_dir(machine.path(name)).unwrap();
         }
+        // By a process of its own (see tests/process.rs), and to where everybody can start it.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_kmod")).arg(machine.path("kmod")).status();
+        assert!(copied.unwrap().success());
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-        let tree = machine.path("modules").join(release.trim());
-        fs::create_dir(&tree).unwrap();
+        let tree = machine.path("lib/modules").join(release.trim());
+        fs::create_dir_all(&tree).unwrap();
+        fs::create_dir(machine.path("etc/modprobe.d")).unwrap();
         fs::write(tree.join("a.ko"), KoBuilder::new().modinfo("license", "GPL").build()).unwrap();
         fs::write(tree.join("modules.dep"), "a.ko:\n").unwrap();
         machine
@@ -52,7 +56,7 @@ impl Machine {
     }
 
     fn configure(&self, text: &str) {
-        fs::write(self.path("etc/test.conf"), text).unwrap();
+        fs::write(self.path("etc/modprobe.d/test.conf"), text).unwrap();
     }
 
     fn lock(&self) -> PathBuf {
@@ -67,8 +71,12 @@ impl Machine {
         last: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
     ) -> Command {
         let mut last = last;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kmod"));
-        command.arg0(name).args(words).env_clear().env("PATH", "/usr/bin:/bin");
+        let mut command = Command::new(self.path("kmod"));
+        command.arg0(name);
+        if name == "modprobe" {
+            command.arg("-d").arg(self.dir.path());
+        }
+        command.args(words).env_clear().env("PATH", "/usr/bin:/bin");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let places = PLACES.map(|(from, to)| (self.path(from), to));
         // SAFETY: only system calls are made between fork and exec, on what was made before.
@@ -175,7 +183,7 @@ fn no_file_lands_on_a_closed_standard_descriptor() {
         only_a_record(&machine.lock());
         let trace = fs::read_to_string(machine.path("run/kmod/gate.trace")).unwrap();
         assert!(trace.starts_with('{') && trace.lines().count() == 1, "{closed:03b}: {trace}");
-        assert_eq!(fs::read(machine.path("etc/test.conf")).unwrap(), b"options a x=1\nnonsense\n");
+        assert_eq!(fs::read(machine.path("etc/modprobe.d/test.conf")).unwrap(), b"options a x=1\nnonsense\n");
     }
 }
 
