@@ -374,7 +374,7 @@ fn a_working_directory_that_is_gone_or_closed_is_no_obstacle() {
     // Nobody's own, and closed to him.
     let closed = machine.path("closed");
     fs::create_dir(&closed).unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     let answer = machine.run("modprobe", &["-D", "a"], move || {
         nix::unistd::chdir(&closed)?;
         let nobody = Uid::from_raw(NOBODY);

@@ -34,3 +34,32 @@ pub struct System<'a> {
     /// How to wait for a lock without waiting for ever.
     pub wait: flock::Wait,
 }
+
+/// Errors on purpose: tests/sanitize.sh runs them, and only them, to see that memcheck finds such things.
+#[cfg(test)]
+mod memcheck_finds {
+    use std::hint::black_box;
+
+    #[test]
+    #[ignore = "an error on purpose, for tests/sanitize.sh"]
+    fn reads_what_was_never_written() {
+        let mut buffer: Vec<u8> = black_box(Vec::with_capacity(64));
+        // SAFETY: broken on purpose: nobody wrote these bytes.
+        unsafe { buffer.set_len(64) };
+        let odd = buffer.iter().filter(|&&byte| byte % 2 == 1).count();
+        // A branch that depends on them.
+        assert!(odd <= 64);
+        if odd > 32 {
+            black_box(&buffer);
+        }
+    }
+
+    #[test]
+    #[ignore = "an error on purpose, for tests/sanitize.sh"]
+    fn reads_past_the_end() {
+        let buffer: Box<[u8]> = black_box(vec![1; 64].into_boxed_slice());
+        // SAFETY: broken on purpose: there are 64 bytes.
+        let beyond = unsafe { std::ptr::read_volatile(buffer.as_ptr().wrapping_add(64)) };
+        black_box(beyond);
+    }
+}

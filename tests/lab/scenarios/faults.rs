@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 
 use crate::guest::fault::{Fault, plausible};
 use crate::guest::traced::{Stop, Traced};
@@ -60,6 +63,76 @@ const CHAIN: [&str; 2] = ["blowfish_generic", "blowfish_common"];
 fn quick_removals() -> Result<()> {
     fs::write("/sys/kernel/rcu_expedited", "1").context("/sys/kernel/rcu_expedited")
 }
+
+/// What a caller may leave to the tool: limits, descriptors, signals, a directory that is gone.
+pub fn callers(guest: &mut Guest) -> Result<()> {
+    quick_removals()?;
+    let work = Work { applet: "modprobe", args: &CHAIN[..1], modules: &CHAIN, removes: false };
+    let mut loaded = 0;
+    let mut caller = |guest: &mut Guest, what: &str, mercy: bool, last: Last| -> Result<()> {
+        prepare(guest, &work)?;
+        fs::create_dir("/run/kmod")?;
+        fs::write("/run/kmod/trace", "")?;
+        let baseline = modules()?;
+        let mut command = Command::new(guest.path(work.applet));
+        command.args(work.args);
+        // SAFETY: system calls only, in a child of a process with one thread.
+        unsafe { command.pre_exec(last) };
+        let (code, said) = match command.output() {
+            Ok(output) => (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()),
+            // The limit does not even let it start.
+            Err(e) if mercy => (None, e.to_string()),
+            Err(e) => return Err(e).context(what.to_owned()),
+        };
+        let ended = mercy || code.is_some_and(|code| code <= 1);
+        let honest = (code == Some(0)) == work.done();
+        let wrong = after(guest, &work)?;
+        guest.check(
+            ended && honest && wrong.is_empty() && !said.contains("panicked"),
+            format!("{what}: {code:?} {} {wrong:?}", said.trim()),
+        );
+        loaded += usize::from(code == Some(0));
+        unload(&baseline)
+    };
+    for descriptors in 3..16 {
+        let last = move || Ok(setrlimit(Resource::RLIMIT_NOFILE, descriptors, descriptors)?);
+        caller(guest, &format!("{descriptors} descriptors"), false, Box::new(last))?;
+    }
+    for bytes in [0, 1, 100, 191, 192, 250] {
+        let last = move || Ok(setrlimit(Resource::RLIMIT_FSIZE, bytes, bytes)?);
+        caller(guest, &format!("files of {bytes} bytes"), false, Box::new(last))?;
+    }
+    for mib in [1, 2, 3, 4, 5, 6, 8, 16, 64] {
+        let last = move || Ok(setrlimit(Resource::RLIMIT_AS, mib << 20, mib << 20)?);
+        caller(guest, &format!("{mib} MiB of addresses"), true, Box::new(last))?;
+    }
+    for closed in 1..8 {
+        let last = move || {
+            let ours = (0..3).filter(|fd| closed & (1 << fd) != 0);
+            Ok(ours.into_iter().try_for_each(nix::unistd::close)?)
+        };
+        caller(guest, &format!("closed descriptors {closed:03b}"), false, Box::new(last))?;
+    }
+    let signals = || {
+        for signal in [Signal::SIGALRM, Signal::SIGCHLD, Signal::SIGPIPE, Signal::SIGBUS] {
+            // SAFETY: ignoring a signal installs no code of ours.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }?;
+        }
+        Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?)
+    };
+    caller(guest, "signals ignored and blocked", false, Box::new(signals))?;
+    let gone = || {
+        fs::create_dir("/tmp/gone")?;
+        nix::unistd::chdir("/tmp/gone")?;
+        fs::remove_dir("/tmp/gone")
+    };
+    caller(guest, "no working directory", false, Box::new(gone))?;
+    guest.check(loaded >= 20, format!("{loaded} of them loaded it all the same"));
+    Ok(())
+}
+
+/// What is done in the child before it becomes the tool.
+type Last = Box<dyn FnMut() -> std::io::Result<()> + Send + Sync>;
 
 fn every_call(guest: &mut Guest, work: &Work<'_>) -> Result<()> {
     let argv = guest.argv(work.applet, work.args);
@@ -173,6 +246,13 @@ fn judge(guest: &Guest, work: &Work<'_>, run: Traced, fault: Fault) -> Result<Ve
     if (code == 0) != work.done() {
         wrong.push(format!("exit status {code}, but done is {}: {said}", work.done()));
     }
+    wrong.extend(after(guest, work)?);
+    Ok(wrong)
+}
+
+/// What must be so whatever happened: no lock is held, and a second attempt, with nothing in its way, works.
+fn after(guest: &Guest, work: &Work<'_>) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
     for item in fs::read_dir(GATE).into_iter().flatten() {
         let path = item?.path();
         if Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).is_err() {

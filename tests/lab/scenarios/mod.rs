@@ -166,6 +166,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("killed_in_init", Tools::Ours, 120, leader::killed_in_init).group("killed"),
     Scenario::small("faults_while_loading", Tools::Ours, 600, faults::loading).group("faults"),
     Scenario::small("faults_while_removing", Tools::Ours, 400, faults::removing).group("faults"),
+    Scenario::small("faults_of_callers", Tools::Ours, 200, faults::callers).group("faults"),
     Scenario::small("stopped_leader", Tools::Ours, 120, leader::stopped),
     Scenario::small("stopped_leader_short_bound", Tools::Ours, 60, leader::stopped_short)
         .append("kmod.gate_timeout=1500"),
