@@ -1,5 +1,6 @@
 # demo       boots two kernels, storms them with stock kmod and with ours, prints a table
 # test       everything: unit tests, compliance, the lab
+# sanitize   the unit tests of what reaches unsafe code, under valgrind; part of test
 # test-full  the same without the samples that keep `test` short
 # fuzz       TARGET=... SECONDS=...: one of the fuzz targets, or all of them (tests/fuzz/run)
 # plot       the table's figures and the plot of README.md, from the lab's last run
@@ -37,7 +38,7 @@ package   = $(shell sed -n '/^\[package\]/,/^\[lib\]/s/^$(1) = "\(.*\)"/\1/p' Ca
 VERSION  := $(call package,version)
 PACKAGES ?= $(TARGET)/packages
 
-.PHONY: deb rpm library bench build tools demo test test-full fuzz plot install install-library uninstall
+.PHONY: deb rpm library bench build tools demo test test-full sanitize fuzz plot install install-library uninstall
 build:
 	$(CARGO) build --release --bin kmod
 
@@ -62,12 +63,16 @@ demo: tools build
 test: export KMOD_ONCE_LIBRARY = $(LIBRARY)
 test: tools build library
 	$(CARGO) test
+	tests/sanitize.sh
 	$(CARGO) test --test lab -- --test-threads 1 storm
 	$(CARGO) test --test lab -- --test-threads 2 --skip storm
 	$(CARGO) test --test distro
 
 test-full: export KMOD_ONCE_FULL = 1
 test-full: test
+
+sanitize: tools
+	tests/sanitize.sh
 
 # A TARGET that was given on the command line is one of the fuzzer's.
 fuzz:
