@@ -8,7 +8,7 @@ use crate::error::{Errno, strerror};
 use crate::gate::{self, Gate};
 use crate::load::remove::Remover;
 use crate::system::roots::as_path;
-use crate::system::sysfs::{self, State};
+use crate::system::sysfs;
 use crate::tree::{ConfigPaths, Module, Tree};
 use crate::{bytes, name};
 
@@ -91,7 +91,7 @@ impl Tool<'_> {
             if self.tree.is_builtin(&Module::named(&name)) {
                 return self.leave(&["Module ".as_ref(), &name, b" is builtin."]);
             }
-            if gate::look(&system, &name) == State::Absent {
+            if gate::is_absent(&system, &name) {
                 return self.leave(&["Module ".as_ref(), &name, b" is not currently loaded"]);
             }
         }

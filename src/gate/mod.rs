@@ -504,12 +504,26 @@ pub fn look(system: &System<'_>, name: &[u8]) -> State {
 
 /// [`look`] without a second look at what is [`State::Nascent`].
 pub fn glance(system: &System<'_>, name: &[u8]) -> State {
+    asked(system, name).unwrap_or(State::Absent)
+}
+
+/// Whether a module is not there, for whoever would do nothing then. Where that cannot be told (no descriptors are left, a
+/// read fails) it may well be there, and the kernel has to be asked.
+pub fn is_absent(system: &System<'_>, name: &[u8]) -> bool {
+    match asked(system, name) {
+        Ok(State::Absent) | Err(Errno::ENOENT) => true,
+        Ok(State::Nascent) => look(system, name) == State::Absent,
+        Ok(_) | Err(_) => false,
+    }
+}
+
+fn asked(system: &System<'_>, name: &[u8]) -> Result<State, Errno> {
     match sysfs::state(system.roots, name) {
         Ok(State::Absent) | Err(_) if !sysfs::available(system.roots) => {
-            sysfs::state_from_proc(system.roots, name).unwrap_or(State::Absent)
+            sysfs::state_from_proc(system.roots, name).map_err(|error| error.errno())
         }
-        Ok(state) => state,
-        Err(_) => State::Absent,
+        Ok(state) => Ok(state),
+        Err(error) => Err(error.errno()),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Errno, strerror};
 use crate::gate;
 use crate::load::command::fill_in;
 use crate::load::remove::Remover;
-use crate::system::sysfs::{self, State};
+use crate::system::sysfs;
 use crate::tree::Module;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ fn remove(session: &Session<'_>, module: &Module, reached: Reached) -> Outcome {
                 Reached::Along => Ok(0),
             };
         }
-        if gate::look(&session.call.world.system, name) == State::Absent {
+        if gate::is_absent(&session.call.world.system, name) {
             return if request.first_time { not_in_kernel(session, name) } else { Ok(0) };
         }
     }
@@ -140,7 +140,7 @@ fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
         }
         session.action(&[b"rmmod ", name]);
         match count {
-            Err(_) if gate::look(system, name) == State::Absent => Err(Refusal::Gone),
+            Err(_) if gate::is_absent(system, name) => Err(Refusal::Gone),
             // A kernel that cannot unload has no count for what is there; it says so itself.
             _ => Ok(()),
         }

@@ -128,6 +128,13 @@ impl Machine {
         fs::write(self.roots.sys_module(name.as_bytes(), "refcnt"), count).unwrap();
     }
 
+    /// Opens, and cannot be read.
+    fn unreadable(&self, name: &str, attribute: &str) {
+        let path = self.roots.sys_module(name.as_bytes(), attribute);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(path).unwrap();
+    }
+
     fn holder(&self, name: &str, holder: &str) {
         fs::create_dir_all(self.roots.sys_module(name.as_bytes(), "holders").join(holder)).unwrap();
     }

@@ -112,6 +112,22 @@ fn waiting_for_a_module_in_use() {
 }
 
 #[test]
+fn what_cannot_be_looked_at_is_not_taken_for_gone() {
+    let machine = Machine::with_modules();
+    machine.live(&["loop"]);
+    // A read that fails, as one does where a disk or the number of descriptors is at its end.
+    machine.unreadable("loop", "initstate");
+    machine.unreadable("loop", "refcnt");
+    assert_eq!(machine.run(&["modprobe", "-r", "loop"]), printed(""));
+    assert_eq!(machine.calls(), ["-loop"], "the kernel was asked");
+    machine.live(&["dummy"]);
+    machine.unreadable("dummy", "initstate");
+    machine.unreadable("dummy", "refcnt");
+    let answer = machine.run(&["rmmod", "dummy"]);
+    assert_eq!(answer, failed("rmmod: ERROR: Module dummy: use count: Is a directory\n"));
+}
+
+#[test]
 fn rmmod_checks_in_its_order() {
     let machine = Machine::with_modules();
     machine.builtin("ext2");

@@ -21,7 +21,7 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 
 use crate::guest::fault::{Fault, plausible};
 use crate::guest::traced::{Stop, Traced};
-use crate::guest::{Guest, live, modules, trace, unload};
+use crate::guest::{Guest, live, modules, trace, unload, until};
 
 const BOUND: Duration = Duration::from_secs(60);
 const GATE: &str = "/run/kmod/gate";
@@ -36,8 +36,9 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// What the exit status speaks of. A removal takes what is needed no longer along, and may leave it.
     fn done(&self) -> bool {
-        self.modules.iter().all(|name| live(name) != self.removes)
+        if self.removes { !live(self.modules[0]) } else { self.modules.iter().all(|name| live(name)) }
     }
 }
 
@@ -92,7 +93,7 @@ pub fn callers(guest: &mut Guest) -> Result<()> {
             format!("{what}: {code:?} {} {wrong:?}", said.trim()),
         );
         loaded += usize::from(code == Some(0));
-        unload(&baseline)
+        unload_soon(&baseline)
     };
     for descriptors in 3..16 {
         let last = move || Ok(setrlimit(Resource::RLIMIT_NOFILE, descriptors, descriptors)?);
@@ -162,7 +163,7 @@ fn every_call(guest: &mut Guest, work: &Work<'_>) -> Result<()> {
             given.insert(run.pid(), what.clone());
             let about = judge(guest, work, run, *fault)?;
             wrong.extend(about.into_iter().map(|about| format!("{what}: {about}")));
-            unload(&baseline)?;
+            unload_soon(&baseline)?;
             choice += 1;
         }
         calls = point;
@@ -202,8 +203,21 @@ fn prepare(guest: &Guest, work: &Work<'_>) -> Result<()> {
         if !output.status.success() {
             bail!("modprobe {first}: {}", String::from_utf8_lossy(&output.stderr));
         }
+        // The kernel tests what a cipher's module brought, and uses it meanwhile.
+        let count = format!("/sys/module/{first}/refcnt");
+        until("nobody uses it", BOUND, || fs::read_to_string(&count).is_ok_and(|n| n.trim() == "0"))?;
     }
     Ok(())
+}
+
+/// [`unload`], once the kernel has tested what the modules brought.
+fn unload_soon(baseline: &[String]) -> Result<()> {
+    let mut result = Ok(());
+    let _ = until("nobody uses them", BOUND, || {
+        result = unload(baseline);
+        result.is_ok()
+    });
+    result
 }
 
 /// Runs to the program's own system call of that number, and returns which it is; none if there are fewer.
