@@ -16,7 +16,7 @@
 //! which say the things of the last row only (a complaint about one of *their* lines waits for a request that has
 //! something to do). Where any of the first three rows applies, the long way gives the answer and the messages.
 
-use super::args::{JOBS_VARIABLE, Mode, Request};
+use super::args::{JOBS_VARIABLE, Mode, Request, jobs};
 use crate::cli::Call;
 use crate::gate;
 use crate::name;
@@ -26,7 +26,9 @@ use crate::tree::Tree;
 pub fn suffices(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'_>) -> bool {
     // These print something, or fail, though the module is live.
     let loud = request.resolve || request.depends || request.first_time;
-    if request.mode() != Mode::Insert || loud || call.world.host.variable(JOBS_VARIABLE).is_some() {
+    // A number of jobs that makes no sense is told; one that does changes nothing here.
+    let senseless = call.world.host.variable(JOBS_VARIABLE).is_some_and(|text| jobs(&text).is_none());
+    if request.mode() != Mode::Insert || loud || senseless {
         return false;
     }
     let count = if request.all { request.operands.len() } else { 1 };
