@@ -274,9 +274,9 @@ impl Log {
 
 /// A line without what differs from one time to the next.
 fn kind(line: &str) -> String {
-    // Which of a module's symbols are missing depends on when somebody removed what has them.
-    if let Some(at) = line.find("Unknown symbol ") {
-        return line[..at + "Unknown symbol".len()].to_owned();
+    // Which symbols are missing, and to whom, depends on when a participant removed what has them.
+    if line.contains(": Unknown symbol ") {
+        return "Unknown symbol".to_owned();
     }
     let mut kind = String::new();
     for c in line.chars() {
