@@ -15,8 +15,7 @@ binary=$(${CARGO:-cargo} test --locked --lib --no-run --message-format json |
 ldd "$binary" | grep -q 'libc\.so' || { echo "sanitize: $binary is static" >&2; exit 1; }
 
 memcheck() {
-    valgrind --quiet --error-exitcode=9 \
-        "$binary" --test-threads "$(nproc)" "$@"
+    valgrind --quiet --error-exitcode=9 "$binary" --test-threads "$(nproc)" "$@"
 }
 
 # That errors are found is shown first, with two on purpose.
