@@ -119,6 +119,7 @@ fn run(tool: &str, words: &[&OsStr], space: Option<u64>) -> Answer {
             Ok(())
         });
     }
+    #[allow(clippy::zombie_processes)] // waited for below, by its tracer
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = Pid::from_raw(child.id().try_into().unwrap());

@@ -44,7 +44,7 @@ fn real() -> &'static Real {
                 find(&modules.join(below), &mut paths);
             }
             paths.sort();
-            let taken = paths.iter().filter_map(|path| module(path)).take(MODULES);
+            let taken = paths.iter().filter_map(module).take(MODULES);
             for (file, image) in taken {
                 real.files.push(file);
                 real.images.push(image);

@@ -1,9 +1,9 @@
 //! Module files.
 
 use super::inside;
-use kmod_once::depmod::facts;
+use kmod_once::depmod::facts::Reader;
 use kmod_once::formats::elf::{
-    Elf, exports, module_name, needed, strip_modversions, strip_vermagic, versions,
+    Elf, Look, Search, exports, module_name, needed, strip_modversions, strip_vermagic, versions,
 };
 use kmod_once::formats::modinfo;
 
@@ -16,7 +16,8 @@ pub fn check(image: &[u8]) -> bool {
 /// The same; how many readers found something.
 pub fn read_all(image: &[u8]) -> usize {
     let mut found = 0;
-    let facts = facts::read(image);
+    let facts = Reader::new(true).read(image);
+    search(image);
     let Ok(elf) = Elf::parse(image) else {
         assert!(
             facts.trouble.is_some() || !facts.symbols.exports.0.is_empty(),
@@ -70,4 +71,30 @@ pub fn read_all(image: &[u8]) -> usize {
         }
     }
     found
+}
+
+/// What is found from the beginning of the file, piece by piece, is what is found in one go, and lies inside it.
+fn search(image: &[u8]) {
+    let (mut piecemeal, mut length) = (Search::new(image.len() as u64, false), 0);
+    let ended = loop {
+        match piecemeal.look(&image[..length]) {
+            Look::More(_) if length == image.len() => break Look::Never,
+            Look::More(wanted) => {
+                assert!(wanted > 0, "a search that asks for nothing never ends");
+                length = image.len().min(length + wanted);
+            }
+            ended => break ended,
+        }
+    };
+    let mut at_once = Search::new(image.len() as u64, false);
+    let found = at_once.look(image) == Look::Found;
+    assert_eq!(found, ended == Look::Found, "piece by piece and in one go");
+    if found {
+        let (early, same) = (piecemeal.found(&image[..length]).unwrap(), at_once.found(image).unwrap());
+        assert!(inside(early.modinfo, image) && early.modinfo == same.modinfo);
+        assert_eq!(early.export_names(), same.export_names());
+        let (needs, again) = (early.needed().unwrap(), same.needed().unwrap());
+        assert_eq!(needs, again);
+        assert!(needs.iter().all(|need| inside(need.name, image)));
+    }
 }

@@ -127,17 +127,20 @@ fn sorted<'a>(found: &[Found<'a>]) -> Vec<(u32, &'a [u8])> {
     sorted
 }
 
+/// A key, the priority of a value, and the value.
+type PlainEntry<'a> = (Vec<u8>, u32, &'a [u8]);
+
 /// An index read from its description (the head of src/formats/index/mod.rs), in the order of the file.
 struct Plain<'a> {
     bytes: &'a [u8],
-    found: Vec<(Vec<u8>, u32, &'a [u8])>,
+    found: Vec<PlainEntry<'a>>,
     /// How many bytes of nodes may still be read; in a whole file no byte is read twice.
     left: usize,
 }
 
 impl<'a> Plain<'a> {
     /// Keys, priorities and values; `None` where the file is not whole.
-    fn read(bytes: &'a [u8]) -> Option<Vec<(Vec<u8>, u32, &'a [u8])>> {
+    fn read(bytes: &'a [u8]) -> Option<Vec<PlainEntry<'a>>> {
         let mut plain = Plain { bytes, found: Vec::new(), left: bytes.len() };
         let root = plain.word(8)?;
         plain.node(root, &mut Vec::new())?;
