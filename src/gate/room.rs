@@ -5,6 +5,7 @@
 use crate::error::Errno;
 use crate::name::ModuleName;
 use crate::system::Roots;
+use crate::system::descriptors::opening;
 use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
@@ -62,11 +63,12 @@ impl Room {
     pub fn file(&self, key: &ModuleName) -> Result<File, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mode = Mode::from_bits_retain(0o600);
-        match openat(&self.directory, key.as_path(), flags, mode) {
+        match opening(|| openat(&self.directory, key.as_path(), flags, mode)) {
             Err(Errno::ENOENT) => {}
             opened => return opened.map(File::from),
         }
-        match openat(&self.directory, key.as_path(), flags | OFlag::O_CREAT | OFlag::O_EXCL, mode) {
+        let new = flags | OFlag::O_CREAT | OFlag::O_EXCL;
+        match opening(|| openat(&self.directory, key.as_path(), new, mode)) {
             Ok(made) => {
                 unmask(&made, mode);
                 Ok(File::from(made))
@@ -125,7 +127,7 @@ fn directory(at: impl AsFd + Copy, path: &Path, mode: u32, make: bool) -> Result
     let mode = Mode::from_bits_retain(mode);
     let (mut tried, mut made) = (false, false);
     loop {
-        match openat(at, path, flags, Mode::empty()) {
+        match opening(|| openat(at, path, flags, Mode::empty())) {
             Ok(fd) => {
                 if made {
                     unmask(&fd, mode);

@@ -17,6 +17,7 @@ use super::{Load, Outcome, Role};
 use crate::error::Result;
 use crate::limits;
 use crate::system::System;
+use crate::system::descriptors::opening;
 use crate::system::file::{read_attribute, within_size_limit};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
@@ -50,7 +51,8 @@ pub(super) fn append(
 ) {
     let Some(room) = room else { return };
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let Ok(file) = openat(room.parent(), FILE, flags, Mode::from_bits_retain(0o600)) else { return };
+    let mode = Mode::from_bits_retain(0o600);
+    let Ok(file) = opening(|| openat(room.parent(), FILE, flags, mode)) else { return };
     let length = fstat(&file).map_or(u64::MAX, |stat| stat.st_size as u64);
     if length >= limits::GATE_TRACE {
         return;

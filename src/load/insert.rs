@@ -17,6 +17,7 @@ use crate::gate::{self, Gate, Outcome, record};
 use crate::limits;
 use crate::log::{Priority, Sink};
 use crate::name::{self, ModuleName};
+use crate::system::descriptors::opening;
 use crate::system::{System, file, kernel, map};
 use std::ffi::CString;
 use std::fs::File;
@@ -214,7 +215,7 @@ impl Opened {
         // Without O_NONBLOCK the open of a fifo would wait for a writer that may never come.
         let flags =
             nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK;
-        let file = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())
+        let file = opening(|| nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty()))
             .map(File::from)
             .map_err(|errno| Error::os(errno).at(path))?;
         let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;

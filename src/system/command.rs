@@ -1,6 +1,6 @@
 //! Running an install or remove command the way system(3) does.
 
-use super::start;
+use super::{descriptors, start};
 use crate::error::{Errno, Result};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use std::ffi::{OsStr, OsString};
@@ -23,6 +23,8 @@ pub fn run_shell(command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32
     if command.contains(&0) {
         return Err(Errno::EINVAL);
     }
+    // Starting it takes some descriptors.
+    descriptors::give_back();
     let mut child = Command::new("/bin/sh");
     // The name that system(3) gives it, and that the shell's own messages begin with.
     child.arg0("sh").arg("-c").arg(OsStr::from_bytes(command)).envs(changes.iter().map(|(k, v)| (k, v)));

@@ -1,7 +1,7 @@
 //! Small reads and guarded opens.
 
-use super::start::done_with;
-use crate::error::{Errno, Error, Result};
+use super::descriptors::{done_with, opening};
+use crate::error::{Errno, Error, Result, errno_of};
 use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::stat::Mode;
@@ -16,7 +16,7 @@ const ROOM: usize = 16 << 10;
 
 /// Reads a small attribute file (sysfs, procfs) into `buffer` with one open and one read; what does not fit is cut.
 pub fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
-    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let fd = opening(|| open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()))?;
     let length = loop {
         match nix::unistd::read(&fd, buffer) {
             Err(Errno::EINTR) => {}
@@ -31,7 +31,7 @@ pub fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8],
 /// # Errors
 /// The errno of open or read, `EFBIG` past the limit, each with the path.
 pub fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(|e| Error::from(e).at(path))?;
+    let file = opening(|| File::open(path).map_err(|e| errno_of(&e))).map_err(|e| Error::os(e).at(path))?;
     let mut contents = Vec::new();
     file.take(limit + 1).read_to_end(&mut contents).map_err(|e| Error::from(e).at(path))?;
     if contents.len() as u64 > limit {
@@ -48,7 +48,7 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Err
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(crate::error::errno_of(&error)),
+            Err(error) => return Err(errno_of(&error)),
         }
     }
     Ok(filled)
@@ -64,7 +64,7 @@ pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> 
     loop {
         match file.write_at(bytes, offset) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            result => return result.map_err(|error| crate::error::errno_of(&error)),
+            result => return result.map_err(|error| errno_of(&error)),
         }
     }
 }
@@ -98,7 +98,8 @@ pub enum End {
 /// What open or read said (`EISDIR` for a directory, `EAGAIN` for a FIFO with a silent writer), `EFBIG` past the limit.
 pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> Result<(), Errno> {
     let wait = if end == End::Patient { OFlag::empty() } else { OFlag::O_NONBLOCK };
-    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | wait, Mode::empty())?;
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | wait;
+    let fd = opening(|| open(path, flags, Mode::empty()))?;
     buffer.clear();
     loop {
         // One byte more than the limit: that there is more is only seen by reading it.
@@ -151,7 +152,7 @@ pub fn names(dir: &Path, buffer: &mut Vec<u8>, visit: &mut dyn FnMut(&[u8], Entr
     const KIND: usize = 18;
     const NAME: usize = 19;
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
-    let fd = open(dir, flags, Mode::empty())?;
+    let fd = opening(|| open(dir, flags, Mode::empty()))?;
     buffer.clear();
     buffer.reserve(ROOM);
     let mut first = true;

@@ -1,5 +1,6 @@
 //! Reads the kernel's log, as far as this process may.
 
+use super::descriptors::opening;
 use super::roots::Roots;
 use crate::error::Errno;
 use nix::fcntl::{OFlag, open};
@@ -17,7 +18,7 @@ impl Log {
     /// What open(2) said: `EPERM` where only root may read it, `ENOENT` without a /dev.
     pub fn whole(roots: &Roots) -> Result<Self, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        open(&roots.kernel_log(), flags, Mode::empty()).map(Log)
+        opening(|| open(&roots.kernel_log(), flags, Mode::empty())).map(Log)
     }
 
     /// What is logged from now on.

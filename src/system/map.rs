@@ -4,8 +4,8 @@
 //! tools install [`survive_truncation`] once: its handler puts a page of zeros where the file's page was, and the
 //! parser then sees bad data instead of a signal. The C library must not touch its host's signals: it reads.
 
-use super::start::done_with;
-use crate::error::{Errno, Error, Result};
+use super::descriptors::{done_with, opening};
+use crate::error::{Errno, Error, Result, errno_of};
 use memmap2::{Mmap, MmapOptions};
 use nix::libc;
 use std::fs::File;
@@ -66,7 +66,7 @@ pub fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
 /// # Errors
 /// As [`contents`], and what open said.
 pub fn open(path: &Path, limit: u64) -> Result<Contents> {
-    let file = File::open(path).map_err(|e| Error::from(e).at(path))?;
+    let file = opening(|| File::open(path).map_err(|e| errno_of(&e))).map_err(|e| Error::os(e).at(path))?;
     let contents = contents(&file, path, limit);
     done_with(file);
     contents

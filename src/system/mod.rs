@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod descriptors;
 pub mod fake;
 pub mod file;
 pub mod flock;

@@ -7,7 +7,6 @@
 //! them, with /dev/null, or with something as mute where there is none: an initramfs may not have mounted /dev yet.
 
 use nix::libc;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,24 +49,6 @@ pub extern "C" fn look() {
     }
 }
 
-/// Whether this process is a tool, which ends when its work is done.
-static ENDS_SOON: AtomicBool = AtomicBool::new(false);
-
-/// Says that it is. What the kernel takes back in one go at the end of a process need not be given back piece by piece.
-pub fn ends_soon() {
-    ENDS_SOON.store(true, Ordering::Relaxed);
-}
-
-/// Gives back a descriptor of a file that has been read: at the end of a tool, for the first few of them, which is all
-/// that a request has; at once in a library's host, or where there are many.
-pub fn done_with(fd: impl Into<OwnedFd>) {
-    const FEW: i32 = 32;
-    let fd = fd.into();
-    if ENDS_SOON.load(Ordering::Relaxed) && fd.as_raw_fd() < FEW {
-        std::mem::forget(fd);
-    }
-}
-
 /// What must be settled before the first write to stdout or stderr: a write to a pipe whose reader has gone, or past the
 /// size that the caller allows a file (`RLIMIT_FSIZE`), is an error to be handled, and no signal. Most runs of modprobe
 /// write nothing, and do without the calls.
@@ -100,7 +81,7 @@ macro_rules! entry_point {
         /// C's entry point.
         #[unsafe(no_mangle)]
         pub extern "C" fn main() -> i32 {
-            $crate::system::start::ends_soon();
+            $crate::system::descriptors::ends_soon();
             i32::from($run())
         }
     };
