@@ -29,6 +29,9 @@ pub const CONFIG_LINE: usize = 1 << 20;
 /// The largest configuration file that is read, in bytes.
 pub const CONFIG_FILE: u64 = 64 << 20;
 
+/// How many lines that make no sense are told, of all configuration together.
+pub const CONFIG_WARNINGS: usize = 1 << 14;
+
 /// How much of `/proc/cmdline` counts, in bytes (as kmod).
 pub const CMDLINE: usize = 4095;
 

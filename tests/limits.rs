@@ -96,7 +96,7 @@ impl Answer {
         for word in words {
             assert!(self.err.contains(word), "no {word:?} in {err:?}");
         }
-        assert!(self.err.len() < 100_000, "{} bytes of messages", self.err.len());
+        assert!(self.err.len() < 4_000_000, "{} bytes of messages", self.err.len());
         assert!(self.peak <= most, "{} MiB, at most {} MiB", self.peak / MIB, most / MIB);
     }
 }
@@ -119,7 +119,8 @@ fn run(tool: &str, words: &[&OsStr], space: Option<u64>) -> Answer {
             Ok(())
         });
     }
-    #[allow(clippy::zombie_processes)] // waited for below, by its tracer
+    // Waited for below, with what ptrace(2) says on the way.
+    #[allow(clippy::zombie_processes)]
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = Pid::from_raw(child.id().try_into().unwrap());
@@ -198,8 +199,11 @@ fn small_files_that_inflate_to_ten_gibibytes() {
         let most = OWN + 1024 * MIB + file.len() as u64;
         let name = path.to_str().unwrap();
         run("insmod", &[path.as_ref()], None).is(1, most, &[name, LIMIT, "could not insert module"]);
-        run("modinfo", &[path.as_ref()], None).is(1, most, &["could not get modinfo from 'a'"]);
-        tree.depmod().is(0, most + 1024 * MIB, &[LIMIT, name]);
+        // The others inflate in the same way.
+        if kind == "xz" {
+            run("modinfo", &[path.as_ref()], None).is(1, most, &["could not get modinfo from 'a'"]);
+            tree.depmod().is(0, most, &[LIMIT, name]);
+        }
         // Where there is less memory than the limit: the same, for another reason.
         let little = Some(512 * MIB);
         run("insmod", &[path.as_ref()], little).is(1, 512 * MIB, &[name, "Cannot allocate memory"]);
@@ -268,6 +272,15 @@ fn lines_and_files_of_configuration_that_are_too_long() {
         // The file, in a buffer that may be twice as long.
         tree.modprobe(&["-D", "a"]).is(0, OWN + 128 * MIB, &words);
     }
+    // Millions of lines that make no sense.
+    tree.configure("x\n".repeat(20 << 20));
+    let answer = tree.modprobe(&["-D", "a"]);
+    assert_eq!(answer.err.lines().count(), 16385);
+    answer.is(
+        0,
+        OWN + 64 * MIB,
+        &["x.conf line 16385: ignoring bad line starting with 'x'; no more of the kind is told"],
+    );
     // The same for depmod's.
     let own = tree.dir.path().join("x.conf");
     fs::write(&own, vec![b'a'; 100 << 20]).unwrap();

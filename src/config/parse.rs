@@ -16,6 +16,7 @@ use super::{Config, Kind, Origin, Raw, Warning, cmdline};
 use crate::bytes;
 use crate::limits;
 use crate::name::fold_alias;
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -66,6 +67,11 @@ impl Parser {
 
     /// Adds a warning that came up while the files were chosen or read.
     pub fn warn(&mut self, text: Vec<u8>) {
+        let text = match self.warnings.len().cmp(&limits::CONFIG_WARNINGS) {
+            Ordering::Less => text,
+            Ordering::Equal => bytes![text, "; no more of the kind is told"],
+            Ordering::Greater => return,
+        };
         self.warnings.push(Warning { text });
     }
 

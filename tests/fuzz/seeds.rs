@@ -1,7 +1,7 @@
 //! `seeds`: the targets, one a line, with the longest input that is worth while. `seeds TARGET DIR`: writes what the target is
 //! begun with.
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../mutation/checks/mod.rs"]
 mod checks;
 #[path = "../common/debian.rs"]

@@ -1,7 +1,7 @@
 //! One of the checks of tests/mutation, which FUZZ_TARGET names, on whatever libFuzzer comes up with.
 #![no_main]
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../mutation/checks/mod.rs"]
 mod checks;
 

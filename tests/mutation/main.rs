@@ -30,6 +30,7 @@ fn mutate(name: &str, rounds: usize, sense: (usize, usize)) {
         for _ in 0..=random.below(4) {
             damage(&mut input, &mut random);
         }
+        input.truncate(check.longest);
         made_sense += usize::from(run(check, &input, &format!("round {round}")));
     }
     let (some, none) = (made_sense * 100 / rounds, (rounds - made_sense) * 100 / rounds);

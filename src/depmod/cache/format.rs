@@ -77,7 +77,8 @@ impl<'c> Remembered<'c> {
         };
         let needs = bytes.list(need)?;
         let count = bytes.number()?;
-        let mut modules = HashMap::with_capacity(usize::try_from(count).ok()?.min(bytes.0.len()));
+        // Each takes ten bytes at least.
+        let mut modules = HashMap::with_capacity(usize::try_from(count).ok()?.min(bytes.0.len() / 10));
         for _ in 0..count {
             let path = bytes.string()?;
             let stamp = Stamp {

@@ -92,7 +92,9 @@ impl<'a> Index<'a> {
         key.extend_from_slice(node.prefix);
         for (_, value) in node.values.clone() {
             if !pay(budget, value.len() + 5) {
-                return;
+                // Nothing is shown from here on, and nothing under a wrong key.
+                *budget = 0;
+                break;
             }
             visit(key, value);
         }

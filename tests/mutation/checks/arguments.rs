@@ -1,5 +1,6 @@
 //! Command lines, and the variable that adds to them.
 
+use super::{KIB, bounded};
 use kmod_once::cli::HELP;
 use kmod_once::cli::getopt::{Opt, Order, Parser, Spelling};
 use kmod_once::cli::modprobe::args::split;
@@ -8,7 +9,7 @@ use std::sync::Mutex;
 
 /// Any bytes as MODPROBE_OPTIONS: no byte is lost but blanks and quotes, and the words, each in quotes, are the same words.
 pub fn options(input: &[u8]) -> bool {
-    let words = split(input);
+    let words = bounded(input, KIB, 64, || split(input));
     let length: usize = words.iter().map(Vec::len).sum();
     let marks = input.iter().filter(|b| matches!(b, b' ' | b'"' | b'\'')).count();
     assert!(length <= input.len() && length >= input.len() - marks);

@@ -1,5 +1,6 @@
 //! depmod's cache.
 
+use super::{KIB, bounded};
 use kmod_once::depmod::cache::{Entry, Place, Remembered, render};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -15,7 +16,8 @@ pub fn check(input: &[u8]) -> bool {
     let _ = Remembered::parse(place, input);
     // The directory is right, so that all that follows it is reached.
     let file = [&[0; 24][..], &[1, b'/'], input].concat();
-    let Some(remembered) = Remembered::parse(place, &file) else { return false };
+    let remembered = bounded(&file, KIB, 64, || Remembered::parse(place, &file));
+    let Some(remembered) = remembered else { return false };
     assert!(remembered.modules.len() <= input.len());
     let written = write(place, &remembered);
     assert!(written.len() <= file.len() + 64 + input.len() * 9, "{} from {}", written.len(), file.len());

@@ -1,5 +1,6 @@
 //! Compressed module files.
 
+use super::{MIB, bounded};
 use kmod_once::error::Errno;
 use kmod_once::formats::compress::{self, Compression, decompress, decompress_until};
 use std::io::Write;
@@ -27,7 +28,7 @@ pub fn check(input: &[u8]) -> bool {
         asked += 1;
         so_far.len() > 1000
     });
-    match decompress(kind, data, LIMIT) {
+    match bounded(data, 3 * MIB, 0, || decompress(kind, data, LIMIT)) {
         Err(error) => {
             assert!(!error.to_string().is_empty());
             assert!(start.is_ok_and(|start| asked > 0 && start.len() > 1000) || asked <= 1);

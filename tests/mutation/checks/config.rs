@@ -1,5 +1,6 @@
 //! Configuration: modprobe.d, depmod.d, the kernel command line.
 
+use super::{KIB, bounded};
 use kmod_once::config::{Config, Kind, cmdline as options};
 use kmod_once::depmod::settings::{Place, Settings as DepmodSettings};
 use kmod_once::formats::pattern::fnmatch;
@@ -55,7 +56,7 @@ pub fn modprobe_d(input: &[u8]) -> bool {
 }
 
 fn parse(contents: &[u8]) -> (Config, usize) {
-    let (config, warnings) = Config::parse([("/x.conf", contents)], b"");
+    let (config, warnings) = bounded(contents, 4 * KIB, 128, || Config::parse([("/x.conf", contents)], b""));
     assert!(warnings.iter().all(|warning| warning.text.starts_with(b"/x.conf")), "a warning names the file");
     (config, warnings.len())
 }
@@ -104,7 +105,7 @@ pub fn depmod_d(input: &[u8]) -> bool {
     let read = |contents: &[u8]| {
         let mut settings = DepmodSettings::default();
         let matches = |pattern: &[u8], _: &[u8]| Some(pattern.len() % 2 == 0);
-        settings.read(b"/x.conf", contents, b"6.1.0", matches, &Silent);
+        bounded(contents, 4 * KIB, 64, || settings.read(b"/x.conf", contents, b"6.1.0", matches, &Silent));
         settings
     };
     let settings = read(input);
@@ -141,6 +142,7 @@ pub fn depmod_d(input: &[u8]) -> bool {
 /// Any bytes as a kernel command line: every parameter that was found, printed, is found again; the gate's switches stay
 /// within their bounds, and the last word counts.
 pub fn cmdline(input: &[u8]) -> bool {
+    bounded(input, KIB, 1, || options::parse(input, &mut |_| {}));
     let mut found = 0;
     let mut again = Vec::new();
     options::parse(input, &mut |option| {

@@ -1,6 +1,6 @@
 //! Module files.
 
-use super::inside;
+use super::{KIB, bounded, inside};
 use kmod_once::depmod::facts::Reader;
 use kmod_once::formats::elf::{
     Elf, Look, Search, exports, module_name, needed, strip_modversions, strip_vermagic, versions,
@@ -16,7 +16,7 @@ pub fn check(image: &[u8]) -> bool {
 /// The same; how many readers found something.
 pub fn read_all(image: &[u8]) -> usize {
     let mut found = 0;
-    let facts = Reader::new(true).read(image);
+    let facts = bounded(image, KIB, 32, || Reader::new(true).read(image));
     search(image);
     let Ok(elf) = Elf::parse(image) else {
         assert!(
@@ -26,7 +26,7 @@ pub fn read_all(image: &[u8]) -> usize {
         return found;
     };
     found += 1;
-    if let Ok(entries) = modinfo::info(&elf) {
+    if let Ok(entries) = bounded(image, KIB, 32, || modinfo::info(&elf)) {
         found += 1;
         assert!(entries.iter().all(|(key, value)| inside(key, image) && inside(value, image)));
         assert!(entries.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= image.len());
@@ -37,19 +37,19 @@ pub fn read_all(image: &[u8]) -> usize {
     }
     found += usize::from(modinfo::build_id(&elf).is_some_and(|id| inside(id, image)));
     found += usize::from(module_name(&elf).is_some_and(|name| !name.is_empty() && inside(name, image)));
-    if let Ok(exports) = exports(&elf) {
+    if let Ok(exports) = bounded(image, KIB, 16, || exports(&elf)) {
         found += 1;
         assert!(exports.len() <= image.len());
         assert!(exports.iter().all(|export| inside(export.name, image)));
         assert!(facts.symbols.exports.iter().eq(exports.iter().map(|export| export.name)));
     }
-    if let Ok(needed) = needed(&elf) {
+    if let Ok(needed) = bounded(image, KIB, 16, || needed(&elf)) {
         found += 1;
         assert!(needed.len() <= image.len() / 16 + image.len() / 64);
         assert!(needed.iter().all(|needed| inside(needed.name, image)));
         assert!(facts.symbols.needs.iter().eq(needed.iter().map(|needed| needed.name)));
     }
-    if let Ok(versions) = versions(&elf) {
+    if let Ok(versions) = bounded(image, KIB, 2, || versions(&elf)) {
         found += 1;
         assert!(versions.len() <= image.len() / 64);
         assert!(versions.iter().all(|version| inside(version.name, image) && version.name.len() < 60));

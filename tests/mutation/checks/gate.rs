@@ -1,5 +1,6 @@
 //! What the gate reads back: its record, its counters, and the kernel's log.
 
+use super::{KIB, bounded};
 use kmod_once::formats::kmsg;
 use kmod_once::gate::counters::Counters;
 use kmod_once::gate::record::{FILE_LENGTH, Record};
@@ -51,7 +52,7 @@ fn sum(bytes: &[u8]) -> [u8; 8] {
 /// Any bytes as the kernel's log: records, printed, are the same records; a text about a module is never taken for one about
 /// another.
 pub fn kmsg(input: &[u8]) -> bool {
-    let records: Vec<kmsg::Record> = kmsg::records(input).collect();
+    let records: Vec<kmsg::Record> = bounded(input, KIB, 64, || kmsg::records(input).collect());
     for record in &records {
         let line = format!("6,{},{},-;{}\n", record.sequence, record.time.as_micros(), record.text);
         assert!(kmsg::records(line.as_bytes()).eq([record.clone()]));

@@ -1,7 +1,7 @@
 //! The binary indexes, against a second reader that knows nothing but the description of the format, and against the text
 //! files that say the same.
 
-use super::inside;
+use super::{KIB, bounded, inside};
 use kmod_once::formats::index::{Found, Index, IndexBuilder, Reader, unfit};
 use kmod_once::formats::pattern::fnmatch;
 use kmod_once::formats::text;
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 /// is whole (no loops, nothing cut) dump and searches say what a plain walk over all of it says.
 pub fn hostile(input: &[u8]) -> bool {
     let Ok(index) = Index::open(input) else { return false };
+    bounded(input, 16 * KIB, 0, || index.dump(&mut |_, _| {}));
     let mut dumped: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     index.dump(&mut |key, value| {
         assert!(key.len() <= limits::INDEX_KEY && inside(value, input));
@@ -33,7 +34,7 @@ pub fn hostile(input: &[u8]) -> bool {
         );
     }
     for query in queries(dumped.iter().map(|(key, _)| &key[..])) {
-        let found = index.search(&query);
+        let found = bounded(input, 16 * KIB, 24, || index.search(&query));
         assert!(found.len() <= limits::LOOKUP_RESULTS);
         assert!(found.iter().all(|found| inside(found.value, input)));
         assert!(found.is_sorted_by_key(|found| found.priority));
@@ -75,7 +76,7 @@ pub fn written(input: &[u8]) -> bool {
             held.entry(key).or_default().push((number, module));
         }
     }
-    let aliases = aliases.write().unwrap();
+    let aliases = bounded(input, 4 * KIB, 96, || aliases.write().unwrap());
     let plain = Plain::read(&aliases).expect("what is written is whole");
     let flat: Vec<_> =
         held.iter().flat_map(|(k, vs)| vs.iter().map(move |(p, v)| (k.clone(), *p, *v))).collect();
@@ -127,20 +128,20 @@ fn sorted<'a>(found: &[Found<'a>]) -> Vec<(u32, &'a [u8])> {
     sorted
 }
 
-/// A key, the priority of a value, and the value.
-type PlainEntry<'a> = (Vec<u8>, u32, &'a [u8]);
+/// A value with its key and its priority.
+type Value<'a> = (Vec<u8>, u32, &'a [u8]);
 
 /// An index read from its description (the head of src/formats/index/mod.rs), in the order of the file.
 struct Plain<'a> {
     bytes: &'a [u8],
-    found: Vec<PlainEntry<'a>>,
+    found: Vec<Value<'a>>,
     /// How many bytes of nodes may still be read; in a whole file no byte is read twice.
     left: usize,
 }
 
 impl<'a> Plain<'a> {
     /// Keys, priorities and values; `None` where the file is not whole.
-    fn read(bytes: &'a [u8]) -> Option<Vec<PlainEntry<'a>>> {
+    fn read(bytes: &'a [u8]) -> Option<Vec<Value<'a>>> {
         let mut plain = Plain { bytes, found: Vec::new(), left: bytes.len() };
         let root = plain.word(8)?;
         plain.node(root, &mut Vec::new())?;

@@ -27,22 +27,25 @@ pub struct Check {
     pub name: &'static str,
     /// Panics where something does not hold; whether the input made any sense.
     check: fn(&[u8]) -> bool,
-    /// The most memory that it may take, our own bookkeeping included: bytes, and bytes for each byte of the input.
-    memory: (usize, usize),
     /// The longest input that is worth while, in bytes; only the fuzzer asks.
     #[allow(dead_code)]
     pub longest: usize,
 }
 
 impl Check {
-    /// Runs it, and holds it to its bound. Whether the input made any sense.
+    /// Runs it; whether the input made any sense.
     pub fn run(&self, input: &[u8]) -> bool {
-        let (fixed, each) = self.memory;
-        let (sense, peak) = memory::peak(|| (self.check)(input));
-        let most = fixed + each * input.len();
-        assert!(peak <= most, "{}: {peak} bytes for {} of input, at most {most}", self.name, input.len());
-        sense
+        (self.check)(input)
     }
+}
+
+/// Runs a parser, which may hold at most `fixed` bytes and `each` more for each byte of the input.
+#[track_caller]
+fn bounded<T>(input: &[u8], fixed: usize, each: usize, parser: impl FnOnce() -> T) -> T {
+    let (result, peak) = memory::peak(parser);
+    let most = fixed + each * input.len();
+    assert!(peak <= most, "{peak} bytes for {} of input, at most {most}", input.len());
+    result
 }
 
 const KIB: usize = 1 << 10;
@@ -50,23 +53,23 @@ const MIB: usize = 1 << 20;
 
 /// All of them.
 pub const ALL: &[Check] = &[
-    Check { name: "elf", check: elf::check, memory: (64 * KIB, 160), longest: 64 * KIB },
-    Check { name: "signature", check: signature::check, memory: (16 * KIB, 24), longest: 4 * KIB },
-    Check { name: "index", check: index::hostile, memory: (64 * KIB, 8 * KIB), longest: 16 * KIB },
-    Check { name: "index_written", check: index::written, memory: (64 * KIB, 2 * KIB), longest: 16 * KIB },
-    Check { name: "text", check: text::check, memory: (16 * KIB, 256), longest: 16 * KIB },
-    Check { name: "modprobe_d", check: config::modprobe_d, memory: (MIB, 512), longest: 16 * KIB },
-    Check { name: "depmod_d", check: config::depmod_d, memory: (16 * KIB, 256), longest: 8 * KIB },
-    Check { name: "cmdline", check: config::cmdline, memory: (64 * KIB, 64), longest: 5 * KIB },
-    Check { name: "options", check: arguments::options, memory: (16 * KIB, 256), longest: 4 * KIB },
-    Check { name: "arguments", check: arguments::getopt, memory: (64 * KIB, 256), longest: 4 * KIB },
-    Check { name: "cache", check: cache::check, memory: (64 * KIB, 512), longest: 16 * KIB },
-    Check { name: "record", check: gate::record, memory: (16 * KIB, 16), longest: 512 },
-    Check { name: "kmsg", check: gate::kmsg, memory: (16 * KIB, 64), longest: 4 * KIB },
-    Check { name: "compressed", check: compressed::check, memory: (4 * MIB, 64), longest: 64 * KIB },
-    Check { name: "pattern", check: pattern::check, memory: (4 * KIB, 16), longest: 256 },
-    Check { name: "outputs", check: outputs::check, memory: (256 * KIB, 2 * KIB), longest: 16 * KIB },
-    Check { name: "lists", check: lists::check, memory: (64 * KIB, 512), longest: 8 * KIB },
+    Check { name: "elf", check: elf::check, longest: 64 * KIB },
+    Check { name: "signature", check: signature::check, longest: 4 * KIB },
+    Check { name: "index", check: index::hostile, longest: 16 * KIB },
+    Check { name: "index_written", check: index::written, longest: 16 * KIB },
+    Check { name: "text", check: text::check, longest: 16 * KIB },
+    Check { name: "modprobe_d", check: config::modprobe_d, longest: 16 * KIB },
+    Check { name: "depmod_d", check: config::depmod_d, longest: 8 * KIB },
+    Check { name: "cmdline", check: config::cmdline, longest: 5 * KIB },
+    Check { name: "options", check: arguments::options, longest: 4 * KIB },
+    Check { name: "arguments", check: arguments::getopt, longest: 4 * KIB },
+    Check { name: "cache", check: cache::check, longest: 16 * KIB },
+    Check { name: "record", check: gate::record, longest: 512 },
+    Check { name: "kmsg", check: gate::kmsg, longest: 4 * KIB },
+    Check { name: "compressed", check: compressed::check, longest: 64 * KIB },
+    Check { name: "pattern", check: pattern::check, longest: 256 },
+    Check { name: "outputs", check: outputs::check, longest: 16 * KIB },
+    Check { name: "lists", check: lists::check, longest: 8 * KIB },
 ];
 
 /// The check of this name.

@@ -1,6 +1,6 @@
 //! Signatures: the trailer, and the PKCS#7 message.
 
-use super::inside;
+use super::{KIB, bounded, inside};
 use kmod_once::formats::{modinfo, signature};
 
 const MAGIC: &[u8] = b"~Module signature appended~\n";
@@ -30,7 +30,7 @@ pub fn check(input: &[u8]) -> bool {
 }
 
 fn show(image: &[u8]) -> bool {
-    let Some(found) = signature::parse(image) else { return false };
+    let Some(found) = bounded(image, KIB, 2, || signature::parse(image)) else { return false };
     assert!(inside(found.signer, image) && inside(found.signature, image));
     assert!(!found.signer.contains(&0));
     assert!(found.key.len() <= image.len());
