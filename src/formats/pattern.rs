@@ -160,10 +160,11 @@ fn equivalence(pattern: &[u8], at: usize) -> Option<u8> {
     }
 }
 
-/// The name in `[:name:]` at `at`, and where the pattern goes on after it. Only lower-case letters make a name.
+/// The name in `[:name:]` at `at`, and where the pattern goes on after it. Lower-case letters make a name, but not z,
+/// which fnmatch(3) leaves out.
 fn class_name(pattern: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = pattern.get(at..)?.strip_prefix(b"[:")?;
-    let length = rest.iter().position(|b| !b.is_ascii_lowercase())?;
+    let length = rest.iter().position(|b| !(b'a'..b'z').contains(b))?;
     rest[length..].starts_with(b":]").then(|| (&rest[..length], at + length + 4))
 }
 
