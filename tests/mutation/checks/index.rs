@@ -109,7 +109,7 @@ fn leads(key: &[u8], query: &[u8]) -> bool {
 /// byte and what its pattern stands for, and finds the key twice.
 fn queries<'k>(keys: impl Iterator<Item = &'k [u8]>) -> Vec<Vec<u8>> {
     let mut queries = vec![Vec::new(), b"a".to_vec()];
-    for key in keys.take(12) {
+    for key in keys.take(5) {
         let spelled: Vec<u8> =
             key.iter().map(|&b| if matches!(b, b'*' | b'?' | b'[') { b'a' } else { b }).collect();
         queries.push(spelled.iter().copied().chain(*b"zz").collect());
