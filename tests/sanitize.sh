@@ -7,8 +7,8 @@
 # tests/library/memory.rs.
 set -eu
 cd "$(dirname "$0")/.."
-target=${CARGO_TARGET_DIR:-target}/sanitize
-export RUSTFLAGS="-C target-feature=-crt-static" CARGO_TARGET_DIR="$target"
+target=${CARGO_TARGET_DIR:-target}/dynamic
+export RUSTFLAGS= CARGO_TARGET_DIR="$target"
 binary=$(${CARGO:-cargo} test --locked --lib --no-run --message-format json |
     sed -n 's/.*"executable":"\([^"]*kmod_once-[^"]*\)".*/\1/p' | tail -1)
 [ -x "$binary" ] || { echo "sanitize: no test program was built" >&2; exit 1; }
