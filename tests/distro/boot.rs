@@ -43,6 +43,10 @@ systemctl --force --force poweroff
 /// What no device wants, so that it is there only if systemd-modules-load has loaded it.
 pub const ASKED_FOR: &str = "nlmon";
 
+/// systemd gives a device 90 s to appear, and an emulated machine on a busy host needs more now and then.
+const FSTAB: &str = "/dev/vda / ext4 rw,x-systemd.device-timeout=540 0 1\n\
+    /dev/vdb /mnt xfs defaults,x-systemd.device-timeout=540 0 0\n";
+
 /// How long a boot may take before it counts as hung, all emulated and on a busy host.
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -60,7 +64,7 @@ pub fn prepare(root: &Path) -> Result<()> {
     fs::write(&script, SCRIPT)?;
     std::os::unix::fs::PermissionsExt::set_mode(&mut fs::metadata(&script)?.permissions(), 0o755);
     run(Command::new("chmod").arg("755").arg(&script))?;
-    fs::write(root.join("etc/fstab"), "/dev/vda / ext4 rw 0 1\n/dev/vdb /mnt xfs defaults 0 0\n")?;
+    fs::write(root.join("etc/fstab"), FSTAB)?;
     fs::write(root.join("etc/hostname"), "lab\n")?;
     fs::create_dir_all(root.join("etc/modules-load.d"))?;
     fs::write(root.join("etc/modules-load.d/lab.conf"), format!("{ASKED_FOR}\n"))?;
@@ -94,7 +98,7 @@ pub fn boot(root: &Path, kernel: &Path, initrd: &str, work: &Path, what: &str) -
         .arg(kernel)
         .arg("-initrd")
         .arg(root.join("boot").join(initrd))
-        .args(["-append", "root=/dev/vda rw console=ttyS0 panic=-1 tsc=unstable nowatchdog"])
+        .args(["-append", "root=/dev/vda rw console=ttyS0 panic=-1 tsc=unstable nowatchdog systemd.default_timeout_start_sec=540"])
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let begin = Instant::now();
