@@ -93,13 +93,14 @@ fn set(pattern: &[u8], byte: u8) -> Set {
                 Member::Unknown => return Set::Lacks,
                 Member::End => return Set::Unclosed,
             };
-            if pattern.get(next) != Some(&b'-') || matches!(pattern.get(next + 1), None | Some(b']')) {
+            // A pattern that ends in a range fits nothing, unless the byte is the one before the dash.
+            let cut = low == byte && pattern.len() == next + 1;
+            if pattern.get(next) != Some(&b'-') || pattern.get(next + 1) == Some(&b']') || cut {
                 (found, at) = (low == byte, next);
             } else {
                 match member(pattern, next + 1) {
                     Member::Byte(high, next) => (found, at) = ((low..=high).contains(&byte), next),
-                    Member::Unknown => return Set::Lacks,
-                    Member::End => return Set::Unclosed,
+                    Member::Unknown | Member::End => return Set::Lacks,
                 }
             }
         }

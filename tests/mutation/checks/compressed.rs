@@ -1,11 +1,11 @@
 //! Compressed module files.
 
-use super::{MIB, bounded};
+use super::{KIB, MIB, bounded};
 use kmod_once::error::Errno;
 use kmod_once::formats::compress::{self, Compression, decompress, decompress_until};
 use std::io::Write;
 
-/// The largest output. What is inflated is kept twice while it is moved.
+/// The largest output. While what is inflated is moved to twice the room, it is there three times; the decoder comes on top.
 const LIMIT: u64 = 1 << 20;
 
 /// The first byte says what the rest is: compressed data of one kind, or content to be compressed in every way, which comes
@@ -28,7 +28,7 @@ pub fn check(input: &[u8]) -> bool {
         asked += 1;
         so_far.len() > 1000
     });
-    match bounded(data, 3 * MIB, 0, || decompress(kind, data, LIMIT)) {
+    match bounded(data, 3 * MIB + 128 * KIB, 0, || decompress(kind, data, LIMIT)) {
         Err(error) => {
             assert!(!error.to_string().is_empty());
             assert!(start.is_ok_and(|start| asked > 0 && start.len() > 1000) || asked <= 1);

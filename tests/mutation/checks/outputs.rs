@@ -30,7 +30,9 @@ pub fn check(input: &[u8]) -> bool {
         let base = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
         let name = name::canonical(base);
         // What a directory cannot hold, and what the scan sorts out before.
-        let odd = path.iter().any(|&b| b == 0 || b == b' ' || b == b':') || !name::is_module_file(base);
+        let odd = name.is_empty()
+            || path.iter().any(|&b| b == 0 || b == b' ' || b == b':')
+            || !name::is_module_file(base);
         if !odd && modules.iter().all(|module| module.name != name) {
             let inode = read.len() as u64;
             modules.push(Module { path, name, stamp: Stamp { inode, size: 1, mtime: 2, ctime: 3 } });
