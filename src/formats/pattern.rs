@@ -165,7 +165,7 @@ fn equivalence(pattern: &[u8], at: usize) -> Option<u8> {
 /// which fnmatch(3) leaves out.
 fn class_name(pattern: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = pattern.get(at..)?.strip_prefix(b"[:")?;
-    let length = rest.iter().position(|b| !(b'a'..b'z').contains(b))?;
+    let length = rest.iter().position(|b| !(b'a'..=b'y').contains(b))?;
     rest[length..].starts_with(b":]").then(|| (&rest[..length], at + length + 4))
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::emulator::{TRIES, tripped};
 use crate::system::run;
 
 /// What a system said of itself.
@@ -77,6 +78,28 @@ pub fn prepare(root: &Path) -> Result<()> {
 /// It did not come to the point where it reports, in time; the message shows the end of its console.
 pub fn boot(root: &Path, kernel: &Path, initrd: &str, work: &Path, what: &str) -> Result<Report> {
     fs::create_dir_all(work)?;
+    let name = what.replace(['/', ' '], "-");
+    let (console, report) = (work.join(format!("{name}.console")), work.join(format!("{name}.report")));
+    for _ in 1..TRIES {
+        let ended = boot_once(root, kernel, initrd, work, (what, &console, &report));
+        let said = String::from_utf8_lossy(&fs::read(&console).unwrap_or_default()).into_owned();
+        if ended.is_ok() || !tripped(&said) {
+            return ended;
+        }
+        eprintln!(
+            "distro: {what}: THE EMULATOR TRIPPED over the kernel's patching of itself, and boots again"
+        );
+    }
+    boot_once(root, kernel, initrd, work, (what, &console, &report))
+}
+
+fn boot_once(
+    root: &Path,
+    kernel: &Path,
+    initrd: &str,
+    work: &Path,
+    (what, console, report): (&str, &Path, &Path),
+) -> Result<Report> {
     let (disk, other) = (work.join("root.img"), work.join("other.img"));
     for (file, size) in [(&disk, 3 << 30), (&other, 320 << 20)] {
         let _ = fs::remove_file(file);
@@ -84,8 +107,6 @@ pub fn boot(root: &Path, kernel: &Path, initrd: &str, work: &Path, what: &str) -
     }
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(&disk))?;
     run(Command::new("mkfs.xfs").arg("-q").arg(&other))?;
-    let name = what.replace(['/', ' '], "-");
-    let (console, report) = (work.join(format!("{name}.console")), work.join(format!("{name}.report")));
     let drive = |file: &Path| format!("file={},format=raw,if=virtio,snapshot=on", file.display());
     let mut command = Command::new("qemu-system-x86_64");
     command
@@ -105,13 +126,13 @@ pub fn boot(root: &Path, kernel: &Path, initrd: &str, work: &Path, what: &str) -
     let mut machine = Qemu(command.spawn().context("qemu-system-x86_64")?);
     while machine.0.try_wait()?.is_none() {
         if begin.elapsed() > LIMIT {
-            bail!("{what}: still running after {} s:\n{}", LIMIT.as_secs(), tail(&console));
+            bail!("{what}: still running after {} s:\n{}", LIMIT.as_secs(), tail(console));
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    let text = String::from_utf8_lossy(&fs::read(&report)?).replace('\r', "");
+    let text = String::from_utf8_lossy(&fs::read(report)?).replace('\r', "");
     if !text.contains("== end\n") {
-        bail!("{what}: it did not come to its report:\n{}", tail(&console));
+        bail!("{what}: it did not come to its report:\n{}", tail(console));
     }
     println!("distro: {what}: booted and reported after {:.0} s", begin.elapsed().as_secs_f64());
     Ok(Report::parse(&text))

@@ -19,6 +19,8 @@
 
 #[path = "../common/debian.rs"]
 mod debian;
+#[path = "../common/emulator.rs"]
+mod emulator;
 
 mod boot;
 mod check;

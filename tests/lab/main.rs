@@ -15,6 +15,8 @@
 //! Variables: `KMOD_ONCE_BIN` names the `kmod` to test (else cargo's build of this profile), `KMOD_ONCE_CACHE` the folder
 //! for downloads, `LAB_ONLY=stock` leaves our tool out. Consoles and traces stay in `target/lab/<kernel>/<scenario>/`.
 
+#[path = "../common/emulator.rs"]
+mod emulator;
 #[path = "../common/library.rs"]
 mod library;
 
