@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::emulator::{TRIES, tripped};
+use crate::emulator::{Crashed, TRIES, to_blame};
 use crate::system::run;
 
 /// What a system said of itself.
@@ -82,13 +82,9 @@ pub fn boot(root: &Path, kernel: &Path, initrd: &str, work: &Path, what: &str) -
     let (console, report) = (work.join(format!("{name}.console")), work.join(format!("{name}.report")));
     for _ in 1..TRIES {
         let ended = boot_once(root, kernel, initrd, work, (what, &console, &report));
-        let said = String::from_utf8_lossy(&fs::read(&console).unwrap_or_default()).into_owned();
-        if ended.is_ok() || !tripped(&said) {
+        if !to_blame(&ended, &console) {
             return ended;
         }
-        eprintln!(
-            "distro: {what}: THE EMULATOR TRIPPED over the kernel's patching of itself, and boots again"
-        );
     }
     boot_once(root, kernel, initrd, work, (what, &console, &report))
 }
@@ -124,12 +120,16 @@ fn boot_once(
         .stdout(Stdio::null());
     let begin = Instant::now();
     let mut machine = Qemu(command.spawn().context("qemu-system-x86_64")?);
-    while machine.0.try_wait()?.is_none() {
+    let status = loop {
+        if let Some(status) = machine.0.try_wait()? {
+            break status;
+        }
         if begin.elapsed() > LIMIT {
             bail!("{what}: still running after {} s:\n{}", LIMIT.as_secs(), tail(console));
         }
         std::thread::sleep(Duration::from_millis(100));
-    }
+    };
+    Crashed::unless_ended(status)?;
     let text = String::from_utf8_lossy(&fs::read(report)?).replace('\r', "");
     if !text.contains("== end\n") {
         bail!("{what}: it did not come to its report:\n{}", tail(console));
