@@ -143,7 +143,9 @@ fn whole_tree(stages: &Stages, name: &str, prefix: &str) -> Result<Vec<String>, 
     let pair = Pair { both, old };
 
     let out = |who| match who {
-        Tool::Old | Tool::Theirs => vec!["-o", "/theirs", &version],
+        // Has a root of its own to write to, and makes no directories below another.
+        Tool::Old => vec![&version[..]],
+        Tool::Theirs => vec!["-o", "/theirs", &version],
         Tool::Ours => vec!["-o", "/scratch", &version, "--no-cache"],
     };
     let cached = ["-o", "/cached", &version, "--cache-dir", "/var/cache/depmod"];

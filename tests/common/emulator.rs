@@ -1,0 +1,50 @@
+//! What the emulator gets wrong, and no guest: such a boot is made again, and it is said.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+
+/// How often a machine is started at the most.
+pub const TRIES: u32 = 3;
+
+/// QEMU was killed by a signal that nobody sent: it crashed.
+#[derive(Debug)]
+pub struct Crashed(ExitStatus);
+
+impl Crashed {
+    /// Whether that is how it ended.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn unless_ended(status: ExitStatus) -> Result<(), Crashed> {
+        if status.signal().is_some() { Err(Crashed(status)) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Crashed {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "qemu crashed: {}", self.0)
+    }
+}
+
+impl std::error::Error for Crashed {}
+
+/// Whether the emulator is to blame for how a boot ended, and says so if it is.
+pub fn to_blame<T>(ended: &anyhow::Result<T>, console: &Path) -> bool {
+    let said = String::from_utf8_lossy(&std::fs::read(console).unwrap_or_default()).into_owned();
+    let why = match ended {
+        Err(problem) if problem.is::<Crashed>() => problem.to_string(),
+        _ if tripped(&said) => "it tripped over the kernel's patching of itself".to_owned(),
+        _ => return false,
+    };
+    eprintln!("THE EMULATOR IS TO BLAME ({why}) for the boot of {}", console.display());
+    true
+}
+
+/// The kernel puts a breakpoint (`int3`) in front of an instruction that it changes, and with many processors emulated by as many
+/// threads, one now and then takes the breakpoint after the kernel has forgotten it. Nothing else in a guest of ours makes that
+/// trap in kernel mode.
+fn tripped(console: &str) -> bool {
+    console.contains("Oops: int3:") || console.contains("int3: 0000 [#1]")
+}
