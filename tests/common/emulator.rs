@@ -8,23 +8,26 @@ use std::process::ExitStatus;
 /// How often a machine is started at the most.
 pub const TRIES: u32 = 3;
 
-/// QEMU was killed by a signal that nobody sent: it crashed.
+/// The emulator stopped working, and how.
 #[derive(Debug)]
-pub struct Crashed(ExitStatus);
+pub struct Crashed(pub String);
 
 impl Crashed {
-    /// Whether that is how it ended.
+    /// Nothing, unless QEMU was killed by a signal, which nobody sends.
     ///
     /// # Errors
-    /// It is.
+    /// It was.
     pub fn unless_ended(status: ExitStatus) -> Result<(), Crashed> {
-        if status.signal().is_some() { Err(Crashed(status)) } else { Ok(()) }
+        match status.signal() {
+            Some(_) => Err(Crashed(format!("qemu crashed: {status}"))),
+            None => Ok(()),
+        }
     }
 }
 
 impl fmt::Display for Crashed {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "qemu crashed: {}", self.0)
+        to.write_str(&self.0)
     }
 }
 

@@ -35,6 +35,7 @@ fn main() -> std::process::ExitCode {
         Some("hold") => fail(&guest::crowd::hold(&args[2..])),
         Some("traceme") => fail(&guest::traced::traceme(&args[2..])),
         Some("churn") => end(scenarios::churn(&args[2..])),
+        Some("watch") => end(guest::watch::main(&args[2..])),
         Some("operate") => end(scenarios::operate(&args[2..])),
         // Commands of the host.
         Some("demo") => host::suite::demo(),

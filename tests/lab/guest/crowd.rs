@@ -236,7 +236,7 @@ pub fn cpu_ms() -> Result<u64> {
 }
 
 /// What each thread of a process is at: the system call that it is in, and where the kernel keeps it.
-fn threads(pid: u32) -> Vec<String> {
+pub fn threads(pid: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let shown = |task: fs::DirEntry| {
         let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();

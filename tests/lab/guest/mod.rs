@@ -21,6 +21,7 @@ pub mod crowd;
 pub mod fault;
 pub mod trace;
 pub mod traced;
+pub mod watch;
 
 /// What a scenario works with.
 pub struct Guest {
@@ -57,6 +58,9 @@ fn setup() -> Result<Guest> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     writeln!(results, "{}", json!({"t": "hello", "kernel": release.trim()}))?;
     let scenario = std::env::var("LAB_SCENARIO").context("LAB_SCENARIO")?;
+    if let Ok(seconds) = std::env::var("LAB_LIMIT") {
+        Command::new("/init").args(["watch", &seconds]).spawn().context("/init watch")?;
+    }
     Ok(Guest { results, tool: Tool::Ours, scenario })
 }
 

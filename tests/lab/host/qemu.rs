@@ -15,6 +15,10 @@ use crate::emulator::{Crashed, TRIES, to_blame};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
+/// A guest that lives says something every few seconds. One that has said nothing for so long, from the start of the machine
+/// on, has stopped as a whole.
+pub const SILENCE: Duration = Duration::from_secs(150);
+
 /// How the guest's instructions are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
@@ -48,7 +52,7 @@ pub struct Boot<'a> {
     pub append: String,
     /// Where `console` and `results` go.
     pub dir: PathBuf,
-    /// The machine is ended after this.
+    /// The machine is ended after this. It should end itself before, and say why.
     pub limit: Duration,
 }
 
@@ -95,9 +99,11 @@ impl Boot<'_> {
     fn run_once(&self, accel: Accel) -> Result<(String, Duration)> {
         let begin = Instant::now();
         let mut machine = Machine(self.start(accel)?);
+        let results = self.dir.join("results");
+        let (mut length, mut heard) = (0, begin);
         loop {
             if let Some(status) = machine.0.try_wait()? {
-                let text = String::from_utf8_lossy(&fs::read(self.dir.join("results"))?).into_owned();
+                let text = String::from_utf8_lossy(&fs::read(&results)?).into_owned();
                 Crashed::unless_ended(status)?;
                 if !status.success() {
                     bail!("qemu ended with {status}; see {}", self.dir.join("qemu").display());
@@ -112,6 +118,14 @@ impl Boot<'_> {
                     console.display(),
                     tail(&console)
                 );
+            }
+            let now = fs::metadata(&results).map_or(0, |meta| meta.len());
+            if now != length {
+                (length, heard) = (now, Instant::now());
+            }
+            if heard.elapsed() > SILENCE {
+                // No program in a guest keeps the one that says that it lives from being run at all.
+                return Err(Crashed(format!("the whole guest said nothing for {} s", SILENCE.as_secs())).into());
             }
             thread::sleep(Duration::from_millis(50));
         }

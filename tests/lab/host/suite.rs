@@ -13,7 +13,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use super::cache::{Cache, Kernel};
 use super::image::Builder;
-use super::qemu::{self, Boot};
+use super::qemu::{self, Boot, SILENCE};
 use super::report::{self, Report, Row};
 use crate::scenarios::{self, Image, Scenario, Tools};
 use crate::tool::Tool;
@@ -96,18 +96,19 @@ impl Lab {
             let member_names: Vec<_> = members.iter().map(|s| s.name).collect();
             let full = if everything() { " LAB_FULL=1" } else { "" };
             let console = dir.join("console");
+            let limit = members.iter().map(|s| s.limit).sum();
             let boot = Boot {
                 kernel: &kernel,
                 initrd: &initrd,
                 cpus: scenario.cpus,
                 memory: scenario.memory,
                 append: format!(
-                    "LAB_SCENARIO={} LAB_TOOLS={names}{full} {}",
+                    "LAB_SCENARIO={} LAB_TOOLS={names} LAB_LIMIT={limit}{full} {}",
                     member_names.join(","),
                     scenario.append
                 ),
                 dir,
-                limit: Duration::from_secs(members.iter().map(|s| s.limit).sum()),
+                limit: Duration::from_secs(limit) + SILENCE,
             };
             let (text, took) = boot.run(accel)?;
             let reports = report::read(&text, series, &member_names, &console)?;

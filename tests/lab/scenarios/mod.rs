@@ -184,7 +184,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("no_sys_no_proc", Tools::Ours, 60, nogate::no_sys_no_proc).group("no_gate"),
     Scenario::small("gate_off", Tools::Ours, 60, nogate::gate_off).append("kmod.gate=off"),
     Scenario::small("insert_and_remove", Tools::Ours, 180, churn::insert_and_remove),
-    Scenario::small("randomised", Tools::Ours, 3600, operations::randomised).append("log_buf_len=16M"),
+    Scenario::small("randomised", Tools::Ours, 5400, operations::randomised).append("log_buf_len=16M"),
     Scenario::small("two_copies", Tools::Both, 90, files::two_copies).group("files"),
     Scenario::small("compression", Tools::Both, 90, files::compression).group("files"),
     Scenario::small("explain", Tools::Ours, 120, explain::explain),
