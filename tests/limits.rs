@@ -201,7 +201,11 @@ fn small_files_that_inflate_to_ten_gibibytes() {
         run("insmod", &[path.as_ref()], None).is(1, most, &[name, LIMIT, "could not insert module"]);
         // The others inflate in the same way.
         if kind == "xz" {
-            run("modinfo", &[path.as_ref()], None).is(1, most, &["could not get modinfo from 'a'", name, LIMIT]);
+            run("modinfo", &[path.as_ref()], None).is(
+                1,
+                most,
+                &["could not get modinfo from 'a'", name, LIMIT],
+            );
             tree.depmod().is(0, most, &[LIMIT, name]);
         }
         // Where there is less memory than the limit: the same, for another reason.

@@ -169,8 +169,7 @@ impl Tool<'_> {
                     for module in modules {
                         if let Err(error) = self.module(module, files) {
                             let reason = strerror(error.errno());
-                            let mut text =
-                                bytes!["could not get modinfo from '", module.name, "': ", reason];
+                            let mut text = bytes!["could not get modinfo from '", module.name, "': ", reason];
                             // A limit of ours, which nobody guesses from the errno.
                             if error.errno() == Errno::EFBIG {
                                 text.extend(format!(" ({error})").bytes());

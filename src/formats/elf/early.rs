@@ -57,6 +57,8 @@ const SHN_COMMON: u16 = 0xfff2;
 const OBJECT: u8 = 1;
 /// How many places that a section might have are looked at.
 const TRIES: usize = 64;
+/// How many names of entries of `__versions` are searched for.
+const LIKELY: usize = 5;
 
 /// What is to be done with a prefix that was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +152,11 @@ impl Search {
     /// Looks at the first bytes of the file, at least as many as the time before.
     pub fn look(&mut self, prefix: &[u8]) -> Look {
         loop {
+            // What lies behind the section headers is none of the module's.
+            let prefix = match self.stage {
+                Stage::Header => prefix,
+                _ => &prefix[..prefix.len().min(self.headers)],
+            };
             let step = match &mut self.stage {
                 Stage::Found(_) => return Look::Found,
                 Stage::Never => return Look::Never,
@@ -185,6 +192,7 @@ impl Search {
                     let from = *names + *last;
                     let name = prefix.get(from..).unwrap_or(&[]);
                     match memchr(0, name) {
+                        Some(length) if length > limits::SYMBOL_NAME => None,
                         Some(length) => {
                             places(prefix, *start..*names, *names..from + length + 1).map(Stage::Found)
                         }
@@ -228,13 +236,13 @@ impl Search {
 /// Where the symbol table begins: at an unused entry and the symbol of a section, which has neither name nor size. Else from
 /// where to go on.
 fn find_table(prefix: &[u8], from: usize) -> Result<usize, usize> {
-    // Up to the kind and the visibility of the second one; its section follows, and 16 zeros.
-    let mut needle = [0; SYMBOL + 6];
+    // Up to the kind of the second one, so that no two of them overlap; a zero follows, its section, and 16 zeros.
+    let mut needle = [0; SYMBOL + 5];
     needle[SYMBOL + 4] = 3;
     let rest = prefix.get(from..).unwrap_or(&[]);
     for at in memmem::find_iter(rest, &needle).map(|at| from + at).filter(|at| at % 8 == 0) {
         match prefix.get(at + needle.len()..at + 2 * SYMBOL) {
-            Some([low, high, rest @ ..]) if (*low, *high) != (0, 0) && rest.iter().all(|&b| b == 0) => {
+            Some([0, low, high, rest @ ..]) if (*low, *high) != (0, 0) && rest.iter().all(|&b| b == 0) => {
                 return Ok(at);
             }
             Some(_) => {}
@@ -269,13 +277,15 @@ fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<P
     let table = prefix.get(symbols.clone()).filter(|table| names_cover(table, text))?;
     let all = Symbols::of(ENCODING, table, text).ok()?;
     let contents = prefix.get(..symbols.start)?;
-    let mut needs = HashSet::new();
+    let (mut needs, mut likely) = (HashSet::new(), Vec::from([Versions::LAYOUT]));
     let (mut section, mut versions) = (None, None);
     let (mut with_crc, mut exported) = (false, false);
     for symbol in all.clone() {
         let name = symbol.name()?;
         if symbol.section == SHN_UNDEF {
-            needs.insert(name);
+            if !name.is_empty() && needs.insert(name) && likely.len() < LIKELY {
+                likely.push(name);
+            }
         } else if name == b"____versions" {
             let whole = symbol.value == 0 && symbol.kind == OBJECT && symbol.size % VERSION as u64 == 0;
             if versions.replace((symbol.section, symbol.size)).is_some() || !whole {
@@ -299,7 +309,7 @@ fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<P
     let section = section?;
     let strings = strings(all.clone(), section)?;
     let modinfo = find_modinfo(contents, lower_bound(all.clone(), section)?, &strings)?;
-    let find = Versions { contents, needs };
+    let find = Versions { contents, needs, likely };
     let versions = match versions {
         None => find.none()?,
         Some((section, size)) => find.at(lower_bound(all, section)?, usize::try_from(size).ok()?)?,
@@ -396,6 +406,9 @@ struct Versions<'a> {
     contents: &'a [u8],
     /// The names of the undefined symbols.
     needs: HashSet<&'a [u8]>,
+    /// Some names that have entries, if any have. The order of the entries is not that of the symbols, and a needed symbol
+    /// may lack its entry.
+    likely: Vec<&'a [u8]>,
 }
 
 impl Versions<'_> {
@@ -424,20 +437,13 @@ impl Versions<'_> {
             }
             found
         };
-        self.likely().find_map(find)
+        self.likely.iter().find_map(|name| find(name))
     }
 
     /// No place, if there is no entry.
     fn none(&self) -> Option<Range<usize>> {
-        let nowhere = self.likely().all(|name| self.entries(name, HEADER).next().is_none());
+        let nowhere = self.likely.iter().all(|name| self.entries(name, HEADER).next().is_none());
         nowhere.then_some(0..0)
-    }
-
-    /// Some names that have entries, if any have. The order of the entries is not that of the symbols, and a needed symbol
-    /// may lack its entry.
-    fn likely(&self) -> impl Iterator<Item = &[u8]> {
-        let needs = self.needs.iter().copied().filter(|name| !name.is_empty());
-        std::iter::once(Self::LAYOUT).chain(needs.take(4))
     }
 
     /// The entries for `name` among the first places where it stands.

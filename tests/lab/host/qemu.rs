@@ -125,7 +125,8 @@ impl Boot<'_> {
             }
             if heard.elapsed() > SILENCE {
                 // No program in a guest keeps the one that says that it lives from being run at all.
-                return Err(Crashed(format!("the whole guest said nothing for {} s", SILENCE.as_secs())).into());
+                let text = format!("the whole guest said nothing for {} s", SILENCE.as_secs());
+                return Err(Crashed(text).into());
             }
             thread::sleep(Duration::from_millis(50));
         }
