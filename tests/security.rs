@@ -1,6 +1,6 @@
 //! SECURITY.md against the code: what it names is there, and its inventory of `unsafe` is complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -95,4 +95,25 @@ fn what_the_page_names_is_there() {
         }
     }
     assert!(tests > 10, "{tests} tests were found");
+}
+
+#[test]
+fn every_fuzz_target_ran_for_ten_minutes_without_a_finding() {
+    let checks = fs::read_to_string(Path::new(ROOT).join("tests/mutation/checks/mod.rs")).unwrap();
+    let targets: BTreeSet<&str> =
+        checks.split("Check { name: \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(targets.len() >= 17, "{targets:?}");
+    let page = page();
+    let table = page.split("<!-- fuzz -->").nth(1).and_then(|rest| rest.split("<!-- /fuzz -->").next());
+    let mut listed = BTreeSet::new();
+    for row in table.expect("the markers").lines().filter(|line| line.contains("make fuzz TARGET=")) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [target, command, time, executions, coverage, crashes] = cells[..] else { panic!("{row}") };
+        assert!(command.contains(&format!("TARGET={target} ")), "{row}");
+        let seconds: u64 = time.strip_suffix(" s").unwrap().parse().unwrap();
+        assert!(seconds >= 600 && executions.parse::<u64>().unwrap() > 0, "{row}");
+        assert!(coverage.contains("edges") && crashes == "0", "{row}");
+        listed.insert(target);
+    }
+    assert_eq!(listed, targets);
 }
