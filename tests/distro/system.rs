@@ -64,6 +64,9 @@ pub fn can_run() -> Result<()> {
             bail!("no {program}: tests/lab/tools.sh installs it");
         }
     }
+    for file in [crate::check::ours()?, crate::check::our_library()?] {
+        std::fs::metadata(&file).with_context(|| format!("{}, which make builds", file.display()))?;
+    }
     Ok(())
 }
 
