@@ -22,6 +22,9 @@ use zstd::zstd_safe::{self, DCtx, InBuffer, OutBuffer};
 /// The shortest content that can be told apart, in bytes; kmod refuses shorter files.
 pub const HEAD: usize = 6;
 
+/// The bytes that [`kernel_can`] looks at.
+pub const FLAGS: usize = 8;
+
 /// How much room is made at a time, in bytes; `enough` is asked whenever it is full.
 const STEP: usize = 128 << 10;
 
@@ -71,6 +74,13 @@ pub fn detect(head: &[u8]) -> Compression {
     } else {
         Compression::None
     }
+}
+
+/// Whether a kernel that decompresses this method would take content that begins with `head`, of [`FLAGS`] bytes. Its xz decoder
+/// verifies CRC32 or nothing and refuses other checks (Documentation/staging/xz.rst: `xz --check=crc32`), of which CRC64 is xz's
+/// own default. The check is in the low half of byte 7: 0 none, 1 CRC32, 4 CRC64, 10 SHA-256.
+pub fn kernel_can(head: &[u8]) -> bool {
+    detect(head) != Compression::Xz || head.get(FLAGS - 1).is_none_or(|flags| flags & 15 <= 1)
 }
 
 /// The module image in the file content `input`: the same bytes, or what they inflate to.

@@ -5,13 +5,14 @@
 //! | not compressed | any | `finit_module(fd, parameters, force flags)` |
 //! | compressed | names that method in `/sys/module/compression` (5.17 and later) | the same with `MODULE_INIT_COMPRESSED_FILE` |
 //! | compressed | does not, or answers `EOPNOTSUPP` | decompressed here, once, then `init_module` |
+//! | xz with CRC64 or SHA-256 | any: its decoder knows only CRC32 | the same |
 //! | any | answers `ENOSYS` to `finit_module` (before 3.8, or a filter) | read or decompressed here, then `init_module` |
 //!
 //! init_module(2) has no flags: for a forced load the copy in memory is edited instead.
 
 use crate::bytes;
 use crate::error::{Errno, Error, Result, strerror};
-use crate::formats::compress::{Compression, decompress, detect};
+use crate::formats::compress::{self, Compression, decompress, detect};
 use crate::formats::elf::{Elf, module_name, strip_modversions, strip_vermagic};
 use crate::gate::{self, Gate, Outcome, record};
 use crate::limits;
@@ -139,15 +140,17 @@ impl<'a> Loader<'a> {
         let kind = opened.compression;
         let direct = match kind {
             Compression::None => Some(force.flags()),
-            _ if self.kernel_method() == Some(kind) => Some(force.flags() | kernel::COMPRESSED_FILE),
+            _ if opened.kernel_can && self.kernel_method() == Some(kind) => {
+                Some(force.flags() | kernel::COMPRESSED_FILE)
+            }
             _ => None,
         };
         if let Some(flags) = direct {
             match self.system.kernel.finit_module(opened.file.as_fd(), parameters, flags) {
                 Ok(()) => return Ok(()),
                 Err(Errno::ENOSYS) => {}
-                // A kernel that names its method knows the flag, so that EINVAL is about the module or its
-                // parameters and final. EOPNOTSUPP is what a kernel built without decompression says.
+                // A kernel that names its method knows the flag, and what it cannot decode was not given to it, so that
+                // EINVAL is about the module or its parameters and final. EOPNOTSUPP is what a kernel built without decompression says.
                 Err(Errno::EOPNOTSUPP) if kind != Compression::None => {}
                 Err(errno) => return Err(Error::os(errno)),
             }
@@ -205,10 +208,9 @@ struct Opened {
     file: File,
     meta: std::fs::Metadata,
     compression: Compression,
+    /// Whether a kernel that has this method would not refuse the file for what its decoder lacks.
+    kernel_can: bool,
 }
-
-/// How many bytes must be readable for a file to be looked at at all (the longest magic is xz's, 6 bytes).
-const MAGIC: usize = 6;
 
 impl Opened {
     fn new(path: &Path) -> Result<Self> {
@@ -222,13 +224,13 @@ impl Opened {
         if meta.is_dir() {
             return Err(Error::os(Errno::EISDIR).at(path));
         }
-        let mut head = [0; MAGIC];
+        let mut head = [0; compress::FLAGS];
         let length = file::read_at(&file, &mut head, 0).map_err(|errno| Error::os(errno).at(path))?;
-        if length < MAGIC {
+        if length < compress::HEAD {
             let text = format!("{length} bytes long, too short for a module");
             return Err(Error::new(Errno::EINVAL, text).at(path));
         }
-        Ok(Opened { file, meta, compression: detect(&head) })
+        Ok(Opened { file, meta, compression: detect(&head), kernel_can: compress::kernel_can(&head) })
     }
 
     fn contents(&self, path: &Path) -> Result<map::Contents> {

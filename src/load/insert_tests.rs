@@ -61,7 +61,12 @@ impl Fixture {
 }
 
 fn xz(contents: &[u8]) -> Vec<u8> {
-    let mut encoder = xz2::write::XzEncoder::new(Vec::new(), 1);
+    xz_with(contents, xz2::stream::Check::Crc32)
+}
+
+fn xz_with(contents: &[u8], check: xz2::stream::Check) -> Vec<u8> {
+    let stream = xz2::stream::Stream::new_easy_encoder(1, check).unwrap();
+    let mut encoder = xz2::write::XzEncoder::new_stream(Vec::new(), stream);
     encoder.write_all(contents).unwrap();
     encoder.finish().unwrap()
 }
@@ -98,6 +103,21 @@ fn a_compressed_file_goes_by_descriptor_only_where_the_kernel_names_its_method()
         let path = fixture.file("m.ko.xz", &xz(PLAIN));
         assert_eq!(fixture.insert(&path, Force::default()), Ok(Outcome::Loaded));
         assert_eq!(fixture.calls(), [Call::Init(PLAIN.len(), b"a=1 ".to_vec())]);
+    }
+}
+
+#[test]
+fn a_check_that_the_kernel_does_not_know_is_made_here() {
+    use xz2::stream::Check;
+    for (check, direct) in
+        [(Check::None, true), (Check::Crc32, true), (Check::Crc64, false), (Check::Sha256, false)]
+    {
+        let fixture = Fixture::new(Some("xz"));
+        let path = fixture.file("m.ko.xz", &xz_with(PLAIN, check));
+        assert_eq!(fixture.insert(&path, Force::default()), Ok(Outcome::Loaded));
+        let finit = Call::Finit("m".into(), b"a=1 ".to_vec(), kernel::COMPRESSED_FILE as _);
+        let init = Call::Init(PLAIN.len(), b"a=1 ".to_vec());
+        assert_eq!(fixture.calls(), [if direct { finit } else { init }], "{check:?}");
     }
 }
 

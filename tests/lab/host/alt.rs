@@ -12,7 +12,10 @@ use anyhow::{Context, Result, bail};
 use super::cache::Cache;
 
 /// Module, extension. None of these needs another module; `xfs` below is there because it takes long to decode.
-const WANTED: [(&str, &str); 3] = [("dummy", "zst"), ("ifb", "gz"), ("nlmon", "xz")];
+const WANTED: [(&str, &str); 4] = [("dummy", "zst"), ("ifb", "gz"), ("nlmon", "xz"), (CRC64, "xz")];
+/// The one that has xz's own default check, as the dkms of Debian 12 packs modules; the others have CRC32, the only one that the
+/// kernel's decoder knows.
+const CRC64: &str = "minix";
 
 /// Makes the tree beside the full one in `tree`.
 pub fn build(cache: &Cache, tree: &Path, release: &str) -> Result<()> {
@@ -37,12 +40,12 @@ pub fn build(cache: &Cache, tree: &Path, release: &str) -> Result<()> {
                 out.finish()?
             }
             _ => {
-                // The kernel's decoder knows the CRC32 check only.
                 let mut options = xz2::stream::LzmaOptions::new_preset(6)?;
                 options.dict_size(1 << 20);
                 let mut filters = xz2::stream::Filters::new();
                 filters.lzma2(&options);
-                let stream = xz2::stream::Stream::new_stream_encoder(&filters, xz2::stream::Check::Crc32)?;
+                let check = if name == CRC64 { xz2::stream::Check::Crc64 } else { xz2::stream::Check::Crc32 };
+                let stream = xz2::stream::Stream::new_stream_encoder(&filters, check)?;
                 let mut out = xz2::write::XzEncoder::new_stream(Vec::new(), stream);
                 out.write_all(&plain)?;
                 out.finish()?
