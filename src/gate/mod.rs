@@ -30,6 +30,7 @@ use crate::error::{Errno, Error, Result};
 use crate::limits;
 use crate::log::{Priority, Sink};
 use crate::name::ModuleName;
+use crate::system::bell::Bell;
 use crate::system::flock::{Mode, Waiter, try_lock, unlock};
 use crate::system::sysfs::{self, State};
 use crate::system::{System, file};
@@ -200,6 +201,9 @@ impl<'a> Gate<'a> {
                 Ok(true) => {
                     let result = self.lead(load, held, call, patience);
                     unlock(lock);
+                    if let Held::Gate(file) = held {
+                        ring(file);
+                    }
                     return Turn::Done(result, Role::Leader);
                 }
                 Ok(false) => {}
@@ -264,7 +268,10 @@ impl<'a> Gate<'a> {
         lock: &File,
         patience: &mut Patience,
     ) -> Reason {
-        let mut waiter = Waiter::new(self.system.wait, self.system.clock);
+        let mut waiter = self.waiter();
+        if let Held::Gate(_) = held {
+            waiter = waiter.listening(record::BELL_OFFSET);
+        }
         let began = self.system.clock.boottime();
         // Each look around costs some system calls, and hundreds may wait at once: whoever cannot be part of a recursion
         // need only look for the bound, and for a leader that never lets go.
@@ -427,7 +434,7 @@ impl<'a> Gate<'a> {
             let mut waiter = None;
             let mut held = try_lock(file, Mode::Exclusive);
             while held == Ok(false) {
-                let waiter = waiter.get_or_insert_with(|| Waiter::new(self.system.wait, self.system.clock));
+                let waiter = waiter.get_or_insert_with(|| self.waiter().listening(record::BELL_OFFSET));
                 held = waiter.wait(file, Mode::Exclusive, Duration::from_millis(250));
                 let now = self.system.clock.boottime();
                 if held == Ok(false) && patience.expired(self.state(key.as_bytes()), began, now) {
@@ -435,9 +442,18 @@ impl<'a> Gate<'a> {
                     break;
                 }
             }
+            let result = work();
+            if held == Ok(true) {
+                unlock(file);
+                ring(file);
+            }
+            return result;
         }
-        // The lock goes with the descriptor.
         work()
+    }
+
+    fn waiter(&self) -> Waiter<'a> {
+        Waiter::new(self.system.wait, self.system.clock)
     }
 
     fn settings(&self) -> &Settings {
@@ -485,6 +501,13 @@ pub fn is_live(system: &System<'_>, name: &[u8]) -> bool {
                     && sysfs::state_from_proc(system.roots, name) == Ok(State::Live)
             }
         }
+    }
+}
+
+/// Wakes those who wait for the lock of a gate file without a timer of their own; it has just been given back.
+fn ring(file: &File) {
+    if let Some(bell) = Bell::within(file, record::BELL_OFFSET) {
+        bell.ring();
     }
 }
 

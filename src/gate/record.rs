@@ -11,7 +11,9 @@
 //!     40     4  thread id of the leader
 //!     44     4  errno of the result, 0 for success
 //!     48     8  check: FNV-1a of bytes 0 to 47
-//!     56    72  zero
+//!     56     8  zero
+//!     64     4  the bell: how often the lock was given back (system/bell.rs)
+//!     68    60  zero
 //!    128    64  eight counters, added to atomically through a shared map (counters.rs)
 //!    192        end
 //! ```
@@ -25,6 +27,8 @@ use std::time::Duration;
 
 /// The length of a gate file, in bytes.
 pub const FILE_LENGTH: usize = 192;
+/// Where the bell is.
+pub const BELL_OFFSET: usize = 64;
 /// Where the counters begin.
 pub const COUNTERS_OFFSET: usize = 128;
 

@@ -53,7 +53,8 @@ impl Fixture {
         gate.load(&load, &mut || self.kernel.finit_module(file.as_fd(), c"", 0).map_err(Error::os))
     }
 
-    /// `count` requests at once, each through a gate of its own like a process.
+    /// `count` requests at once, each through a gate of its own like a process; every other one waits as the library
+    /// does.
     fn storm(&self, count: usize, inputs: impl Fn(usize) -> u64 + Sync) -> Vec<Result<Outcome>> {
         let barrier = Barrier::new(count);
         std::thread::scope(|scope| {
@@ -61,7 +62,10 @@ impl Fixture {
                 .map(|index| {
                     let (barrier, inputs) = (&barrier, &inputs);
                     scope.spawn(move || {
-                        let gate = self.gate();
+                        let wait = [Wait::Alarm, Wait::Poll][index % 2];
+                        let system = System { wait, ..self.system() };
+                        let origin = trace::Origin::default();
+                        let gate = Gate::with_settings(system, &self.sink, origin, self.settings.clone());
                         let arrival = Real.boottime();
                         barrier.wait();
                         self.request(&gate, arrival, inputs(index))

@@ -3,6 +3,7 @@
 //! A lock belongs to one open file description: the kernel frees it when the last descriptor goes, also on SIGKILL,
 //! and two threads that opened the file apart exclude each other like two processes.
 
+use super::bell::Bell;
 use super::clock::Clock;
 use crate::error::Errno;
 use nix::libc;
@@ -15,7 +16,8 @@ use std::time::Duration;
 pub enum Wait {
     /// By a timer whose signal (SIGALRM) interrupts the blocking call: exact and free. For the tools.
     Alarm,
-    /// By asking again at growing intervals: for a library, which must not touch its host's signals or timers.
+    /// By a bell in the locked file, and where it has none by asking again at growing intervals: for a library, which must
+    /// not touch its host's signals or timers.
     Poll,
 }
 
@@ -67,13 +69,22 @@ fn flock(file: &File, operation: libc::c_int) -> Result<(), Errno> {
 pub struct Waiter<'a> {
     clock: &'a dyn Clock,
     alarm: Option<alarm::Alarm>,
+    bell_at: Option<usize>,
+    bell: Option<Bell>,
 }
 
 impl<'a> Waiter<'a> {
     /// Prepares a wait. Where no timer can be had, it polls.
     pub fn new(wait: Wait, clock: &'a dyn Clock) -> Self {
         let alarm = if wait == Wait::Alarm { alarm::Alarm::new().ok() } else { None };
-        Waiter { clock, alarm }
+        Waiter { clock, alarm, bell_at: None, bell: None }
+    }
+
+    /// The same, for files that have a [`Bell`] at `offset` which is rung whenever their lock is given back.
+    #[must_use]
+    pub fn listening(mut self, offset: usize) -> Self {
+        self.bell_at = Some(offset);
+        self
     }
 
     /// Waits for the lock for about `slice`: `true` once it is held, `false` when the slice is over.
@@ -95,11 +106,18 @@ impl<'a> Waiter<'a> {
         self.poll(file, mode, slice)
     }
 
-    fn poll(&self, file: &File, mode: Mode, slice: Duration) -> Result<bool, Errno> {
+    fn poll(&mut self, file: &File, mode: Mode, slice: Duration) -> Result<bool, Errno> {
         const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+        // A holder that is killed rings no bell.
+        const LONGEST_SILENCE: Duration = Duration::from_millis(250);
         let end = self.clock.boottime() + slice;
         let mut pause = Duration::from_millis(1);
         loop {
+            if self.bell.is_none() {
+                self.bell = self.bell_at.and_then(|offset| Bell::within(file, offset));
+            }
+            // Before the look at the lock: one that is given back in between has been rung by then.
+            let bell = self.bell.as_ref().map(|bell| (bell, bell.strikes()));
             if try_lock(file, mode)? {
                 return Ok(true);
             }
@@ -107,8 +125,12 @@ impl<'a> Waiter<'a> {
             if now >= end {
                 return Ok(false);
             }
-            self.clock.sleep(pause.min(end - now));
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            if let Some((bell, strikes)) = bell {
+                bell.wait(strikes, LONGEST_SILENCE.min(end - now));
+            } else {
+                self.clock.sleep(pause.min(end - now));
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
         }
     }
 }
@@ -187,6 +209,26 @@ mod tests {
             unlock(first.as_file());
             assert!(waiter.wait(&second, Mode::Shared, Duration::from_secs(5)).unwrap(), "{wait:?}");
         }
+    }
+
+    #[test]
+    fn a_bell_ends_the_wait_when_the_lock_is_given_back() {
+        let (first, second) = two_descriptions();
+        std::fs::write(first.path(), [0; 8]).unwrap();
+        let second = File::options().read(true).write(true).open(first.path()).unwrap_or(second);
+        assert!(try_lock(first.as_file(), Mode::Exclusive).unwrap());
+        let (waiting, heard) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut waiter = Waiter::new(Wait::Poll, &Real).listening(4);
+                assert!(!waiter.wait(&second, Mode::Shared, Duration::from_millis(5)).unwrap());
+                waiting.send(()).unwrap();
+                assert!(waiter.wait(&second, Mode::Shared, Duration::from_secs(3600)).unwrap());
+            });
+            heard.recv().unwrap();
+            unlock(first.as_file());
+            Bell::within(first.as_file(), 4).unwrap().ring();
+        });
     }
 
     #[test]

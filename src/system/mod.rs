@@ -3,6 +3,7 @@
 //! Everything above takes a [`System`] and so runs in a test on a fixture tree with a scripted kernel.
 #![allow(unsafe_code)]
 
+pub mod bell;
 pub mod clock;
 pub mod command;
 pub mod descriptors;

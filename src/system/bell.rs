@@ -1,0 +1,95 @@
+//! A bell in a file that several processes have open: those who wait sleep until somebody rings it. A library can wait so
+//! with a bound and without a signal, where it would otherwise ask again and again.
+//!
+//! It is a futex(2): four bytes, native order, that count the strikes. Whoever rings adds one and wakes all sleepers.
+
+use crate::error::Errno;
+use memmap2::{MmapOptions, MmapRaw};
+use nix::libc;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A bell, mapped.
+pub struct Bell {
+    map: MmapRaw,
+    offset: usize,
+}
+
+impl Bell {
+    /// The bell at `offset` (a multiple of 4) of `file`, which must be open for reading and writing and must never be
+    /// truncated by anyone; `None` where the file does not reach so far yet, or cannot be mapped.
+    pub fn within(file: &File, offset: usize) -> Option<Self> {
+        let end = offset + size_of::<u32>();
+        let meta = file.metadata().ok()?;
+        // A file without blocks has a hole there; on a full tmpfs touching it would be SIGBUS.
+        if offset % size_of::<u32>() != 0 || meta.len() < end as u64 || meta.blocks() == 0 {
+            return None;
+        }
+        MmapOptions::new().len(end).map_raw(file).ok().map(|map| Bell { map, offset })
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: the map is at least offset + 4 bytes long, is page-aligned with an offset that is a multiple of 4, and
+        // lives as long as self. Other processes access these bytes atomically too.
+        unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(self.offset).cast()) }
+    }
+
+    /// How often it was rung, to be asked before looking whether waiting is needed.
+    pub fn strikes(&self) -> u32 {
+        self.word().load(Ordering::Acquire)
+    }
+
+    /// Wakes all who wait.
+    pub fn ring(&self) {
+        self.word().fetch_add(1, Ordering::Release);
+        // SAFETY: the address is valid for as long as self is borrowed; waking takes no other memory.
+        unsafe { libc::syscall(libc::SYS_futex, self.word().as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    }
+
+    /// Sleeps until it is rung again after `strikes`, `time` is over, or a signal came: whichever is first. May return
+    /// early.
+    pub fn wait(&self, strikes: u32, time: Duration) {
+        let time = nix::sys::time::TimeSpec::from_duration(time);
+        // SAFETY: both pointers are valid during the call, which only reads what they point to.
+        let result = unsafe {
+            let time = std::ptr::from_ref(time.as_ref());
+            libc::syscall(libc::SYS_futex, self.word().as_ptr(), libc::FUTEX_WAIT, strikes, time)
+        };
+        // Where futexes are refused (a seccomp filter), the caller must not turn in circles.
+        if result == -1 && !matches!(Errno::last(), Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_woken_through_another_map_and_not_before() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Bell::within(file.as_file(), 8).is_none(), "an empty file has none");
+        std::fs::write(file.path(), [0; 16]).unwrap();
+        assert!(Bell::within(file.as_file(), 14).is_none() && Bell::within(file.as_file(), 16).is_none());
+        let ringing = Bell::within(file.as_file(), 8).unwrap();
+        let strikes = ringing.strikes();
+        ringing.wait(strikes, Duration::from_millis(1));
+        assert_eq!(ringing.strikes(), strikes, "nobody rang");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let own = Bell::within(&file.reopen().unwrap(), 8).unwrap();
+                    while own.strikes() == strikes {
+                        own.wait(strikes, Duration::from_secs(3600));
+                    }
+                });
+            }
+            ringing.ring();
+        });
+        ringing.wait(strikes, Duration::from_secs(3600));
+        assert_eq!(ringing.strikes(), strikes + 1);
+    }
+}
