@@ -140,7 +140,7 @@ impl<'a> Loader<'a> {
         let kind = opened.compression;
         let direct = match kind {
             Compression::None => Some(force.flags()),
-            _ if opened.kernel_can && self.kernel_method() == Some(kind) => {
+            _ if self.kernel_method() == Some(kind) && opened.kernel_can => {
                 Some(force.flags() | kernel::COMPRESSED_FILE)
             }
             _ => None,

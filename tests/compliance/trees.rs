@@ -153,7 +153,9 @@ fn bytes(hex: &str) -> Result<Vec<u8>, String> {
 fn compressed(path: &str, data: Vec<u8>) -> io::Result<Vec<u8>> {
     match path.rsplit('.').next() {
         Some("xz") => {
-            let mut encoder = xz2::write::XzEncoder::new(Vec::new(), 6);
+            // The check that the kernel's own decoder knows, as kernels' modules have it.
+            let stream = xz2::stream::Stream::new_easy_encoder(6, xz2::stream::Check::Crc32)?;
+            let mut encoder = xz2::write::XzEncoder::new_stream(Vec::new(), stream);
             encoder.write_all(&data)?;
             encoder.finish()
         }
