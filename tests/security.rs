@@ -10,6 +10,14 @@ fn page() -> String {
     fs::read_to_string(Path::new(ROOT).join("SECURITY.md")).unwrap()
 }
 
+/// The rows of the table between the marks of `name`, of those lines that `is_row` picks; each row's cells.
+fn table<'p>(page: &'p str, name: &str, is_row: impl Fn(&str) -> bool) -> Vec<Vec<&'p str>> {
+    let inside = page.split_once(&format!("<!-- {name} -->")).expect("the first mark").1;
+    let inside = inside.split_once(&format!("<!-- /{name} -->")).expect("the second mark").0;
+    let cells = |row: &'p str| row.trim_matches('|').split('|').map(str::trim).collect();
+    inside.lines().filter(|line| is_row(line)).map(cells).collect()
+}
+
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -52,12 +60,10 @@ fn the_inventory_of_unsafe_is_that_of_the_code() {
         }
     }
     let page = page();
-    let table = page.split("<!-- unsafe -->").nth(1).and_then(|rest| rest.split("<!-- /unsafe -->").next());
     let mut listed = BTreeMap::new();
-    for row in table.expect("the markers").lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [file, blocks, others, contract] = cells[..] else { panic!("{row}") };
-        assert!(!contract.is_empty(), "{row}");
+    for row in table(&page, "unsafe", |line| line.starts_with("| `")) {
+        let [file, blocks, others, contract] = row[..] else { panic!("{row:?}") };
+        assert!(!contract.is_empty(), "{row:?}");
         listed.insert(file.trim_matches('`').to_owned(), (blocks.parse().unwrap(), others.parse().unwrap()));
     }
     assert_eq!(listed, code, "SECURITY.md is left, the code is right");
@@ -104,15 +110,13 @@ fn every_fuzz_target_ran_for_ten_minutes_without_a_finding() {
         checks.split("Check { name: \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(targets.len() >= 17, "{targets:?}");
     let page = page();
-    let table = page.split("<!-- fuzz -->").nth(1).and_then(|rest| rest.split("<!-- /fuzz -->").next());
     let mut listed = BTreeSet::new();
-    for row in table.expect("the markers").lines().filter(|line| line.contains("make fuzz TARGET=")) {
-        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [target, command, time, executions, coverage, crashes] = cells[..] else { panic!("{row}") };
-        assert!(command.contains(&format!("TARGET={target} ")), "{row}");
+    for row in table(&page, "fuzz", |line| line.contains("make fuzz TARGET=")) {
+        let [target, command, time, executions, coverage, crashes] = row[..] else { panic!("{row:?}") };
+        assert!(command.contains(&format!("TARGET={target} ")), "{row:?}");
         let seconds: u64 = time.strip_suffix(" s").unwrap().parse().unwrap();
-        assert!(seconds >= 600 && executions.parse::<u64>().unwrap() > 0, "{row}");
-        assert!(coverage.contains("edges") && crashes == "0", "{row}");
+        assert!(seconds >= 600 && executions.parse::<u64>().unwrap() > 0, "{row:?}");
+        assert!(coverage.contains("edges") && crashes == "0", "{row:?}");
         listed.insert(target);
     }
     assert_eq!(listed, targets);

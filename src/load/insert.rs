@@ -150,7 +150,8 @@ impl<'a> Loader<'a> {
                 Ok(()) => return Ok(()),
                 Err(Errno::ENOSYS) => {}
                 // A kernel that names its method knows the flag, and what it cannot decode was not given to it, so that
-                // EINVAL is about the module or its parameters and final. EOPNOTSUPP is what a kernel built without decompression says.
+                // EINVAL is about the module or its parameters and final. EOPNOTSUPP is what a kernel built without
+                // decompression says.
                 Err(Errno::EOPNOTSUPP) if kind != Compression::None => {}
                 Err(errno) => return Err(Error::os(errno)),
             }

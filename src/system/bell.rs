@@ -3,11 +3,11 @@
 //!
 //! It is a futex(2): four bytes, native order, that count the strikes. Whoever rings adds one and wakes all sleepers.
 
+use super::map;
 use crate::error::Errno;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::MmapRaw;
 use nix::libc;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -18,16 +18,13 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// The bell at `offset` (a multiple of 4) of `file`, which must be open for reading and writing and must never be
-    /// truncated by anyone; `None` where the file does not reach so far yet, or cannot be mapped.
+    /// The bell at `offset` (a multiple of 4) of `file`; `None` where [`map::shared`] refuses, because the file does not
+    /// reach so far yet for example.
     pub fn within(file: &File, offset: usize) -> Option<Self> {
-        let end = offset + size_of::<u32>();
-        let meta = file.metadata().ok()?;
-        // A file without blocks has a hole there; on a full tmpfs touching it would be SIGBUS.
-        if offset % size_of::<u32>() != 0 || meta.len() < end as u64 || meta.blocks() == 0 {
+        if offset % size_of::<u32>() != 0 {
             return None;
         }
-        MmapOptions::new().len(end).map_raw(file).ok().map(|map| Bell { map, offset })
+        Some(Bell { map: map::shared(file, offset + size_of::<u32>()).ok()?, offset })
     }
 
     fn word(&self) -> &AtomicU32 {

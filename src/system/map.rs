@@ -6,11 +6,12 @@
 
 use super::descriptors::{done_with, opening};
 use crate::error::{Errno, Error, Result, errno_of};
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions, MmapRaw};
 use nix::libc;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -112,28 +113,38 @@ pub fn survive_truncation() {
     }
 }
 
+/// Maps the first `length` bytes of `file`, shared with all who map them. It must be open for reading and writing, and must
+/// never be truncated by anyone while it is mapped.
+///
+/// # Errors
+/// `EINVAL` where the file is shorter, or has no blocks: then it is a hole, and on a full tmpfs touching that would be SIGBUS.
+/// Else what fstat or mmap said.
+pub fn shared(file: &File, length: usize) -> Result<MmapRaw, Errno> {
+    let meta = file.metadata().map_err(|e| errno_of(&e))?;
+    if meta.len() < length as u64 || meta.blocks() == 0 {
+        return Err(Errno::EINVAL);
+    }
+    MmapOptions::new().len(length).map_raw(file).map_err(|e| errno_of(&e))
+}
+
 /// Counters in a file, shared by all processes that map it. Each addition is one atomic instruction: no lock, and
 /// nothing to repair after a crash.
 pub struct SharedCounters {
-    map: memmap2::MmapRaw,
+    map: MmapRaw,
     offset: usize,
     count: usize,
 }
 
 impl SharedCounters {
-    /// Maps `count` counters of 8 bytes (native byte order) at `offset` of `file`, which must be open for reading and
-    /// writing, and must never be truncated by anyone while it is mapped.
+    /// Maps `count` counters of 8 bytes (native byte order) at `offset` of `file`.
     ///
     /// # Errors
-    /// `EINVAL` where the file is too short or the offset is not a multiple of 8; else what mmap said.
+    /// `EINVAL` where the offset is not a multiple of 8; else as [`shared`].
     pub fn map(file: &File, offset: usize, count: usize) -> Result<Self, Errno> {
-        let end = offset + count * 8;
-        let length = file.metadata().map_err(|e| crate::error::errno_of(&e))?.len();
-        if offset % 8 != 0 || length < end as u64 {
+        if offset % 8 != 0 {
             return Err(Errno::EINVAL);
         }
-        let map = MmapOptions::new().len(end).map_raw(file).map_err(|e| crate::error::errno_of(&e))?;
-        Ok(SharedCounters { map, offset, count })
+        Ok(SharedCounters { map: shared(file, offset + count * 8)?, offset, count })
     }
 
     /// Adds to counter `index`; an index past the end does nothing.

@@ -6,7 +6,20 @@ use std::path::Path;
 use std::process::ExitStatus;
 
 /// How often a machine is started at the most.
-pub const TRIES: u32 = 3;
+const TRIES: u32 = 3;
+
+/// Boots, and boots again where the emulator was to blame; the `console` of such a boot is kept, with a number.
+pub fn boots<T>(console: &Path, mut boot: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    for attempt in 1..TRIES {
+        let ended = boot();
+        if !to_blame(&ended, console) {
+            return ended;
+        }
+        // If it got so far as to have one.
+        let _ = std::fs::rename(console, format!("{}.{attempt}", console.display()));
+    }
+    boot()
+}
 
 /// The emulator stopped working, and how.
 #[derive(Debug)]
@@ -34,7 +47,7 @@ impl fmt::Display for Crashed {
 impl std::error::Error for Crashed {}
 
 /// Whether the emulator is to blame for how a boot ended, and says so if it is.
-pub fn to_blame<T>(ended: &anyhow::Result<T>, console: &Path) -> bool {
+fn to_blame<T>(ended: &anyhow::Result<T>, console: &Path) -> bool {
     let said = String::from_utf8_lossy(&std::fs::read(console).unwrap_or_default()).into_owned();
     let why = match ended {
         Err(problem) if problem.is::<Crashed>() => problem.to_string(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::emulator::{Crashed, TRIES, to_blame};
+use crate::emulator::{Crashed, boots};
 use crate::system::run;
 
 /// What a system said of itself.
@@ -80,13 +80,7 @@ pub fn boot(root: &Path, kernel: &Path, initrd: &str, work: &Path, what: &str) -
     fs::create_dir_all(work)?;
     let name = what.replace(['/', ' '], "-");
     let (console, report) = (work.join(format!("{name}.console")), work.join(format!("{name}.report")));
-    for _ in 1..TRIES {
-        let ended = boot_once(root, kernel, initrd, work, (what, &console, &report));
-        if !to_blame(&ended, &console) {
-            return ended;
-        }
-    }
-    boot_once(root, kernel, initrd, work, (what, &console, &report))
+    boots(&console, || boot_once(root, kernel, initrd, work, (what, &console, &report)))
 }
 
 fn boot_once(

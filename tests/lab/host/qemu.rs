@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::cache::Kernel;
 use super::report::tail;
-use crate::emulator::{Crashed, TRIES, to_blame};
+use crate::emulator::{Crashed, boots};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
@@ -84,16 +84,7 @@ impl Boot<'_> {
     /// Boots, waits for the machine to power itself off, and returns the guest's result lines and the boot's duration. Boots
     /// again where the emulator was to blame.
     pub fn run(&self, accel: Accel) -> Result<(String, Duration)> {
-        let console = self.dir.join("console");
-        for attempt in 1..TRIES {
-            let ended = self.run_once(accel);
-            if !to_blame(&ended, &console) {
-                return ended;
-            }
-            // Kept for a look, if it got so far as to have one.
-            let _ = fs::rename(&console, self.dir.join(format!("console.{attempt}")));
-        }
-        self.run_once(accel)
+        boots(&self.dir.join("console"), || self.run_once(accel))
     }
 
     fn run_once(&self, accel: Accel) -> Result<(String, Duration)> {
