@@ -268,15 +268,18 @@ impl<'a> Gate<'a> {
         lock: &File,
         patience: &mut Patience,
     ) -> Reason {
+        const LONGEST_SLICE: Duration = Duration::from_secs(8);
+        const LONGEST_SLICE_OF_A_HELPER: Duration = Duration::from_millis(250);
         let mut waiter = self.waiter();
         if let Held::Gate(_) = held {
             waiter = waiter.listening(record::BELL_OFFSET);
         }
         let began = self.system.clock.boottime();
         // Each look around costs some system calls, and hundreds may wait at once: whoever cannot be part of a recursion
-        // need only look for the bound, and for a leader that never lets go.
+        // need only look for the bound, and for a leader that never lets go. They came together and should not look
+        // together: on a machine with many processors that wakes them all, and the leader's call waits for each.
         let mut helper = None;
-        let mut slice = Duration::from_millis(100);
+        let mut slice = Patience::spread(Duration::from_millis(100));
         loop {
             match waiter.wait(lock, Mode::Shared, slice) {
                 Ok(true) if self.state(load.key.as_bytes()) == State::Live => {
@@ -300,7 +303,8 @@ impl<'a> Gate<'a> {
             }
             let expired = patience.expired(state, began, now);
             let may_be_helper = *helper.get_or_insert_with(|| wait::started_by_kernel(&self.system));
-            let longest = Duration::from_millis(if may_be_helper { 250 } else { 4000 });
+            let longest =
+                if may_be_helper { LONGEST_SLICE_OF_A_HELPER } else { Patience::spread(LONGEST_SLICE) };
             if let Held::Gate(file) = held {
                 // What needs the module can go on at once: the kernel waits for its symbols. A request for the module
                 // itself may be a bystander's, so it waits as if nothing showed in sysfs, and only then gives up.
@@ -312,7 +316,7 @@ impl<'a> Gate<'a> {
             if expired {
                 return Reason::Bound;
             }
-            slice = (slice * 2).min(longest).min(patience.until_holder_bound(began, now));
+            slice = (slice * 2).min(longest).min(patience.remaining(began, now));
         }
     }
 

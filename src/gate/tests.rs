@@ -266,3 +266,42 @@ fn without_sysfs_proc_modules_tells() {
     assert_eq!(gate.state(b"slow"), State::Coming);
     assert_eq!(gate.state(b"absent"), State::Absent);
 }
+
+#[test]
+fn who_waits_long_looks_around_seldom() {
+    struct Counting(AtomicU32);
+    impl Clock for Counting {
+        fn boottime(&self) -> Duration {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Real.boottime()
+        }
+
+        fn sleep(&self, time: Duration) {
+            Real.sleep(time);
+        }
+    }
+    let mut fixture = Fixture::new();
+    fixture.kernel.init_takes = Duration::from_secs(3);
+    // So that this process is seen not to be the kernel's.
+    fixture.roots.proc_fs = "/proc".into();
+    std::thread::scope(|scope| {
+        let leader = scope.spawn(|| fixture.request(&fixture.gate(), Real.boottime(), 1));
+        while fixture.calls() == 0 {
+            std::thread::yield_now();
+        }
+        for wait in [Wait::Alarm, Wait::Poll] {
+            let fixture = &fixture;
+            scope.spawn(move || {
+                let clock = Counting(AtomicU32::new(0));
+                let system = System { wait, clock: &clock, ..fixture.system() };
+                let origin = trace::Origin::default();
+                let gate = Gate::with_settings(system, &fixture.sink, origin, fixture.settings.clone());
+                assert_eq!(fixture.request(&gate, Real.boottime(), 1), Ok(Outcome::Joined));
+                // After 0.1, 0.3, 0.7, 1.5 s: each look asks at most four times.
+                let asked = clock.0.load(Ordering::Relaxed);
+                assert!(asked <= 4 * 4 + 8, "{wait:?}: asked for the time {asked} times");
+            });
+        }
+        assert_eq!(leader.join().unwrap(), Ok(Outcome::Loaded));
+    });
+}

@@ -79,13 +79,21 @@ impl Patience {
 
     /// Whether a holder that shows nothing in sysfs would have been given up by now.
     pub fn holder_bound_is_over(&self, began: Duration, now: Duration) -> bool {
-        let alive = self.holder.map_or(began, |(_, at)| at.max(began));
-        now.saturating_sub(alive) >= self.holder_bound || now.saturating_sub(began) >= self.coming_bound
+        now >= self.holder_bound_at(began)
     }
 
-    /// The time until [`Patience::holder_bound_is_over`]; some milliseconds where it is.
-    pub fn until_holder_bound(&self, began: Duration, now: Duration) -> Duration {
-        (began + self.holder_bound).saturating_sub(now).max(Duration::from_millis(250).min(self.holder_bound))
+    fn holder_bound_at(&self, began: Duration) -> Duration {
+        let alive = self.holder.map_or(began, |(_, at)| at.max(began));
+        (alive + self.holder_bound).min(began + self.coming_bound)
+    }
+
+    /// The time until [`Patience::expired`], which was asked just before with the same arguments and said no.
+    pub fn remaining(&self, began: Duration, now: Duration) -> Duration {
+        let at = match self.coming_since {
+            Some(since) => since + self.coming_bound,
+            None => self.holder_bound_at(began),
+        };
+        at.saturating_sub(now)
     }
 
     /// Whether the last wait ended because the module was coming for too long.
@@ -96,8 +104,17 @@ impl Patience {
     /// A short pause before knocking again, different from process to process.
     pub fn pause(&mut self) -> Duration {
         self.knocks = (self.knocks + 1).min(6);
-        let spread = (std::process::id() ^ nix::unistd::gettid().as_raw() as u32) % 7 + 1;
-        Duration::from_micros(u64::from(spread) * 100 * (1 << self.knocks))
+        Duration::from_micros(100 * (1 << self.knocks)) * (Self::place() + 1)
+    }
+
+    /// `time` and up to half of it more, different from process to process.
+    pub fn spread(time: Duration) -> Duration {
+        time + time * Self::place() / 12
+    }
+
+    /// 0 to 6, in the hope that others have another.
+    fn place() -> u32 {
+        nix::unistd::gettid().as_raw() as u32 % 7
     }
 }
 
@@ -185,6 +202,15 @@ mod tests {
         patience.note_holder(161, at(179));
         assert!(!patience.expired(State::Absent, at(0), at(179)));
         assert!(patience.expired(State::Absent, at(0), at(180)), "there is an end to it");
+        let mut alive = Patience::new(&Settings::default());
+        alive.note_holder(1, at(1));
+        assert!(!alive.expired(State::Absent, at(0), at(1)));
+        assert_eq!(alive.remaining(at(0), at(1)), at(30), "from when it was last seen to run");
+        alive.note_holder(2, at(170));
+        assert!(!alive.expired(State::Absent, at(0), at(170)));
+        assert_eq!(alive.remaining(at(0), at(170)), at(10), "there is an end to it");
+        assert!(!alive.expired(State::Coming, at(0), at(171)));
+        assert_eq!(alive.remaining(at(0), at(171)), at(9), "of what is coming, from when the wait began");
         let mut stopped = Patience::new(&Settings::default());
         stopped.note_holder(7, at(1));
         stopped.note_holder(7, at(30));

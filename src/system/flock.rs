@@ -87,7 +87,8 @@ impl<'a> Waiter<'a> {
         self
     }
 
-    /// Waits for the lock for about `slice`: `true` once it is held, `false` when the slice is over.
+    /// Waits for the lock for about `slice`: `true` once it is held, `false` when the slice is over. A bell is not rung by a
+    /// holder that is killed, so that who listens to one may find the lock free only when the slice is over.
     ///
     /// # Errors
     /// As [`try_lock`].
@@ -108,8 +109,6 @@ impl<'a> Waiter<'a> {
 
     fn poll(&mut self, file: &File, mode: Mode, slice: Duration) -> Result<bool, Errno> {
         const LONGEST_PAUSE: Duration = Duration::from_millis(16);
-        // A holder that is killed rings no bell.
-        const LONGEST_SILENCE: Duration = Duration::from_millis(250);
         let end = self.clock.boottime() + slice;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -126,7 +125,7 @@ impl<'a> Waiter<'a> {
                 return Ok(false);
             }
             if let Some((bell, strikes)) = bell {
-                bell.wait(strikes, LONGEST_SILENCE.min(end - now));
+                bell.wait(strikes, end - now);
             } else {
                 self.clock.sleep(pause.min(end - now));
                 pause = (pause * 2).min(LONGEST_PAUSE);
