@@ -33,7 +33,11 @@ impl Fixture {
     }
 
     fn gate(&self) -> Gate<'_> {
-        Gate::with_settings(self.system(), &self.sink, trace::Origin::default(), self.settings.clone())
+        self.gate_on(self.system())
+    }
+
+    fn gate_on<'f>(&'f self, system: System<'f>) -> Gate<'f> {
+        Gate::with_settings(system, &self.sink, trace::Origin::default(), self.settings.clone())
     }
 
     fn request(&self, gate: &Gate<'_>, arrival: Duration, inputs: u64) -> Result<Outcome> {
@@ -63,9 +67,7 @@ impl Fixture {
                     let (barrier, inputs) = (&barrier, &inputs);
                     scope.spawn(move || {
                         let wait = [Wait::Alarm, Wait::Poll][index % 2];
-                        let system = System { wait, ..self.system() };
-                        let origin = trace::Origin::default();
-                        let gate = Gate::with_settings(system, &self.sink, origin, self.settings.clone());
+                        let gate = self.gate_on(System { wait, ..self.system() });
                         let arrival = Real.boottime();
                         barrier.wait();
                         self.request(&gate, arrival, inputs(index))
@@ -293,9 +295,7 @@ fn who_waits_long_looks_around_seldom() {
             let fixture = &fixture;
             scope.spawn(move || {
                 let clock = Counting(AtomicU32::new(0));
-                let system = System { wait, clock: &clock, ..fixture.system() };
-                let origin = trace::Origin::default();
-                let gate = Gate::with_settings(system, &fixture.sink, origin, fixture.settings.clone());
+                let gate = fixture.gate_on(System { wait, clock: &clock, ..fixture.system() });
                 assert_eq!(fixture.request(&gate, Real.boottime(), 1), Ok(Outcome::Joined));
                 // After 0.1, 0.3, 0.7, 1.5 s: each look asks at most four times.
                 let asked = clock.0.load(Ordering::Relaxed);

@@ -55,17 +55,22 @@ impl Patience {
 
     /// Whether the bound for what the module's state shows is passed; `began` is when this wait began.
     pub fn expired(&mut self, state: State, began: Duration, now: Duration) -> bool {
-        match state {
-            State::Coming | State::Going => {
-                let since = *self.coming_since.get_or_insert(began);
-                self.coming_over = now.saturating_sub(since) >= self.coming_bound;
-                self.coming_over
-            }
-            _ => {
-                self.coming_since = None;
-                self.holder_bound_is_over(began, now)
-            }
+        let coming = matches!(state, State::Coming | State::Going);
+        self.coming_since = coming.then(|| self.coming_since.unwrap_or(began));
+        let over = self.remaining(began, now).is_zero();
+        if coming {
+            self.coming_over = over;
         }
+        over
+    }
+
+    /// The time until the bound of the state that [`Patience::expired`] was told last; zero when it is passed.
+    pub fn remaining(&self, began: Duration, now: Duration) -> Duration {
+        let bound = match self.coming_since {
+            Some(since) => since + self.coming_bound,
+            None => self.holder_bound_at(began),
+        };
+        bound.saturating_sub(now)
     }
 
     /// Notes how much the holder has run. One that still runs, on a machine so busy that a load takes a minute, is
@@ -85,15 +90,6 @@ impl Patience {
     fn holder_bound_at(&self, began: Duration) -> Duration {
         let alive = self.holder.map_or(began, |(_, at)| at.max(began));
         (alive + self.holder_bound).min(began + self.coming_bound)
-    }
-
-    /// The time until [`Patience::expired`], which was asked just before with the same arguments and said no.
-    pub fn remaining(&self, began: Duration, now: Duration) -> Duration {
-        let at = match self.coming_since {
-            Some(since) => since + self.coming_bound,
-            None => self.holder_bound_at(began),
-        };
-        at.saturating_sub(now)
     }
 
     /// Whether the last wait ended because the module was coming for too long.
