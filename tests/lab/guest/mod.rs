@@ -19,6 +19,7 @@ use crate::tool::Tool;
 
 pub mod crowd;
 pub mod fault;
+pub mod kmsg;
 pub mod trace;
 pub mod traced;
 pub mod watch;

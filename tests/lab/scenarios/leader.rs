@@ -10,6 +10,8 @@ use nix::unistd::Pid;
 
 use super::LIMIT;
 use crate::guest::crowd::Crowd;
+use crate::guest::kmsg::{GAVE_UP, Log};
+use crate::guest::trace::EBUSY;
 use crate::guest::traced::{Stop, Traced};
 use crate::guest::{Guest, coming, live, trace, unload, until};
 
@@ -123,7 +125,7 @@ fn next_goes_on(guest: &mut Guest, leader: Traced, module: &str, args: &[&str]) 
 fn keep() -> Result<Vec<String>> {
     Ok(crate::guest::modules()?
         .into_iter()
-        .filter(|m| !["dummy", "xfs", "lab_slow"].contains(&m.as_str()))
+        .filter(|m| !["dummy", "xfs", "lab_slow", "lab_needs_slow"].contains(&m.as_str()))
         .collect())
 }
 
@@ -163,6 +165,48 @@ pub fn killed_in_init(guest: &mut Guest) -> Result<()> {
         unload(&keep()?)?;
     }
     Ok(())
+}
+
+/// SIGKILL while the kernel waits, on behalf of a module, for the init of one that it needs: that wait can be
+/// interrupted. The kernel says that it gave up and answers `EBUSY`, which nobody gets, and the next request goes on.
+pub fn killed_while_a_dependency_is_coming(guest: &mut Guest) -> Result<()> {
+    let file = guest.call("modinfo", &["-n", "lab_needs_slow"], LIMIT)?;
+    let file = file.said.trim();
+    trace::start()?;
+    let mut first = Crowd::new()?;
+    first.add(&guest.argv("modprobe", &["lab_slow", "hold=1"]))?;
+    let first = first.release()?;
+    until("lab_slow is coming", LIMIT, || coming("lab_slow"))?;
+    let mut log = Log::open()?;
+    log.rest()?;
+    // It does not ask what the module needs: the kernel finds out.
+    let mut second = Crowd::new()?;
+    second.add(&guest.argv("insmod", &[file]))?;
+    let pid = second.pids()[0];
+    let second = second.release()?;
+    let wchan = || fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    until("the kernel waits for lab_slow", LIMIT, || {
+        ["load_module", "resolve_symbol", "simplify_symbols"].iter().any(|at| wchan().starts_with(at))
+    })?;
+    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+    let ends = second.wait(LIMIT)?;
+    let killed = ends.members[0].code == 128 + Signal::SIGKILL as i32 && coming("lab_slow");
+    guest.check(killed, format!("it is killed while lab_slow is coming: {}", ends.summary()));
+    let warnings = log.rest()?;
+    let gave_up = warnings.keys().filter(|kind| kind.contains(GAVE_UP)).count();
+    guest.check(gave_up == 1, format!("the kernel says that it gave up: {warnings:?}"));
+    fs::write("/sys/module/lab_slow/parameters/go", "1")?;
+    first.wait(LIMIT)?;
+    let next = guest.call("modprobe", &["lab_needs_slow"], LIMIT)?;
+    guest.check(
+        next.code == 0 && live("lab_needs_slow"),
+        format!("the next request goes on: {} {}", next.code, next.said),
+    );
+    let calls = trace::stop()?;
+    let of_killed: Vec<_> = calls.iter().filter(|call| call.pid == pid).map(|call| call.ret).collect();
+    guest.check(of_killed == [Some(-EBUSY)], format!("what the killed one did not get: {of_killed:?}"));
+    guest.check(calls.len() == 3, format!("{} calls, 3 expected", calls.len()));
+    unload(&keep()?)
 }
 
 /// SIGSTOP between the lock and the call, with the usual bound of 30 s.

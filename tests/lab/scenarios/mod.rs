@@ -164,6 +164,13 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("killed_while_decompressing", Tools::Ours, 180, leader::killed_while_decompressing)
         .group("killed"),
     Scenario::small("killed_in_init", Tools::Ours, 120, leader::killed_in_init).group("killed"),
+    Scenario::small(
+        "killed_while_a_dependency_is_coming",
+        Tools::Ours,
+        120,
+        leader::killed_while_a_dependency_is_coming,
+    )
+    .group("killed"),
     Scenario::small("faults_while_loading", Tools::Ours, 600, faults::loading).group("faults"),
     Scenario::small("faults_while_removing", Tools::Ours, 400, faults::removing).group("faults"),
     Scenario::small("faults_of_callers", Tools::Ours, 200, faults::callers).group("faults"),

@@ -3,22 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
-use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::churn::{MODULES, agree};
 use crate::guest::crowd::Crowd;
-use crate::guest::trace::{Call, Counts, Kind};
+use crate::guest::kmsg::{GAVE_UP, Log};
+use crate::guest::trace::{Call, Counts, EBUSY, Kind};
 use crate::guest::{Guest, live, modules, trace, unload};
 
 /// The same run every time, as far as scheduling allows.
@@ -44,8 +43,10 @@ impl Random {
     }
 }
 
-/// What a participant did, in the order in which it prints it.
+/// What a participant did, in the order in which it prints it on its first line. On the second one: the process ids of its
+/// own that were killed.
 const DEEDS: [&str; 6] = ["inserted", "failed", "removed", "looked", "kills", "killed"];
+const KILLED: usize = 5;
 
 /// The mode `operate`: `operate DIRECTORY SEED COUNT`, with the directory of a tool. An insertion must succeed unless
 /// somebody removes a dependency between its steps, or kills it. The stock tool's may fail for nothing but the others' work
@@ -55,6 +56,7 @@ pub fn main(args: &[String]) -> Result<()> {
     let ours = Path::new(tools).ends_with("kmod-once");
     let mut random = Random(seed.parse()?);
     let mut deeds = BTreeMap::from(DEEDS.map(|deed| (deed, 0)));
+    let mut killed = Vec::new();
     for _ in 0..count.parse()? {
         let name = MODULES[random.below(MODULES.len())];
         let words = match random.below(100) {
@@ -74,7 +76,10 @@ pub fn main(args: &[String]) -> Result<()> {
                 continue;
             }
         };
-        let output = Command::new(Path::new(tools).join(words[0])).args(&words[1..]).output()?;
+        let mut command = Command::new(Path::new(tools).join(words[0]));
+        let child = command.args(&words[1..]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let pid = child.id();
+        let output = child.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         let inserts = words[0] == "modprobe" && words[1] != "-r";
         let removes = words[0] == "rmmod" || words.contains(&"-r");
@@ -85,12 +90,15 @@ pub fn main(args: &[String]) -> Result<()> {
             // In use, or not loaded.
             Some(1) if removes => "failed",
             Some(1) if inserts && (said.contains("Unknown symbol") || !ours) => "failed",
-            None if output.status.to_string().contains("SIGKILL") => "killed",
+            None if output.status.signal() == Some(Signal::SIGKILL as i32) => {
+                killed.push(pid.to_string());
+                "killed"
+            }
             _ => bail!("{}: {}: {said}", words.join(" "), output.status),
         };
         *deeds.entry(deed).or_default() += 1;
     }
-    println!("{}", DEEDS.map(|deed| deeds[deed].to_string()).join(" "));
+    println!("{}\n{}", DEEDS.map(|deed| deeds[deed].to_string()).join(" "), killed.join(" "));
     Ok(())
 }
 
@@ -103,9 +111,10 @@ fn victim(random: &mut Random) -> Option<Pid> {
     (!at_work.is_empty()).then(|| Pid::from_raw(at_work[random.below(at_work.len())]))
 }
 
-/// One run of a tool: what was done, what reached the kernel, and which warnings it gave.
+/// One run of a tool: what was done, who was killed, what reached the kernel, and which warnings it gave.
 struct Run {
     deeds: [u64; DEEDS.len()],
+    killed: BTreeSet<i32>,
     calls: Vec<Call>,
     warnings: BTreeMap<String, usize>,
 }
@@ -133,7 +142,7 @@ pub fn randomised(guest: &mut Guest) -> Result<()> {
     agree(guest)?;
     locks_are_free(guest)?;
     books(guest, &ours)?;
-    one_at_a_time(guest, &ours.calls);
+    one_at_a_time(guest, &ours);
     // A rare one (a dependency removed between two steps) may not have come up with the stock tool yet: it goes on, with
     // other seeds. What it never brings about, ours must not.
     for round in 1..=MORE_ROUNDS {
@@ -165,7 +174,9 @@ fn only_ours<'w>(
     ours: &'w BTreeMap<String, usize>,
     theirs: &BTreeMap<String, usize>,
 ) -> BTreeSet<&'w String> {
-    ours.keys().filter(|kind| !theirs.contains_key(*kind) && !kind.starts_with(OF_THE_MACHINE)).collect()
+    // Each wait that was given up is accounted for in `one_at_a_time`.
+    let excused = |kind: &str| kind.starts_with(OF_THE_MACHINE) || kind.contains(GAVE_UP);
+    ours.keys().filter(|kind| !theirs.contains_key(*kind) && !excused(kind)).collect()
 }
 
 fn run(guest: &mut Guest, tools: &str, seed: u64) -> Result<Run> {
@@ -182,12 +193,16 @@ fn run(guest: &mut Guest, tools: &str, seed: u64) -> Result<Run> {
     let ends = crowd.run(Duration::from_secs(1500))?;
     let calls = trace::stop()?;
     let mut deeds = [0; DEEDS.len()];
+    let mut killed = BTreeSet::new();
     for end in &ends.members {
-        let numbers: Vec<u64> = end.said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let (first, second) = end.said.split_once('\n').unwrap_or_default();
+        let numbers: Vec<u64> = first.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let pids: Vec<i32> = second.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         guest.check(
-            end.code == 0 && numbers.len() == deeds.len(),
+            end.code == 0 && numbers.len() == deeds.len() && pids.len() as u64 == numbers[KILLED],
             format!("{tools}: {} {}", end.code, end.said),
         );
+        killed.extend(pids);
         for (sum, number) in deeds.iter_mut().zip(numbers) {
             *sum += number;
         }
@@ -204,7 +219,7 @@ fn run(guest: &mut Guest, tools: &str, seed: u64) -> Result<Run> {
         counts.ebusy,
         counts.errors,
     ));
-    Ok(Run { deeds, calls, warnings: log.rest()? })
+    Ok(Run { deeds, killed, calls, warnings: log.rest()? })
 }
 
 fn locks_are_free(guest: &mut Guest) -> Result<()> {
@@ -227,7 +242,7 @@ fn books(guest: &mut Guest, run: &Run) -> Result<()> {
     let calls = run.calls.iter().filter(|call| call.kind != Kind::Delete).count() as u64;
     let accepted =
         run.calls.iter().filter(|call| call.kind != Kind::Delete && call.ret == Some(0)).count() as u64;
-    let killed = run.deeds[5];
+    let killed = run.deeds[KILLED];
     let (loads, well) = (total("loads"), total("loads") - total("failures"));
     guest.check(
         loads <= calls && calls - loads <= killed,
@@ -244,7 +259,8 @@ fn books(guest: &mut Guest, run: &Run) -> Result<()> {
 }
 
 /// No two calls for one module overlap, and none was made for a module that was there.
-fn one_at_a_time(guest: &mut Guest, calls: &[Call]) {
+fn one_at_a_time(guest: &mut Guest, run: &Run) {
+    let calls = &run.calls;
     let mut last: BTreeMap<&str, &Call> = BTreeMap::new();
     let mut overlaps = Vec::new();
     for call in calls.iter().filter(|call| call.kind != Kind::Delete) {
@@ -257,53 +273,24 @@ fn one_at_a_time(guest: &mut Guest, calls: &[Call]) {
     }
     guest.check(overlaps.is_empty(), format!("calls for one module overlap: {overlaps:?}"));
     let counts = Counts::of(calls);
-    let refused = (counts.eexist, counts.ebusy);
-    guest.check(refused == (0, 0), format!("EEXIST and EBUSY: {refused:?}"));
-}
-
-/// The kernel's log from here on.
-struct Log(File);
-
-impl Log {
-    fn open() -> Result<Self> {
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
-        Ok(Self(file))
-    }
-
-    /// The kinds of warnings since the last look, with their numbers. A line is `PRIORITY,SEQUENCE,TIME,FLAGS;TEXT`.
-    fn rest(&mut self) -> Result<BTreeMap<String, usize>> {
-        let mut kinds = BTreeMap::new();
-        let mut buffer = [0; 8192];
-        loop {
-            let length = match self.0.read(&mut buffer) {
-                Ok(length) => length,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(kinds),
-                Err(e) => return Err(e).context("/dev/kmsg: lines were lost"),
-            };
-            let record = String::from_utf8_lossy(&buffer[..length]);
-            let Some((head, text)) = record.split_once(';') else { continue };
-            let priority: u32 = head.split(',').next().unwrap_or_default().parse()?;
-            // 0 to 4: emergency to warning; above 7: not the kernel's own.
-            if priority <= 4 {
-                *kinds.entry(kind(text.lines().next().unwrap_or_default())).or_default() += 1;
-            }
-        }
-    }
-}
-
-/// A line without what differs from one time to the next.
-fn kind(line: &str) -> String {
-    // Which symbols are missing, and to whom, depends on when a participant removed what has them.
-    if line.contains(": Unknown symbol ") {
-        return "Unknown symbol".to_owned();
-    }
-    let mut kind = String::new();
-    for c in line.chars() {
-        match c {
-            '0'..='9' if kind.ends_with('#') => {}
-            '0'..='9' => kind.push('#'),
-            c => kind.push(c),
-        }
-    }
-    kind
+    // A dependency that somebody removed and another one inserts again between two steps is waited for in the kernel. Who
+    // is killed there leaves an EBUSY that nobody gets, and each of them a line in the kernel's log. (The scenario
+    // `killed_while_a_dependency_is_coming` is that alone.)
+    let of_killed = calls
+        .iter()
+        .filter(|call| {
+            call.kind != Kind::Delete && call.ret == Some(-EBUSY) && run.killed.contains(&call.pid)
+        })
+        .count();
+    let gave_up: usize =
+        run.warnings.iter().filter(|(kind, _)| kind.contains(GAVE_UP)).map(|(_, count)| count).sum();
+    let refused = (counts.eexist, counts.ebusy - of_killed);
+    guest.check(
+        refused == (0, 0),
+        format!("EEXIST and EBUSY: {refused:?}, and {of_killed} of callers killed"),
+    );
+    guest.check(
+        gave_up == of_killed,
+        format!("the kernel gave up waiting for {gave_up} dependencies, with {of_killed} callers killed"),
+    );
 }
