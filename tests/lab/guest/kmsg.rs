@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result};
 use nix::libc;
 
-/// What the kernel says, between the names of two modules, where its wait for the second one's init ended without it:
-/// after 30 s, or because the caller who inserts the first one was killed.
-pub const GAVE_UP: &str = ": gave up waiting for init of module ";
-
 /// The kernel's log from here on.
 pub struct Log(File);
 
 impl Log {
-    /// Everything that is there counts as not seen yet.
-    pub fn open() -> Result<Self> {
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+    /// What is there by now is not read.
+    pub fn from_now() -> Result<Self> {
+        let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+        file.seek(SeekFrom::End(0)).context("/dev/kmsg")?;
         Ok(Self(file))
     }
 
@@ -41,6 +38,17 @@ impl Log {
             }
         }
     }
+}
+
+/// Whether a kind of warnings, as [`Log::rest`] names them, is that the kernel's wait for the init of a dependency ended
+/// without it: after 30 s, or because the caller who inserts the module that needs it was killed.
+pub fn gave_up(kind: &str) -> bool {
+    kind.contains(": gave up waiting for init of module ")
+}
+
+/// How many waits for a dependency these warnings say the kernel gave up.
+pub fn waits_given_up(warnings: &BTreeMap<String, usize>) -> usize {
+    warnings.iter().filter(|(kind, _)| gave_up(kind)).map(|(_, count)| count).sum()
 }
 
 /// A line without what differs from one time to the next.

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use super::LIMIT;
 use crate::guest::crowd::Crowd;
-use crate::guest::kmsg::{GAVE_UP, Log};
+use crate::guest::kmsg::{Log, waits_given_up};
 use crate::guest::trace::EBUSY;
 use crate::guest::traced::{Stop, Traced};
 use crate::guest::{Guest, coming, live, trace, unload, until};
@@ -177,8 +177,7 @@ pub fn killed_while_a_dependency_is_coming(guest: &mut Guest) -> Result<()> {
     first.add(&guest.argv("modprobe", &["lab_slow", "hold=1"]))?;
     let first = first.release()?;
     until("lab_slow is coming", LIMIT, || coming("lab_slow"))?;
-    let mut log = Log::open()?;
-    log.rest()?;
+    let mut log = Log::from_now()?;
     // It does not ask what the module needs: the kernel finds out.
     let mut second = Crowd::new()?;
     second.add(&guest.argv("insmod", &[file]))?;
@@ -193,8 +192,7 @@ pub fn killed_while_a_dependency_is_coming(guest: &mut Guest) -> Result<()> {
     let killed = ends.members[0].code == 128 + Signal::SIGKILL as i32 && coming("lab_slow");
     guest.check(killed, format!("it is killed while lab_slow is coming: {}", ends.summary()));
     let warnings = log.rest()?;
-    let gave_up = warnings.keys().filter(|kind| kind.contains(GAVE_UP)).count();
-    guest.check(gave_up == 1, format!("the kernel says that it gave up: {warnings:?}"));
+    guest.check(waits_given_up(&warnings) == 1, format!("the kernel says that it gave up: {warnings:?}"));
     fs::write("/sys/module/lab_slow/parameters/go", "1")?;
     first.wait(LIMIT)?;
     let next = guest.call("modprobe", &["lab_needs_slow"], LIMIT)?;

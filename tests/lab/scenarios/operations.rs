@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::churn::{MODULES, agree};
 use crate::guest::crowd::Crowd;
-use crate::guest::kmsg::{GAVE_UP, Log};
+use crate::guest::kmsg::{Log, gave_up, waits_given_up};
 use crate::guest::trace::{Call, Counts, EBUSY, Kind};
 use crate::guest::{Guest, live, modules, trace, unload};
 
@@ -43,10 +43,9 @@ impl Random {
     }
 }
 
-/// What a participant did, in the order in which it prints it on its first line. On the second one: the process ids of its
-/// own that were killed.
-const DEEDS: [&str; 6] = ["inserted", "failed", "removed", "looked", "kills", "killed"];
-const KILLED: usize = 5;
+/// What a participant did, in the order in which it prints the numbers. Behind them stand the process ids of its own that
+/// were killed.
+const DEEDS: [&str; 5] = ["inserted", "failed", "removed", "looked", "kills"];
 
 /// The mode `operate`: `operate DIRECTORY SEED COUNT`, with the directory of a tool. An insertion must succeed unless
 /// somebody removes a dependency between its steps, or kills it. The stock tool's may fail for nothing but the others' work
@@ -92,13 +91,13 @@ pub fn main(args: &[String]) -> Result<()> {
             Some(1) if inserts && (said.contains("Unknown symbol") || !ours) => "failed",
             None if output.status.signal() == Some(Signal::SIGKILL as i32) => {
                 killed.push(pid.to_string());
-                "killed"
+                continue;
             }
             _ => bail!("{}: {}: {said}", words.join(" "), output.status),
         };
         *deeds.entry(deed).or_default() += 1;
     }
-    println!("{}\n{}", DEEDS.map(|deed| deeds[deed].to_string()).join(" "), killed.join(" "));
+    println!("{} {}", DEEDS.map(|deed| deeds[deed].to_string()).join(" "), killed.join(" "));
     Ok(())
 }
 
@@ -111,9 +110,8 @@ fn victim(random: &mut Random) -> Option<Pid> {
     (!at_work.is_empty()).then(|| Pid::from_raw(at_work[random.below(at_work.len())]))
 }
 
-/// One run of a tool: what was done, who was killed, what reached the kernel, and which warnings it gave.
+/// One run of a tool: who was killed, what reached the kernel, and which warnings it gave.
 struct Run {
-    deeds: [u64; DEEDS.len()],
     killed: BTreeSet<i32>,
     calls: Vec<Call>,
     warnings: BTreeMap<String, usize>,
@@ -175,14 +173,13 @@ fn only_ours<'w>(
     theirs: &BTreeMap<String, usize>,
 ) -> BTreeSet<&'w String> {
     // Each wait that was given up is accounted for in `one_at_a_time`.
-    let excused = |kind: &str| kind.starts_with(OF_THE_MACHINE) || kind.contains(GAVE_UP);
+    let excused = |kind: &str| kind.starts_with(OF_THE_MACHINE) || gave_up(kind);
     ours.keys().filter(|kind| !theirs.contains_key(*kind) && !excused(kind)).collect()
 }
 
 fn run(guest: &mut Guest, tools: &str, seed: u64) -> Result<Run> {
     fs::write("/proc/sys/kernel/modprobe", format!("{tools}/modprobe"))?;
-    let mut log = Log::open()?;
-    log.rest()?;
+    let mut log = Log::from_now()?;
     let mut crowd = Crowd::new()?;
     for number in 0..PARTICIPANTS {
         let (seed, count) = (seed + 7919 * number, operations() / PARTICIPANTS + 1);
@@ -195,31 +192,28 @@ fn run(guest: &mut Guest, tools: &str, seed: u64) -> Result<Run> {
     let mut deeds = [0; DEEDS.len()];
     let mut killed = BTreeSet::new();
     for end in &ends.members {
-        let (first, second) = end.said.split_once('\n').unwrap_or_default();
-        let numbers: Vec<u64> = first.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let pids: Vec<i32> = second.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        guest.check(
-            end.code == 0 && numbers.len() == deeds.len() && pids.len() as u64 == numbers[KILLED],
-            format!("{tools}: {} {}", end.code, end.said),
-        );
-        killed.extend(pids);
-        for (sum, number) in deeds.iter_mut().zip(numbers) {
+        let numbers: Vec<i32> = end.said.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        let whole = numbers.len() == end.said.split_whitespace().count() && numbers.len() >= deeds.len();
+        guest.check(end.code == 0 && whole, format!("{tools}: {} {}", end.code, end.said));
+        for (sum, number) in deeds.iter_mut().zip(&numbers) {
             *sum += number;
         }
+        killed.extend(numbers.into_iter().skip(deeds.len()));
     }
     let counts = Counts::of(&calls);
     let done: Vec<_> = DEEDS.iter().zip(deeds).map(|(deed, count)| format!("{count} {deed}")).collect();
     guest.note(format!(
-        "{tools}: {} operations, seed {seed:#x}, {:.0} s: {}; {} load calls, {} EEXIST, {} EBUSY, {} other errors",
+        "{tools}: {} operations, seed {seed:#x}, {:.0} s: {}, {} killed; {} load calls, {} EEXIST, {} EBUSY, {} other errors",
         (operations() / PARTICIPANTS + 1) * PARTICIPANTS,
         begin.elapsed().as_secs_f64(),
         done.join(", "),
+        killed.len(),
         counts.calls,
         counts.eexist,
         counts.ebusy,
         counts.errors,
     ));
-    Ok(Run { deeds, killed, calls, warnings: log.rest()? })
+    Ok(Run { killed, calls, warnings: log.rest()? })
 }
 
 fn locks_are_free(guest: &mut Guest) -> Result<()> {
@@ -242,7 +236,7 @@ fn books(guest: &mut Guest, run: &Run) -> Result<()> {
     let calls = run.calls.iter().filter(|call| call.kind != Kind::Delete).count() as u64;
     let accepted =
         run.calls.iter().filter(|call| call.kind != Kind::Delete && call.ret == Some(0)).count() as u64;
-    let killed = run.deeds[KILLED];
+    let killed = run.killed.len() as u64;
     let (loads, well) = (total("loads"), total("loads") - total("failures"));
     guest.check(
         loads <= calls && calls - loads <= killed,
@@ -282,15 +276,14 @@ fn one_at_a_time(guest: &mut Guest, run: &Run) {
             call.kind != Kind::Delete && call.ret == Some(-EBUSY) && run.killed.contains(&call.pid)
         })
         .count();
-    let gave_up: usize =
-        run.warnings.iter().filter(|(kind, _)| kind.contains(GAVE_UP)).map(|(_, count)| count).sum();
+    let given_up = waits_given_up(&run.warnings);
     let refused = (counts.eexist, counts.ebusy - of_killed);
     guest.check(
         refused == (0, 0),
         format!("EEXIST and EBUSY: {refused:?}, and {of_killed} of callers killed"),
     );
     guest.check(
-        gave_up == of_killed,
-        format!("the kernel gave up waiting for {gave_up} dependencies, with {of_killed} callers killed"),
+        given_up == of_killed,
+        format!("the kernel gave up waiting for {given_up} dependencies, with {of_killed} callers killed"),
     );
 }
