@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use nix::errno::Errno;
+pub use crate::errno::Errno;
 
 /// The result of everything that can fail below the tools.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -80,37 +80,31 @@ impl From<Errno> for Error {
     }
 }
 
+impl From<nix::errno::Errno> for Error {
+    fn from(errno: nix::errno::Errno) -> Self {
+        Error::os(errno.into())
+    }
+}
+
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Error::os(errno_of(&error))
     }
 }
 
-/// The errno behind an I/O error; `EIO` for the few that have none.
+/// [`Errno::of`].
 pub fn errno_of(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+    Errno::of(error)
 }
 
 /// The C library's text for an errno in the C locale ("No such file or directory").
 pub fn strerror(errno: Errno) -> String {
-    let text = std::io::Error::from_raw_os_error(errno as i32).to_string();
-    // std appends " (os error N)" to what strerror_r says.
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_string(),
-        None => text,
-    }
+    errno.to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_are_those_of_the_c_library() {
-        assert_eq!(strerror(Errno::ENOENT), "No such file or directory");
-        assert_eq!(strerror(Errno::EKEYREJECTED), "Key was rejected by service");
-        assert_eq!(strerror(Errno::EOPNOTSUPP), "Operation not supported");
-    }
 
     #[test]
     fn an_error_names_its_file_and_line() {

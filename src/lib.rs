@@ -17,6 +17,7 @@ pub mod capi;
 pub mod cli;
 pub mod config;
 pub mod depmod;
+pub mod errno;
 pub mod error;
 pub mod formats;
 pub mod gate;

@@ -54,14 +54,12 @@ pub const JOBS: usize = 256;
 /// How many install or remove commands may start each other.
 pub const COMMAND_NESTING: usize = 16;
 
-/// How long a follower waits for a leader that has nothing in sysfs yet (spec of the gate, "Bounds").
-pub const GATE_HOLDER: Duration = Duration::from_secs(30);
+/// How long one request waits for others, all its waits together. udevd warns after 60 s and kills after 180 s,
+/// systemd-modules-load is ended after 90 s, `udevadm settle` gives up after 120 s.
+pub const GATE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// How long anybody waits for a module that is seen as `coming` or `going`.
-pub const GATE_COMING: Duration = Duration::from_secs(180);
-
-/// How long a follower waits where the lock is one that every reader of the module file could hold.
-pub const GATE_FILE_LOCK: Duration = Duration::from_secs(2);
+/// How long a refusal (`ENODEV`) answers requests for a kind of CPU: all CPUs of a machine are alike, and at boot each asks.
+pub const CPU_REFUSAL: Duration = Duration::from_secs(30);
 
 /// The size at which the gate's trace stops growing, in bytes.
 pub const GATE_TRACE: u64 = 8 << 20;

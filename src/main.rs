@@ -3,7 +3,7 @@
 
 use kmod_once::cli::streams::{Stderr, Stdout, Streams};
 use kmod_once::cli::world::{Process, World};
-use kmod_once::system::{Roots, System, clock, flock, kernel, map};
+use kmod_once::system::{Roots, System, clock, kernel, map};
 use std::os::unix::ffi::OsStringExt;
 
 kmod_once::entry_point!(run);
@@ -12,8 +12,7 @@ fn run() -> u8 {
     map::survive_truncation();
     let args: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
     let roots = Roots::default();
-    let system =
-        System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real, wait: flock::Wait::Alarm };
+    let system = System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real };
     let world = World { args: &args, system, host: &Process, streams: Streams::new(Stdout, Stderr) };
     kmod_once::cli::run(&world)
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of the crate from the bottom up; a module may use those of a lower floor, and those named beside it.
 const FLOORS: [&[&str]; 6] = [
-    &["limits"],
+    &["errno", "limits"],
     &["error", "log", "name"],
     &["formats", "system"],
     &["config", "gate"],

@@ -98,7 +98,7 @@ pub fn answer<T>(otherwise: impl FnOnce(Errno) -> T, body: impl FnOnce() -> Resu
 
 /// Runs the body of a function that returns 0, a positive number or a negative errno.
 pub fn number(body: impl FnOnce() -> Result<c_int, Errno>) -> c_int {
-    answer(|errno| -(errno as c_int), body)
+    answer(|errno| -errno.number(), body)
 }
 
 /// Runs the body of a function that returns a pointer, NULL on errors.

@@ -7,7 +7,7 @@ use crate::bytes;
 use crate::error::{Errno, errno_of};
 use crate::formats::index::Reader;
 use crate::system::roots::{as_path, into_path};
-use crate::system::{Roots, System, clock, flock, kernel};
+use crate::system::{Roots, System, clock, kernel};
 use crate::tree::{ConfigPaths, Tree, Which};
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,7 +189,7 @@ impl Context {
 }
 
 fn system(roots: &Roots) -> System<'_> {
-    System { roots, kernel: &kernel::Linux, clock: &clock::Real, wait: flock::Wait::Poll }
+    System { roots, kernel: &kernel::Linux, clock: &clock::Real }
 }
 
 /// A context for a module directory (NULL: the running kernel's) with a configuration (NULL: the usual one).
@@ -288,7 +288,7 @@ pub extern "C" fn kmod_dump_index(ctx: Handle<Context>, index: c_int, fd: c_int)
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let mut rest = &lines[..];
         while !rest.is_empty() {
-            match nix::unistd::write(fd, rest) {
+            match nix::unistd::write(fd, rest).map_err(Errno::from) {
                 Ok(written) => rest = &rest[written..],
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),

@@ -5,18 +5,17 @@ use super::abi::{Handle, Text, c_string, number};
 use super::module::Module;
 use crate::bytes;
 use crate::error::{Errno, Error, strerror};
-use crate::gate::{self, Gate, Outcome, trace::Origin};
-use crate::load::command::fill_in;
+use crate::gate::{self, Gate, Outcome, Patience, trace::Origin};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Step, plan};
 use crate::load::remove::Remover;
+use crate::load::walk::{self, Manner};
 use crate::name::ModuleName;
 use crate::system::command::run_shell;
 use crate::system::roots::as_path;
 use crate::system::sysfs::State;
 use std::ffi::{OsStr, c_char, c_int, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 
 /// `KMOD_PROBE_*`; the two lowest bits are `KMOD_INSERT_*`, too.
 const FORCE_VERMAGIC: c_uint = 0x1;
@@ -50,8 +49,8 @@ impl Module {
         self.tree().blacklisted(&self.found())
     }
 
-    /// Inserts it and nothing else. `EEXIST` where it is there already, or through somebody else's call.
-    fn insert(&self, request: &Request<'_>, parameters: &[u8], dependency: bool) -> Result<(), Errno> {
+    /// Inserts it and nothing else.
+    fn insert(&self, request: &Request<'_>, parameters: &[u8], dependency: bool) -> Result<Outcome, Errno> {
         let ctx = self.ctx();
         let name = self.name.as_bytes();
         let Some(path) = self.path() else {
@@ -65,23 +64,19 @@ impl Module {
             name: self.found().file.is_none().then_some(name),
             parameters,
             force: request.force,
-            arrival: request.arrival,
+            patience: &request.patience,
             dependency,
             remember: request.remember,
             request: request.words,
         };
-        match Loader::new(ctx.system(), &gate, ctx.log()).insert(&insertion) {
-            Ok(Outcome::Joined) => Err(Errno::EEXIST),
-            Ok(Outcome::Loaded | Outcome::StillComing) => Ok(()),
-            Err(error) => Err(error.errno()),
-        }
+        Loader::new(ctx.system(), &gate, ctx.log()).insert(&insertion).map_err(|error| error.errno())
     }
 }
 
 /// What is the same for all modules of one request.
 struct Request<'r> {
     force: Force,
-    arrival: Duration,
+    patience: Patience,
     remember: bool,
     words: &'r [u8],
 }
@@ -157,47 +152,48 @@ impl Probe<'_> {
         if held.is_empty() {
             return Ok(APPLY_BLACKLIST_ALL);
         }
-        self.walk(&held)
+        let manner = Manner { dry: self.asks(DRY_RUN), first_time: self.asks(FAIL_ON_LOADED) };
+        walk::walk(held.iter().map(|(_, step)| step), manner, &mut Walk { probe: self, steps: &held })
+    }
+}
+
+/// The walk over the steps of one probe, with their objects.
+struct Walk<'w, 'p> {
+    probe: &'w Probe<'p>,
+    steps: &'w [(Held, Step)],
+}
+
+impl walk::Host for Walk<'_, '_> {
+    fn is_there(&mut self, index: usize, _: &Step) -> bool {
+        !self.probe.asks(IGNORE_LOADED) && self.steps[index].0.get().is_there()
     }
 
-    fn walk(&self, steps: &[(Held, Step)]) -> Result<c_int, Errno> {
-        let mut last = 0;
-        for (object, step) in steps {
-            let there = !self.asks(IGNORE_LOADED) && object.get().is_there();
-            let result = if there { Err(Errno::EEXIST) } else { self.step(object, step) };
-            last = match result {
-                Ok(value) => value,
-                Err(Errno::EEXIST) if step.is_target && self.asks(FAIL_ON_LOADED) => {
-                    return Err(Errno::EEXIST);
-                }
-                Err(errno) if errno != Errno::EEXIST && step.required => return Err(errno),
-                Err(_) => 0,
-            };
-        }
-        Ok(last)
-    }
-
-    fn step(&self, object: &Held, step: &Step) -> Result<c_int, Errno> {
-        if let Some(print) = self.print_action {
+    fn begin(&mut self, index: usize, step: &Step) {
+        if let Some(print) = self.probe.print_action {
             let options = c_string(&step.options);
             // SAFETY: the host's function, with an object that is held and a string that outlives the call.
-            unsafe { print(object.0, step.command.is_some(), options.as_ptr()) };
-        }
-        if self.asks(DRY_RUN) {
-            return Ok(0);
-        }
-        match &step.command {
-            Some(command) => self.command(object, &fill_in(command, &step.options)),
-            None => object.get().insert(&self.request, &step.options, !step.is_target).map(|()| 0),
+            unsafe { print(self.steps[index].0.0, step.command.is_some(), options.as_ptr()) };
         }
     }
 
+    fn insert(&mut self, index: usize, step: &Step) -> Result<Outcome, Errno> {
+        self.steps[index].0.get().insert(&self.probe.request, &step.options, !step.is_target)
+    }
+
+    fn command(&mut self, index: usize, _: &Step, command: &[u8]) -> Result<i32, Errno> {
+        let object = &self.steps[index].0;
+        let run = || self.probe.command(object, command);
+        self.probe.request.patience.work(&object.get().ctx().system(), run)
+    }
+}
+
+impl Probe<'_> {
     fn command(&self, object: &Held, command: &[u8]) -> Result<c_int, Errno> {
         if let Some(run) = self.run_install {
             let text = c_string(command);
             // SAFETY: as above, and the data is the host's own.
             let result = unsafe { run(object.0, text.as_ptr(), self.data.cast_mut()) };
-            return if result < 0 { Err(Errno::from_raw(-result)) } else { Ok(result) };
+            return if result < 0 { Err(Errno::new(result)) } else { Ok(result) };
         }
         let name = object.get().name.as_bytes();
         let changes = [("MODPROBE_MODULE".into(), OsStr::from_bytes(name).to_owned())];
@@ -219,11 +215,14 @@ pub extern "C" fn kmod_module_insert_module(module: Handle<Module>, flags: c_uin
         let module = module.get()?;
         let request = Request {
             force: Request::force(flags),
-            arrival: module.ctx().system().clock.boottime(),
+            patience: Patience::new(&module.ctx().system()),
             remember: false,
             words: module.name.as_bytes(),
         };
-        module.insert(&request, options.bytes().unwrap_or_default(), false).map(|()| 0)
+        match module.insert(&request, options.bytes().unwrap_or_default(), false)? {
+            Outcome::Joined => Err(Errno::EEXIST),
+            Outcome::Loaded | Outcome::StillComing => Ok(0),
+        }
     })
 }
 
@@ -243,8 +242,7 @@ pub extern "C" fn kmod_module_probe_insert_module(
         let words = object.found().alias.clone();
         let request = Request {
             force: Request::force(flags),
-            // Before the first look at any module: an attempt by somebody else that ended before is no answer for us.
-            arrival: object.ctx().system().clock.boottime(),
+            patience: Patience::new(&object.ctx().system()),
             remember: flags & APPLY_BLACKLIST as c_uint != 0 && extra.is_empty(),
             words: words.as_deref().unwrap_or(object.name.as_bytes()),
         };
@@ -259,8 +257,10 @@ pub extern "C" fn kmod_module_remove_module(module: Handle<Module>, flags: c_uin
         let module = module.get()?;
         let (ctx, name) = (module.ctx(), module.name.as_bytes());
         let gate = Gate::new(ctx.system(), ctx.log(), Origin::default());
+        let patience = Patience::new(&ctx.system());
         let allowed = || Ok::<(), Errno>(());
-        let removed = Remover::new(ctx.system(), &gate).remove(name, flags & REMOVE_FORCE != 0, allowed)?;
+        let removed =
+            Remover::new(ctx.system(), &gate).remove(name, flags & REMOVE_FORCE != 0, &patience, allowed)?;
         removed.map(|()| 0).map_err(|error| {
             if flags & REMOVE_NOLOG == 0 {
                 ctx.log().error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);

@@ -81,7 +81,7 @@ pub extern "C" fn kmod_module_get_refcnt(module: Handle<Module>) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn kmod_module_get_size(module: Handle<Module>) -> c_long {
     answer(
-        |errno| -(errno as c_long),
+        |errno| -c_long::from(errno.number()),
         || {
             let module = module.get()?;
             let (roots, name) = module.in_kernel()?;

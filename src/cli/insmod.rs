@@ -5,7 +5,7 @@ use super::usage::Usage;
 use super::{Call, Outcome, parameters};
 use crate::bytes;
 use crate::error::{Errno, Error, errno_of, strerror};
-use crate::gate;
+use crate::gate::{self, Patience};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::system::roots::as_path;
 
@@ -70,7 +70,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
         name: None,
         parameters: &parameters::join(words),
         force,
-        arrival: system.clock.boottime(),
+        patience: &Patience::new(&system),
         dependency: false,
         remember: false,
         request: file,

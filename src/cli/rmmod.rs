@@ -5,7 +5,7 @@ use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Exit, Outcome};
 use crate::error::{Errno, strerror};
-use crate::gate::{self, Gate};
+use crate::gate::{self, Gate, Patience};
 use crate::load::remove::Remover;
 use crate::system::roots::as_path;
 use crate::system::sysfs;
@@ -96,7 +96,7 @@ impl Tool<'_> {
             }
         }
         let allowed = || if self.force { Ok(()) } else { self.unused(&name) };
-        match Remover::new(system, self.gate).remove(&name, self.force, allowed)? {
+        match Remover::new(system, self.gate).remove(&name, self.force, &Patience::new(&system), allowed)? {
             Ok(()) => Ok(()),
             Err(error) => {
                 let reason = strerror(error.errno());

@@ -76,7 +76,7 @@ impl Inner {
         if self.broken.is_none() && !self.held.is_empty() {
             if let Err(error) = self.stdout.write_all(&self.held) {
                 // Not a failure: nobody reads any more (EPIPE), or nobody ever did (EBADF, closed from the start).
-                let failure = Some(errno_of(&error)).filter(|e| !matches!(e, Errno::EPIPE | Errno::EBADF));
+                let failure = Some(errno_of(&error)).filter(|e| !matches!(*e, Errno::EPIPE | Errno::EBADF));
                 self.broken = Some(failure);
             }
         }
@@ -147,7 +147,7 @@ mod tests {
     impl Write for Refusing {
         fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
             self.1.fetch_add(1, Ordering::Relaxed);
-            Err(std::io::Error::from_raw_os_error(self.0 as i32))
+            Err(std::io::Error::from_raw_os_error(self.0.number()))
         }
 
         fn flush(&mut self) -> std::io::Result<()> {

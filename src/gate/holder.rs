@@ -1,13 +1,14 @@
 //! Who has a module's lock at this moment, for those who ask why a load takes so long. Only looks: taking the lock to see
 //! whether it is free would be in the way of those who wait for it.
 
+use super::dir::GateDir;
 use super::record::Record;
-use super::room::Room;
 use crate::limits;
 use crate::name::ModuleName;
 use crate::system::System;
 use crate::system::file::{read_attribute, read_whole};
-use nix::sys::stat::{fstat, major, minor};
+use nix::sys::stat::{major, minor};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// The state of one module's lock.
@@ -34,23 +35,24 @@ pub struct Holder {
 
 /// Looks at the lock of `name`; nothing is known where there is no gate, or for anyone but root.
 pub fn look(system: &System<'_>, name: &ModuleName) -> Gatekeeper {
-    let Some(file) = Room::existing(system.roots).ok().and_then(|room| room.read(name).ok()) else {
+    let Some(file) = GateDir::existing(system.roots).ok().and_then(|directory| directory.read(name).ok())
+    else {
         return Gatekeeper::default();
     };
-    let last = Record::read(&file);
-    let mut found = Gatekeeper { last, ..Gatekeeper::default() };
-    let (Ok(stat), Ok(locks)) = (fstat(&file), read_whole(&system.roots.locks(), limits::TEXT_FILE)) else {
+    let mut found = Gatekeeper { last: Record::read(&file), ..Gatekeeper::default() };
+    let (Ok(stat), Ok(locks)) = (file.metadata(), read_whole(&system.roots.locks(), limits::TEXT_FILE))
+    else {
         return found;
     };
-    let place = format!("{:02x}:{:02x}:{}", major(stat.st_dev), minor(stat.st_dev), stat.st_ino);
+    let place = format!("{:02x}:{:02x}:{}", major(stat.dev() as _), minor(stat.dev() as _), stat.ino());
     let locks = String::from_utf8_lossy(&locks);
     for lock in locks.lines().filter_map(Lock::parse).filter(|lock| lock.place == place) {
         if lock.waits {
             found.waiting += 1;
         } else if lock.exclusive {
-            let running = last.filter(|record| record.end.is_none());
-            let program = program(system, lock.pid);
-            found.holder = Some(Holder { pid: lock.pid, program, since: running.map(|record| record.begin) });
+            let running = found.last.as_ref().filter(|record| record.end.is_none());
+            let since = running.map(|record| record.begin);
+            found.holder = Some(Holder { pid: lock.pid, program: program(system, lock.pid), since });
         }
     }
     found
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
     use crate::system::clock::Real;
     use crate::system::fake::FakeKernel;
-    use crate::system::flock::{Mode, Wait, try_lock};
+    use crate::system::flock::try_lock;
     use crate::system::roots::Roots;
 
     #[test]
@@ -99,15 +101,15 @@ mod tests {
         roots.proc_fs = "/proc".into();
         std::fs::create_dir_all(&roots.run).unwrap();
         let kernel = FakeKernel::new(&roots);
-        let system = System { roots: &roots, kernel: &kernel, clock: &Real, wait: Wait::Poll };
+        let system = System { roots: &roots, kernel: &kernel, clock: &Real };
         let name = ModuleName::new(b"xfs").unwrap();
         assert_eq!(look(&system, &name), Gatekeeper::default(), "there is no gate");
-        let file = Room::open(&roots).unwrap().file(&name).unwrap();
+        let file = GateDir::open(&roots).unwrap().file(&name).unwrap();
         assert_eq!(look(&system, &name), Gatekeeper::default());
         let begin = Duration::from_secs(5);
         let record = Record { begin, leader: 1, sequence: 1, ..Record::default() };
         record.write(&file, true).unwrap();
-        assert!(try_lock(&file, Mode::Exclusive).unwrap());
+        assert!(try_lock(&file).unwrap());
         let found = look(&system, &name);
         let holder = found.holder.unwrap();
         assert_eq!((holder.pid, holder.since), (i32::try_from(std::process::id()).unwrap(), Some(begin)));

@@ -2,113 +2,158 @@
 //!
 //! ```text
 //! offset  size  what
-//!      0     4  magic "KMG1"
+//!      0     4  magic "KMG2"
 //!      4     4  phase: 1 a load began, 2 it ended
 //!      8     8  sequence: how many loads were begun
 //!     16     8  begin, ns of CLOCK_BOOTTIME
 //!     24     8  end, ns of CLOCK_BOOTTIME; 0 while it runs
 //!     32     8  digest of the inputs
 //!     40     4  thread id of the leader
-//!     44     4  errno of the result, 0 for success
-//!     48     8  check: FNV-1a of bytes 0 to 47
-//!     56     8  zero
-//!     64     4  the bell: how often the lock was given back (system/bell.rs)
-//!     68    60  zero
-//!    128    64  eight counters, added to atomically through a shared map (counters.rs)
-//!    192        end
+//!     44     4  errno of the result as the kernel gave it, 0 for success
+//!     48     4  1 if the kernel's module loader gave the errno, 0 if it was met on the way there
+//!     52     4  length of the module's own name, 0 where that is NAME or not known
+//!     56    56  the module's own name
+//!    112     8  digest of the file that the own name was read from
+//!    120    16  boot id (/proc/sys/kernel/random/boot_id); zero where it could not be read
+//!    136     8  check: FNV-1a of bytes 0 to 135
+//!    144    16  zero
+//!    160     4  the bell: how often the lock was given back (system/bell.rs)
+//!    164    28  zero
+//!    192    64  eight counters, added to atomically through a shared map (counters.rs)
+//!    256        end
 //! ```
 //!
-//! Only a holder of the exclusive lock writes the record, in one pwrite. A record that is short, torn or foreign is
-//! no record: the reader then knows nothing, and a fresh attempt is made.
+//! Only a holder of the lock writes the record, in one pwrite. A record that is short, torn, foreign or of another boot is no
+//! record: the reader then knows nothing, and a fresh attempt is made.
 
 use crate::error::Errno;
+use crate::gate::protocol::{Ended, Failure};
+use crate::limits;
+use crate::name::ModuleName;
 use std::fs::File;
 use std::time::Duration;
 
 /// The length of a gate file, in bytes.
-pub const FILE_LENGTH: usize = 192;
+pub const FILE_LENGTH: usize = 256;
 /// Where the bell is.
-pub const BELL_OFFSET: usize = 64;
+pub const BELL_OFFSET: usize = 160;
 /// Where the counters begin.
-pub const COUNTERS_OFFSET: usize = 128;
+pub const COUNTERS_OFFSET: usize = 192;
 
-const MAGIC: [u8; 4] = *b"KMG1";
-const RECORD_LENGTH: usize = 56;
-const CHECKED: usize = 48;
+const MAGIC: [u8; 4] = *b"KMG2";
+const RECORD_LENGTH: usize = 144;
+const CHECKED: usize = 136;
+
+/// What tells one boot of the machine from another.
+pub type BootId = [u8; 16];
 
 /// What the last leader wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
     /// How many loads were begun, this one included.
     pub sequence: u64,
     /// When it began, on `CLOCK_BOOTTIME`.
     pub begin: Duration,
-    /// When it ended and with which errno (0 is success); `None` while it runs or when its leader died.
-    pub end: Option<(Duration, i32)>,
+    /// When it ended and how; `None` while it runs or when its leader died.
+    pub end: Option<Ended>,
     /// What went into the load ([`digest`]).
     pub inputs: u64,
     /// The leader's thread id.
     pub leader: i32,
+    /// The module's own name, and the [`file_digest`] of the file that holds it, where that name is not the gate file's.
+    pub own_name: Option<(ModuleName, u64)>,
+    /// The boot that it was written in.
+    pub boot: BootId,
 }
 
 impl Record {
-    fn to_bytes(self) -> [u8; RECORD_LENGTH] {
-        let (phase, end, errno) = match self.end {
-            None => (1u32, 0, 0),
-            Some((end, errno)) => (2, nanoseconds(end), errno),
+    fn to_bytes(&self) -> [u8; RECORD_LENGTH] {
+        let (phase, end) = match self.end {
+            None => (1u32, Duration::ZERO),
+            Some(end) => (2, end.at),
+        };
+        let failure = self.end.and_then(|end| end.failure);
+        let (name, file) = match &self.own_name {
+            Some((name, file)) => (name.as_bytes(), *file),
+            None => (&b""[..], 0),
         };
         let mut bytes = [0; RECORD_LENGTH];
-        bytes[0..4].copy_from_slice(&MAGIC);
-        bytes[4..8].copy_from_slice(&phase.to_ne_bytes());
-        bytes[8..16].copy_from_slice(&self.sequence.to_ne_bytes());
-        bytes[16..24].copy_from_slice(&nanoseconds(self.begin).to_ne_bytes());
-        bytes[24..32].copy_from_slice(&end.to_ne_bytes());
-        bytes[32..40].copy_from_slice(&self.inputs.to_ne_bytes());
-        bytes[40..44].copy_from_slice(&self.leader.to_ne_bytes());
-        bytes[44..48].copy_from_slice(&errno.to_ne_bytes());
+        let mut at = 0;
+        let mut put = |field: &[u8]| {
+            bytes[at..at + field.len()].copy_from_slice(field);
+            at += field.len();
+        };
+        put(&MAGIC);
+        put(&phase.to_ne_bytes());
+        put(&self.sequence.to_ne_bytes());
+        put(&nanoseconds(self.begin).to_ne_bytes());
+        put(&nanoseconds(end).to_ne_bytes());
+        put(&self.inputs.to_ne_bytes());
+        put(&self.leader.to_ne_bytes());
+        put(&failure.map_or(0, |failure| failure.errno.number()).to_ne_bytes());
+        put(&u32::from(failure.is_some_and(|failure| failure.by_kernel)).to_ne_bytes());
+        put(&(name.len() as u32).to_ne_bytes());
+        put(name);
+        put(&[0; limits::MODULE_NAME + 1][name.len()..]);
+        put(&file.to_ne_bytes());
+        put(&self.boot);
         let check = fnv(FNV_START, &bytes[..CHECKED]);
-        bytes[48..56].copy_from_slice(&check.to_ne_bytes());
+        bytes[CHECKED..].copy_from_slice(&check.to_ne_bytes());
         bytes
     }
 
     /// The record in the first bytes of a gate file, if there is a whole one.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; RECORD_LENGTH] = bytes.get(..RECORD_LENGTH)?.try_into().ok()?;
-        let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let long = |at: usize| {
-            let mut eight = [0; 8];
-            eight.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_ne_bytes(eight)
+        let bytes = bytes.get(..RECORD_LENGTH)?;
+        let mut rest = bytes;
+        let mut field = |length: usize| {
+            let (field, after) = rest.split_at(length);
+            rest = after;
+            field
         };
-        if bytes[..4] != MAGIC || long(48) != fnv(FNV_START, &bytes[..CHECKED]) {
+        let word = |field: &[u8]| field.try_into().map_or(0, u32::from_ne_bytes);
+        let long = |field: &[u8]| field.try_into().map_or(0, u64::from_ne_bytes);
+        if field(4) != MAGIC || long(&bytes[CHECKED..]) != fnv(FNV_START, &bytes[..CHECKED]) {
             return None;
         }
-        let end = match word(4) {
+        let phase = word(field(4));
+        let sequence = long(field(8));
+        let begin = Duration::from_nanos(long(field(8)));
+        let at = Duration::from_nanos(long(field(8)));
+        let inputs = long(field(8));
+        let leader = word(field(4)) as i32;
+        let errno = word(field(4)) as i32;
+        let by_kernel = word(field(4)) == 1;
+        let failure = (errno != 0).then(|| Failure { errno: Errno::new(errno), by_kernel });
+        let end = match phase {
             1 => None,
-            2 => Some((Duration::from_nanos(long(24)), word(44) as i32)),
+            2 => Some(Ended { at, failure }),
             _ => return None,
         };
-        Some(Record {
-            sequence: long(8),
-            begin: Duration::from_nanos(long(16)),
-            end,
-            inputs: long(32),
-            leader: word(40) as i32,
-        })
+        let length = word(field(4)) as usize;
+        let name = field(limits::MODULE_NAME + 1).get(..length)?;
+        let file = long(field(8));
+        let own_name = match name {
+            [] => None,
+            name => Some((ModuleName::new(name)?, file)),
+        };
+        let mut boot = BootId::default();
+        boot.copy_from_slice(field(size_of::<BootId>()));
+        Some(Record { sequence, begin, end, inputs, leader, own_name, boot })
     }
 
-    /// Reads the record of an open gate file; `None` where there is none to trust.
+    /// Reads the record of an open gate file; `None` where there is no whole one.
     pub fn read(file: &File) -> Option<Self> {
         let mut bytes = [0; RECORD_LENGTH];
         let length = crate::system::file::read_at(file, &mut bytes, 0).ok()?;
         Record::parse(&bytes[..length])
     }
 
-    /// Writes the record. The caller holds the exclusive lock. The first write also makes room for the counters.
+    /// Writes the record. The caller holds the lock. The first write also makes room for bell and counters.
     ///
     /// # Errors
     /// What pwrite said (`ENOSPC`, ...). The gate goes on without a record then.
-    pub fn write(self, file: &File, fresh: bool) -> Result<(), Errno> {
+    pub fn write(&self, file: &File, fresh: bool) -> Result<(), Errno> {
         let record = self.to_bytes();
         let mut whole = [0; FILE_LENGTH];
         whole[..RECORD_LENGTH].copy_from_slice(&record);
@@ -122,6 +167,16 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// This boot's id as `/proc/sys/kernel/random/boot_id` has it, 32 hexadecimal digits and dashes; `None` for anything else.
+pub fn boot_id(text: &[u8]) -> Option<BootId> {
+    let mut digits = text.trim_ascii().iter().filter(|&&b| b != b'-').map(|&b| char::from(b).to_digit(16));
+    let mut id = BootId::default();
+    for byte in &mut id {
+        *byte = u8::try_from(digits.next()?? << 4 | digits.next()??).ok()?;
+    }
+    digits.next().is_none().then_some(id)
+}
+
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a, 64 bits. Inputs come from root's files and root's command lines only; nobody who could forge a digest
@@ -130,13 +185,16 @@ fn fnv(start: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// A digest of everything that decides the result of a load: which file, as it was when it was opened, the
-/// parameters, and the flags.
-pub fn digest(file: &std::fs::Metadata, parameters: &[u8], flags: u32) -> u64 {
+/// A digest of which file it is, as it was when it was opened.
+pub fn file_digest(file: &std::fs::Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let numbers = [file.dev(), file.ino(), file.size(), file.mtime() as u64, file.mtime_nsec() as u64];
-    let hash = numbers.iter().fold(FNV_START, |hash, number| fnv(hash, &number.to_ne_bytes()));
-    fnv(fnv(hash, &flags.to_ne_bytes()), parameters)
+    numbers.iter().fold(FNV_START, |hash, number| fnv(hash, &number.to_ne_bytes()))
+}
+
+/// A digest of everything that decides the result of a load: the file ([`file_digest`]), the parameters, and the flags.
+pub fn digest(file: u64, parameters: &[u8], flags: u32) -> u64 {
+    fnv(fnv(file, &flags.to_ne_bytes()), parameters)
 }
 
 #[cfg(test)]
@@ -144,12 +202,15 @@ mod tests {
     use super::*;
 
     fn sample() -> Record {
+        let failure = Failure { errno: Errno::new(517), by_kernel: true };
         Record {
             sequence: 7,
             begin: Duration::from_millis(5),
-            end: Some((Duration::from_millis(9), 19)),
+            end: Some(Ended { at: Duration::from_millis(9), failure: Some(failure) }),
             inputs: 42,
             leader: 4711,
+            own_name: Some((ModuleName::new(b"realname").unwrap(), 99)),
+            boot: [3; 16],
         }
     }
 
@@ -157,7 +218,13 @@ mod tests {
     fn what_is_written_is_read_back() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(Record::read(&file), None);
-        for record in [sample(), Record { end: None, ..sample() }] {
+        let longest = ModuleName::new(&[b'a'; limits::MODULE_NAME]).unwrap();
+        for record in [
+            sample(),
+            Record { end: None, ..sample() },
+            Record { own_name: None, ..sample() },
+            Record { own_name: Some((longest, 1)), ..sample() },
+        ] {
             record.write(&file, true).unwrap();
             assert_eq!(Record::read(&file), Some(record));
             assert_eq!(file.metadata().unwrap().len(), FILE_LENGTH as u64);
@@ -176,5 +243,16 @@ mod tests {
             assert_eq!(Record::parse(&torn), None, "byte {position}");
         }
         assert_eq!(Record::parse(&[0; FILE_LENGTH]), None);
+    }
+
+    #[test]
+    fn a_boot_id_is_thirty_two_digits() {
+        let id = boot_id(b"6fd5a44b-35f4-4ad4-a9b9-6b9be13e1fe9\n").unwrap();
+        assert_eq!((id[0], id[15]), (0x6f, 0xe9));
+        for bad in
+            ["", "6fd5a44b", "6fd5a44b-35f4-4ad4-a9b9-6b9be13e1fe9a", "xfd5a44b-35f4-4ad4-a9b9-6b9be13e1fe9"]
+        {
+            assert_eq!(boot_id(bad.as_bytes()), None, "{bad}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! | word | meaning |
 //! |---|---|
 //! | `kmod.gate=off` | the gate stands aside; the kernel arbitrates |
-//! | `kmod.gate_timeout=MS` | how long to wait for a holder that shows nothing in sysfs (default 30000) |
+//! | `kmod.gate_timeout=MS` | how long one request waits for others, all its waits together (default 50000) |
 //! | `kmod.failure_ttl=MS` | remember a failed load this long, for `-q`/`-b` requests without options (default 0) |
 //! | `kmod.gate_trace=1` | write down every request that reached the gate |
 
@@ -15,10 +15,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Whether the gate is used at all.
     pub enabled: bool,
-    /// How long a follower waits for a leader that has nothing in sysfs.
-    pub holder_bound: Duration,
-    /// How long a module that is coming or going is waited for.
-    pub coming_bound: Duration,
+    /// How long one request waits for others.
+    pub timeout: Duration,
     /// How long a failure is remembered for requests that allow it.
     pub failure_ttl: Duration,
     /// Whether requests are written down.
@@ -27,13 +25,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings {
-            enabled: true,
-            holder_bound: limits::GATE_HOLDER,
-            coming_bound: limits::GATE_COMING,
-            failure_ttl: Duration::ZERO,
-            trace: false,
-        }
+        Settings { enabled: true, timeout: limits::GATE_TIMEOUT, failure_ttl: Duration::ZERO, trace: false }
     }
 }
 
@@ -50,8 +42,8 @@ impl Settings {
                 b"gate" => settings.enabled = !matches!(value, b"off" | b"0" | b"no"),
                 b"gate_trace" => settings.trace = matches!(value, b"1" | b"on" | b"yes"),
                 b"gate_timeout" => {
-                    if let Some(bound) = milliseconds(value) {
-                        settings.holder_bound = bound;
+                    if let Some(timeout) = milliseconds(value) {
+                        settings.timeout = timeout;
                     }
                 }
                 b"failure_ttl" => {
@@ -82,7 +74,7 @@ mod tests {
             b"quiet kmod.gate=off kmod.gate_timeout=250 kmod.failure_ttl=x kmod.gate_trace=1 kmod.gate\n";
         let settings = Settings::from_cmdline(line);
         assert!(!settings.enabled && settings.trace);
-        assert_eq!(settings.holder_bound, Duration::from_millis(250));
+        assert_eq!(settings.timeout, Duration::from_millis(250));
         assert_eq!(settings.failure_ttl, Duration::ZERO);
         assert_eq!(Settings::from_cmdline(b"xkmod.gate=off root=/dev/vda"), Settings::default());
     }

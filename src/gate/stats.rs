@@ -1,8 +1,8 @@
 //! What the gate saved, and who asked: read from its own files.
 
 use super::counters::Counters;
+use super::dir::{GateDir, NoGateDir};
 use super::record::Record;
-use super::room::{NoRoom, Room};
 use super::trace;
 use crate::error::{Errno, Error, Result};
 use crate::limits;
@@ -21,6 +21,14 @@ pub struct Module {
     pub counters: Counters,
     /// The last load, if its record is whole.
     pub last: Option<Record>,
+}
+
+impl Module {
+    /// The errno of the last load, 0 for success; `None` where none ended.
+    pub fn last_errno(&self) -> Option<i32> {
+        let end = self.last.as_ref()?.end?;
+        Some(end.failure.map_or(0, |failure| failure.errno.number()))
+    }
 }
 
 /// The gate's books.
@@ -47,7 +55,7 @@ impl Stats {
             .map(|module| {
                 let mut object = counters_json(module.counters);
                 object["name"] = Value::from(String::from_utf8_lossy(&module.name));
-                object["last_errno"] = json!(module.last.and_then(|last| last.end).map(|(_, errno)| errno));
+                object["last_errno"] = json!(module.last_errno());
                 object
             })
             .collect();
@@ -81,11 +89,11 @@ pub fn read(system: &System<'_>) -> Result<Stats> {
         kernel: file::read_whole(&system.roots.sys_fs.join("kernel/debug/modules/stats"), 1 << 20).ok(),
         ..Stats::default()
     };
-    let Some(room) = existing(system)? else { return Ok(stats) };
+    let Some(directory) = existing(system)? else { return Ok(stats) };
     let path = system.roots.gate_parent().join("gate");
-    for key in room.modules().map_err(|errno| Error::os(errno).at(&path))? {
+    for key in directory.modules().map_err(|errno| Error::os(errno).at(&path))? {
         let mut bytes = Vec::new();
-        let Ok(file) = room.read(&key) else { continue };
+        let Ok(file) = directory.read(&key) else { continue };
         if file.take(super::record::FILE_LENGTH as u64).read_to_end(&mut bytes).is_err() {
             continue;
         }
@@ -96,12 +104,14 @@ pub fn read(system: &System<'_>) -> Result<Stats> {
     Ok(stats)
 }
 
-fn existing(system: &System<'_>) -> Result<Option<Room>> {
-    match Room::existing(system.roots) {
-        Ok(room) => Ok(Some(room)),
-        Err(NoRoom::Unavailable(Errno::ENOENT)) => Ok(None),
-        Err(NoRoom::Unavailable(errno)) => Err(Error::os(errno).at(system.roots.gate_parent().join("gate"))),
-        Err(NoRoom::Distrusted(path, why)) => Err(Error::new(Errno::EPERM, why).at(path)),
+fn existing(system: &System<'_>) -> Result<Option<GateDir>> {
+    match GateDir::existing(system.roots) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(NoGateDir::Unavailable(Errno::ENOENT) | NoGateDir::OnDisk) => Ok(None),
+        Err(NoGateDir::Unavailable(errno)) => {
+            Err(Error::os(errno).at(system.roots.gate_parent().join("gate")))
+        }
+        Err(NoGateDir::Distrusted(path, why)) => Err(Error::new(Errno::EPERM, why).at(path)),
     }
 }
 

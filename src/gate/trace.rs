@@ -12,16 +12,18 @@
 //! | `result`, `errno` | `loaded`, `joined`, `coming` or `failed`, and with what |
 //! | `wait_ns` | how long it waited for others |
 
-use super::room::Room;
-use super::{Load, Outcome, Role};
+use super::dir::GateDir;
+use super::driver::Report;
+use super::{Load, Outcome};
 use crate::error::Result;
 use crate::limits;
 use crate::system::System;
 use crate::system::descriptors::opening;
 use crate::system::file::{read_attribute, within_size_limit};
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 use serde_json::{Value, json};
+use std::fs::File;
 use std::time::Duration;
 
 /// The name of the trace below `/run/kmod`.
@@ -38,22 +40,20 @@ pub struct Origin {
     pub seqnum: Option<Vec<u8>>,
 }
 
-#[allow(clippy::too_many_arguments)]
 pub(super) fn append(
     system: &System<'_>,
-    room: Option<&Room>,
+    directory: &GateDir,
     origin: &Origin,
     load: &Load<'_>,
+    report: &Report,
     result: &Result<Outcome>,
-    role: Role,
     begin: Duration,
-    waited: Duration,
 ) {
-    let Some(room) = room else { return };
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let mode = Mode::from_bits_retain(0o600);
-    let Ok(file) = opening(|| openat(room.parent(), FILE, flags, mode)) else { return };
-    let length = fstat(&file).map_or(u64::MAX, |stat| stat.st_size as u64);
+    let Ok(file) = opening(|| openat(directory.parent(), FILE, flags, mode)) else { return };
+    let file = File::from(file);
+    let length = file.metadata().map_or(u64::MAX, |meta| meta.len());
     if length >= limits::GATE_TRACE {
         return;
     }
@@ -68,15 +68,19 @@ pub(super) fn append(
         "parent": comm(system, ppid),
         "devpath": origin.devpath.as_deref().map(text),
         "seqnum": origin.seqnum.as_deref().map(text),
-        "role": match role { Role::Leader => "leader", Role::Follower => "follower", Role::Fallback => "fallback" },
+        "role": match report.calls {
+            0 => "follower",
+            _ if report.lock.is_gates() => "leader",
+            _ => "fallback",
+        },
         "result": match result {
             Ok(Outcome::Loaded) => "loaded",
             Ok(Outcome::Joined) => "joined",
             Ok(Outcome::StillComing) => "coming",
             Err(_) => "failed",
         },
-        "errno": result.as_ref().err().map(|error| error.errno() as i32),
-        "wait_ns": nanoseconds(waited),
+        "errno": result.as_ref().err().map(|error| error.errno().number()),
+        "wait_ns": nanoseconds(report.waited),
     });
     let line = format!("{line}\n");
     // A trace that cannot be written (a full /run) must not disturb a load.

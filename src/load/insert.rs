@@ -14,7 +14,7 @@ use crate::bytes;
 use crate::error::{Errno, Error, Result, strerror};
 use crate::formats::compress::{self, Compression, decompress, detect};
 use crate::formats::elf::{Elf, module_name, strip_modversions, strip_vermagic};
-use crate::gate::{self, Gate, Outcome, record};
+use crate::gate::{self, Gate, Outcome, Patience, Refused, record};
 use crate::limits;
 use crate::log::{Priority, Sink};
 use crate::name::{self, ModuleName};
@@ -62,8 +62,8 @@ pub struct Insertion<'r> {
     pub parameters: &'r [u8],
     /// What to force.
     pub force: Force,
-    /// When the request arrived, on `CLOCK_BOOTTIME`.
-    pub arrival: Duration,
+    /// How long the request that this belongs to may wait.
+    pub patience: &'r Patience,
     /// Whether it is inserted because something else needs it.
     pub dependency: bool,
     /// Whether a remembered failure may answer.
@@ -101,7 +101,9 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// The errno of open, read, decompression or the kernel; see [`Gate::load`].
     pub fn insert(&self, insertion: &Insertion<'_>) -> Result<Outcome> {
-        self.try_insert(insertion).inspect_err(|error| {
+        // Before anything of this module is looked at, and when all that comes before it is there.
+        let since = self.system.clock.boottime();
+        self.try_insert(insertion, since).inspect_err(|error| {
             if !error.what().is_empty() {
                 self.sink.log(Priority::Err, error.to_string().as_bytes());
             }
@@ -111,32 +113,37 @@ impl<'a> Loader<'a> {
         })
     }
 
-    fn try_insert(&self, insertion: &Insertion<'_>) -> Result<Outcome> {
+    fn try_insert(&self, insertion: &Insertion<'_>, since: Duration) -> Result<Outcome> {
         let path = insertion.path;
         let opened = Opened::new(path)?;
         let parameters = CString::new(insertion.parameters)
             .map_err(|_| Error::new(Errno::EINVAL, "parameters with a NUL in them").at(path))?;
         let key = match insertion.name {
             Some(name) => ModuleName::new(name),
-            None => opened.own_name(path),
+            None => opened.name(path),
         };
         let key = key.ok_or_else(|| Error::new(Errno::EINVAL, "no module can have this name").at(path))?;
         let flags = insertion.force.flags();
+        let file_digest = record::file_digest(&opened.meta);
         let load = gate::Load {
             key: &key,
-            arrival: insertion.arrival,
-            inputs: record::digest(&opened.meta, insertion.parameters, flags),
+            since,
+            inputs: record::digest(file_digest, insertion.parameters, flags),
+            file_digest,
             bytes: opened.meta.len(),
             file: &opened.file,
             dependency: insertion.dependency,
             remember: insertion.remember,
             request: insertion.request,
+            patience: insertion.patience,
         };
-        self.gate.load(&load, &mut || self.call(path, &opened, &parameters, insertion.force))
+        let force = insertion.force;
+        self.gate
+            .load(&load, &mut Attempt { loader: self, path, opened: &opened, parameters: &parameters, force })
     }
 
     /// The call of the table above.
-    fn call(&self, path: &Path, opened: &Opened, parameters: &CString, force: Force) -> Result<()> {
+    fn call(&self, path: &Path, opened: &Opened, parameters: &CString, force: Force) -> Result<(), Refused> {
         let kind = opened.compression;
         let direct = match kind {
             Compression::None => Some(force.flags()),
@@ -153,7 +160,7 @@ impl<'a> Loader<'a> {
                 // EINVAL is about the module or its parameters and final. EOPNOTSUPP is what a kernel built without
                 // decompression says.
                 Err(Errno::EOPNOTSUPP) if kind != Compression::None => {}
-                Err(errno) => return Err(Error::os(errno)),
+                Err(errno) => return Err(Refused::by_kernel(errno)),
             }
         }
         let contents = opened.contents(path)?;
@@ -170,7 +177,7 @@ impl<'a> Loader<'a> {
             self.strip(&mut copy, force).map_err(|e| e.at(path))?;
             image = &copy;
         }
-        self.system.kernel.init_module(image, parameters).map_err(Error::os)
+        self.system.kernel.init_module(image, parameters).map_err(Refused::by_kernel)
     }
 
     fn strip(&self, image: &mut [u8], force: Force) -> Result<()> {
@@ -241,19 +248,39 @@ impl Opened {
     }
 
     /// The name that the module itself carries, else that of its file: what the kernel will call it.
+    fn name(&self, path: &Path) -> Option<ModuleName> {
+        self.own_name(path).or_else(|| ModuleName::new(&name::from_path(path.as_os_str().as_bytes())?))
+    }
+
     fn own_name(&self, path: &Path) -> Option<ModuleName> {
-        let inside = || {
-            let contents = self.contents(path).ok()?;
-            let inflated;
-            let image: &[u8] = if self.compression == Compression::None {
-                &contents
-            } else {
-                inflated = decompress(self.compression, &contents, limits::INFLATED).ok()?;
-                &inflated
-            };
-            ModuleName::new(module_name(&Elf::parse(image).ok()?)?)
+        let contents = self.contents(path).ok()?;
+        let inflated;
+        let image: &[u8] = if self.compression == Compression::None {
+            &contents
+        } else {
+            inflated = decompress(self.compression, &contents, limits::INFLATED).ok()?;
+            &inflated
         };
-        inside().or_else(|| ModuleName::new(&name::from_path(path.as_os_str().as_bytes())?))
+        ModuleName::new(module_name(&Elf::parse(image).ok()?)?)
+    }
+}
+
+/// What the gate does with one module file.
+struct Attempt<'t> {
+    loader: &'t Loader<'t>,
+    path: &'t Path,
+    opened: &'t Opened,
+    parameters: &'t CString,
+    force: Force,
+}
+
+impl gate::Work for Attempt<'_> {
+    fn call(&mut self) -> Result<(), Refused> {
+        self.loader.call(self.path, self.opened, self.parameters, self.force)
+    }
+
+    fn own_name(&mut self) -> Option<ModuleName> {
+        self.opened.own_name(self.path)
     }
 }
 

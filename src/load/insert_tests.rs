@@ -7,7 +7,6 @@ use crate::log::Kept;
 use crate::system::Roots;
 use crate::system::clock::Real;
 use crate::system::fake::{Call, FakeKernel};
-use crate::system::flock::Wait;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -40,7 +39,7 @@ impl Fixture {
     }
 
     fn insert(&self, path: &Path, force: Force) -> Result<Outcome> {
-        let system = System { roots: &self.roots, kernel: &self.kernel, clock: &Real, wait: Wait::Alarm };
+        let system = System { roots: &self.roots, kernel: &self.kernel, clock: &Real };
         let gate = Gate::with_settings(system, &self.sink, Origin::default(), Settings::default());
         let loader = Loader::new(system, &gate, &self.sink);
         loader.insert(&Insertion {
@@ -48,7 +47,7 @@ impl Fixture {
             name: Some(b"m"),
             parameters: b"a=1 ",
             force,
-            arrival: Duration::ZERO,
+            patience: &Patience::new(&system),
             dependency: false,
             remember: false,
             request: b"m",
@@ -160,14 +159,14 @@ fn a_file_that_is_no_module_names_itself_in_the_message() {
 fn a_name_that_would_leave_the_gate_is_refused() {
     let fixture = Fixture::new(None);
     let path = fixture.file("m.ko", PLAIN);
-    let system = System { roots: &fixture.roots, kernel: &fixture.kernel, clock: &Real, wait: Wait::Alarm };
+    let system = System { roots: &fixture.roots, kernel: &fixture.kernel, clock: &Real };
     let gate = Gate::with_settings(system, &fixture.sink, Origin::default(), Settings::default());
     let result = Loader::new(system, &gate, &fixture.sink).insert(&Insertion {
         path: &path,
         name: Some(b"../../etc/passwd"),
         parameters: b"",
         force: Force::default(),
-        arrival: Duration::ZERO,
+        patience: &Patience::new(&system),
         dependency: false,
         remember: false,
         request: b"",

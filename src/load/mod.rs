@@ -5,3 +5,4 @@ pub mod command;
 pub mod insert;
 pub mod plan;
 pub mod remove;
+pub mod walk;

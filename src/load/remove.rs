@@ -2,7 +2,7 @@
 //! under the same lock as loads, so that neither sees the other halfway.
 
 use crate::error::{Errno, Error, Result};
-use crate::gate::Gate;
+use crate::gate::{Gate, Patience};
 use crate::name::ModuleName;
 use crate::system::System;
 use std::ffi::CString;
@@ -29,6 +29,7 @@ impl<'a> Remover<'a> {
         &self,
         name: &[u8],
         force: bool,
+        patience: &Patience,
         allowed: impl FnOnce() -> Result<(), E>,
     ) -> Result<Result<()>, E> {
         let call = || {
@@ -37,7 +38,7 @@ impl<'a> Remover<'a> {
             Ok(self.system.kernel.delete_module(&c_name, force).map_err(Error::os))
         };
         match ModuleName::new(name) {
-            Some(key) => self.gate.exclusive(&key, call),
+            Some(key) => self.gate.remove(&key, patience, call).unwrap_or(Ok(Err(Error::os(Errno::EBUSY)))),
             // Longer than any module's name, or empty: the kernel answers, and there is nothing to serialise.
             None => call(),
         }

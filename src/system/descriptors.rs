@@ -38,9 +38,9 @@ pub fn done_with(fd: impl Into<OwnedFd>) {
 ///
 /// # Errors
 /// What `open` said.
-pub fn opening<T>(open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
-    match open() {
-        Err(Errno::EMFILE) if give_back() => open(),
+pub fn opening<T, E: Into<Errno>>(open: impl Fn() -> Result<T, E>) -> Result<T, Errno> {
+    match open().map_err(Into::into) {
+        Err(Errno::EMFILE) if give_back() => open().map_err(Into::into),
         opened => opened,
     }
 }

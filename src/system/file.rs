@@ -18,7 +18,7 @@ const ROOM: usize = 16 << 10;
 pub fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let fd = opening(|| open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()))?;
     let length = loop {
-        match nix::unistd::read(&fd, buffer) {
+        match nix::unistd::read(&fd, buffer).map_err(Errno::from) {
             Err(Errno::EINTR) => {}
             other => break other?,
         }

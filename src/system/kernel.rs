@@ -1,9 +1,11 @@
-//! The three system calls that change which modules are loaded, behind a trait; and the real thing through nix.
+//! The three system calls that change which modules are loaded, behind a trait, and the real thing.
+//!
+//! Directly, since nix has no name for some of the error numbers that a module's init gives (`crate::errno`).
 
 use crate::error::Errno;
-use nix::kmod::{DeleteModuleFlags, ModuleInitFlags};
+use nix::libc;
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// `MODULE_INIT_IGNORE_MODVERSIONS` of finit_module(2).
 pub const IGNORE_MODVERSIONS: u32 = 1;
@@ -27,16 +29,24 @@ pub struct Linux;
 
 impl Kernel for Linux {
     fn finit_module(&self, file: BorrowedFd<'_>, parameters: &CStr, flags: u32) -> Result<(), Errno> {
-        nix::kmod::finit_module(file, parameters, ModuleInitFlags::from_bits_retain(flags))
+        // SAFETY: the descriptor is open and the string is valid during the call, which only reads it.
+        let result =
+            unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), parameters.as_ptr(), flags) };
+        Errno::result(result).map(drop)
     }
 
     fn init_module(&self, image: &[u8], parameters: &CStr) -> Result<(), Errno> {
-        nix::kmod::init_module(image, parameters)
+        let (start, length) = (image.as_ptr(), image.len() as libc::c_ulong);
+        // SAFETY: image and string are valid during the call, which only reads them.
+        let result = unsafe { libc::syscall(libc::SYS_init_module, start, length, parameters.as_ptr()) };
+        Errno::result(result).map(drop)
     }
 
     fn delete_module(&self, name: &CStr, force: bool) -> Result<(), Errno> {
-        let truncate = if force { DeleteModuleFlags::O_TRUNC } else { DeleteModuleFlags::empty() };
-        nix::kmod::delete_module(name, DeleteModuleFlags::O_NONBLOCK | truncate)
+        let flags = libc::O_NONBLOCK | if force { libc::O_TRUNC } else { 0 };
+        // SAFETY: the string is valid during the call, which only reads it.
+        let result = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), flags) };
+        Errno::result(result).map(drop)
     }
 }
 

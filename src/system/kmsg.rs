@@ -38,7 +38,7 @@ impl Log {
         let mut found = Vec::new();
         let mut overtaken = 0;
         loop {
-            match read(&self.0, &mut buffer) {
+            match read(&self.0, &mut buffer).map_err(Errno::from) {
                 Ok(0) => return found,
                 Ok(length) => found.extend_from_slice(&buffer[..length]),
                 Err(Errno::EINTR) => {}

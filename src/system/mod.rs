@@ -33,8 +33,6 @@ pub struct System<'a> {
     pub kernel: &'a dyn Kernel,
     /// Time and sleep.
     pub clock: &'a dyn Clock,
-    /// How to wait for a lock without waiting for ever.
-    pub wait: flock::Wait,
 }
 
 /// Errors on purpose: tests/sanitize.sh runs them, and only them, to see that memcheck finds such things.

@@ -22,7 +22,7 @@
 //! on the directory itself could be held by everyone who may read it.
 
 use super::System;
-use super::flock::{self, Mode, Waiter};
+use super::flock;
 use crate::error::{Errno, Error, Result, errno_of};
 use crate::log::{Priority, Sink};
 use nix::fcntl::AT_FDCWD;
@@ -289,21 +289,19 @@ fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>
         .custom_flags(nix::libc::O_NOFOLLOW);
     let start = system.clock.boottime();
     let mut told = false;
-    let mut waiter = None;
     loop {
         let file = match options.open(&name) {
             Ok(file) => file,
             // The write that comes later says why.
             Err(_) => return Ok(None),
         };
-        let held = match flock::try_lock(&file, Mode::Exclusive) {
+        let held = match flock::try_lock(&file) {
             Ok(held) => held,
             // A file system without locks: two at once are then no worse off than with kmod.
             Err(_) => return Ok(Some(file)),
         };
         let held = held || {
-            let waiter = waiter.get_or_insert_with(|| Waiter::new(system.wait, system.clock));
-            waiter.wait(&file, Mode::Exclusive, PATIENCE).map_err(|errno| Error::os(errno).at(&name))?
+            flock::lock_within(&file, PATIENCE, system.clock).map_err(|errno| Error::os(errno).at(&name))?
         };
         if held && is_still(&file, &name) {
             return Ok(Some(file));

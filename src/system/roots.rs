@@ -21,6 +21,8 @@ pub struct Roots {
     pub prefix: PathBuf,
     /// The user that must own the gate's directories: root, except on a fixture.
     pub gate_owner: u32,
+    /// Whether the gate may lie on a disk, as a fixture's does.
+    pub gate_on_disk: bool,
     /// Whether there is a `/sys/module`, once somebody asked.
     pub(super) has_sysfs: OnceLock<bool>,
 }
@@ -34,6 +36,7 @@ impl Default for Roots {
             dev: "/dev".into(),
             prefix: PathBuf::new(),
             gate_owner: 0,
+            gate_on_disk: false,
             has_sysfs: OnceLock::new(),
         }
     }
@@ -52,6 +55,7 @@ impl Roots {
             dev: base.join("dev"),
             prefix: base.to_path_buf(),
             gate_owner: nix::unistd::geteuid().as_raw(),
+            gate_on_disk: true,
             has_sysfs: OnceLock::new(),
         }
     }
@@ -85,6 +89,11 @@ impl Roots {
     /// `/proc/cmdline`
     pub fn cmdline(&self) -> PathBuf {
         self.proc_fs.join("cmdline")
+    }
+
+    /// `/proc/sys/kernel/random/boot_id`: a number for this boot of the machine.
+    pub fn boot_id(&self) -> PathBuf {
+        self.proc_fs.join("sys/kernel/random/boot_id")
     }
 
     /// `/proc/locks`: who holds and who waits for each file lock.

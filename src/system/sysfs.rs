@@ -7,7 +7,7 @@ use crate::error::{Errno, Error, Result};
 use std::os::unix::ffi::OsStringExt;
 
 /// A module's state as `/sys/module/NAME/initstate` gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Loaded and usable.
     Live,

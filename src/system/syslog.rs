@@ -33,5 +33,6 @@ pub fn send(ident: &[u8], severity: i32, text: &[u8]) -> Result<(), Errno> {
         _ => return Err(Errno::EINVAL),
     };
     // With a newline at its end, as kmod sends it; daemons strip it.
-    syslog(Priority::new(severity, Facility::LOG_DAEMON), OsStr::from_bytes(&crate::bytes![text, "\n"]))
+    let priority = Priority::new(severity, Facility::LOG_DAEMON);
+    Ok(syslog(priority, OsStr::from_bytes(&crate::bytes![text, "\n"]))?)
 }

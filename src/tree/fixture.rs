@@ -6,7 +6,6 @@ use crate::log::{Kept, Priority};
 use crate::name;
 use crate::system::clock::Real;
 use crate::system::fake::FakeKernel;
-use crate::system::flock::Wait;
 use crate::system::{Roots, System};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,7 +95,7 @@ impl Fixture {
 
     /// The outside world.
     pub(crate) fn system(&self) -> System<'_> {
-        System { roots: &self.roots, kernel: &self.kernel, clock: &Real, wait: Wait::Poll }
+        System { roots: &self.roots, kernel: &self.kernel, clock: &Real }
     }
 
     /// What was told so far, all of it as errors, with the fixture's own place taken out.

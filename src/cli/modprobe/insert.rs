@@ -8,18 +8,17 @@ use super::{Session, command, insert_reason};
 use crate::bytes;
 use crate::cli::{Outcome, parameters};
 use crate::error::{Errno, strerror};
-use crate::gate;
+use crate::gate::{self, Patience};
 use crate::load::ahead::{End, Tried};
-use crate::load::command::fill_in;
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Step, plan};
+use crate::load::walk::{self, Manner};
 use crate::log::{Priority, Sink};
 use crate::system::Roots;
 use crate::tree::{Module, Tree};
 use std::cell::OnceCell;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
 /// Inserts what the operands name.
 pub fn run(session: &Session<'_>) -> Outcome {
@@ -68,7 +67,7 @@ fn operand(
     parameters: &[u8],
     together: Option<&Together<'_>>,
 ) -> Outcome {
-    let request = Insert { session, operand, parameters, arrival: OnceCell::new(), together };
+    let request = Insert { session, operand, parameters, patience: OnceCell::new(), together };
     let mut status = 0;
     let modules = match find(session, session.tree, operand) {
         Ok(modules) => modules,
@@ -97,7 +96,7 @@ struct Insert<'i, 's> {
     session: &'i Session<'s>,
     operand: &'i [u8],
     parameters: &'i [u8],
-    arrival: OnceCell<Duration>,
+    patience: OnceCell<Patience>,
     together: Option<&'i Together<'i>>,
 }
 
@@ -110,15 +109,15 @@ impl Insert<'_, '_> {
         } else if (request.blacklist || module.alias.is_some()) && tree.blacklisted(module) {
             Ok(())
         } else {
-            if !request.dry {
-                self.arrival();
-            }
             plan(tree, module, self.parameters, request.bare)
                 .map_err(|error| {
                     self.session.log.error(error.to_string().as_bytes());
                     error.errno()
                 })
-                .and_then(|steps| self.walk(&steps))
+                .and_then(|steps| {
+                    let manner = Manner { dry: request.dry, first_time: request.first_time };
+                    walk::walk(steps.iter(), manner, &mut Walk { insert: self, ahead: None }).map(drop)
+                })
         };
         if let Some(together) = self.together {
             together.plan_is_over();
@@ -134,10 +133,9 @@ impl Insert<'_, '_> {
         }
     }
 
-    /// When there was found to be something to do: an attempt by somebody else that ended before this moment is no answer
-    /// for us. Requests that load nothing never ask for the time.
-    fn arrival(&self) -> Duration {
-        *self.arrival.get_or_init(|| self.session.call.world.system.clock.boottime())
+    /// How long this request may wait. One that loads nothing never asks for the time.
+    fn patience(&self) -> &Patience {
+        self.patience.get_or_init(|| Patience::new(&self.session.call.world.system))
     }
 
     /// Whether there is nothing to do for a module. What was loaded ahead for a step that is still to come is not there
@@ -146,72 +144,6 @@ impl Insert<'_, '_> {
         !self.session.request.depends
             && !self.together.is_some_and(|together| together.holds(&module.name))
             && self.session.is_there(module)
-    }
-
-    fn walk(&self, steps: &[Step]) -> Result<(), Errno> {
-        let first_time = self.session.request.first_time;
-        // The target itself was looked at just now; only a step before it can have changed that.
-        let mut changed = false;
-        for step in steps {
-            let known = step.is_target && !changed;
-            let there = !known && self.is_there(&step.module);
-            let ahead = self.together.filter(|_| !there).and_then(|together| together.take(step));
-            if there || ahead == Some(End::There) {
-                if step.is_target && first_time {
-                    return Err(Errno::EEXIST);
-                }
-                continue;
-            }
-            changed = !self.session.request.dry;
-            match self.step(step, ahead) {
-                Err(Errno::EEXIST) if step.is_target && first_time => return Err(Errno::EEXIST),
-                Err(errno) if errno != Errno::EEXIST && step.required => return Err(errno),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn step(&self, step: &Step, ahead: Option<End>) -> Result<(), Errno> {
-        let request = self.session.request;
-        if let Some(command) = &step.command {
-            self.session.action(&[b"install ", command, b" ", &step.options]);
-            return if request.dry { Ok(()) } else { self.command(step, command) };
-        }
-        match &step.path {
-            Some(path) => {
-                self.session.action(&[b"insmod ", path.as_os_str().as_bytes(), b" ", &step.options])
-            }
-            None if self.session.tree.is_builtin(&step.module) => {
-                self.session.action(&[b"builtin ", &step.module.name])
-            }
-            None => {}
-        }
-        if request.dry {
-            return Ok(());
-        }
-        let tried = match (ahead, &step.path) {
-            (Some(End::Tried(tried)), _) => {
-                self.tell_trouble();
-                tried
-            }
-            (_, Some(path)) => {
-                self.tell_trouble();
-                Loads::new(self.session, self.parameters).load(step, path, self.arrival(), self.operand)
-            }
-            (_, None) => {
-                let name = &step.module.name;
-                self.session.log.error(&bytes!["could not find module by name='", name, "'"]);
-                return Err(Errno::ENOENT);
-            }
-        };
-        self.tell(step, &tried);
-        match tried.result {
-            // As the kernel would have said.
-            Ok(gate::Outcome::Joined) => Err(Errno::EEXIST),
-            Ok(_) => Ok(()),
-            Err(errno) => Err(errno),
-        }
     }
 
     /// What was logged while a module was tried apart, and, if it failed, what the kernel said.
@@ -231,18 +163,79 @@ impl Insert<'_, '_> {
             together.tell_trouble();
         }
     }
+}
 
-    fn command(&self, step: &Step, text: &[u8]) -> Result<(), Errno> {
-        let filled = fill_in(text, &step.options);
+/// The walk over one plan.
+struct Walk<'w, 'i, 's> {
+    insert: &'w Insert<'i, 's>,
+    /// What threads have made of the step under way.
+    ahead: Option<Tried>,
+}
+
+impl Walk<'_, '_, '_> {
+    /// Takes what threads have made of a step; whether they found the module there.
+    fn take(&mut self, step: &Step) -> bool {
+        match self.insert.together.and_then(|together| together.take(step)) {
+            Some(End::There) => true,
+            Some(End::Tried(tried)) => {
+                self.ahead = Some(tried);
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+impl walk::Host for Walk<'_, '_, '_> {
+    fn is_there(&mut self, _: usize, step: &Step) -> bool {
+        self.insert.is_there(&step.module) || self.take(step)
+    }
+
+    fn begin(&mut self, _: usize, step: &Step) {
+        let session = self.insert.session;
+        match (&step.command, &step.path) {
+            (Some(command), _) => session.action(&[b"install ", command, b" ", &step.options]),
+            (None, Some(path)) => {
+                session.action(&[b"insmod ", path.as_os_str().as_bytes(), b" ", &step.options])
+            }
+            (None, None) if session.tree.is_builtin(&step.module) => {
+                session.action(&[b"builtin ", &step.module.name])
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn insert(&mut self, _: usize, step: &Step) -> Result<gate::Outcome, Errno> {
+        let Insert { session, operand, parameters, .. } = *self.insert;
+        if self.ahead.is_none() && self.take(step) {
+            return Ok(gate::Outcome::Joined);
+        }
+        let Some(path) = &step.path else {
+            session.log.error(&bytes!["could not find module by name='", step.module.name, "'"]);
+            return Err(Errno::ENOENT);
+        };
+        self.insert.tell_trouble();
+        let tried = match self.ahead.take() {
+            Some(tried) => tried,
+            None => Loads::new(session, parameters).load(step, path, self.insert.patience(), operand),
+        };
+        self.insert.tell(step, &tried);
+        tried.result
+    }
+
+    fn command(&mut self, _: usize, step: &Step, filled: &[u8]) -> Result<i32, Errno> {
+        let session = self.insert.session;
         let name = &step.module.name;
-        let problem = match command::run(self.session, name, &filled) {
-            Ok(0) => return Ok(()),
+        let system = &session.call.world.system;
+        let run = || command::run(session, name, filled);
+        let problem = match self.insert.patience().work(system, run) {
+            Ok(0) => return Ok(0),
             Ok(code) => bytes!["retcode ", code.to_string()],
             Err(Errno::ELOOP) => b"install and remove commands start each other without end".to_vec(),
             Err(errno) => strerror(errno).into_bytes(),
         };
         let text = bytes!["Error running install command '", filled, "' for module ", name, ": ", problem];
-        self.session.log.error(&text);
+        session.log.error(&text);
         Err(Errno::EINVAL)
     }
 }
@@ -270,8 +263,8 @@ impl<'l> Loads<'l> {
         }
     }
 
-    /// Sends the file of a step through the gate. The arrival is that of `request`, whose words these are.
-    pub fn load(&self, step: &Step, path: &Path, arrival: Duration, request: &[u8]) -> Tried {
+    /// Sends the file of a step through the gate. The patience is that of `request`, whose words these are.
+    pub fn load(&self, step: &Step, path: &Path, patience: &Patience, request: &[u8]) -> Tried {
         let insertion = Insertion {
             path,
             // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.
@@ -279,7 +272,7 @@ impl<'l> Loads<'l> {
             parameters: &step.options,
             // For what the target needs, too, as the manual has always said.
             force: self.force,
-            arrival,
+            patience,
             dependency: !step.is_target,
             remember: self.remember,
             request,

@@ -12,7 +12,7 @@ use super::Session;
 use super::args::{JOBS_VARIABLE, jobs as number, unexpected_jobs};
 use super::insert::{Loads, find, walk};
 use crate::cli::Outcome;
-use crate::gate::is_live;
+use crate::gate::{Patience, is_live};
 use crate::load::ahead::{self, Ahead, End, Graph, Job, Plan, Tried};
 use crate::load::plan::{Step, plan};
 use crate::log::{Message, Silent, Sink};
@@ -76,7 +76,7 @@ pub fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], jobs: usiz
     let mut status = 0;
     let mut rest = names;
     while !rest.is_empty() {
-        let arrival = session.call.world.system.clock.boottime();
+        let patience = Patience::new(&session.call.world.system);
         let mut plans = Vec::new();
         let counted =
             rest.iter().try_fold(0, |count, name| match plan_ahead(session, &tree, name, parameters) {
@@ -105,7 +105,7 @@ pub fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], jobs: usiz
             if is_live(&system, &job.step.module.name) {
                 return End::There;
             }
-            let (tried, said) = log.apart(|| loads.load(&job.step, &job.path, arrival, job.request));
+            let (tried, said) = log.apart(|| loads.load(&job.step, &job.path, &patience, job.request));
             End::Tried(Tried { said, ..tried })
         };
         status |= ahead::run(&graph, jobs, &work, |ahead| walk(Some(ahead)))?;

@@ -8,7 +8,7 @@ use super::{Session, command};
 use crate::bytes;
 use crate::cli::{Exit, Outcome};
 use crate::error::{Errno, strerror};
-use crate::gate;
+use crate::gate::{self, Patience};
 use crate::load::command::fill_in;
 use crate::load::remove::Remover;
 use crate::system::sysfs;
@@ -149,7 +149,7 @@ fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
         allowed().map(|()| Ok(()))
     } else {
         Remover::new(session.call.world.system, session.gate())
-            .remove(name, request.force_removal, allowed)
+            .remove(name, request.force_removal, &Patience::new(&session.call.world.system), allowed)
             .map(|result| result.map_err(|error| error.errno()))
             .map(|result| wait_while_busy(session, name, result))
     };
@@ -189,7 +189,7 @@ fn wait_while_busy(session: &Session<'_>, name: &[u8], first: Result<(), Errno>)
         system.clock.sleep(if sleep < Duration::from_millis(1) { left } else { sleep });
         pause = pause.saturating_mul(2);
         let free: Result<Result<(), _>, Refusal> =
-            remover.remove(name, session.request.force_removal, || Ok(()));
+            remover.remove(name, session.request.force_removal, &Patience::new(&system), || Ok(()));
         result = free.unwrap_or(Ok(())).map_err(|error| error.errno());
     }
     result
@@ -209,8 +209,9 @@ fn unload_unused(session: &Session<'_>, name: &[u8]) {
         let _ = unused();
         return;
     }
+    let patience = Patience::new(&session.call.world.system);
     let remover = Remover::new(session.call.world.system, session.gate());
-    if let Ok(Err(error)) = remover.remove(name, session.request.force_removal, unused) {
+    if let Ok(Err(error)) = remover.remove(name, session.request.force_removal, &patience, unused) {
         session.log.error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);
     }
 }

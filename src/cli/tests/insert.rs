@@ -202,7 +202,7 @@ fn the_line_of_a_command_is_written_before_it_runs() {
     let machine = Machine::with_modules();
     machine.config("install loop true");
     let args: Vec<Vec<u8>> = [&b"modprobe"[..], b"-v", b"loop"].map(<[u8]>::to_vec).into();
-    let system = System { roots: &machine.roots, kernel: &machine.kernel, clock: &Real, wait: Wait::Poll };
+    let system = System { roots: &machine.roots, kernel: &machine.kernel, clock: &Real };
     let streams = Streams::new(machine.host.stdout.clone(), Memory::default());
     run(&World { args: &args, system, host: &machine.host, streams });
     assert_eq!(machine.host.written_before.lock().unwrap().as_slice(), b"install true \n");

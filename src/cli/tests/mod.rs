@@ -15,7 +15,6 @@ use crate::error::Errno;
 use crate::log::Priority;
 use crate::system::clock::Real;
 use crate::system::fake::{Call, FakeKernel};
-use crate::system::flock::Wait;
 use crate::system::roots::as_path;
 use crate::system::{Roots, System};
 use std::collections::BTreeMap;
@@ -150,7 +149,7 @@ impl Machine {
 
     fn run(&self, words: &[&str]) -> Ran {
         let args: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let system = System { roots: &self.roots, kernel: &self.kernel, clock: &Real, wait: Wait::Poll };
+        let system = System { roots: &self.roots, kernel: &self.kernel, clock: &Real };
         let (stdout, stderr) = (self.host.stdout.clone(), Memory::default());
         let streams = Streams::new(stdout.clone(), stderr.clone());
         let world = World { args: &args, system, host: &self.host, streams };

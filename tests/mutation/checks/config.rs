@@ -176,11 +176,11 @@ pub fn cmdline(input: &[u8]) -> bool {
     }
     let settings = Settings::from_cmdline(input);
     let hour = Duration::from_secs(3600);
-    assert!(settings.holder_bound <= hour && settings.coming_bound <= hour && settings.failure_ttl <= hour);
+    assert!(settings.timeout <= hour && settings.failure_ttl <= hour);
     let words = format!(
         " kmod.gate={} kmod.gate_timeout={} kmod.failure_ttl={} kmod.gate_trace={}\n",
         if settings.enabled { "on" } else { "off" },
-        settings.holder_bound.as_millis(),
+        settings.timeout.as_millis(),
         settings.failure_ttl.as_millis(),
         u8::from(settings.trace)
     );

@@ -4,7 +4,11 @@ use super::{KIB, bounded};
 use kmod_once::formats::kmsg;
 use kmod_once::gate::counters::Counters;
 use kmod_once::gate::record::{FILE_LENGTH, Record};
+use kmod_once::name::ModuleName;
 use std::fs::File;
+
+/// Where the sum of a record stands.
+const CHECKED: usize = 136;
 
 thread_local! {
     static FILE: File = tempfile::tempfile().expect("a file without a name");
@@ -14,23 +18,26 @@ thread_local! {
 /// does not fit is none.
 pub fn record(input: &[u8]) -> bool {
     let raw = Record::parse(input);
-    assert!(raw.is_none() || sum(&input[..48]) == input[48..56]);
+    assert!(raw.is_none() || sum(&input[..CHECKED]) == input[CHECKED..CHECKED + 8]);
     let mut whole = [0; FILE_LENGTH];
     let length = input.len().min(FILE_LENGTH);
     whole[..length].copy_from_slice(&input[..length]);
-    whole[..4].copy_from_slice(b"KMG1");
-    let check = sum(&whole[..48]);
-    whole[48..56].copy_from_slice(&check);
+    whole[..4].copy_from_slice(b"KMG2");
+    let check = sum(&whole[..CHECKED]);
+    whole[CHECKED..CHECKED + 8].copy_from_slice(&check);
     let record = Record::parse(&whole);
     let phase = u32::from_ne_bytes(whole[4..8].try_into().unwrap());
-    assert_eq!(record.is_some(), matches!(phase, 1 | 2));
-    if let Some(record) = record {
+    let length = u32::from_ne_bytes(whole[52..56].try_into().unwrap()) as usize;
+    let named =
+        whole[56..112].get(..length).is_some_and(|name| name.is_empty() || ModuleName::new(name).is_some());
+    assert_eq!(record.is_some(), matches!(phase, 1 | 2) && named);
+    if let Some(record) = &record {
         FILE.with(|file| {
             record.write(file, true).unwrap();
-            assert_eq!(Record::read(file), Some(record), "what is written is read back");
+            assert_eq!(Record::read(file).as_ref(), Some(record), "what is written is read back");
         });
         let mut torn = whole;
-        torn[usize::from(whole[8]) % 48] ^= 1;
+        torn[usize::from(whole[8]) % CHECKED] ^= 1;
         assert_eq!(Record::parse(&torn), None, "a torn record is none");
     }
     let counters = Counters::parse(&whole);

@@ -6,7 +6,6 @@ use kmod_once::error::Errno;
 use kmod_once::log::Priority;
 use kmod_once::system::System;
 use kmod_once::system::clock::Real;
-use kmod_once::system::flock::Wait;
 use kmod_once::system::kernel::Linux;
 use kmod_once::system::roots::Roots;
 use std::ffi::OsString;
@@ -78,7 +77,7 @@ fn run(file: &str, contents: &[u8], words: &[&str]) -> (u8, Vec<u8>, Vec<u8>) {
     DIR.with(|dir| {
         std::fs::write(dir.path().join(file), contents).unwrap();
         let roots = Roots::below(dir.path());
-        let system = System { roots: &roots, kernel: &Linux, clock: &Real, wait: Wait::Poll };
+        let system = System { roots: &roots, kernel: &Linux, clock: &Real };
         let (out, err) = (Memory::default(), Memory::default());
         let args: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let streams = Streams::new(out.clone(), err.clone());

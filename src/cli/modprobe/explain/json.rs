@@ -3,7 +3,6 @@
 
 use super::{Action, Explained, Explanation, Place, Planned, Presence, Said, Why};
 use crate::cli::modprobe::insert_reason;
-use crate::error::Errno;
 use serde_json::{Value, json};
 
 pub(super) fn text(explanation: &Explanation) -> String {
@@ -31,9 +30,8 @@ fn module(module: &Explained) -> Value {
         })
     });
     let failure = module.failure.map(|(errno, ago)| {
-        let errno = Errno::from_raw(errno);
-        let name = format!("{errno:?}");
-        json!({"errno": errno as i32, "name": name, "text": insert_reason(errno), "ago_ms": ago.as_millis()})
+        let name = errno.name();
+        json!({"errno": errno.number(), "name": name, "text": insert_reason(errno), "ago_ms": ago.as_millis()})
     });
     json!({
         "name": module.name,

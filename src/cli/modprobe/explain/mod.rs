@@ -11,6 +11,7 @@ use super::Session;
 use crate::bytes;
 use crate::cli::{Call, Outcome, parameters};
 use crate::config::{self, Entry, Kind};
+use crate::error::Errno;
 use crate::error::strerror;
 use crate::formats::kmsg;
 use crate::formats::pattern::fnmatch;
@@ -48,7 +49,7 @@ struct Explained {
     steps: Vec<Planned>,
     gate: Gatekeeper,
     /// How the last load ended if it failed: errno, and how long ago.
-    failure: Option<(i32, Duration)>,
+    failure: Option<(Errno, Duration)>,
     /// The kernel's last words about it.
     kernel: Vec<Said>,
     /// The time now, on `CLOCK_BOOTTIME`.
@@ -194,7 +195,8 @@ impl Explainer<'_, '_> {
         };
         let gate = ModuleName::new(&module.name).map(|name| holder::look(system, &name)).unwrap_or_default();
         let now = system.clock.boottime();
-        let failure = gate.last.and_then(|record| record.end).filter(|(_, errno)| *errno != 0);
+        let ended = gate.last.as_ref().and_then(|record| record.end);
+        let failure = ended.and_then(|end| Some((end.failure?.errno, now.saturating_sub(end.at))));
         Explained {
             name: shown(&module.name),
             found: self.found(module, query),
@@ -202,7 +204,7 @@ impl Explainer<'_, '_> {
             state,
             blacklist,
             steps,
-            failure: failure.map(|(end, errno)| (errno, now.saturating_sub(end))),
+            failure,
             gate,
             // Of a module that is there, what it said while it was loaded explains nothing.
             kernel: if done { Vec::new() } else { self.kernel(module) },

@@ -2,7 +2,6 @@
 
 use super::{Action, Explained, Explanation, Place, Planned, Presence, Why};
 use crate::cli::modprobe::insert_reason;
-use crate::error::Errno;
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
@@ -134,7 +133,7 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
 
 fn failure(module: &Explained, out: &mut String) -> fmt::Result {
     if let Some((errno, ago)) = module.failure {
-        let reason = insert_reason(Errno::from_raw(errno));
+        let reason = insert_reason(errno);
         writeln!(out, "  The last attempt failed {} ago: {reason}.", seconds(ago))?;
     }
     if !module.kernel.is_empty() {

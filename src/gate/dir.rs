@@ -1,58 +1,77 @@
 //! The gate's directory, `/run/kmod/gate`: owned by root, mode 0700, one file for each module that was ever asked
 //! for. Lock files are never unlinked: a process that had opened the old one would then not exclude one that makes a
 //! new one.
+//!
+//! It is used only on a file system in memory that is mounted there, not part of the root file system: before systemd mounts
+//! /run, and in a root directory that somebody builds an image in, `/run` is a directory of the disk, whose files others
+//! would never see or another boot would find.
 
-use crate::error::Errno;
+use crate::error::{Errno, errno_of};
 use crate::name::ModuleName;
 use crate::system::Roots;
 use crate::system::descriptors::opening;
 use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
+use std::fs::{File, Metadata};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// `RAMFS_MAGIC` of statfs(2).
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6u32 as _);
+
 /// The open directory of the gate.
-pub struct Room {
-    parent: OwnedFd,
-    directory: OwnedFd,
+pub struct GateDir {
+    parent: File,
+    directory: File,
 }
 
-/// Why there is no room.
+/// Why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoRoom {
+pub enum NoGateDir {
     /// It cannot be made or opened: no /run, read-only, full, not permitted, no descriptors left.
     Unavailable(Errno),
+    /// `/run` is not in memory, or part of the root file system.
+    OnDisk,
     /// Something is there that root did not put there, or that others may write to. It is not used.
     Distrusted(PathBuf, &'static str),
 }
 
-impl Room {
-    /// Opens the room, making it where it is missing.
+impl GateDir {
+    /// Opens the directory, making it where it is missing.
     ///
     /// # Errors
-    /// See [`NoRoom`].
-    pub fn open(roots: &Roots) -> Result<Self, NoRoom> {
+    /// See [`NoGateDir`].
+    pub fn open(roots: &Roots) -> Result<Self, NoGateDir> {
         Self::reach(roots, true)
     }
 
-    /// Opens the room if it is there, and writes nothing.
+    /// Opens the directory if it is there, and writes nothing.
     ///
     /// # Errors
-    /// See [`NoRoom`].
-    pub fn existing(roots: &Roots) -> Result<Self, NoRoom> {
+    /// See [`NoGateDir`].
+    pub fn existing(roots: &Roots) -> Result<Self, NoGateDir> {
         Self::reach(roots, false)
     }
 
-    fn reach(roots: &Roots, make: bool) -> Result<Self, NoRoom> {
+    fn reach(roots: &Roots, make: bool) -> Result<Self, NoGateDir> {
         let parent_path = roots.gate_parent();
-        let parent = directory(AT_FDCWD, &parent_path, 0o755, make)?;
+        let parent = match directory(AT_FDCWD, &parent_path, 0o755, false) {
+            Err(NoGateDir::Unavailable(Errno::ENOENT)) if make => {
+                let run = directory(AT_FDCWD, &roots.run, 0, false)?;
+                in_memory(&run, roots)?;
+                directory(&run, Path::new("kmod"), 0o755, true).map_err(|e| e.at(&parent_path))?
+            }
+            parent => parent?,
+        };
         trusted(&parent, &parent_path, roots.gate_owner, 0o022)?;
+        in_memory(&parent, roots)?;
         let path = parent_path.join("gate");
         let directory = self::directory(&parent, Path::new("gate"), 0o700, make).map_err(|e| e.at(&path))?;
         trusted(&directory, &path, roots.gate_owner, 0o077)?;
-        Ok(Room { parent, directory })
+        Ok(GateDir { parent, directory })
     }
 
     /// Opens the lock file of a module, making it where it is missing. Every call gives an open file description of
@@ -70,11 +89,12 @@ impl Room {
         let new = flags | OFlag::O_CREAT | OFlag::O_EXCL;
         match opening(|| openat(&self.directory, key.as_path(), new, mode)) {
             Ok(made) => {
+                let made = File::from(made);
                 unmask(&made, mode);
-                Ok(File::from(made))
+                Ok(made)
             }
             // Somebody else has just made it.
-            Err(Errno::EEXIST) => openat(&self.directory, key.as_path(), flags, mode).map(File::from),
+            Err(Errno::EEXIST) => Ok(openat(&self.directory, key.as_path(), flags, mode).map(File::from)?),
             Err(errno) => Err(errno),
         }
     }
@@ -85,7 +105,7 @@ impl Room {
     /// What openat(2) said.
     pub fn read(&self, key: &ModuleName) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        openat(&self.directory, key.as_path(), flags, Mode::empty()).map(File::from)
+        Ok(openat(&self.directory, key.as_path(), flags, Mode::empty()).map(File::from)?)
     }
 
     /// The modules that have a file, in no order.
@@ -103,68 +123,84 @@ impl Room {
     }
 
     /// The directory above, `/run/kmod`, where the trace lies.
-    pub fn parent(&self) -> &OwnedFd {
+    pub fn parent(&self) -> &File {
         &self.parent
     }
 }
 
-impl NoRoom {
+impl NoGateDir {
     fn at(self, path: &Path) -> Self {
         match self {
-            NoRoom::Distrusted(_, why) => NoRoom::Distrusted(path.to_path_buf(), why),
+            NoGateDir::Distrusted(_, why) => NoGateDir::Distrusted(path.to_path_buf(), why),
             other => other,
         }
     }
 }
 
 /// Gives what was just made its mode, whatever the caller's file mask is. A failure leaves it more private than it need be.
-fn unmask(fd: &OwnedFd, mode: Mode) {
-    let _ = fchmod(fd, mode);
+fn unmask(file: &File, mode: Mode) {
+    let _ = fchmod(file, mode);
 }
 
-fn directory(at: impl AsFd + Copy, path: &Path, mode: u32, make: bool) -> Result<OwnedFd, NoRoom> {
+fn directory(at: impl AsFd + Copy, path: &Path, mode: u32, make: bool) -> Result<File, NoGateDir> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::from_bits_retain(mode);
     let (mut tried, mut made) = (false, false);
     loop {
         match opening(|| openat(at, path, flags, Mode::empty())) {
             Ok(fd) => {
+                let file = File::from(fd);
                 if made {
-                    unmask(&fd, mode);
+                    unmask(&file, mode);
                 }
-                return Ok(fd);
+                return Ok(file);
             }
             // O_NOFOLLOW with O_DIRECTORY answers ENOTDIR to a link, plain O_NOFOLLOW ELOOP.
             Err(Errno::ELOOP | Errno::ENOTDIR) => {
-                return Err(NoRoom::Distrusted(path.to_path_buf(), "is not a directory"));
+                return Err(NoGateDir::Distrusted(path.to_path_buf(), "is not a directory"));
             }
             Err(Errno::ENOENT) if make && !tried => {
                 tried = true;
-                match mkdirat(at, path, mode) {
+                match mkdirat(at, path, mode).map_err(Errno::from) {
                     Ok(()) => made = true,
                     // Somebody else has just made it.
                     Err(Errno::EEXIST) => {}
-                    Err(errno) => return Err(NoRoom::Unavailable(errno)),
+                    Err(errno) => return Err(NoGateDir::Unavailable(errno)),
                 }
             }
-            Err(errno) => return Err(NoRoom::Unavailable(errno)),
+            Err(errno) => return Err(NoGateDir::Unavailable(errno)),
         }
     }
 }
 
-fn trusted(fd: &OwnedFd, path: &Path, owner: u32, forbidden: u32) -> Result<(), NoRoom> {
-    let stat: FileStat = fstat(fd).map_err(NoRoom::Unavailable)?;
-    let distrusted = |why| Err(NoRoom::Distrusted(path.to_path_buf(), why));
-    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
+fn stat(file: &File) -> Result<Metadata, NoGateDir> {
+    file.metadata().map_err(|e| NoGateDir::Unavailable(errno_of(&e)))
+}
+
+fn trusted(file: &File, path: &Path, owner: u32, forbidden: u32) -> Result<(), NoGateDir> {
+    let meta = stat(file)?;
+    let distrusted = |why| Err(NoGateDir::Distrusted(path.to_path_buf(), why));
+    if !meta.is_dir() {
         return distrusted("is not a directory");
     }
-    if stat.st_uid != owner {
+    if meta.uid() != owner {
         return distrusted("is not owned by root");
     }
-    if stat.st_mode & forbidden != 0 {
+    if meta.mode() & forbidden != 0 {
         return distrusted("is open to other users");
     }
     Ok(())
+}
+
+/// Whether it lies in memory, and outside the root file system.
+fn in_memory(directory: &File, roots: &Roots) -> Result<(), NoGateDir> {
+    if roots.gate_on_disk {
+        return Ok(());
+    }
+    let kind = fstatfs(directory).map_err(|e| NoGateDir::Unavailable(e.into()))?.filesystem_type();
+    let root = std::fs::metadata("/").map_err(|e| NoGateDir::Unavailable(errno_of(&e)))?;
+    let own = stat(directory)?.dev() != root.dev();
+    if own && (kind == TMPFS_MAGIC || kind == RAMFS_MAGIC) { Ok(()) } else { Err(NoGateDir::OnDisk) }
 }
 
 #[cfg(test)]
@@ -180,8 +216,8 @@ mod tests {
     }
 
     fn distrust(roots: &Roots) -> &'static str {
-        match Room::open(roots) {
-            Err(NoRoom::Distrusted(_, why)) => why,
+        match GateDir::open(roots) {
+            Err(NoGateDir::Distrusted(_, why)) => why,
             Err(other) => panic!("{other:?}"),
             Ok(_) => panic!("trusted"),
         }
@@ -190,11 +226,11 @@ mod tests {
     #[test]
     fn it_is_made_private_and_found_again() {
         let (_dir, roots) = fixture();
-        assert!(matches!(Room::existing(&roots), Err(NoRoom::Unavailable(Errno::ENOENT))));
-        Room::open(&roots).unwrap().file(&ModuleName::new(b"xfs").unwrap()).unwrap();
+        assert!(matches!(GateDir::existing(&roots), Err(NoGateDir::Unavailable(Errno::ENOENT))));
+        GateDir::open(&roots).unwrap().file(&ModuleName::new(b"xfs").unwrap()).unwrap();
         let mode = roots.run.join("kmod/gate").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        assert_eq!(Room::existing(&roots).unwrap().modules().unwrap(), [ModuleName::new(b"xfs").unwrap()]);
+        assert_eq!(GateDir::existing(&roots).unwrap().modules().unwrap(), [ModuleName::new(b"xfs").unwrap()]);
     }
 
     #[test]
@@ -216,10 +252,26 @@ mod tests {
     #[test]
     fn a_link_in_place_of_a_lock_file_is_not_followed() {
         let (dir, roots) = fixture();
-        let room = Room::open(&roots).unwrap();
+        let gate_dir = GateDir::open(&roots).unwrap();
         let victim = dir.path().join("victim");
         symlink(&victim, roots.run.join("kmod/gate/xfs")).unwrap();
-        assert_eq!(room.file(&ModuleName::new(b"xfs").unwrap()).unwrap_err(), Errno::ELOOP);
+        assert_eq!(gate_dir.file(&ModuleName::new(b"xfs").unwrap()).unwrap_err(), Errno::ELOOP);
         assert!(!victim.exists());
+    }
+
+    #[test]
+    fn a_run_on_a_disk_or_in_the_root_file_system_is_not_used() {
+        let (_dir, mut roots) = fixture();
+        roots.gate_on_disk = false;
+        // The fixture lies in a directory for temporary files: on the disk, or in memory beside /.
+        let root = std::fs::metadata("/").unwrap().dev();
+        let kind = fstatfs(File::open(&roots.run).unwrap()).unwrap().filesystem_type();
+        let here = roots.run.metadata().unwrap().dev() != root && kind == TMPFS_MAGIC;
+        let opened = GateDir::open(&roots).map(drop);
+        assert_eq!(opened, if here { Ok(()) } else { Err(NoGateDir::OnDisk) });
+        assert_eq!(roots.run.join("kmod").exists(), here, "nothing is left there");
+        // /proc is a mount of its own, but not in memory.
+        roots.run = format!("/proc/{}", std::process::id()).into();
+        assert_eq!(GateDir::open(&roots).map(drop), Err(NoGateDir::OnDisk));
     }
 }

@@ -1,0 +1,828 @@
+//! The protocol of the gate: one request to load or remove one module, as a state machine.
+//!
+//! The machine does no I/O, has no clock and keeps no memory but its fields. It is told what was seen and says what to do
+//! next; `driver.rs` does that on the real system, and `tests/exploration` does it in a model world, where every order of
+//! events is tried.
+//!
+//! ```text
+//! knock     try the lock                     got it -> lead        held -> follow
+//! follow    read the bell; look; read the record; try the lock; sleep until the bell rings, half a second at most; again
+//!             live                           -> joined
+//!             a failure that is mine too     -> that failure
+//!             got the lock                   -> lead
+//!             deadline                       -> the next lock: the module file's, then none
+//! lead      read the record; look
+//!             live                           -> joined
+//!             coming, going                  -> wait for live or gone
+//!             gone                           -> write "begun"; call the kernel once; write the result
+//!           let go of the lock; ring the bell
+//! ```
+//!
+//! What must hold, in every order of events:
+//! - one request at a time is inside the kernel's load or unload call for one module, unless a bound was passed;
+//! - nobody calls for a module that was live at the last look under the lock;
+//! - a request calls once; twice only if it saw the module come or go after the first call and then be gone;
+//! - a failure is shared only with those who would have got it themselves ([`Machine::is_mine`]);
+//! - a wait ends at the deadline, whatever others do; killed or stopped, they leave nothing to clean up.
+
+use crate::error::Errno;
+use crate::system::sysfs::State;
+use std::time::Duration;
+
+/// The longest sleep between two looks. A leader that is killed rings no bell: this is how long others may not notice.
+pub const SLICE: Duration = Duration::from_millis(500);
+/// The first sleep, shorter: most loads are over by then.
+pub const FIRST_SLICE: Duration = Duration::from_millis(100);
+/// The longest sleep where nobody rings.
+pub const LONGEST_POLL: Duration = Duration::from_millis(32);
+/// How long the lock of the module file is waited for. Every reader of the file can hold it.
+pub const MODULE_FILE: Duration = Duration::from_secs(2);
+/// The same after the deadline, when those whose deadline ended together need one more order among them.
+pub const MODULE_FILE_LATE: Duration = Duration::from_secs(1);
+/// Failures that say more about who asked, or about the moment, than about the module.
+pub const OF_THE_ASKER: [Errno; 9] = [
+    Errno::EPERM,
+    Errno::EACCES,
+    Errno::EINTR,
+    Errno::ENOMEM,
+    Errno::EMFILE,
+    Errno::ENFILE,
+    Errno::EAGAIN,
+    Errno::EBUSY,
+    Errno::EEXIST,
+];
+/// What the kernel answers if a symbol is missing (`ENOENT`), or if one has another version or type (`EINVAL`).
+pub const OF_SYMBOLS: [Errno; 2] = [Errno::ENOENT, Errno::EINVAL];
+
+/// What is to be done to the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Load it, because it was asked for.
+    Load,
+    /// Load it, because something else needs it: then it is enough that it is coming.
+    LoadDependency,
+    /// Remove it.
+    Remove,
+}
+
+/// Whether an earlier failure may answer a request that did not overlap with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Memory {
+    /// No.
+    None,
+    /// Any failure, so long after its end (`kmod.failure_ttl`).
+    Failure(Duration),
+    /// `ENODEV`, so long after its end: the request names a kind of CPU, and all CPUs are alike.
+    Refusal(Duration),
+}
+
+/// One request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// What is to be done.
+    pub purpose: Purpose,
+    /// When everything that this request loads before this module was there (`CLOCK_BOOTTIME`).
+    pub since: Duration,
+    /// When waiting ends.
+    pub deadline: Duration,
+    /// A digest of what decides the result: file, parameters, flags.
+    pub inputs: u64,
+    /// What may be remembered.
+    pub memory: Memory,
+}
+
+/// What serialises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lock {
+    /// The gate's file of the name that was asked for.
+    Key,
+    /// The gate's file of the module's own name, which differs from that of its file.
+    Own,
+    /// The module file.
+    ModuleFile,
+    /// Nothing: the kernel arbitrates.
+    Nothing,
+}
+
+impl Lock {
+    /// Whether it is a file of the gate, with a record and a bell.
+    pub fn is_gates(self) -> bool {
+        matches!(self, Lock::Key | Lock::Own)
+    }
+}
+
+/// The last attempt, as the gate's file tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// Whether it was made since this boot.
+    pub this_boot: bool,
+    /// When it began.
+    pub begin: Duration,
+    /// How it ended; `None` while it runs, or if its leader died.
+    pub end: Option<Ended>,
+    /// [`Request::inputs`] of its leader.
+    pub inputs: u64,
+    /// The leader's thread id.
+    pub leader: i32,
+    /// Whether this very file was found to hold a module of another name.
+    pub other_name: bool,
+}
+
+/// The end of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ended {
+    /// When.
+    pub at: Duration,
+    /// `None`: success.
+    pub failure: Option<Failure>,
+}
+
+/// How a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// The error.
+    pub errno: Errno,
+    /// Whether the kernel's module loader gave it, not something on the way there.
+    pub by_kernel: bool,
+}
+
+/// What this process has to do with the one that loads the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kin {
+    /// The kernel did not start this process.
+    Stranger,
+    /// The kernel started this process, and the leader waits for such a one (`call_usermodehelper_exec`).
+    Helper,
+    /// The kernel started this process, and the leader does something else.
+    Bystander,
+    /// The kernel started this process; what the leader does cannot be told.
+    Unknown,
+}
+
+/// What the machine wants done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Open the lock's file: [`Seen::Done`] or [`Seen::Failed`].
+    Open(Lock),
+    /// Try to take the lock, without waiting: [`Seen::Locked`] or [`Seen::Failed`].
+    TryLock,
+    /// Read how often the bell was rung: [`Seen::Bell`].
+    ReadBell,
+    /// Look at the module's state under its name, and under its own name where that is known to differ: [`Seen::State`].
+    Look,
+    /// Read the record of the lock's file: [`Seen::Record`].
+    ReadRecord,
+    /// Find out who this process is to the leader: [`Seen::Kin`].
+    ReadKin(Option<i32>),
+    /// Sleep until the bell was rung once more than that, or for so long: [`Seen::Done`]. Without a bell: just sleep.
+    Sleep(Option<u32>, Duration),
+    /// Write the record: an attempt that began then, and how it ended. [`Seen::Done`], also where it cannot be written.
+    Write(Duration, Option<Ended>),
+    /// Make the kernel call: [`Seen::Answer`].
+    Call,
+    /// Read the module's own name from its file: [`Seen::OtherName`].
+    ReadOwnName,
+    /// Let go of the lock: [`Seen::Done`].
+    Unlock,
+    /// Ring the bell: [`Seen::Done`].
+    Ring,
+    /// Say that a bound was passed: [`Seen::Done`].
+    Warn,
+    /// Nothing more.
+    End(End),
+}
+
+/// What was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// It is done.
+    Done,
+    /// It cannot be done.
+    Failed,
+    /// Whether the lock is ours now.
+    Locked(bool),
+    /// How often the bell was rung; `None` where there is none.
+    Bell(Option<u32>),
+    /// The module's state.
+    State(State),
+    /// The record, if there is a whole one.
+    Record(Option<Attempt>),
+    /// The kinship.
+    Kin(Kin),
+    /// What the call gave; `None`: success.
+    Answer(Option<Failure>),
+    /// Whether the file holds a module of another name than it was asked for by.
+    OtherName(bool),
+}
+
+/// How a request ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Its own call did it.
+    Called,
+    /// The module is live through somebody else's call.
+    Joined,
+    /// A dependency that is still coming: the kernel itself waits for its symbols.
+    StillComing,
+    /// Its own call failed so.
+    Failed(Failure),
+    /// Another's call failed, and so would its own.
+    Shared(Errno),
+    /// The module's own init waits for this request.
+    Recursion,
+}
+
+/// The rules of the machine that the exploration takes out one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Guard {
+    SecondLook,
+    WaitForComing,
+    WaitForGoing,
+    Deadline,
+    DeadlineOfTheModuleFile,
+    EndedAfterMyLastStep,
+    BeganAfterMyLastStep,
+    SameInputs,
+    ByTheKernel,
+    NotOfTheAsker,
+    ThisBoot,
+    NotOfTheFuture,
+    OnlyRefusals,
+    MemoryEnds,
+    OwnName,
+    OwnLock,
+    TransitionSeen,
+    OneMoreCall,
+    RecursionOfDependency,
+    RecursionInTheDark,
+    RecursionOfTarget,
+}
+
+/// Which rules hold.
+pub trait Rules: Copy {
+    /// Whether this one does.
+    fn hold(self, guard: Guard) -> bool;
+}
+
+/// All of them: the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct All;
+
+impl Rules for All {
+    #[inline(always)]
+    fn hold(self, _: Guard) -> bool {
+        true
+    }
+}
+
+/// What is known of the name inside the module file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum OwnName {
+    Unknown,
+    /// The one it was asked for by.
+    Same,
+    Other,
+}
+
+/// What the machine has asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum At {
+    Opening,
+    Knocking,
+    /// A follower, who asks these one after the other.
+    FollowBell,
+    FollowLook,
+    FollowRecord,
+    FollowLock,
+    FollowKin,
+    FollowSleep,
+    /// The leader, before the call and after one that found the module there.
+    LeadRecord,
+    LeadLook,
+    LeadKin,
+    LeadSleep,
+    LeadBegin,
+    LeadCall,
+    LeadName,
+    LeadCheck,
+    /// The way out: the result, the lock, the bell.
+    OutWrite,
+    OutUnlock,
+    OutRing,
+    Warning,
+    Over,
+}
+
+/// Where the machine goes when it has let go of the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Then {
+    End(End),
+    /// To the lock of the module's own name.
+    OwnLock,
+}
+
+/// One request under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Machine<R: Rules = All> {
+    rules: R,
+    request: Request,
+    at: At,
+    lock: Lock,
+    held: bool,
+    own_name: OwnName,
+    bell: Option<u32>,
+    state: State,
+    leader: Option<i32>,
+    stranger: bool,
+    /// How many sleeps there were at this lock.
+    sleeps: u8,
+    /// When waiting for this lock ends.
+    until: Duration,
+    warned: bool,
+    /// The last attempt of another, as it was when the lock was taken.
+    before: Option<Attempt>,
+    begin: Duration,
+    calls: u8,
+    /// What the last call answered.
+    answer: Option<Failure>,
+    /// Whether the module was seen to come or go after the last call.
+    transition: bool,
+    then: Then,
+}
+
+impl Machine {
+    /// A request that has not begun, under all rules.
+    pub fn new(request: Request) -> Self {
+        Self::under(All, request)
+    }
+}
+
+impl<R: Rules> Machine<R> {
+    /// A request under some of the rules.
+    pub fn under(rules: R, request: Request) -> Self {
+        Machine {
+            rules,
+            request,
+            at: At::Opening,
+            lock: Lock::Key,
+            held: false,
+            own_name: OwnName::Unknown,
+            bell: None,
+            state: State::Absent,
+            leader: None,
+            stranger: false,
+            sleeps: 0,
+            until: request.deadline,
+            warned: false,
+            before: None,
+            begin: Duration::ZERO,
+            calls: 0,
+            answer: None,
+            transition: false,
+            then: Then::End(End::Joined),
+        }
+    }
+
+    /// The first thing to do with `lock`, the best that there is.
+    pub fn start(&mut self, lock: Lock, now: Duration) -> Action {
+        self.turn_to(lock, now)
+    }
+
+    /// The lock that it is at.
+    pub fn lock(&self) -> Lock {
+        self.lock
+    }
+
+    /// Whether it holds that lock.
+    pub fn holds(&self) -> bool {
+        self.held
+    }
+
+    /// Whether it knows that the module has another name than it was asked for by.
+    pub fn knows_other_name(&self) -> bool {
+        self.own_name == OwnName::Other
+    }
+
+    /// Whether it went on after a bound was passed.
+    pub fn is_late(&self) -> bool {
+        self.warned
+    }
+
+    /// How many kernel calls it made.
+    pub fn calls(&self) -> u8 {
+        self.calls
+    }
+
+    /// What comes after what was seen.
+    pub fn next(&mut self, seen: Seen, now: Duration) -> Action {
+        match (self.at, seen) {
+            (At::Opening, Seen::Failed) => self.give_up(now),
+            (At::Opening, _) => self.go(At::Knocking, Action::TryLock),
+            (At::Knocking | At::FollowLock, Seen::Locked(true)) => {
+                self.held = true;
+                self.lead()
+            }
+            (At::Knocking, Seen::Locked(false)) => self.follow(),
+            (At::Knocking | At::FollowLock, Seen::Failed) => self.give_up(now),
+
+            (At::FollowBell, Seen::Bell(bell)) => {
+                self.bell = bell;
+                match self.request.purpose {
+                    Purpose::Remove => self.go(At::FollowLock, Action::TryLock),
+                    _ => self.go(At::FollowLook, Action::Look),
+                }
+            }
+            (At::FollowLook, Seen::State(State::Live)) => self.end(End::Joined),
+            (At::FollowLook, Seen::State(state)) => {
+                self.state = state;
+                match self.lock.is_gates() {
+                    true => self.go(At::FollowRecord, Action::ReadRecord),
+                    false => self.go(At::FollowLock, Action::TryLock),
+                }
+            }
+            (At::FollowRecord, Seen::Record(record)) => self.follow_record(record, now),
+            (At::FollowLock, Seen::Locked(false)) => self.follow_on(now),
+            (At::FollowKin, Seen::Kin(kin)) => self.follow_kin(kin, now),
+            (At::FollowSleep, _) => self.follow(),
+
+            (At::LeadRecord, Seen::Record(record)) => {
+                self.before = self.believed(record, now);
+                if self.before.is_some_and(|before| before.other_name) && self.leads_elsewhere() {
+                    self.then = Then::OwnLock;
+                    return self.let_go(now);
+                }
+                self.leader = self.running_leader();
+                self.go(At::LeadLook, Action::Look)
+            }
+            (At::LeadLook, Seen::State(state)) => self.lead_look(state, now),
+            (At::LeadKin, Seen::Kin(kin)) => {
+                self.stranger = kin == Kin::Stranger;
+                match self.is_recursion(kin) {
+                    true => self.finish(End::StillComing, now),
+                    false => self.lead_sleep(now),
+                }
+            }
+            (At::LeadSleep, _) => self.go(At::LeadLook, Action::Look),
+            (At::LeadBegin, _) => self.call(),
+            (At::LeadCall, Seen::Answer(answer)) => self.answered(answer, now),
+            (At::LeadName, Seen::OtherName(other)) => {
+                self.own_name = if other { OwnName::Other } else { OwnName::Same };
+                match self.answer {
+                    None => self.write(Then::End(End::Called), now),
+                    Some(_) if other => self.go(At::LeadLook, Action::Look),
+                    Some(failure) => self.failed(failure, now),
+                }
+            }
+            (At::LeadCheck, Seen::State(state)) => {
+                if state != State::Live && self.rules.hold(Guard::OwnName) {
+                    return self.go(At::LeadName, Action::ReadOwnName);
+                }
+                self.own_name = OwnName::Same;
+                self.write(Then::End(End::Called), now)
+            }
+            (At::OutWrite, _) => self.let_go(now),
+            (At::OutUnlock, _) => {
+                self.held = false;
+                match self.lock.is_gates() {
+                    true => self.go(At::OutRing, Action::Ring),
+                    false => self.leave(now),
+                }
+            }
+            (At::OutRing, _) => self.leave(now),
+            (At::Warning, _) => self.next_lock(now),
+            // A driver that answers something else than it was asked has a fault; the request goes on without the gate.
+            (At::Over, _) => Action::End(End::Joined),
+            (_, _) => self.give_up(now),
+        }
+    }
+
+    fn go(&mut self, at: At, action: Action) -> Action {
+        self.at = at;
+        action
+    }
+
+    fn end(&mut self, end: End) -> Action {
+        self.go(At::Over, Action::End(end))
+    }
+
+    // Locks.
+
+    fn turn_to(&mut self, lock: Lock, now: Duration) -> Action {
+        self.lock = lock;
+        self.sleeps = 0;
+        self.bell = None;
+        let late = now >= self.request.deadline;
+        self.until = match lock {
+            Lock::ModuleFile if !self.rules.hold(Guard::DeadlineOfTheModuleFile) => Duration::MAX,
+            Lock::ModuleFile if late => now + MODULE_FILE_LATE,
+            Lock::ModuleFile => self.request.deadline.min(now + MODULE_FILE),
+            _ => self.request.deadline,
+        };
+        match lock {
+            Lock::Key | Lock::Own => self.go(At::Opening, Action::Open(lock)),
+            Lock::ModuleFile => self.go(At::Knocking, Action::TryLock),
+            Lock::Nothing => self.lead(),
+        }
+    }
+
+    /// The lock cannot be had.
+    fn give_up(&mut self, now: Duration) -> Action {
+        if now >= self.request.deadline && !self.warned {
+            self.warned = true;
+            return self.go(At::Warning, Action::Warn);
+        }
+        self.next_lock(now)
+    }
+
+    fn next_lock(&mut self, now: Duration) -> Action {
+        let next = match (self.lock, self.request.purpose) {
+            // Who removes a module has no file of it.
+            (Lock::Key | Lock::Own, Purpose::Load | Purpose::LoadDependency) => Lock::ModuleFile,
+            _ => Lock::Nothing,
+        };
+        self.turn_to(next, now)
+    }
+
+    fn is_over(&self, now: Duration) -> bool {
+        now >= self.until && self.rules.hold(Guard::Deadline)
+    }
+
+    // Followers.
+
+    fn follow(&mut self) -> Action {
+        if self.lock.is_gates() {
+            return self.go(At::FollowBell, Action::ReadBell);
+        }
+        self.go(At::FollowLook, Action::Look)
+    }
+
+    fn follow_record(&mut self, record: Option<Attempt>, now: Duration) -> Action {
+        self.before = self.believed(record, now);
+        if let Some(errno) = self.before.and_then(|before| self.is_mine(&before, now)) {
+            return self.end(End::Shared(errno));
+        }
+        if self.before.is_some_and(|before| before.other_name) && self.leads_elsewhere() {
+            self.own_name = OwnName::Other;
+            return self.turn_to(Lock::Own, now);
+        }
+        self.leader = self.running_leader();
+        self.go(At::FollowLock, Action::TryLock)
+    }
+
+    /// The lock is held by another.
+    fn follow_on(&mut self, now: Duration) -> Action {
+        // A helper of the kernel is told from others when the first sleep was in vain, and once more at the end.
+        let asks = (self.sleeps > 0 || self.is_over(now)) && !self.stranger;
+        if asks && self.request.purpose != Purpose::Remove {
+            return self.go(At::FollowKin, Action::ReadKin(self.leader));
+        }
+        self.follow_sleep(now)
+    }
+
+    fn follow_kin(&mut self, kin: Kin, now: Duration) -> Action {
+        self.stranger = kin == Kin::Stranger;
+        if self.is_recursion(kin) {
+            return self.end(End::StillComing);
+        }
+        // A request for the module itself may be a bystander's, so it waits. But the kernel would never answer it.
+        let target = self.request.purpose == Purpose::Load && kin == Kin::Helper;
+        if target && self.is_over(now) && self.rules.hold(Guard::RecursionOfTarget) {
+            return self.end(End::Recursion);
+        }
+        self.follow_sleep(now)
+    }
+
+    fn follow_sleep(&mut self, now: Duration) -> Action {
+        if self.is_over(now) {
+            let coming = self.state == State::Coming && self.request.purpose == Purpose::LoadDependency;
+            return if coming { self.end(End::StillComing) } else { self.give_up(now) };
+        }
+        let longest = match (self.bell, self.sleeps) {
+            (None, _) => self.poll(),
+            (Some(_), 0) => FIRST_SLICE,
+            (Some(_), _) => SLICE,
+        };
+        self.sleep(At::FollowSleep, self.bell, longest, now)
+    }
+
+    fn sleep(&mut self, at: At, bell: Option<u32>, longest: Duration, now: Duration) -> Action {
+        self.sleeps = (self.sleeps + 1).min(6);
+        self.go(at, Action::Sleep(bell, longest.min(self.until.saturating_sub(now))))
+    }
+
+    /// 1 ms, and twice as long each time.
+    fn poll(&self) -> Duration {
+        LONGEST_POLL.min(Duration::from_millis(1 << self.sleeps))
+    }
+
+    // The leader.
+
+    fn lead(&mut self) -> Action {
+        self.sleeps = 0;
+        // From here on only the module itself is waited for.
+        self.until = self.request.deadline;
+        self.leader = None;
+        self.before = None;
+        match (self.request.purpose, self.lock.is_gates()) {
+            (Purpose::Remove, _) => self.call(),
+            (_, true) => self.go(At::LeadRecord, Action::ReadRecord),
+            (_, false) => self.go(At::LeadLook, Action::Look),
+        }
+    }
+
+    fn lead_look(&mut self, state: State, now: Duration) -> Action {
+        self.state = state;
+        let waits = match state {
+            State::Coming => self.rules.hold(Guard::WaitForComing),
+            State::Going => self.rules.hold(Guard::WaitForGoing),
+            _ => false,
+        };
+        match state {
+            State::Live if self.answer.is_some() => {
+                self.answer = None;
+                self.write(Then::End(End::Joined), now)
+            }
+            State::Live if self.rules.hold(Guard::SecondLook) => self.finish(End::Joined, now),
+            _ if waits => {
+                self.transition |= self.answer.is_some();
+                if self.is_over(now) {
+                    return self.lead_past_the_deadline(now);
+                }
+                if self.sleeps > 0 && !self.stranger && state == State::Coming {
+                    return self.go(At::LeadKin, Action::ReadKin(self.leader));
+                }
+                self.lead_sleep(now)
+            }
+            _ => self.lead_gone(now),
+        }
+    }
+
+    fn lead_sleep(&mut self, now: Duration) -> Action {
+        let longest = self.poll();
+        self.sleep(At::LeadSleep, None, longest, now)
+    }
+
+    fn lead_past_the_deadline(&mut self, now: Duration) -> Action {
+        if self.state == State::Coming && self.request.purpose == Purpose::LoadDependency {
+            return self.finish(End::StillComing, now);
+        }
+        match self.answer {
+            Some(failure) => self.failed(failure, now),
+            None => self.begin(now),
+        }
+    }
+
+    /// The module is not there.
+    fn lead_gone(&mut self, now: Duration) -> Action {
+        let Some(failure) = self.answer else {
+            if let Some(errno) = self.before.and_then(|before| self.is_mine(&before, now)) {
+                return self.finish(End::Shared(errno), now);
+            }
+            return self.begin(now);
+        };
+        // The kernel had said that the module exists.
+        let again = self.transition || !self.rules.hold(Guard::TransitionSeen);
+        if again && (self.calls < 2 || !self.rules.hold(Guard::OneMoreCall)) {
+            // Somebody removed it, or its init failed.
+            if self.own_name == OwnName::Other && self.leads_elsewhere() {
+                return self.write(Then::OwnLock, now);
+            }
+            self.answer = None;
+            self.transition = false;
+            self.before = None;
+            return self.begin(now);
+        }
+        if self.own_name == OwnName::Unknown && self.rules.hold(Guard::OwnName) {
+            return self.go(At::LeadName, Action::ReadOwnName);
+        }
+        // So says its init.
+        self.failed(failure, now)
+    }
+
+    fn begin(&mut self, now: Duration) -> Action {
+        self.begin = now;
+        match self.lock.is_gates() {
+            true => self.go(At::LeadBegin, Action::Write(now, None)),
+            false => self.call(),
+        }
+    }
+
+    fn call(&mut self) -> Action {
+        self.calls = self.calls.saturating_add(1);
+        self.go(At::LeadCall, Action::Call)
+    }
+
+    fn answered(&mut self, answer: Option<Failure>, now: Duration) -> Action {
+        self.answer = answer;
+        if self.request.purpose == Purpose::Remove {
+            return self.finish(answer.map_or(End::Called, End::Failed), now);
+        }
+        match answer {
+            None if self.own_name == OwnName::Unknown => self.go(At::LeadCheck, Action::Look),
+            None => self.write(Then::End(End::Called), now),
+            Some(Failure { errno: Errno::EEXIST, by_kernel: true }) => {
+                self.sleeps = 0;
+                self.go(At::LeadLook, Action::Look)
+            }
+            Some(failure) => self.failed(failure, now),
+        }
+    }
+
+    fn failed(&mut self, failure: Failure, now: Duration) -> Action {
+        self.write(Then::End(End::Failed(failure)), now)
+    }
+
+    // The way out.
+
+    /// Writes the result down, lets go, and goes where `then` says.
+    fn write(&mut self, then: Then, now: Duration) -> Action {
+        self.then = then;
+        match self.lock.is_gates() {
+            true => {
+                let ended = Ended { at: now, failure: self.answer };
+                self.go(At::OutWrite, Action::Write(self.begin, Some(ended)))
+            }
+            false => self.let_go(now),
+        }
+    }
+
+    fn finish(&mut self, end: End, now: Duration) -> Action {
+        self.then = Then::End(end);
+        self.let_go(now)
+    }
+
+    fn let_go(&mut self, now: Duration) -> Action {
+        if self.held { self.go(At::OutUnlock, Action::Unlock) } else { self.leave(now) }
+    }
+
+    fn leave(&mut self, now: Duration) -> Action {
+        match self.then {
+            Then::End(end) => self.end(end),
+            Then::OwnLock => {
+                self.own_name = OwnName::Other;
+                self.answer = None;
+                self.transition = false;
+                self.turn_to(Lock::Own, now)
+            }
+        }
+    }
+
+    // What to make of what was read.
+
+    /// A record that another boot or a clock of the future left is none.
+    fn believed(&self, record: Option<Attempt>, now: Duration) -> Option<Attempt> {
+        let record = record?;
+        let latest = record.end.map_or(record.begin, |end| end.at.max(record.begin));
+        let foreign = !record.this_boot && self.rules.hold(Guard::ThisBoot);
+        let future = latest > now && self.rules.hold(Guard::NotOfTheFuture);
+        (!foreign && !future).then_some(record)
+    }
+
+    /// The failure of an attempt of another, if this request would have got it itself.
+    fn is_mine(&self, attempt: &Attempt, now: Duration) -> Option<Errno> {
+        let Ended { at, failure } = attempt.end?;
+        let Failure { errno, by_kernel } = failure?;
+        let same = attempt.inputs == self.request.inputs || !self.rules.hold(Guard::SameInputs);
+        let kernel = by_kernel || !self.rules.hold(Guard::ByTheKernel);
+        let common = !OF_THE_ASKER.contains(&errno) || !self.rules.hold(Guard::NotOfTheAsker);
+        if !same || !kernel || !common {
+            return None;
+        }
+        let since = self.request.since;
+        let ended = at > since || !self.rules.hold(Guard::EndedAfterMyLastStep);
+        let began = !OF_SYMBOLS.contains(&errno)
+            || attempt.begin > since
+            || !self.rules.hold(Guard::BeganAfterMyLastStep);
+        let recent = |ttl| now.saturating_sub(at) < ttl || !self.rules.hold(Guard::MemoryEnds);
+        let remembered = match self.request.memory {
+            Memory::None => false,
+            Memory::Failure(ttl) => recent(ttl),
+            Memory::Refusal(ttl) => {
+                recent(ttl) && (errno == Errno::ENODEV || !self.rules.hold(Guard::OnlyRefusals))
+            }
+        };
+        ((ended && began) || remembered).then_some(errno)
+    }
+
+    /// Whether this request is the one that the leader's call waits for. What needs the module can go on then: the kernel
+    /// waits for its symbols.
+    fn is_recursion(&self, kin: Kin) -> bool {
+        let coming = self.state == State::Coming;
+        self.request.purpose == Purpose::LoadDependency
+            && match kin {
+                Kin::Helper => self.rules.hold(Guard::RecursionOfDependency),
+                Kin::Unknown => coming && self.rules.hold(Guard::RecursionInTheDark),
+                Kin::Stranger | Kin::Bystander => false,
+            }
+    }
+
+    fn running_leader(&self) -> Option<i32> {
+        self.before.filter(|before| before.end.is_none()).map(|before| before.leader)
+    }
+
+    /// Whether the lock that it is at is not that of the module's own name.
+    fn leads_elsewhere(&self) -> bool {
+        self.lock == Lock::Key && self.rules.hold(Guard::OwnLock)
+    }
+}

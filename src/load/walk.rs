@@ -1,0 +1,80 @@
+//! Walks a plan: the one place where a step is passed over, run or inserted, and where a failure ends the walk. The tools and
+//! the library tell it what it looks like from their side.
+
+use super::command::fill_in;
+use super::plan::Step;
+use crate::error::Errno;
+use crate::gate::Outcome;
+
+/// Who asked for the plan, tool or host of the library.
+pub trait Host {
+    /// Whether there is nothing to do for the step at `index`: its module is live, or part of the kernel.
+    fn is_there(&mut self, index: usize, step: &Step) -> bool;
+    /// Is told of the step before it is made, or instead of making it.
+    fn begin(&mut self, index: usize, step: &Step);
+    /// Runs the step's command. The value is the host's own.
+    ///
+    /// # Errors
+    /// Why it failed.
+    fn command(&mut self, index: usize, step: &Step, command: &[u8]) -> Result<i32, Errno>;
+    /// Inserts the step's module.
+    ///
+    /// # Errors
+    /// Why it failed; `ENOENT` for a step without a file.
+    fn insert(&mut self, index: usize, step: &Step) -> Result<Outcome, Errno>;
+}
+
+/// How to walk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manner {
+    /// Only tell of the steps.
+    pub dry: bool,
+    /// Fail with `EEXIST` if the target is there already.
+    pub first_time: bool,
+}
+
+/// Makes the steps in their order; the value of the last one.
+///
+/// # Errors
+/// That of the first required step that failed. A module that somebody else loads meanwhile is there: no failure, unless
+/// [`Manner::first_time`] says so.
+pub fn walk<'s>(
+    steps: impl Iterator<Item = &'s Step>,
+    manner: Manner,
+    host: &mut dyn Host,
+) -> Result<i32, Errno> {
+    let mut last = 0;
+    // The target itself was looked at before there was a plan; only a step before it can have changed that.
+    let mut changed = false;
+    for (index, step) in steps.enumerate() {
+        let known = step.is_target && !changed;
+        let made = if !known && host.is_there(index, step) {
+            Err(Errno::EEXIST)
+        } else {
+            changed = !manner.dry;
+            make(index, step, manner, host)
+        };
+        last = match made {
+            Ok(value) => value,
+            Err(Errno::EEXIST) if step.is_target && manner.first_time => return Err(Errno::EEXIST),
+            Err(errno) if errno != Errno::EEXIST && step.required => return Err(errno),
+            Err(_) => 0,
+        };
+    }
+    Ok(last)
+}
+
+fn make(index: usize, step: &Step, manner: Manner, host: &mut dyn Host) -> Result<i32, Errno> {
+    host.begin(index, step);
+    if manner.dry {
+        return Ok(0);
+    }
+    match &step.command {
+        Some(command) => host.command(index, step, &fill_in(command, &step.options)),
+        None => match host.insert(index, step)? {
+            // As the kernel would have said.
+            Outcome::Joined => Err(Errno::EEXIST),
+            Outcome::Loaded | Outcome::StillComing => Ok(0),
+        },
+    }
+}
