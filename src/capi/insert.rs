@@ -11,7 +11,7 @@ use crate::load::plan::{Step, plan};
 use crate::load::remove::Remover;
 use crate::load::walk::{self, Manner};
 use crate::name::ModuleName;
-use crate::system::command::run_shell;
+use crate::system::command::{Process, run_shell};
 use crate::system::roots::as_path;
 use crate::system::sysfs::State;
 use std::ffi::{OsStr, c_char, c_int, c_uint, c_void};
@@ -197,7 +197,7 @@ impl Probe<'_> {
         }
         let name = object.get().name.as_bytes();
         let changes = [("MODPROBE_MODULE".into(), OsStr::from_bytes(name).to_owned())];
-        let problem = match run_shell(command, &changes) {
+        let problem = match run_shell(command, &changes, Process::Host) {
             Ok(0) => return Ok(0),
             Ok(code) => bytes!["retcode ", code.to_string()],
             Err(errno) => strerror(errno).into_bytes(),

@@ -63,6 +63,6 @@ impl Host for Process {
     }
 
     fn run_shell(&self, command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32, Errno> {
-        system::command::run_shell(command, changes)
+        system::command::run_shell(command, changes, system::command::Process::Tool)
     }
 }

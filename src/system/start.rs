@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static STDERR_CLOSED: AtomicBool = AtomicBool::new(false);
 /// Whether a write past `RLIMIT_FSIZE` was a signal when the process started, which it is no longer.
 static SIZE_SIGNAL: AtomicBool = AtomicBool::new(false);
+/// The same for a write to a pipe whose reader has gone.
+static PIPE_SIGNAL: AtomicBool = AtomicBool::new(false);
 
 /// Whether the program runs with rights that its caller does not have (`AT_SECURE`, getauxval(3)): started by a set-uid
 /// program for example. The environment is then the caller's, and not to be believed.
@@ -56,13 +58,19 @@ pub fn no_write_signals() {
     static DONE: Once = Once::new();
     // SAFETY: ignoring a signal installs no code of ours.
     DONE.call_once(|| unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        let before = libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        PIPE_SIGNAL.store(before == libc::SIG_DFL, Ordering::Relaxed);
         let before = libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         SIZE_SIGNAL.store(before == libc::SIG_DFL, Ordering::Relaxed);
     });
 }
 
-/// Whether a child is to have the signal back that [`no_write_signals`] took away. (`std::process` gives SIGPIPE back.)
+/// The same for a write to a pipe whose reader has gone.
+pub(super) fn pipe_signal_was_on() -> bool {
+    PIPE_SIGNAL.load(Ordering::Relaxed)
+}
+
+/// Whether a child is to have the signal back that [`no_write_signals`] took away.
 pub(super) fn size_signal_was_on() -> bool {
     SIZE_SIGNAL.load(Ordering::Relaxed)
 }
