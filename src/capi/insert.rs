@@ -45,6 +45,11 @@ impl Module {
         self.is_builtin() || (can_be && gate::glance(&self.ctx().system(), name) == State::Live)
     }
 
+    /// The gate, for one call of the host's.
+    fn gate(&self) -> Gate<'_> {
+        Gate::new(self.ctx().system(), self.ctx().log(), Origin::default())
+    }
+
     fn is_blacklisted(&self) -> bool {
         self.tree().blacklisted(&self.found())
     }
@@ -57,7 +62,6 @@ impl Module {
             ctx.log().error(&bytes!["could not find module by name='", name, "'"]);
             return Err(Errno::ENOENT);
         };
-        let gate = Gate::new(ctx.system(), ctx.log(), Origin::default());
         let insertion = Insertion {
             path: as_path(path.as_bytes()),
             // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.
@@ -69,12 +73,13 @@ impl Module {
             remember: request.remember,
             request: request.words,
         };
-        Loader::new(ctx.system(), &gate, ctx.log()).insert(&insertion).map_err(|error| error.errno())
+        request.loader.insert(&insertion).map_err(|error| error.errno())
     }
 }
 
 /// What is the same for all modules of one request.
 struct Request<'r> {
+    loader: &'r Loader<'r>,
     force: Force,
     patience: Patience,
     remember: bool,
@@ -213,7 +218,9 @@ impl Probe<'_> {
 pub extern "C" fn kmod_module_insert_module(module: Handle<Module>, flags: c_uint, options: Text) -> c_int {
     number(|| {
         let module = module.get()?;
+        let gate = module.gate();
         let request = Request {
+            loader: &Loader::new(module.ctx().system(), &gate, module.ctx().log()),
             force: Request::force(flags),
             patience: Patience::new(&module.ctx().system()),
             remember: false,
@@ -240,7 +247,9 @@ pub extern "C" fn kmod_module_probe_insert_module(
         let object = module.get()?;
         let extra = extra_options.bytes().unwrap_or_default();
         let words = object.found().alias.clone();
+        let gate = object.gate();
         let request = Request {
+            loader: &Loader::new(object.ctx().system(), &gate, object.ctx().log()),
             force: Request::force(flags),
             patience: Patience::new(&object.ctx().system()),
             remember: flags & APPLY_BLACKLIST as c_uint != 0 && extra.is_empty(),
@@ -256,7 +265,7 @@ pub extern "C" fn kmod_module_remove_module(module: Handle<Module>, flags: c_uin
     number(|| {
         let module = module.get()?;
         let (ctx, name) = (module.ctx(), module.name.as_bytes());
-        let gate = Gate::new(ctx.system(), ctx.log(), Origin::default());
+        let gate = module.gate();
         let patience = Patience::new(&ctx.system());
         let allowed = || Ok::<(), Errno>(());
         let removed =

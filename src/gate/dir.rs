@@ -61,13 +61,13 @@ impl GateDir {
         let parent = match directory(AT_FDCWD, &parent_path, 0o755, false) {
             Err(NoGateDir::Unavailable(Errno::ENOENT)) if make => {
                 let run = directory(AT_FDCWD, &roots.run, 0, false)?;
-                in_memory(&run, roots)?;
+                in_memory(&run, &stat(&run)?, roots)?;
                 directory(&run, Path::new("kmod"), 0o755, true).map_err(|e| e.at(&parent_path))?
             }
             parent => parent?,
         };
-        trusted(&parent, &parent_path, roots.gate_owner, 0o022)?;
-        in_memory(&parent, roots)?;
+        let meta = trusted(&parent, &parent_path, roots.gate_owner, 0o022)?;
+        in_memory(&parent, &meta, roots)?;
         let path = parent_path.join("gate");
         let directory = self::directory(&parent, Path::new("gate"), 0o700, make).map_err(|e| e.at(&path))?;
         trusted(&directory, &path, roots.gate_owner, 0o077)?;
@@ -177,7 +177,7 @@ fn stat(file: &File) -> Result<Metadata, NoGateDir> {
     file.metadata().map_err(|e| NoGateDir::Unavailable(errno_of(&e)))
 }
 
-fn trusted(file: &File, path: &Path, owner: u32, forbidden: u32) -> Result<(), NoGateDir> {
+fn trusted(file: &File, path: &Path, owner: u32, forbidden: u32) -> Result<Metadata, NoGateDir> {
     let meta = stat(file)?;
     let distrusted = |why| Err(NoGateDir::Distrusted(path.to_path_buf(), why));
     if !meta.is_dir() {
@@ -189,17 +189,17 @@ fn trusted(file: &File, path: &Path, owner: u32, forbidden: u32) -> Result<(), N
     if meta.mode() & forbidden != 0 {
         return distrusted("is open to other users");
     }
-    Ok(())
+    Ok(meta)
 }
 
 /// Whether it lies in memory, and outside the root file system.
-fn in_memory(directory: &File, roots: &Roots) -> Result<(), NoGateDir> {
+fn in_memory(directory: &File, meta: &Metadata, roots: &Roots) -> Result<(), NoGateDir> {
     if roots.gate_on_disk {
         return Ok(());
     }
     let kind = fstatfs(directory).map_err(|e| NoGateDir::Unavailable(e.into()))?.filesystem_type();
     let root = std::fs::metadata("/").map_err(|e| NoGateDir::Unavailable(errno_of(&e)))?;
-    let own = stat(directory)?.dev() != root.dev();
+    let own = meta.dev() != root.dev();
     if own && (kind == TMPFS_MAGIC || kind == RAMFS_MAGIC) { Ok(()) } else { Err(NoGateDir::OnDisk) }
 }
 

@@ -1,5 +1,7 @@
 //! Who has a module's lock at this moment, for those who ask why a load takes so long. Only looks: taking the lock to see
 //! whether it is free would be in the way of those who wait for it.
+//!
+//! The kernel lists who holds a lock (/proc/locks). Who waits for it sleeps, and is found by having its file open.
 
 use super::dir::GateDir;
 use super::record::Record;
@@ -40,22 +42,38 @@ pub fn look(system: &System<'_>, name: &ModuleName) -> Gatekeeper {
         return Gatekeeper::default();
     };
     let mut found = Gatekeeper { last: Record::read(&file), ..Gatekeeper::default() };
-    let (Ok(stat), Ok(locks)) = (file.metadata(), read_whole(&system.roots.locks(), limits::TEXT_FILE))
+    let (Ok(meta), Ok(locks)) = (file.metadata(), read_whole(&system.roots.locks(), limits::TEXT_FILE))
     else {
         return found;
     };
-    let place = format!("{:02x}:{:02x}:{}", major(stat.dev() as _), minor(stat.dev() as _), stat.ino());
+    let place = format!("{:02x}:{:02x}:{}", major(meta.dev() as _), minor(meta.dev() as _), meta.ino());
     let locks = String::from_utf8_lossy(&locks);
     for lock in locks.lines().filter_map(Lock::parse).filter(|lock| lock.place == place) {
-        if lock.waits {
-            found.waiting += 1;
-        } else if lock.exclusive {
+        if lock.exclusive {
             let running = found.last.as_ref().filter(|record| record.end.is_none());
             let since = running.map(|record| record.begin);
             found.holder = Some(Holder { pid: lock.pid, program: program(system, lock.pid), since });
         }
     }
+    if let Some(holder) = &found.holder {
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        let file = (meta.dev(), meta.ino());
+        found.waiting = openers(system, file).filter(|pid| *pid != holder.pid && *pid != own).count();
+    }
     found
+}
+
+/// The processes that have a file open, as far as this one may know.
+fn openers(system: &System<'_>, file: (u64, u64)) -> impl Iterator<Item = i32> {
+    let processes = std::fs::read_dir(&system.roots.proc_fs).into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    let has = move |pid: &i32| {
+        let descriptors = std::fs::read_dir(system.roots.process(*pid, "fd")).into_iter().flatten().flatten();
+        descriptors
+            .filter_map(|fd| std::fs::metadata(fd.path()).ok())
+            .any(|meta| (meta.dev(), meta.ino()) == file)
+    };
+    numbers.filter(has)
 }
 
 fn program(system: &System<'_>, pid: i32) -> Option<String> {
@@ -64,10 +82,9 @@ fn program(system: &System<'_>, pid: i32) -> Option<String> {
     Some(String::from_utf8_lossy(text).trim_end().to_owned())
 }
 
-/// A line of /proc/locks: `1: FLOCK  ADVISORY  WRITE 4711 00:17:815 0 EOF`, with `->` behind the number for one who waits
-/// (proc_locks(5)).
+/// A line of /proc/locks: `1: FLOCK  ADVISORY  WRITE 4711 00:17:815 0 EOF` (proc_locks(5)). One with `->` behind the number
+/// is somebody who waits in flock(2), which nobody of ours does.
 struct Lock<'l> {
-    waits: bool,
     exclusive: bool,
     pid: i32,
     place: &'l str,
@@ -75,13 +92,12 @@ struct Lock<'l> {
 
 impl<'l> Lock<'l> {
     fn parse(line: &'l str) -> Option<Self> {
-        let mut words = line.split_ascii_whitespace().skip(1).peekable();
-        let waits = words.next_if_eq(&"->").is_some();
+        let mut words = line.split_ascii_whitespace().skip(1);
         if words.next()? != "FLOCK" {
             return None;
         }
         let exclusive = words.nth(1)? == "WRITE";
-        Some(Lock { waits, exclusive, pid: words.next()?.parse().ok()?, place: words.next()? })
+        Some(Lock { exclusive, pid: words.next()?.parse().ok()?, place: words.next()? })
     }
 }
 
@@ -92,6 +108,7 @@ mod tests {
     use crate::system::fake::FakeKernel;
     use crate::system::flock::try_lock;
     use crate::system::roots::Roots;
+    use std::fs::File;
 
     #[test]
     fn a_held_lock_shows_its_holder_and_a_free_one_nobody() {
@@ -115,14 +132,21 @@ mod tests {
         assert_eq!((holder.pid, holder.since), (i32::try_from(std::process::id()).unwrap(), Some(begin)));
         assert!(holder.program.is_some());
         assert_eq!((found.waiting, found.last), (0, Some(record)));
+        // Somebody who waits has it open, and does nothing that could be seen elsewhere.
+        let path = roots.run.join("kmod/gate/xfs");
+        let file = File::open(&path).unwrap();
+        let mut waiting = std::process::Command::new("sleep").arg("60").stdin(file).spawn().unwrap();
+        let found = look(&system, &name);
+        waiting.kill().unwrap();
+        waiting.wait().unwrap();
+        assert_eq!(found.waiting, 1);
     }
 
     #[test]
-    fn waiters_are_told_from_holders() {
-        let lock = Lock::parse("7: -> FLOCK  ADVISORY  READ 12 00:17:815 0 EOF").unwrap();
-        assert!(lock.waits && !lock.exclusive && lock.pid == 12 && lock.place == "00:17:815");
+    fn only_those_who_hold_count() {
         let lock = Lock::parse("12: FLOCK  ADVISORY  WRITE 4711 fe:01:9 0 EOF").unwrap();
-        assert!(!lock.waits && lock.exclusive && lock.pid == 4711);
+        assert!(lock.exclusive && lock.pid == 4711 && lock.place == "fe:01:9");
+        assert!(Lock::parse("7: -> FLOCK  ADVISORY  WRITE 12 00:17:815 0 EOF").is_none());
         for other in
             ["1: POSIX  ADVISORY  WRITE 1 00:17:815 0 EOF", "1: FLOCK", "", "1: FLOCK ADVISORY WRITE x y"]
         {

@@ -84,7 +84,22 @@ fn main() -> ExitCode {
 struct Suite {
     counters: Counters,
     /// Without and with configuration files.
-    roots: [tempfile::TempDir; 2],
+    roots: [Root; 2],
+}
+
+/// A root directory. Its `/run` is in memory and a mount of its own, or the gate would not use it.
+struct Root(tempfile::TempDir);
+
+impl Root {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.path().join("run"), nix::mount::MntFlags::MNT_DETACH);
+    }
 }
 
 impl Suite {
@@ -101,7 +116,7 @@ impl Suite {
     }
 
     /// A request's system calls from our first on.
-    fn made(&self, root: &tempfile::TempDir, words: &[&str]) -> Result<Vec<String>, Failed> {
+    fn made(&self, root: &Root, words: &[&str]) -> Result<Vec<String>, Failed> {
         let path = format!("/sbin/{}", words[0]);
         let words: Vec<&str> = [&[&path[..]], &words[1..]].concat();
         // Nothing here may reach the machine's own kernel.
@@ -161,12 +176,8 @@ fn expect(calls: &[String], count: usize) -> Result<(), Failed> {
 
 /// A root directory with the program, a small tree of modules, and configuration as distributions have it: /lib leads to
 /// usr/lib, and two of the directories exist, with one file in each or none.
-fn furnish(
-    binary: &Path,
-    chroot: &Path,
-    files: bool,
-) -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
-    let root = tempfile::tempdir()?;
+fn furnish(binary: &Path, chroot: &Path, files: bool) -> Result<Root, Box<dyn std::error::Error>> {
+    let root = Root(tempfile::tempdir()?);
     let at = |path: &str| root.path().join(path);
     let release = nix::sys::utsname::uname()?.release().to_owned();
     let modules = at("usr/lib/modules").join(release);
@@ -175,6 +186,10 @@ fn furnish(
     {
         fs::create_dir_all(at(dir))?;
     }
+    let nothing = None::<&str>;
+    nix::mount::mount(nothing, &at("run"), Some("tmpfs"), nix::mount::MsFlags::empty(), nothing)?;
+    fs::create_dir_all(at("proc/sys/kernel/random"))?;
+    fs::write(at("proc/sys/kernel/random/boot_id"), "6fd5a44b-35f4-4ad4-a9b9-6b9be13e1fe9\n")?;
     std::os::unix::fs::symlink("usr/lib", at("lib"))?;
     fs::copy(binary, at("bin/kmod"))?;
     for name in ["modprobe", "depmod", "nothing"] {
