@@ -9,13 +9,16 @@
 //! Options end at white space outside double quotes. Quotes may stand in a value, of which they stay a part, and
 //! before the whole option, from where they move behind the `=`. A quote elsewhere, a blank in quotes before the value,
 //! a second dot before the `=`, or a quote that never ends makes an option void. What follows ` -- ` counts too.
+//!
+//! The names of a blacklist end at commas and at white space (in quotes); the quotes are no part of them, and an empty
+//! name is none.
 
 use super::is_space;
 use crate::limits;
 
 /// One option that means something here.
 pub enum Option<'a> {
-    /// An element of `modprobe.blacklist=`, as written.
+    /// A name in the list of `modprobe.blacklist=`, not folded.
     Blacklist(&'a [u8]),
     /// A parameter of a module.
     Parameter {
@@ -107,9 +110,9 @@ fn option(
             let (module, parameter) = (&text[start..dot], &text[dot + 1..equals]);
             let value = &text[equals + 1..end];
             if module == b"modprobe" && parameter == b"blacklist" {
-                // The moved quote is part of the first element.
-                let value = if leading { [b"\"", value].concat() } else { value.to_vec() };
-                value.split(|&b| b == b',').for_each(|name| visit(Option::Blacklist(name)));
+                let value: Vec<u8> = value.iter().copied().filter(|&b| b != b'"').collect();
+                let names = value.split(|&b| b == b',' || is_space(b)).filter(|name| !name.is_empty());
+                names.for_each(|name| visit(Option::Blacklist(name)));
             } else {
                 let quote: &[u8] = if leading { b"\"" } else { b"" };
                 visit(Option::Parameter { module, text: [&text[dot + 1..=equals], quote, value] });

@@ -4,8 +4,14 @@
 //! that byte stays, whatever it is (so `a\ b` is then split at the blank like any other); at the end of the file it
 //! vanishes. There is no other quoting. A NUL ends a line early. Lines without a backslash, which are nearly all, are
 //! handed out in place.
+//!
+//! What editors of other systems leave is no content: carriage returns before the end of a line (or of the file), and a
+//! UTF-8 byte order mark at the start of the file.
 
 use crate::limits;
+
+/// The byte order mark in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A logical line.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +33,7 @@ pub(crate) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     pub(crate) fn new(contents: &'a [u8]) -> Self {
+        let contents = contents.strip_prefix(MARK).unwrap_or(contents);
         let plain = find(b'\\', contents).is_none() && find(0, contents).is_none();
         Lines { rest: contents, plain, number: 0, joined: Vec::new() }
     }
@@ -39,7 +46,7 @@ impl<'a> Lines<'a> {
                 return None;
             }
             let end = find(b'\n', self.rest);
-            let line = &self.rest[..end.unwrap_or(self.rest.len())];
+            let line = without_returns(&self.rest[..end.unwrap_or(self.rest.len())]);
             let comment = matches!(line.first(), None | Some(b'#'));
             // What a comment says does not matter, only whether it goes on in the next line.
             let backslash =
@@ -72,12 +79,15 @@ impl<'a> Lines<'a> {
             let special = self.rest.iter().position(|&b| b == b'\\' || b == b'\n');
             let (text, after) = self.rest.split_at(special.unwrap_or(self.rest.len()));
             let (kept, done, rest): (&[u8], bool, &[u8]) = match after {
-                [b'\\', b'\n', rest @ ..] => (&[], false, rest),
-                [b'\\', _, rest @ ..] => (&after[1..2], false, rest),
-                [b'\n', rest @ ..] => (&[], true, rest),
-                // The end of the file, with or without a last backslash.
-                _ => (&[], true, &[]),
+                [b'\\', escaped @ ..] => match past_returns(escaped) {
+                    [b'\n', rest @ ..] => (&[], false, rest),
+                    // The end of the file.
+                    [] => (&[], true, &[]),
+                    _ => (&escaped[..1], false, &escaped[1..]),
+                },
+                _ => (&[], true, after.get(1..).unwrap_or_default()),
             };
+            let text = if done { without_returns(text) } else { text };
             self.rest = rest;
             if kept.is_empty() {
                 self.number = self.number.saturating_add(1);
@@ -94,6 +104,16 @@ impl<'a> Lines<'a> {
             }
         }
     }
+}
+
+/// What is left before the carriage returns at the end.
+fn without_returns(line: &[u8]) -> &[u8] {
+    &line[..line.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1)]
+}
+
+/// What is left behind the carriage returns at the start.
+fn past_returns(text: &[u8]) -> &[u8] {
+    &text[text.iter().position(|&byte| byte != b'\r').unwrap_or(text.len())..]
 }
 
 fn until_nul(line: &[u8]) -> &[u8] {
@@ -215,7 +235,19 @@ mod tests {
         expect(b"a\\\n", &[(2, "a")]);
         expect(b"a\\\n\\\n\\\nb\nc\n", &[(4, "ab"), (5, "c")]);
         expect(b"\\#a\n", &[]);
-        expect(b"a\r\n", &[(1, "a\r")]);
+    }
+
+    #[test]
+    fn lines_of_other_systems() {
+        expect(b"\xef\xbb\xbfa\r\n\r\n#x\r\nb \r\r\nc\r", &[(1, "a"), (4, "b "), (5, "c")]);
+        expect(b"\xef\xbb\xbf#a\r\n\xef\xbb\xbfb\n", &[(2, "\u{feff}b")]);
+        expect(b"\xef\xbb\xbf", &[]);
+        // A backslash joins such lines, too, those of a comment and the last one among them.
+        expect(b"a \\\r\nb\r\nc\r\n", &[(2, "a b"), (3, "c")]);
+        expect(b"#a\\\r\nb\r\nc\\\r", &[(3, "c")]);
+        expect(b"a\\x\r\nb\\\\\r\nc\\\r\n\r\nd", &[(1, "ax"), (2, "b\\"), (4, "c"), (5, "d")]);
+        // Within a line they are bytes like others.
+        expect(b"a\rb\r\nc\\\rd\n\re\n", &[(1, "a\rb"), (2, "c\rd"), (3, "\re")]);
     }
 
     #[test]

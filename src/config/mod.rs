@@ -149,15 +149,15 @@ impl Config {
         Some(self.entry(&list.entries[at]))
     }
 
-    /// The first softdep entry whose pattern matches the module `name`; [`Entry::pre`] and [`Entry::post`] are its
-    /// words. Later ones for the same module do not count.
-    pub fn softdep_for(&self, name: &[u8]) -> Option<Entry<'_>> {
-        self.matching(Kind::Softdep, name).next()
+    /// The softdep entries whose pattern matches the module `name`, in order; [`Entry::pre`] and [`Entry::post`] are
+    /// their words.
+    pub fn softdeps_for<'c, 'q>(&'c self, name: &'q [u8]) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
+        self.matching(Kind::Softdep, name)
     }
 
-    /// The first weakdep entry whose pattern matches the module `name`.
-    pub fn weakdep_for(&self, name: &[u8]) -> Option<Entry<'_>> {
-        self.matching(Kind::Weakdep, name).next()
+    /// The weakdep entries whose pattern matches the module `name`, in order; [`Entry::names`] are their words.
+    pub fn weakdeps_for<'c, 'q>(&'c self, name: &'q [u8]) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
+        self.matching(Kind::Weakdep, name)
     }
 
     /// Whether the module `name` is blacklisted.

@@ -114,6 +114,9 @@ impl Parser {
         match option {
             cmdline::Option::Blacklist(name) => {
                 let (key, value) = (self.keep(name), self.keep(b""));
+                // A name, not a pattern: brackets mean nothing.
+                let bytes = self.config.text[key.clone()].iter_mut();
+                bytes.filter(|byte| **byte == b'-').for_each(|byte| *byte = b'_');
                 self.add(Kind::Blacklist, key, false, value, origin);
             }
             cmdline::Option::Parameter { module, text } => {

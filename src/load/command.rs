@@ -17,9 +17,135 @@ pub fn fill_in(command: &[u8], options: &[u8]) -> Vec<u8> {
     filled
 }
 
+/// Whether a command only refuses: it succeeds or fails, maybe says so first, and cannot do anything else, such as
+/// `/bin/false`, `exit 1`, or `echo disabled >&2; /bin/true # see the ticket`. Anything that is not clear counts as a
+/// command like others.
+pub fn refuses(command: &[u8]) -> bool {
+    let Some(commands) = simple_commands(command) else { return false };
+    let mut refused = false;
+    for words in commands {
+        let runs = if matches!(&words[0][..], b"exec" | b"command" | b"builtin") {
+            words.get(1)
+        } else {
+            words.first()
+        };
+        let Some(program) = runs else { return false };
+        let folder = [&b"/usr/bin/"[..], b"/bin/"].into_iter().find(|folder| program.starts_with(folder));
+        match &program[folder.map_or(0, <[u8]>::len)..] {
+            b"true" | b"false" => refused = true,
+            b":" | b"exit" if folder.is_none() => refused = true,
+            b"echo" | b"printf" | b"logger" => {}
+            _ => return false,
+        }
+    }
+    refused
+}
+
+/// The words of the simple commands in a line for the shell, quotes resolved, comments left out. `None` where it holds
+/// more than simple commands one after the other: a substitution, a group, quotes that do not end.
+fn simple_commands(line: &[u8]) -> Option<Vec<Vec<Vec<u8>>>> {
+    let (mut commands, mut words): (Vec<Vec<Vec<u8>>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
+    let mut word: Option<Vec<u8>> = None;
+    let mut quote = None;
+    let mut bytes = line.iter().copied().peekable();
+    let mut last = b' ';
+    while let Some(byte) = bytes.next() {
+        // The redirections >&, <& and &>.
+        let redirects = byte == b'&' && (matches!(last, b'<' | b'>') || bytes.peek() == Some(&b'>'));
+        last = byte;
+        match (quote, byte) {
+            (None | Some(b'"'), b'`') => return None,
+            (None | Some(b'"'), b'$') if bytes.peek() == Some(&b'(') => return None,
+            (Some(mark), _) if byte == mark => quote = None,
+            (None | Some(b'"'), b'\\') => word.get_or_insert_default().push(bytes.next()?),
+            (None, b'"' | b'\'') => {
+                quote = Some(byte);
+                word.get_or_insert_default();
+            }
+            (None, b'(' | b')') => return None,
+            (None, b'#') if word.is_none() => while bytes.next_if(|&byte| byte != b'\n').is_some() {},
+            (None, b' ' | b'\t') => words.extend(word.take()),
+            (None, b';' | b'&' | b'|' | b'\n') if !redirects => {
+                words.extend(word.take());
+                commands.push(std::mem::take(&mut words));
+            }
+            _ => word.get_or_insert_default().push(byte),
+        }
+    }
+    words.extend(word);
+    commands.push(words);
+    commands.retain(|words| !words.is_empty());
+    quote.is_none().then_some(commands)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_a_refusal() {
+        for refusal in [
+            "/bin/false",
+            "  /bin/true\t",
+            "/usr/bin/false",
+            "/usr/bin/true $CMDLINE_OPTS",
+            "false",
+            "true",
+            ":",
+            "exit 1",
+            "exit",
+            "exec /bin/false",
+            "command false",
+            "/bin/false;",
+            "/bin/true; exit 0",
+            "/bin/true #comment",
+            "/bin/false # modprobe -i $(it) | anyway",
+            "/bin/true >/dev/null 2>&1",
+            "/bin/true &> /dev/null",
+            "\"/bin/false\"",
+            "'/bin/true'",
+            "/bin/fal\\se",
+            "echo \"no; not (here) & not 'now'\" >&2 && /bin/false",
+            "/usr/bin/logger -t modprobe 'usb is off'; exit 1",
+            "false || exit 1",
+        ] {
+            assert!(refuses(refusal.as_bytes()), "{refusal}");
+        }
+        for other in [
+            "",
+            "  ",
+            "#",
+            "# /bin/false",
+            "echo disabled",
+            "/bin/falsehood",
+            "/opt/bin/false",
+            "/bin/:",
+            "bin/false",
+            "exec",
+            "/bin/true; modprobe -i x",
+            "/bin/true && modprobe -i x",
+            "/bin/true & modprobe -i x",
+            "/bin/true\nmodprobe -i x",
+            "echo x | modprobe -a",
+            "true `modprobe -i x`",
+            "true \"$(modprobe -i x)\"",
+            "(false)",
+            "{ false; }",
+            "! false",
+            "if true; then modprobe -i x; fi",
+            "A=1 false",
+            "/bin/false '",
+            "/bin/false \\",
+            "modprobe -i x || false",
+            "sh -c false",
+            "echo '#'; modprobe x # false",
+            "a#b; false",
+        ] {
+            assert!(!refuses(other.as_bytes()), "{other}");
+        }
+        // What a quote hides is a word of the command, not another command.
+        assert!(refuses(b"false '$(modprobe x)' \"a;b\""));
+    }
 
     #[test]
     fn every_placeholder_is_filled_once() {

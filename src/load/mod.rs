@@ -4,5 +4,6 @@ pub mod ahead;
 pub mod command;
 pub mod insert;
 pub mod plan;
+pub mod removal;
 pub mod remove;
 pub mod walk;

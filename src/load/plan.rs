@@ -9,9 +9,11 @@
 //! ```
 //!
 //! Dependencies are placed, not planned, so one module can stand in the list several times; the second time it is
-//! loaded already. A module whose soft dependencies lead to any module never runs its install command. Both are what
-//! kmod does, and programs that make an initramfs read the list.
+//! loaded already. A module whose soft dependencies lead to any module is inserted in spite of its install command. Both
+//! are what kmod does, and programs that make an initramfs read the list. But a command that only refuses
+//! ([`super::command::refuses`]) holds wherever the module stands: who wrote it forbids the module.
 
+use super::command::refuses;
 use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::limits;
@@ -168,9 +170,10 @@ impl Planner<'_> {
         // Where somebody needs the module that was asked for by path, that file is meant.
         let module = if is_target { self.target.clone() } else { module };
         let extra = if is_target { extra } else { b"" };
-        // One with soft dependencies is inserted, whatever its command; so is the target of -i.
-        let inserted = (is_target && self.bare) || self.around.contains_key(&module.name);
-        let command = if inserted { None } else { self.tree.install_command(&module) };
+        // The target of -i is inserted, whatever its command. So is a module with soft dependencies, unless that forbids it.
+        let command = if is_target && self.bare { None } else { self.tree.install_command(&module) };
+        let around = self.around.contains_key(&module.name);
+        let command = command.filter(|command| !around || refuses(command));
         Step {
             required: is_target
                 || (module.alias.is_none() && self.needed.binary_search(&module.name).is_ok()),

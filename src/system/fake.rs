@@ -78,9 +78,27 @@ impl FakeKernel {
         let _ = std::fs::rename(dir.join("initstate.new"), dir.join("initstate"));
     }
 
-    /// Makes a module vanish from sysfs.
+    /// Makes a module a holder of another, which counts it.
+    pub fn hold(&self, used: &str, holder: &str) {
+        let _ = std::fs::create_dir_all(self.roots.sys_module_dir().join(used).join("holders").join(holder));
+        self.count(used, 1);
+    }
+
+    /// Makes a module vanish from sysfs, and with it what it holds of others.
     pub fn remove(&self, name: &str) {
-        let _ = std::fs::remove_dir_all(self.roots.sys_module_dir().join(name));
+        let dir = self.roots.sys_module_dir();
+        let _ = std::fs::remove_dir_all(dir.join(name));
+        for other in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if std::fs::remove_dir(other.path().join("holders").join(name)).is_ok() {
+                self.count(&other.file_name().to_string_lossy(), -1);
+            }
+        }
+    }
+
+    fn count(&self, name: &str, more: i64) {
+        let path = self.roots.sys_module(name.as_bytes(), "refcnt");
+        let count = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<i64>().ok());
+        let _ = std::fs::write(path, format!("{}\n", count.unwrap_or(0) + more));
     }
 
     /// Waits in the init of `name` until all that must meet are in theirs. `ETIME`: they did not come, for much longer than

@@ -16,7 +16,7 @@ pub use indexes::Which;
 pub use settings::ConfigPaths;
 
 use crate::bytes;
-use crate::config::{Config, Entry, Kind};
+use crate::config::{Config, Kind, Origin};
 use crate::error::{Errno, Result, errno_of, strerror};
 use crate::formats::index::Reader;
 use crate::limits;
@@ -26,6 +26,7 @@ use crate::system::roots::{Roots, into_path};
 use crate::system::{System, roots::as_path};
 use indexes::{Indexes, Opened};
 use std::cell::{Cell, OnceCell};
+use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,15 @@ impl Module {
     pub fn key(&self) -> Key {
         (self.name.clone(), self.alias.clone())
     }
+}
+
+/// What the lines about one module have named so far.
+#[derive(Default)]
+struct Wishes<'c> {
+    words: BTreeSet<&'c [u8]>,
+    modules: BTreeSet<Key>,
+    /// How long the names are together.
+    names: usize,
 }
 
 /// A module directory, open.
@@ -298,32 +308,49 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The soft dependencies: what is to be loaded before the module, and after it. Each word is looked up like any
-    /// query; one that leads nowhere is dropped.
+    /// The soft dependencies: what is to be loaded before the module, and after it. See [`Tree::softdep_lines`].
     pub fn softdeps(&self, module: &Module) -> (Vec<Module>, Vec<Module>) {
-        match self.config().softdep_for(&module.name) {
-            None => (Vec::new(), Vec::new()),
-            Some(entry) => (self.all(entry.pre()), self.all(entry.post())),
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (_, first, then) in self.softdep_lines(module) {
+            before.extend(first);
+            after.extend(then);
         }
+        (before, after)
     }
 
-    /// The weak dependencies: what may help the module if it is there. Nothing loads them.
+    /// What each softdep line that fits the module adds to what is to be loaded before it, and after it. The lines add
+    /// up in their order; the first line that names a module decides on which side it is, and within a line `pre:` does.
+    /// Each word is looked up like any query; one that leads nowhere is dropped.
+    pub fn softdep_lines(&self, module: &Module) -> Vec<(Origin, Vec<Module>, Vec<Module>)> {
+        let mut wishes = Wishes::default();
+        let lines = self.config().softdeps_for(&module.name);
+        lines
+            .map(|line| (line.origin, self.add(line.pre(), &mut wishes), self.add(line.post(), &mut wishes)))
+            .collect()
+    }
+
+    /// The weak dependencies: what may help the module if it is there. Nothing loads them. The lines add up.
     pub fn weakdeps(&self, module: &Module) -> Vec<Module> {
-        self.config().weakdep_for(&module.name).map_or(Vec::new(), |entry: Entry<'_>| self.all(entry.names()))
+        let mut wishes = Wishes::default();
+        let lines = self.config().weakdeps_for(&module.name);
+        lines.flat_map(|line| self.add(line.names(), &mut wishes)).collect()
     }
 
-    /// Ends where no plan has room for more: whoever plans with these refuses them.
-    fn all<'w>(&self, words: impl Iterator<Item = &'w [u8]>) -> Vec<Module> {
-        let mut modules: Vec<Module> = Vec::new();
-        let mut names = 0;
+    /// The modules that `words` lead to and that are not among the wishes yet. Ends where no plan has room for more:
+    /// whoever plans with these refuses them.
+    fn add<'c>(&self, words: impl Iterator<Item = &'c [u8]>, wishes: &mut Wishes<'c>) -> Vec<Module> {
+        let mut modules = Vec::new();
         for word in words {
-            if modules.len() > limits::PLAN_TASKS || names > limits::PLAN_NAMES {
+            if wishes.modules.len() > limits::PLAN_TASKS || wishes.names > limits::PLAN_NAMES {
                 break;
+            }
+            if !wishes.words.insert(word) {
+                continue;
             }
             match self.lookup(word) {
                 Ok(found) => {
-                    names += found.iter().map(Module::names).sum::<usize>();
-                    modules.extend(found);
+                    wishes.names += found.iter().map(Module::names).sum::<usize>();
+                    modules.extend(found.into_iter().filter(|module| wishes.modules.insert(module.key())));
                 }
                 Err(_) => {
                     let told = bytes!["failed to lookup dependency '", word, "', continuing anyway."];

@@ -170,6 +170,30 @@ fn softdep_words_are_queries() {
 }
 
 #[test]
+fn softdep_and_weakdep_lines_add_up() {
+    let fixture = Fixture::new(&["k/a.ko:", "k/b.ko:", "k/c.ko:", "k/d.ko:"]);
+    fixture.index("modules.alias", &[("al", "a")]);
+    fixture.module_file("modules.softdep", "softdep m pre: b\nsoftdep m pre: a al post: c\n");
+    fixture.module_file("modules.weakdep", "weakdep m b a\nweakdep m b c\n");
+    fixture.etc("a.conf", "softdep * post: c c pre: d c d\nweakdep [m] c\n");
+    fixture.etc("z.conf", "softdep m post: a d b x[ pre: x[\nsoftdep other pre: a\n");
+    let tree = fixture.tree();
+    let (pre, post) = tree.softdeps(&Module::named(b"m"));
+    // By file name; within a line `pre:` has a module, else the first line that names it.
+    assert_eq!(shown(&pre), ["d", "c", "b", "a", "a (al)"]);
+    assert_eq!(shown(&post), [""; 0]);
+    assert_eq!(fixture.told(), ["failed to lookup dependency 'x[', continuing anyway."]);
+    assert_eq!(shown(&tree.weakdeps(&Module::named(b"m"))), ["c", "b", "a"]);
+    fixture.etc("a.conf", "softdep m post: b\n");
+    let tree = fixture.tree();
+    let (pre, post) = tree.softdeps(&Module::named(b"m"));
+    assert_eq!(
+        (shown(&pre), shown(&post)),
+        (vec!["a".into(), "a (al)".into()], ["b", "c", "d"].map(Into::into).to_vec())
+    );
+}
+
+#[test]
 fn options_commands_and_blacklist() {
     let fixture = sources();
     fixture.etc("b.conf", "options wild_* o=1\noptions loop o=2\nblacklist loop\nremove l* rm\n");

@@ -1,18 +1,20 @@
-//! Removing: a module, what its softdeps name, and the modules that nobody else needs then.
+//! Removing: a module, with what loading it brought in and nobody uses any more, in the order of [`crate::load::removal`].
 //!
-//! For each module, in this order: post-softdeps backwards; the modules that hold it (`--remove-holders`); the module, by
-//! its command or by the kernel; each module it needs that is unused now; pre-softdeps backwards. A module that is not
+//! What must go (the module, and with `--remove-holders` those that hold it) goes by its command or by the kernel, and if
+//! one of these cannot, that is the end. The others go if nobody uses them when their turn comes. A module that is not
 //! loaded is no work at all.
 
 use super::{Session, command};
 use crate::bytes;
-use crate::cli::{Exit, Outcome};
+use crate::cli::Outcome;
 use crate::error::{Errno, strerror};
 use crate::gate::{self, Patience};
 use crate::load::command::fill_in;
+use crate::load::removal::{Step, removal};
 use crate::load::remove::Remover;
 use crate::system::sysfs;
 use crate::tree::Module;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Removes what the operands name.
@@ -31,95 +33,115 @@ fn operand(session: &Session<'_>, operand: &[u8]) -> Outcome {
         return session.fail(&bytes!["Module ", operand, " not found."]);
     }
     for module in &modules {
-        if remove(session, module, Reached::Asked)? != 0 {
+        if remove(session, module)? != 0 {
             return Ok(1);
         }
     }
     Ok(0)
 }
 
-/// How removal came to a module.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reached {
-    /// It was asked for.
-    Asked,
-    /// As a softdep or a holder of another.
-    Along,
-}
-
 /// The whole procedure for one module; its status.
-fn remove(session: &Session<'_>, module: &Module, reached: Reached) -> Outcome {
-    let (tree, request) = (session.tree, session.request);
+fn remove(session: &Session<'_>, module: &Module) -> Outcome {
+    let (tree, request, system) = (session.tree, session.request, &session.call.world.system);
     let name = &module.name;
-    let (mut before, mut after, mut command) = (Vec::new(), Vec::new(), None);
-    if !request.bare {
-        (before, after) = tree.softdeps(module);
-        command = tree.remove_command(module);
-    }
-    if command.is_none() && !request.depends {
+    if (request.bare || tree.remove_command(module).is_none()) && !request.depends {
         if tree.is_builtin(module) {
-            return match reached {
-                Reached::Asked => session.fail(&bytes!["Module ", name, " is builtin."]),
-                Reached::Along => Ok(0),
-            };
+            return session.fail(&bytes!["Module ", name, " is builtin."]);
         }
-        if gate::is_absent(&session.call.world.system, name) {
+        if gate::is_absent(system, name) {
             return if request.first_time { not_in_kernel(session, name) } else { Ok(0) };
         }
     }
-    along(session, &after)?;
-    if request.holders && reached == Reached::Asked {
-        let status = holders(session, name)?;
-        if status != 0 {
-            return Ok(status);
+    let steps = match removal(tree, system, module, request.bare, request.holders) {
+        Ok(steps) => steps,
+        Err(error) => {
+            session.log.error(error.to_string().as_bytes());
+            return Ok(1);
         }
-    }
-    let status = match &command {
-        Some(command) => run_command(session, name, command)?,
-        None => unload(session, name)?,
     };
-    if status != 0 {
-        return Ok(status);
+    // Told before anything is touched.
+    let hopeless = |step: &&Step| step.required && step.used && step.command.is_none();
+    if let Some(step) = steps.iter().find(hopeless).filter(|_| !request.depends && request.wait.is_zero()) {
+        return in_use(session, &step.module.name);
     }
-    if command.is_none() {
-        for needed in tree.dependencies(module) {
-            unload_unused(session, &needed.name);
+    let mut stayed = BTreeSet::new();
+    for step in &steps {
+        let other = &step.module.name;
+        if !step.required {
+            if step.wanted_by.iter().any(|name| stayed.contains(name)) || !along(session, step) {
+                stayed.insert(other.clone());
+            }
+            continue;
         }
-    }
-    along(session, &before)?;
-    Ok(0)
-}
-
-/// Softdeps, the last first. Whether they can be removed does not matter for the module they belong to.
-fn along(session: &Session<'_>, modules: &[Module]) -> Result<(), Exit> {
-    for module in modules.iter().rev() {
-        remove(session, module, Reached::Along)?;
-    }
-    Ok(())
-}
-
-/// The modules that hold `name`, the last listed first; one level of them.
-fn holders(session: &Session<'_>, name: &[u8]) -> Outcome {
-    let Ok(holders) = sysfs::holders(session.call.world.system.roots, name) else { return Ok(0) };
-    for holder in holders.into_iter().rev() {
-        let status = remove(session, &Module::named(&holder), Reached::Along)?;
+        let status = match &step.command {
+            Some(command) => run_command(session, other, command)?,
+            None => unload(session, other)?,
+        };
         if status != 0 {
             return Ok(status);
         }
+        // A command may have decided otherwise; then all that belongs to the module stays, too.
+        if step.command.is_some() && other == name && !request.dry && !gate::is_absent(system, name) {
+            return Ok(0);
+        }
     }
     Ok(0)
+}
+
+/// A module that goes along if nobody uses it now; false where it stays, which is no failure.
+fn along(session: &Session<'_>, step: &Step) -> bool {
+    let name = &step.module.name;
+    let system = session.call.world.system;
+    let dry = session.request.dry;
+    let count = || sysfs::refcount(system.roots, name);
+    if let Some(text) = &step.command {
+        if !dry && matches!(count(), Ok(1..)) {
+            return false;
+        }
+        let done = shell(session, name, text);
+        if !done {
+            session.log.error(&bytes!["Error running remove command for ", name]);
+        }
+        return done;
+    }
+    if dry {
+        session.action(&[b"rmmod ", name]);
+        return true;
+    }
+    let unused = || match count() {
+        Ok(0) => {
+            session.action(&[b"rmmod ", name]);
+            Ok(())
+        }
+        _ => Err(()),
+    };
+    let remover = Remover::new(system, session.gate());
+    match remover.remove(name, session.request.force_removal, &Patience::new(&system), unused) {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            session.log.error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);
+            false
+        }
+        Err(()) => false,
+    }
 }
 
 fn run_command(session: &Session<'_>, name: &[u8], text: &[u8]) -> Outcome {
-    let filled = fill_in(text, b"");
-    session.action(&[b"remove ", &filled]);
-    if session.request.dry {
+    if shell(session, name, text) {
         return Ok(0);
     }
-    match command::run(session, name, &filled) {
-        Ok(0) => Ok(0),
-        _ => session.fail(&bytes!["Error running remove command for ", name]),
-    }
+    session.fail(&bytes!["Error running remove command for ", name])
+}
+
+/// Prints and runs a remove command; whether it ended well.
+fn shell(session: &Session<'_>, name: &[u8], text: &[u8]) -> bool {
+    let filled = fill_in(text, b"");
+    session.action(&[b"remove ", &filled]);
+    session.request.dry || matches!(command::run(session, name, &filled), Ok(0))
+}
+
+fn in_use(session: &Session<'_>, name: &[u8]) -> Outcome {
+    session.fail(&bytes!["Module ", name, " is in use."])
 }
 
 /// What keeps a module from being unloaded, or makes it needless.
@@ -129,35 +151,35 @@ enum Refusal {
     Gone,
 }
 
-/// The module itself, by the kernel.
+/// One that must go, by the kernel.
 fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
     let request = session.request;
+    if request.dry {
+        session.action(&[b"rmmod ", name]);
+        return Ok(0);
+    }
     let allowed = || {
         let system = &session.call.world.system;
         let count = sysfs::refcount(system.roots, name);
-        if !request.depends && request.wait.is_zero() && matches!(count, Ok(1..)) {
+        if request.wait.is_zero() && matches!(count, Ok(1..)) {
             return Err(Refusal::InUse);
         }
-        session.action(&[b"rmmod ", name]);
-        match count {
-            Err(_) if gate::is_absent(system, name) => Err(Refusal::Gone),
-            // A kernel that cannot unload has no count for what is there; it says so itself.
-            _ => Ok(()),
+        if count.is_err() && gate::is_absent(system, name) {
+            return Err(Refusal::Gone);
         }
+        // A kernel that cannot unload has no count for what is there; it says so itself.
+        session.action(&[b"rmmod ", name]);
+        Ok(())
     };
-    let result = if request.dry {
-        allowed().map(|()| Ok(()))
-    } else {
-        Remover::new(session.call.world.system, session.gate())
-            .remove(name, request.force_removal, &Patience::new(&session.call.world.system), allowed)
-            .map(|result| result.map_err(|error| error.errno()))
-            .map(|result| wait_while_busy(session, name, result))
-    };
+    let result = Remover::new(session.call.world.system, session.gate())
+        .remove(name, request.force_removal, &Patience::new(&session.call.world.system), allowed)
+        .map(|result| result.map_err(|error| error.errno()))
+        .map(|result| wait_while_busy(session, name, result));
     match result {
         Ok(Ok(())) => Ok(0),
         Err(Refusal::Gone) if request.first_time => not_in_kernel(session, name),
         Err(Refusal::Gone) => Ok(0),
-        Err(Refusal::InUse) => session.fail(&bytes!["Module ", name, " is in use."]),
+        Err(Refusal::InUse) => in_use(session, name),
         Ok(Err(errno)) => {
             session.log.error(&bytes!["could not remove '", name, "': ", strerror(errno)]);
             match errno {
@@ -193,27 +215,6 @@ fn wait_while_busy(session: &Session<'_>, name: &[u8], first: Result<(), Errno>)
         result = free.unwrap_or(Ok(())).map_err(|error| error.errno());
     }
     result
-}
-
-/// A module that the removed one needed: gone too if nothing uses it now. No softdeps, no commands, and it does not
-/// matter if it stays.
-fn unload_unused(session: &Session<'_>, name: &[u8]) {
-    let unused = || match sysfs::refcount(session.call.world.system.roots, name) {
-        Ok(0) => {
-            session.action(&[b"rmmod ", name]);
-            Ok(())
-        }
-        _ => Err(()),
-    };
-    if session.request.dry {
-        let _ = unused();
-        return;
-    }
-    let patience = Patience::new(&session.call.world.system);
-    let remover = Remover::new(session.call.world.system, session.gate());
-    if let Ok(Err(error)) = remover.remove(name, session.request.force_removal, &patience, unused) {
-        session.log.error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);
-    }
 }
 
 fn not_in_kernel(session: &Session<'_>, name: &[u8]) -> Outcome {

@@ -135,7 +135,7 @@ impl Machine {
     }
 
     fn holder(&self, name: &str, holder: &str) {
-        fs::create_dir_all(self.roots.sys_module(name.as_bytes(), "holders").join(holder)).unwrap();
+        self.kernel.hold(name, holder);
     }
 
     fn variable(&self, name: &str, value: &str) {

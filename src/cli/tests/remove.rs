@@ -8,9 +8,9 @@ fn a_module_and_what_nobody_needs_any_more() {
     machine.live(&["usb_common", "usbcore", "ehci_hcd"]);
     assert_eq!(
         machine.run(&["modprobe", "-rv", "ehci-hcd"]),
-        printed("rmmod ehci_hcd\nrmmod usb_common\nrmmod usbcore\n")
+        printed("rmmod ehci_hcd\nrmmod usbcore\nrmmod usb_common\n")
     );
-    assert_eq!(machine.calls(), ["-ehci_hcd", "-usb_common", "-usbcore"]);
+    assert_eq!(machine.calls(), ["-ehci_hcd", "-usbcore", "-usb_common"]);
     machine.live(&["usbcore", "usb_common"]);
     machine.used("usb_common", "1");
     assert_eq!(machine.run(&["modprobe", "-r", "usbcore"]), printed(""));
@@ -25,11 +25,11 @@ fn softdeps_and_commands_in_their_order() {
     machine.config("softdep bonding pre: dummy post: loop floppy\nremove loop echo bye");
     let all = ["dummy", "loop", "floppy", "tls", "bonding"];
     machine.live(&all);
-    let lines = "rmmod floppy\nremove echo bye\nrmmod bonding\nrmmod tls\nrmmod dummy\n";
+    let lines = "rmmod floppy\nremove echo bye\nrmmod bonding\nrmmod dummy\nrmmod tls\n";
     assert_eq!(machine.run(&["modprobe", "-rnv", "bonding"]), printed(lines));
     assert_eq!((machine.calls().len(), machine.commands().len()), (0, 0));
     assert_eq!(machine.run(&["modprobe", "-rv", "bonding"]), printed(lines));
-    assert_eq!(machine.calls(), ["-floppy", "-bonding", "-tls", "-dummy"]);
+    assert_eq!(machine.calls(), ["-floppy", "-bonding", "-dummy", "-tls"]);
     assert_eq!(machine.commands()[0].0, "echo bye");
     machine.live(&all);
     assert_eq!(machine.run(&["modprobe", "-rvi", "bonding"]), printed("rmmod bonding\nrmmod tls\n"));
@@ -79,9 +79,8 @@ fn holders_go_first_when_asked_for() {
     let machine = Machine::with_modules();
     machine.live(&["usb_common", "usbcore"]);
     machine.holder("usb_common", "usbcore");
-    // It goes as what the holder needed; when its own turn comes, the line comes before the look. kmod calls the kernel
-    // again, and fails because the module is not there.
-    let lines = "rmmod usbcore\nrmmod usb_common\nrmmod usb_common\n";
+    let lines = "rmmod usbcore\nrmmod usb_common\n";
+    assert_eq!(machine.run(&["modprobe", "-rnv", "--remove-holders", "usb-common"]), printed(lines));
     assert_eq!(machine.run(&["modprobe", "-rv", "--remove-holders", "usb-common"]), printed(lines));
     assert_eq!(machine.calls(), ["-usbcore", "-usb_common"]);
     assert_eq!(
@@ -90,6 +89,84 @@ fn holders_go_first_when_asked_for() {
         "without -r it means nothing"
     );
     assert_eq!(machine.calls(), ["+loop "]);
+}
+
+/// tc needs tb, which needs ta; all are loaded.
+fn chain() -> Machine {
+    let machine = Machine::new();
+    machine.module("ta", &[]);
+    machine.module("tb", &["ta"]);
+    machine.module("tc", &["tb", "ta"]);
+    machine.module("dummy", &[]);
+    machine.module("loop", &[]);
+    machine.live(&["ta", "tb", "tc"]);
+    machine.holder("ta", "tb");
+    machine.holder("tb", "tc");
+    machine
+}
+
+#[test]
+fn all_holders_go_once_the_deepest_first() {
+    for (name, lines) in [("ta", "rmmod tc\nrmmod tb\nrmmod ta\n"), ("tb", "rmmod tc\nrmmod tb\nrmmod ta\n")]
+    {
+        let machine = chain();
+        let run =
+            |letters: &str| machine.run(&["modprobe", letters, "--remove-holders", "--first-time", name]);
+        assert_eq!(run("-rnv"), printed(lines));
+        assert_eq!(machine.calls(), [""; 0]);
+        assert_eq!(run("-rv"), printed(lines));
+        assert_eq!(machine.calls(), ["-tc", "-tb", "-ta"]);
+    }
+    // One that cannot go: nothing does.
+    let machine = chain();
+    machine.used("tc", "1");
+    let in_use = "modprobe: FATAL: Module tc is in use.\n";
+    assert_eq!(machine.run(&["modprobe", "-rv", "--remove-holders", "ta"]), failed(in_use));
+    assert_eq!(machine.calls(), [""; 0]);
+    // One that the kernel does not let go: those below stay.
+    machine.used("tc", "0");
+    machine.answers(&[None, Some(Errno::EBUSY)]);
+    let answer = machine.run(&["modprobe", "-r", "--remove-holders", "ta"]);
+    assert_eq!(answer, failed("modprobe: ERROR: could not remove 'tb': Device or resource busy\n"));
+    assert_eq!(machine.calls(), ["-tc", "-tb"]);
+}
+
+#[test]
+fn softdeps_of_dependencies_go_along() {
+    let machine = chain();
+    machine.config("softdep tb pre: dummy post: loop\nremove loop echo bye");
+    machine.live(&["dummy", "loop"]);
+    let lines = "rmmod tc\nremove echo bye\nrmmod tb\nrmmod dummy\nrmmod ta\n";
+    assert_eq!(machine.run(&["modprobe", "-rnv", "tc"]), printed(lines));
+    // A softdep in use stays, and that is no failure.
+    machine.used("dummy", "1");
+    assert_eq!(machine.run(&["modprobe", "-rv", "tc"]), printed(&lines.replace("rmmod dummy\n", "")));
+    assert_eq!(machine.calls(), ["-tc", "-tb", "-ta"]);
+}
+
+#[test]
+fn what_belongs_to_a_module_that_stays_stays() {
+    // It is in use: told before any softdep is touched.
+    let machine = chain();
+    machine.config("softdep tc pre: dummy post: loop");
+    machine.live(&["dummy", "loop"]);
+    machine.used("tc", "1");
+    assert_eq!(machine.run(&["modprobe", "-r", "tc"]), failed("modprobe: FATAL: Module tc is in use.\n"));
+    assert_eq!(machine.calls(), [""; 0]);
+    // Its command leaves it.
+    machine.used("tc", "0");
+    machine.config("remove tc /bin/true");
+    assert_eq!(machine.run(&["modprobe", "-rv", "tc"]), printed("rmmod loop\nremove /bin/true\n"));
+    assert_eq!(machine.calls(), ["-loop"]);
+    // A dependency that the kernel keeps keeps its softdeps.
+    let machine = chain();
+    machine.config("softdep tb pre: dummy");
+    machine.live(&["dummy"]);
+    machine.answers(&[None, Some(Errno::EBUSY)]);
+    let told = "modprobe: ERROR: could not remove 'tb': Device or resource busy\n";
+    let answer = machine.run(&["modprobe", "-r", "tc"]);
+    assert_eq!((answer.err.as_str(), answer.status), (told, 0));
+    assert_eq!(machine.calls(), ["-tc", "-tb"]);
 }
 
 #[test]

@@ -154,13 +154,36 @@ fn install_commands_and_soft_dependencies() {
 }
 
 #[test]
-fn the_first_softdep_entry_counts_by_file_name() {
+fn a_refusal_holds_in_spite_of_soft_dependencies() {
     let fixture = small();
-    fixture.module_file("modules.softdep", "softdep a pre: b\n");
-    fixture.etc("zz.conf", "softdep a pre: c\n");
-    expect(&fixture, "a", &["insmod b.ko ", "insmod a.ko "]);
-    fixture.etc("aa.conf", "softdep a post: c\n");
-    expect(&fixture, "a", &["insmod a.ko ", "insmod c.ko "]);
+    fixture.etc(
+        "a.conf",
+        "softdep top pre: a post: b\ninstall top /bin/false\nsoftdep mid post: c\ninstall mid exec /usr/bin/true # no\n\
+         softdep c pre: a\ninstall c false\nsoftdep b pre: c\ninstall b echo b\n",
+    );
+    let want = [
+        "insmod base.ko ",
+        "install exec /usr/bin/true # no ",
+        "insmod a.ko ",
+        "install false ",
+        "install /bin/false ",
+        "insmod b.ko ",
+    ];
+    expect(&fixture, "top", &want);
+    // -i is about the target, which then has no soft dependencies either.
+    let want = [&want[..4], &["insmod top.ko x=1"]].concat();
+    assert_eq!(lines(&fixture, "top", "x=1", true), want);
+}
+
+#[test]
+fn softdep_lines_add_up_by_file_name() {
+    let fixture = small();
+    fixture.module_file("modules.softdep", "softdep a pre: b\nsoftdep a post: c\n");
+    fixture.etc("zz.conf", "softdep a post: b pre: c loop\n");
+    expect(&fixture, "a", &["insmod b.ko ", "insmod loop.ko ", "insmod a.ko ", "insmod c.ko "]);
+    fixture.etc("aa.conf", "softdep [a] post: b pre: dummy\n");
+    let want = ["insmod dummy.ko ", "insmod loop.ko ", "insmod a.ko ", "insmod b.ko ", "insmod c.ko "];
+    expect(&fixture, "a", &want);
 }
 
 #[test]

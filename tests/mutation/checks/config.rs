@@ -84,8 +84,8 @@ fn agrees(config: &Config, names: usize) {
             );
             assert_eq!(config.install_for(name), matching(Kind::Install).next());
             assert_eq!(config.remove_for(name), matching(Kind::Remove).next());
-            assert_eq!(config.softdep_for(name), matching(Kind::Softdep).next());
-            assert_eq!(config.weakdep_for(name), matching(Kind::Weakdep).next());
+            assert!(config.softdeps_for(name).eq(matching(Kind::Softdep)));
+            assert!(config.weakdeps_for(name).eq(matching(Kind::Weakdep)));
             assert_eq!(
                 config.is_blacklisted(name),
                 config.entries(Kind::Blacklist).any(|entry| entry.key == name)
@@ -148,14 +148,10 @@ pub fn cmdline(input: &[u8]) -> bool {
     options::parse(input, &mut |option| {
         found += 1;
         match option {
-            options::Option::Blacklist(name) if !name.contains(&b'"') => {
-                let unquoted = !name.iter().any(|b| b.is_ascii_whitespace() || *b == 0x0b);
-                assert!(!name.contains(&b',') && !name.contains(&0));
-                if unquoted {
-                    again.push(([&b"modprobe.blacklist="[..], name].concat(), None, name.to_vec()));
-                }
+            options::Option::Blacklist(name) => {
+                assert!(!name.is_empty() && !name.iter().any(|b| b" \t\n\x0b\x0c\r,\"\0".contains(b)));
+                again.push(([&b"modprobe.blacklist="[..], name].concat(), None, name.to_vec()));
             }
-            options::Option::Blacklist(_) => {}
             options::Option::Parameter { module, text } => {
                 let text = text.concat();
                 assert!(module.len() + text.len() <= limits::CMDLINE);

@@ -387,12 +387,12 @@ impl<'r> Reasons<'r> {
             for other in tree.dependencies(module) {
                 needed.entry(other.name).or_insert_with(|| module.name.clone());
             }
-            let entry = tree.config().softdep_for(&module.name);
-            let place = entry.map(|entry| explainer.place(entry.origin));
-            let (before, after) = tree.softdeps(module);
-            for (first, others) in [(true, before), (false, after)] {
-                for other in others {
-                    around.entry(other.name).or_insert_with(|| (first, module.name.clone(), place.clone()));
+            for (origin, before, after) in tree.softdep_lines(module) {
+                for (first, others) in [(true, before), (false, after)] {
+                    for other in others {
+                        let wish = || (first, module.name.clone(), Some(explainer.place(origin)));
+                        around.entry(other.name).or_insert_with(wish);
+                    }
                 }
             }
         };
