@@ -11,11 +11,14 @@
 //!     KIND-HASH.zst                    its transcripts (transcript.rs) of one kind; HASH: of the command lines
 //! ```
 //!
+//! The softdep lines of one module add up in ours, and in 34.2 the first one counts. So that all else of the plans can be
+//! compared, 34.2 gets a configuration, [`JOINED`], with one line for each module, joined from those of modules.softdep.
+//!
 //! What needs every module decompressed many times over is asked of each module of the uncompressed tree, and of every
 //! [`SAMPLE`]th of the compressed one; of all if `KMOD_ONCE_FULL` is set. A build of ours that is not optimised is asked
 //! about every [`SAMPLE`]th module only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,6 +38,8 @@ const SAMPLE: usize = 16;
 const BATCH: usize = 250;
 /// How a tree is called, and how its package's name begins and ends.
 const TREES: [(&str, &str); 2] = [("6.12", "linux-image-6.12."), ("6.1", "linux-image-6.1.0-")];
+/// Configuration of the commands that make plans: softdep lines for 34.2, nothing for ours.
+const JOINED: &str = "/joined.conf";
 const SUFFIX: &str = "-amd64-unsigned";
 
 /// What is asked, one test each.
@@ -164,6 +169,9 @@ impl Tree {
         let ours = &suite.others[1];
         let (theirs, ours) = (root(&suite.theirs)?, root(ours)?);
         indexes(&kept, &theirs, &ours, &release)?;
+        let softdeps = fs::read_to_string(kept.join("modules.softdep"))?;
+        fs::write(theirs.join(&JOINED[1..]), joined(&softdeps))?;
+        fs::write(ours.join(&JOINED[1..]), "")?;
         let mut tree = Tree {
             theirs,
             ours,
@@ -231,12 +239,12 @@ impl Tree {
     }
 
     fn dependencies(&self) -> io::Result<Vec<case::Command>> {
-        Ok(self.batches("modprobe", &["-a", "-D"], &self.names(true)))
+        Ok(self.batches("modprobe", &["-C", JOINED, "-a", "-D"], &self.names(true)))
     }
 
     fn dependencies_one_by_one(&self) -> io::Result<Vec<case::Command>> {
         let names = self.names(self.full);
-        Ok(names.chunks(1).flat_map(|name| self.batches("modprobe", &["-D"], name)).collect())
+        Ok(names.chunks(1).flat_map(|name| self.batches("modprobe", &["-C", JOINED, "-D"], name)).collect())
     }
 
     fn about_all(&self, options: &[&str]) -> io::Result<Vec<case::Command>> {
@@ -314,6 +322,19 @@ fn indexes(kept: &Path, theirs: &Path, ours: &Path, release: &str) -> io::Result
         }
     }
     Ok(())
+}
+
+/// The softdep lines of a text with all that they say of one module in one line.
+fn joined(softdeps: &str) -> String {
+    let mut lists: BTreeMap<&str, String> = BTreeMap::new();
+    for line in softdeps.lines() {
+        if let Some((module, words)) = line.strip_prefix("softdep ").and_then(|rest| rest.split_once(' ')) {
+            let list = lists.entry(module).or_default();
+            list.push(' ');
+            list.push_str(words);
+        }
+    }
+    lists.iter().map(|(module, words)| format!("softdep {module}{words}\n")).collect()
 }
 
 /// The release and directory of the modules in an unpacked kernel package.
