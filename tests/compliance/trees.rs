@@ -82,6 +82,20 @@ pub fn depmod(root: &Path, release: &str) -> io::Result<Vec<(String, Vec<u8>)>> 
     Ok(files)
 }
 
+/// The softdep lines of a text with all that they say of one module in one line: kmod counts the first line only, ours
+/// all of them.
+pub fn joined(softdeps: &str) -> String {
+    let mut lists: BTreeMap<&str, String> = BTreeMap::new();
+    for line in softdeps.lines() {
+        if let Some((module, words)) = line.strip_prefix("softdep ").and_then(|rest| rest.split_once(' ')) {
+            let list = lists.entry(module).or_default();
+            list.push(' ');
+            list.push_str(words);
+        }
+    }
+    lists.iter().map(|(module, words)| format!("softdep {module}{words}\n")).collect()
+}
+
 /// Makes a module from the words after `ko PATH` in a case file:
 ///
 /// ```text

@@ -18,7 +18,7 @@
 //! [`SAMPLE`]th of the compressed one; of all if `KMOD_ONCE_FULL` is set. A build of ours that is not optimised is asked
 //! about every [`SAMPLE`]th module only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -170,7 +170,7 @@ impl Tree {
         let (theirs, ours) = (root(&suite.theirs)?, root(ours)?);
         indexes(&kept, &theirs, &ours, &release)?;
         let softdeps = fs::read_to_string(kept.join("modules.softdep"))?;
-        fs::write(theirs.join(&JOINED[1..]), joined(&softdeps))?;
+        fs::write(theirs.join(&JOINED[1..]), trees::joined(&softdeps))?;
         fs::write(ours.join(&JOINED[1..]), "")?;
         let mut tree = Tree {
             theirs,
@@ -322,19 +322,6 @@ fn indexes(kept: &Path, theirs: &Path, ours: &Path, release: &str) -> io::Result
         }
     }
     Ok(())
-}
-
-/// The softdep lines of a text with all that they say of one module in one line.
-fn joined(softdeps: &str) -> String {
-    let mut lists: BTreeMap<&str, String> = BTreeMap::new();
-    for line in softdeps.lines() {
-        if let Some((module, words)) = line.strip_prefix("softdep ").and_then(|rest| rest.split_once(' ')) {
-            let list = lists.entry(module).or_default();
-            list.push(' ');
-            list.push_str(words);
-        }
-    }
-    lists.iter().map(|(module, words)| format!("softdep {module}{words}\n")).collect()
 }
 
 /// The release and directory of the modules in an unpacked kernel package.

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::debian::Cache;
 use crate::root::{link_tree, skeleton};
 use crate::tools::Tools;
-use crate::trees::depmod;
+use crate::trees::{depmod, joined};
 use crate::{Suite, case, kernel, run, transcript};
 
 /// How many are asked about in one command.
@@ -66,6 +66,8 @@ fn make(suite: &Suite) -> std::io::Result<Tree> {
     };
     tree.theirs = tree.another(suite, &newest.theirs)?;
     tree.ours = tree.another(suite, &newest.ours)?;
+    let softdeps = tree.theirs.join(&tree.dir[1..]).join("modules.softdep");
+    fs::write(&softdeps, joined(&fs::read_to_string(&softdeps)?))?;
     Ok(tree)
 }
 
