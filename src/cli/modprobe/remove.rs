@@ -64,18 +64,19 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
     if let Some(step) = steps.iter().find(hopeless).filter(|_| !request.depends && request.wait.is_zero()) {
         return in_use(session, &step.module.name);
     }
+    let patience = Patience::new(system);
     let mut stayed = BTreeSet::new();
     for step in &steps {
         let other = &step.module.name;
         if !step.required {
-            if step.wanted_by.iter().any(|name| stayed.contains(name)) || !along(session, step) {
+            if step.wanted_by.iter().any(|name| stayed.contains(name)) || !along(session, step, &patience) {
                 stayed.insert(other.clone());
             }
             continue;
         }
         let status = match &step.command {
             Some(command) => run_command(session, other, command)?,
-            None => unload(session, other)?,
+            None => unload(session, other, &patience)?,
         };
         if status != 0 {
             return Ok(status);
@@ -89,7 +90,7 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
 }
 
 /// A module that goes along if nobody uses it now; false where it stays, which is no failure.
-fn along(session: &Session<'_>, step: &Step) -> bool {
+fn along(session: &Session<'_>, step: &Step, patience: &Patience) -> bool {
     let name = &step.module.name;
     let system = session.call.world.system;
     let dry = session.request.dry;
@@ -116,7 +117,7 @@ fn along(session: &Session<'_>, step: &Step) -> bool {
         _ => Err(()),
     };
     let remover = Remover::new(system, session.gate());
-    match remover.remove(name, session.request.force_removal, &Patience::new(&system), unused) {
+    match remover.remove(name, session.request.force_removal, patience, unused) {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             session.log.error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);
@@ -152,7 +153,7 @@ enum Refusal {
 }
 
 /// One that must go, by the kernel.
-fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
+fn unload(session: &Session<'_>, name: &[u8], patience: &Patience) -> Outcome {
     let request = session.request;
     if request.dry {
         session.action(&[b"rmmod ", name]);
@@ -172,9 +173,9 @@ fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
         Ok(())
     };
     let result = Remover::new(session.call.world.system, session.gate())
-        .remove(name, request.force_removal, &Patience::new(&session.call.world.system), allowed)
+        .remove(name, request.force_removal, patience, allowed)
         .map(|result| result.map_err(|error| error.errno()))
-        .map(|result| wait_while_busy(session, name, result));
+        .map(|result| wait_while_busy(session, name, patience, result));
     match result {
         Ok(Ok(())) => Ok(0),
         Err(Refusal::Gone) if request.first_time => not_in_kernel(session, name),
@@ -193,7 +194,12 @@ fn unload(session: &Session<'_>, name: &[u8]) -> Outcome {
 }
 
 /// With `-w`: asks again while the module is in use, until the time is over. The lock is free between two attempts.
-fn wait_while_busy(session: &Session<'_>, name: &[u8], first: Result<(), Errno>) -> Result<(), Errno> {
+fn wait_while_busy(
+    session: &Session<'_>,
+    name: &[u8],
+    patience: &Patience,
+    first: Result<(), Errno>,
+) -> Result<(), Errno> {
     let system = session.call.world.system;
     let remover = Remover::new(system, session.gate());
     let mut result = first;
@@ -211,7 +217,7 @@ fn wait_while_busy(session: &Session<'_>, name: &[u8], first: Result<(), Errno>)
         system.clock.sleep(if sleep < Duration::from_millis(1) { left } else { sleep });
         pause = pause.saturating_mul(2);
         let free: Result<Result<(), _>, Refusal> =
-            remover.remove(name, session.request.force_removal, &Patience::new(&system), || Ok(()));
+            remover.remove(name, session.request.force_removal, patience, || Ok(()));
         result = free.unwrap_or(Ok(())).map_err(|error| error.errno());
     }
     result
