@@ -9,7 +9,7 @@ mod elf;
 
 use elf::KoBuilder;
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
 use nix::unistd::{Pid, Uid, setresuid};
@@ -34,11 +34,13 @@ impl Machine {
     fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "these tests mount and change users: be root");
         let machine = Machine { dir: tempfile::tempdir().unwrap() };
+        // The gate is used only where /run is a file system in memory.
+        let none: Option<&str> = None;
+        fs::create_dir(machine.path("run")).unwrap();
+        mount(none, &machine.path("run"), Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
         // Others must reach what is below it, as they do on a real one.
         fs::set_permissions(machine.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        for (name, _) in PLACES {
-            fs::create_dir(machine.path(name)).unwrap();
-        }
+        fs::create_dir(machine.path("etc")).unwrap();
         // By a process of its own (see tests/process.rs), and to where everybody can start it.
         let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_kmod")).arg(machine.path("kmod")).status();
         assert!(copied.unwrap().success());
@@ -109,6 +111,12 @@ impl Machine {
     }
 }
 
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = umount2(&self.path("run"), MntFlags::MNT_DETACH);
+    }
+}
+
 fn nothing() -> io::Result<()> {
     Ok(())
 }
@@ -158,8 +166,8 @@ impl Answer {
 #[track_caller]
 fn only_a_record(lock: &Path) {
     let bytes = fs::read(lock).unwrap();
-    assert_eq!(bytes.len(), 192, "{:?}", String::from_utf8_lossy(&bytes));
-    assert_eq!(&bytes[..4], b"KMG1");
+    assert_eq!(bytes.len(), 256, "{:?}", String::from_utf8_lossy(&bytes));
+    assert_eq!(&bytes[..4], b"KMG2");
     assert!(!bytes.windows(8).any(|word| word == b"modprobe"), "{:?}", String::from_utf8_lossy(&bytes));
 }
 
@@ -284,13 +292,16 @@ fn an_ignored_sigchld_does_not_lose_the_end_of_a_command() {
     }
 }
 
-/// Waits until a process waits for a lock, as /proc/locks shows it.
-fn until_it_waits(pid: u32) {
+/// Waits until a process sleeps with a lock's file open.
+fn until_it_waits(pid: u32, lock: &Path) {
     let begin = Instant::now();
-    while !fs::read_to_string("/proc/locks").unwrap().lines().any(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        words.get(1) == Some(&"->") && words.get(5) == Some(&pid.to_string().as_str())
-    }) {
+    let file = fs::metadata(lock).unwrap();
+    let open = || {
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let mut files = descriptors.filter_map(|fd| fs::metadata(fd.path()).ok());
+        files.any(|open| (open.dev(), open.ino()) == (file.dev(), file.ino()))
+    };
+    while !open() || !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") S ") {
         assert!(begin.elapsed() < Duration::from_secs(60), "it does not wait for the lock");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -311,7 +322,7 @@ fn a_waiting_request_ends_at_a_signal_and_leaves_the_lock_free() {
             Ok(())
         };
         let child = machine.tool("modprobe", &["a"], by_default).spawn().unwrap();
-        until_it_waits(child.id());
+        until_it_waits(child.id(), &machine.lock());
         kill(Pid::from_raw(child.id().try_into().unwrap()), end_by).unwrap();
         let answer = Answer::of(end(child));
         assert_eq!(answer.signal, Some(end_by as i32), "{:?} {}", answer.code, answer.err);
@@ -339,8 +350,8 @@ fn blocked_and_ignored_signals_do_not_make_a_wait_endless() {
         .spawn()
         .unwrap();
     let pid = child.id();
-    until_it_waits(pid);
-    // The timer breaks its wait off and it looks around: it is seen to wait anew, in another slice.
+    until_it_waits(pid, &machine.lock());
+    // It looks around every half second: it is seen to wait anew, in another slice.
     let switches = || {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
