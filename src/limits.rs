@@ -16,6 +16,12 @@ pub const SYMBOL_NAME: usize = 4095;
 /// 500 MiB; a small file that inflates beyond this is an attack or a mistake.
 pub const INFLATED: u64 = 1 << 30;
 
+/// How long somebody may take to begin writing to a FIFO that holds a module.
+pub const PIPE_WRITER: Duration = Duration::from_secs(10);
+
+/// How long a pipe that holds a module may be silent.
+pub const PIPE_SILENCE: Duration = Duration::from_secs(60);
+
 /// The longest key that a walk of a `.bin` index spells, in bytes; it bounds recursion too, since each step to a
 /// child adds a byte.
 pub const INDEX_KEY: usize = 4096;

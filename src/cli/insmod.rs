@@ -7,6 +7,7 @@ use crate::bytes;
 use crate::error::{Errno, Error, errno_of, strerror};
 use crate::gate::{self, Patience};
 use crate::load::insert::{Force, Insertion, Loader};
+use crate::system::module_file::STDIN;
 use crate::system::roots::as_path;
 
 const FORCE_MODVERSION: u8 = 200;
@@ -29,7 +30,7 @@ pub const USAGE: Usage = Usage {
     forms: &["[options] FILE [PARAMETER=VALUE...]"],
     groups: &["Options"],
     options: OPTIONS,
-    notes: "",
+    notes: "\nFILE may be a pipe; - is standard input.\n",
 };
 
 /// Inserts the file.
@@ -54,14 +55,12 @@ pub fn run(call: &Call<'_>) -> Outcome {
         log.error(b"missing filename.");
         return Ok(1);
     };
-    if file == b"-" {
-        log.error(b"this tool does not support loading from stdin!");
-        return Ok(1);
-    }
     log.set_threshold(threshold);
-    if let Err(error) = std::fs::metadata(as_path(file)) {
-        log.error(&bytes!["could not load module ", file, ": ", strerror(errno_of(&error))]);
-        return Ok(1);
+    if file != STDIN.as_bytes() {
+        if let Err(error) = std::fs::metadata(as_path(file)) {
+            log.error(&bytes!["could not load module ", file, ": ", strerror(errno_of(&error))]);
+            return Ok(1);
+        }
     }
     let system = call.world.system;
     let gate = call.gate(&log);

@@ -7,9 +7,8 @@ use super::facts::{Facts, Reader, Trouble};
 use super::scan::{Module, Stamp};
 use crate::error::Error;
 use crate::limits;
-use crate::system::map;
+use crate::system::module_file::ModuleFile;
 use crate::system::roots::as_path;
-use std::fs::File;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -101,17 +100,18 @@ impl Desk {
     }
 
     fn try_file(&mut self, path: &[u8]) -> Result<(Facts, Option<Stamp>), Error> {
-        let file = File::open(as_path(path))?;
-        let before = Stamp::of(&file.metadata()?);
-        let facts = if before.size <= SMALL && cost(path) > 0 {
+        let module = ModuleFile::open(as_path(path))?;
+        let before = Stamp::of(&module.meta);
+        let facts = if before.size <= SMALL && cost(path) > 0 && !module.is_stream() {
             self.content.clear();
             self.content.reserve(before.size as usize + 1);
-            (&file).take(limits::INFLATED).read_to_end(&mut self.content)?;
+            // One byte more shows that it has grown; then the stamp differs, too.
+            (&module.file).take(before.size + 1).read_to_end(&mut self.content)?;
             self.reader.read(&self.content)
         } else {
-            self.reader.read(&map::contents(&file, as_path(path), limits::INFLATED)?)
+            self.reader.read(&module.contents(as_path(path), limits::INFLATED)?)
         };
-        let after = Stamp::of(&file.metadata()?);
+        let after = Stamp::of(&module.file.metadata()?);
         Ok((facts, (before == after).then_some(after)))
     }
 }

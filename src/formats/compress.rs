@@ -17,16 +17,16 @@ use crate::error::{Errno, Error, Result};
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
 use xz2::stream::{Action, CONCATENATED, Status, Stream};
-use zstd::zstd_safe::{self, DCtx, InBuffer, OutBuffer};
+use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer};
 
 /// The shortest content that can be told apart, in bytes; kmod refuses shorter files.
 pub const HEAD: usize = 6;
 
-/// The bytes that [`kernel_can`] looks at.
-pub const FLAGS: usize = 8;
-
 /// How much room is made at a time, in bytes; `enough` is asked whenever it is full.
 const STEP: usize = 128 << 10;
+
+/// The largest window of a zstd frame, as a power of two: the largest module. The decoder's own limit is 27.
+const ZSTD_WINDOW_LOG: u32 = 30;
 
 /// The most members that a gzip file may have. A decoder is set up for each, so that a file of nothing but empty ones (20
 /// bytes each) would cost minutes; tools that cut their output into members make them of 64 KiB.
@@ -74,13 +74,6 @@ pub fn detect(head: &[u8]) -> Compression {
     } else {
         Compression::None
     }
-}
-
-/// Whether a kernel that decompresses this method would take content that begins with `head`, of [`FLAGS`] bytes. Its xz decoder
-/// verifies CRC32 or nothing and refuses other checks (Documentation/staging/xz.rst: `xz --check=crc32`), of which CRC64 is xz's
-/// own default. The check is in the low half of byte 7: 0 none, 1 CRC32, 4 CRC64, 10 SHA-256.
-pub fn kernel_can(head: &[u8]) -> bool {
-    detect(head) != Compression::Xz || head.get(FLAGS - 1).is_none_or(|flags| flags & 15 <= 1)
 }
 
 /// The module image in the file content `input`: the same bytes, or what they inflate to.
@@ -152,7 +145,8 @@ pub fn inflate<'b>(
             pump(limit, buffer, wanted, &mut xz_steps(stream, input))?
         }
         Compression::Zstd => {
-            let context = DCtx::try_create().ok_or_else(|| Error::os(Errno::ENOMEM))?;
+            let mut context = DCtx::try_create().ok_or_else(|| Error::os(Errno::ENOMEM))?;
+            context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(zstd_error)?;
             pump(limit, buffer, wanted, &mut zstd_steps(context, input))?
         }
     };
@@ -193,6 +187,12 @@ fn pump(
 }
 
 /// How many bytes the xz file `input` inflates to, from the index at its end; `None` where it is not one whole stream.
+pub fn xz_size(input: &[u8]) -> Option<u64> {
+    xz_blocks(input)?.iter().try_fold(0u64, |sum, &(_, inflated)| sum.checked_add(inflated))
+}
+
+/// The blocks of the xz file `input`, from the index at its end: how many bytes each takes in the file, padding included, and
+/// how many it inflates to. `None` where it is not one whole stream.
 ///
 /// ```text
 /// stream header, 12    FD 37 7A 58 5A 00, flags 2, CRC-32 of the flags 4
@@ -203,7 +203,7 @@ fn pump(
 /// ```
 ///
 /// Numbers are little-endian.
-pub fn xz_size(input: &[u8]) -> Option<u64> {
+pub(super) fn xz_blocks(input: &[u8]) -> Option<Vec<(u64, u64)>> {
     let crc = |bytes: &[u8]| {
         let mut crc = flate2::Crc::new();
         crc.update(bytes);
@@ -223,16 +223,18 @@ pub fn xz_size(input: &[u8]) -> Option<u64> {
     let (records, sum) = index.split_last_chunk::<4>()?;
     let mut left = records.strip_prefix(&[0]).filter(|_| *sum == crc(records))?;
     let count = xz_number(&mut left)?;
-    let (mut packed, mut inflated) = (0u64, 0u64);
+    let (mut found, mut sum) = (Vec::new(), 0u64);
     for _ in 0..count {
-        packed = packed.checked_add(xz_number(&mut left)?.checked_next_multiple_of(4)?)?;
-        inflated = inflated.checked_add(xz_number(&mut left)?)?;
+        let packed = xz_number(&mut left)?.checked_next_multiple_of(4)?;
+        found.push((packed, xz_number(&mut left)?));
+        sum = sum.checked_add(packed)?;
     }
     let padded = left.len() < 4 && left.iter().all(|&b| b == 0);
-    (padded && packed == blocks.len() as u64).then_some(inflated)
+    (padded && sum == blocks.len() as u64).then_some(found)
 }
 
-fn xz_number(bytes: &mut &[u8]) -> Option<u64> {
+/// The number at the start of `bytes`, which begin behind it afterwards.
+pub(super) fn xz_number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..63).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;

@@ -5,24 +5,27 @@
 //! | not compressed | any | `finit_module(fd, parameters, force flags)` |
 //! | compressed | names that method in `/sys/module/compression` (5.17 and later) | the same with `MODULE_INIT_COMPRESSED_FILE` |
 //! | compressed | does not, or answers `EOPNOTSUPP` | decompressed here, once, then `init_module` |
-//! | xz with CRC64 or SHA-256 | any: its decoder knows only CRC32 | the same |
+//! | compressed in a way that its decoder does not know ([`kernel_decoder`]) | any | the same |
 //! | any | answers `ENOSYS` to `finit_module` (before 3.8, or a filter) | read or decompressed here, then `init_module` |
+//! | what came through a pipe | any | the same |
 //!
 //! init_module(2) has no flags: for a forced load the copy in memory is edited instead.
 
 use crate::bytes;
 use crate::error::{Errno, Error, Result, strerror};
-use crate::formats::compress::{self, Compression, decompress, detect};
+use crate::formats::compress::{Compression, detect};
 use crate::formats::elf::{Elf, module_name, strip_modversions, strip_vermagic};
+use crate::formats::kernel_decoder;
 use crate::gate::{self, Gate, Outcome, Patience, Refused, record};
 use crate::limits;
 use crate::log::{Priority, Sink};
 use crate::name::{self, ModuleName};
-use crate::system::descriptors::opening;
-use crate::system::{System, file, kernel, map};
+use crate::system::module_file::ModuleFile;
+use crate::system::{System, file, kernel};
+use crate::tree::image::{self, Image};
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ffi::CString;
-use std::fs::File;
-use std::io::Seek;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -124,14 +127,14 @@ impl<'a> Loader<'a> {
         };
         let key = key.ok_or_else(|| Error::new(Errno::EINVAL, "no module can have this name").at(path))?;
         let flags = insertion.force.flags();
-        let file_digest = record::file_digest(&opened.meta);
+        let file_digest = opened.digest();
         let load = gate::Load {
             key: &key,
             since,
             inputs: record::digest(file_digest, insertion.parameters, flags),
             file_digest,
-            bytes: opened.meta.len(),
-            file: &opened.file,
+            bytes: opened.size,
+            file: &opened.module.file,
             dependency: insertion.dependency,
             remember: insertion.remember,
             request: insertion.request,
@@ -146,38 +149,30 @@ impl<'a> Loader<'a> {
     fn call(&self, path: &Path, opened: &Opened, parameters: &CString, force: Force) -> Result<(), Refused> {
         let kind = opened.compression;
         let direct = match kind {
+            _ if opened.module.is_stream() => None,
             Compression::None => Some(force.flags()),
-            _ if self.kernel_method() == Some(kind) && opened.kernel_can => {
+            _ if self.kernel_method() == Some(kind) && opened.kernel_may_take => {
                 Some(force.flags() | kernel::COMPRESSED_FILE)
             }
             _ => None,
         };
         if let Some(flags) = direct {
-            match self.system.kernel.finit_module(opened.file.as_fd(), parameters, flags) {
+            match self.system.kernel.finit_module(opened.module.file.as_fd(), parameters, flags) {
                 Ok(()) => return Ok(()),
                 Err(Errno::ENOSYS) => {}
-                // A kernel that names its method knows the flag, and what it cannot decode was not given to it, so that
-                // EINVAL is about the module or its parameters and final. EOPNOTSUPP is what a kernel built without
-                // decompression says.
+                // What a kernel built without decompression says.
                 Err(Errno::EOPNOTSUPP) if kind != Compression::None => {}
+                // Else the refusal is about the module or its parameters, and final.
+                Err(errno) if kind != Compression::None && opened.was_misread(path, errno)? => {}
                 Err(errno) => return Err(Refused::by_kernel(errno)),
             }
         }
-        let contents = opened.contents(path)?;
-        let edited = force != Force::default();
-        let inflated;
-        let mut copy;
-        let mut image: &[u8] = &contents;
-        if kind != Compression::None {
-            inflated = decompress(kind, &contents, limits::INFLATED).map_err(|e| e.at(path))?;
-            image = &inflated;
+        let image = opened.image(path)?;
+        let mut image = Cow::Borrowed(&**image);
+        if force != Force::default() {
+            self.strip(image.to_mut(), force).map_err(|e| e.at(path))?;
         }
-        if edited {
-            copy = image.to_vec();
-            self.strip(&mut copy, force).map_err(|e| e.at(path))?;
-            image = &copy;
-        }
-        self.system.kernel.init_module(image, parameters).map_err(Refused::by_kernel)
+        self.system.kernel.init_module(&image, parameters).map_err(Refused::by_kernel)
     }
 
     fn strip(&self, image: &mut [u8], force: Force) -> Result<()> {
@@ -213,38 +208,73 @@ impl<'a> Loader<'a> {
 
 /// A module file, looked at once: one open, one fstat, one read of its first bytes.
 struct Opened {
-    file: File,
-    meta: std::fs::Metadata,
+    module: ModuleFile,
+    /// In bytes, as it is.
+    size: u64,
     compression: Compression,
-    /// Whether a kernel that has this method would not refuse the file for what its decoder lacks.
-    kernel_can: bool,
+    /// Whether a kernel that has this method may take the file, as far as its first bytes say.
+    kernel_may_take: bool,
+    /// The module inside, once somebody needed it. What comes through a pipe is read at once: it comes once.
+    image: OnceCell<Image>,
 }
 
 impl Opened {
     fn new(path: &Path) -> Result<Self> {
-        // Without O_NONBLOCK the open of a fifo would wait for a writer that may never come.
-        let flags =
-            nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK;
-        let file = opening(|| nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty()))
-            .map(File::from)
-            .map_err(|errno| Error::os(errno).at(path))?;
-        let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;
-        if meta.is_dir() {
-            return Err(Error::os(Errno::EISDIR).at(path));
+        let module = ModuleFile::open(path)?;
+        let image = OnceCell::new();
+        if module.is_stream() {
+            let contents = module.contents(path, limits::INFLATED)?;
+            image::long_enough(contents.len(), path)?;
+            let (size, compression) = (contents.len() as u64, detect(&contents));
+            let _ = image.set(Image::of(contents, path)?);
+            return Ok(Opened { module, size, compression, kernel_may_take: false, image });
         }
-        let mut head = [0; compress::FLAGS];
-        let length = file::read_at(&file, &mut head, 0).map_err(|errno| Error::os(errno).at(path))?;
-        if length < compress::HEAD {
-            let text = format!("{length} bytes long, too short for a module");
-            return Err(Error::new(Errno::EINVAL, text).at(path));
-        }
-        Ok(Opened { file, meta, compression: detect(&head), kernel_can: compress::kernel_can(&head) })
+        let mut head = [0; kernel_decoder::HEAD];
+        // A file without a size is empty, whatever can be read from it.
+        let room =
+            &mut head[..usize::try_from(module.meta.len()).unwrap_or(usize::MAX).min(kernel_decoder::HEAD)];
+        let length = file::read_at(&module.file, room, 0).map_err(|errno| Error::os(errno).at(path))?;
+        image::long_enough(length, path)?;
+        let head = &head[..length];
+        let size = module.meta.len();
+        let (compression, kernel_may_take) = (detect(head), kernel_decoder::may_take(head));
+        Ok(Opened { module, size, compression, kernel_may_take, image })
     }
 
-    fn contents(&self, path: &Path) -> Result<map::Contents> {
-        // finit_module may have moved the offset that a plain read starts from.
-        (&self.file).rewind().map_err(|e| Error::from(e).at(path))?;
-        map::contents(&self.file, path, limits::INFLATED)
+    /// The module inside, decompressed once.
+    fn image(&self, path: &Path) -> Result<&Image> {
+        if let Some(image) = self.image.get() {
+            return Ok(image);
+        }
+        let image = Image::of(self.module.contents(path, limits::INFLATED)?, path)?;
+        Ok(self.image.get_or_init(|| image))
+    }
+
+    /// Whether a kernel that answered `errno` may have refused the file for what its decoder made of it. These are the errnos
+    /// that it gives before it knows the module: by its decoder, by the checks of a signature and of the ELF headers.
+    fn was_misread(&self, path: &Path, errno: Errno) -> Result<bool> {
+        let early = matches!(
+            errno,
+            Errno::EINVAL
+                | Errno::ENOEXEC
+                | Errno::EBADMSG
+                | Errno::ENOKEY
+                | Errno::EKEYREJECTED
+                | Errno::ENOPKG
+                | Errno::EPERM
+        );
+        let takes_all = || -> Result<bool> {
+            let contents = self.module.contents(path, limits::INFLATED)?;
+            Ok(kernel_decoder::takes_all_of(&contents, limits::INFLATED))
+        };
+        Ok(early && !takes_all()?)
+    }
+
+    /// Which file it is; what came through a pipe, whose inode says nothing, counts by its content.
+    fn digest(&self) -> u64 {
+        let file = record::file_digest(&self.module.meta);
+        let image = self.image.get().filter(|_| self.module.is_stream());
+        image.map_or(file, |image| record::digest(file, image, 0))
     }
 
     /// The name that the module itself carries, else that of its file: what the kernel will call it.
@@ -253,15 +283,7 @@ impl Opened {
     }
 
     fn own_name(&self, path: &Path) -> Option<ModuleName> {
-        let contents = self.contents(path).ok()?;
-        let inflated;
-        let image: &[u8] = if self.compression == Compression::None {
-            &contents
-        } else {
-            inflated = decompress(self.compression, &contents, limits::INFLATED).ok()?;
-            &inflated
-        };
-        ModuleName::new(module_name(&Elf::parse(image).ok()?)?)
+        ModuleName::new(module_name(&Elf::parse(self.image(path).ok()?).ok()?)?)
     }
 }
 

@@ -120,6 +120,96 @@ fn a_check_that_the_kernel_does_not_know_is_made_here() {
     }
 }
 
+/// A file of two parts, which inflate to the two halves of the module.
+fn halves(compress: fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let (first, second) = PLAIN.split_at(PLAIN.len() / 2);
+    [compress(first), compress(second)].concat()
+}
+
+fn zstd(contents: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(contents, 1).unwrap()
+}
+
+#[test]
+fn a_file_whose_second_part_the_kernel_does_not_see_is_decompressed_here_once_it_was_refused() {
+    let whole = Call::Init(PLAIN.len(), b"a=1 ".to_vec());
+    let kinds: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [("xz", xz), ("gzip", gzip), ("zstd", zstd)];
+    for (method, compress) in kinds {
+        for errno in [Errno::ENOEXEC, Errno::EINVAL, Errno::EKEYREJECTED] {
+            let fixture = Fixture::new(Some(method));
+            let path = fixture.file("m.ko.z", &halves(compress));
+            *fixture.kernel.answers.lock().unwrap() = vec![Some(errno)];
+            assert_eq!(fixture.insert(&path, Force::default()), Ok(Outcome::Loaded), "{method} {errno}");
+            let calls = fixture.calls();
+            assert!(matches!(calls[0], Call::Finit(_, _, kernel::COMPRESSED_FILE)), "{calls:?}");
+            assert_eq!(calls[1..], [whole.clone()], "{method} {errno}");
+        }
+        // One part: the kernel saw the module. Two parts: it went on to run it.
+        for (contents, errno) in [(compress(PLAIN), Errno::ENOEXEC), (halves(compress), Errno::ENODEV)] {
+            let fixture = Fixture::new(Some(method));
+            let path = fixture.file("m.ko.z", &contents);
+            *fixture.kernel.answers.lock().unwrap() = vec![Some(errno)];
+            assert_eq!(fixture.insert(&path, Force::default()).unwrap_err().errno(), errno, "{method}");
+            assert_eq!(fixture.calls().len(), 1, "{method} {errno}");
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_no_kernel_has_is_undone_here_at_once() {
+    use xz2::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
+    let mut filters = Filters::new();
+    filters.delta_properties(&[0]).unwrap().lzma2(&LzmaOptions::new_preset(0).unwrap());
+    let mut packed = Vec::with_capacity(1000);
+    let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32).unwrap();
+    assert_eq!(stream.process_vec(PLAIN, &mut packed, Action::Finish), Ok(Status::StreamEnd));
+    let fixture = Fixture::new(Some("xz"));
+    let path = fixture.file("m.ko.xz", &packed);
+    assert_eq!(fixture.insert(&path, Force::default()), Ok(Outcome::Loaded));
+    assert_eq!(fixture.calls(), [Call::Init(PLAIN.len(), b"a=1 ".to_vec())]);
+}
+
+#[test]
+fn what_comes_through_a_pipe_is_handed_over_from_memory() {
+    for contents in [PLAIN.to_vec(), xz(PLAIN), halves(gzip)] {
+        let fixture = Fixture::new(Some("xz"));
+        let path = fixture.dir.path().join("m.ko");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let to = path.clone();
+        let writer = std::thread::spawn(move || std::fs::write(to, contents).unwrap());
+        assert_eq!(fixture.insert(&path, Force::default()), Ok(Outcome::Loaded));
+        writer.join().unwrap();
+        assert_eq!(fixture.calls(), [Call::Init(PLAIN.len(), b"a=1 ".to_vec())]);
+    }
+}
+
+#[test]
+fn two_pipes_of_one_inode_are_not_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.ko");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let digest = |contents: &'static [u8]| {
+        let to = path.clone();
+        let writer = std::thread::spawn(move || std::fs::write(to, contents).unwrap());
+        let opened = Opened::new(&path).unwrap();
+        writer.join().unwrap();
+        opened.digest()
+    };
+    assert_eq!(digest(b"one module"), digest(b"one module"));
+    assert_ne!(digest(b"one module"), digest(b"two module"));
+}
+
+#[test]
+fn a_device_is_refused_at_once() {
+    let fixture = Fixture::new(None);
+    let link = fixture.dir.path().join("m.ko");
+    std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+    for path in [&link, Path::new("/dev/zero"), Path::new("/proc/self/pagemap")] {
+        assert_eq!(fixture.insert(path, Force::default()).unwrap_err().errno(), Errno::EINVAL);
+    }
+    assert_eq!(fixture.calls(), []);
+}
+
 #[test]
 fn enosys_and_eopnotsupp_fall_back_and_einval_is_final() {
     for (answer, calls) in [(Errno::ENOSYS, 2), (Errno::EOPNOTSUPP, 2), (Errno::EINVAL, 1), (Errno::EPERM, 1)]

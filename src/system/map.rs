@@ -9,7 +9,7 @@ use crate::error::{Errno, Error, Result, errno_of};
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 use nix::libc;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -34,7 +34,8 @@ impl Deref for Contents {
     }
 }
 
-/// The contents of the open file `file` of at most `limit` bytes. `path` is for messages only.
+/// The contents of the open file `file` of at most `limit` bytes. `path` is for messages only. For a module file see
+/// [`super::module_file`].
 ///
 /// # Errors
 /// `EISDIR` for a directory, `EFBIG` past the limit, else what the system said; with the path.
@@ -55,6 +56,10 @@ pub fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
         }
     }
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+    if meta.is_file() {
+        // It may have been read before, as standard input. What cannot seek begins where it is.
+        let _ = Seek::rewind(&mut &*file);
+    }
     Read::take(file, limit + 1).read_to_end(&mut bytes).map_err(|e| Error::from(e).at(path))?;
     if bytes.len() as u64 > limit {
         return Err(Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused")).at(path));

@@ -13,6 +13,7 @@ pub mod flock;
 pub mod kernel;
 pub mod kmsg;
 pub mod map;
+pub mod module_file;
 pub mod regex;
 pub mod replace;
 pub mod roots;

@@ -3,7 +3,9 @@
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{self, Compression};
 use crate::limits;
-use crate::system::map::{self, Contents};
+use crate::system::descriptors::done_with;
+use crate::system::map::Contents;
+use crate::system::module_file::ModuleFile;
 use std::path::Path;
 
 /// The image of a module: mapped where the file holds it as it is, else inflated.
@@ -21,7 +23,14 @@ impl Image {
     /// What open or read said; `EINVAL` for a file that is too short to be anything, or whose compressed data is broken.
     /// With the path.
     pub fn read(path: &Path) -> Result<Image> {
-        let contents = contents(path)?;
+        Image::of(contents(path)?, path)
+    }
+
+    /// The module in the contents of the file at `path`.
+    ///
+    /// # Errors
+    /// `EINVAL` where its compressed data is broken, with the path.
+    pub fn of(contents: Contents, path: &Path) -> Result<Image> {
         match compress::detect(&contents) {
             Compression::None => Ok(Image::Plain(contents)),
             kind => Ok(Image::Inflated(
@@ -34,14 +43,25 @@ impl Image {
 /// The contents of the module file at `path` as they are.
 ///
 /// # Errors
-/// What open or read said; `EINVAL` for a file that is too short to be anything. With the path.
+/// What open or read said; `EINVAL` for a device and for a file that is too short to be anything. With the path.
 pub fn contents(path: &Path) -> Result<Contents> {
-    let contents = map::open(path, limits::INFLATED)?;
-    if contents.len() < compress::HEAD {
-        let text = format!("{} bytes long, too short for a module", contents.len());
+    let module = ModuleFile::open(path)?;
+    let contents = module.contents(path, limits::INFLATED)?;
+    done_with(module.file);
+    long_enough(contents.len(), path)?;
+    Ok(contents)
+}
+
+/// Whether a file of so many bytes can be told to be anything.
+///
+/// # Errors
+/// `EINVAL` where it cannot, with the path.
+pub fn long_enough(length: usize, path: &Path) -> Result<()> {
+    if length < compress::HEAD {
+        let text = format!("{length} bytes long, too short for a module");
         return Err(Error::new(Errno::EINVAL, text).at(path));
     }
-    Ok(contents)
+    Ok(())
 }
 
 impl std::ops::Deref for Image {

@@ -14,6 +14,7 @@ use crate::error::{Errno, Error, Result, strerror};
 use crate::formats::index::Reader;
 use crate::formats::modinfo::{self, Parameter, builtin_info, parameters};
 use crate::system::map::{self, Contents};
+use crate::system::module_file::STDIN;
 use crate::system::roots::as_path;
 use crate::tree::{ConfigPaths, Module, Tree};
 use crate::{bytes, limits, name};
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 const JSON: u8 = 200;
@@ -42,9 +44,11 @@ const OPTIONS: &[Opt] = &[
     opt(b'h', "help", "print this text"),
 ];
 
+const NOTES: &str = "\nFILE ends in .ko, .ko.gz, .ko.xz or .ko.zst, or is a pipe; - is standard input.\n";
+
 /// The help text, with the options.
 pub const USAGE: Usage =
-    Usage { forms: &["[options] NAME|FILE..."], groups: &["Options"], options: OPTIONS, notes: "" };
+    Usage { forms: &["[options] NAME|FILE..."], groups: &["Options"], options: OPTIONS, notes: NOTES };
 
 /// The command line as typed.
 #[derive(Default)]
@@ -119,6 +123,20 @@ impl Shown {
     }
 }
 
+/// Whether an operand is a file: one that is called like a module, a pipe, or what an open descriptor of this process leads to
+/// (`/dev/stdin`). Everything else is a name, whatever lies in the working directory.
+fn is_file(operand: &[u8]) -> bool {
+    let called = name::is_module_file(operand);
+    if !called && !operand.contains(&b'/') {
+        return false;
+    }
+    let open = operand.starts_with(b"/dev/") || operand.starts_with(b"/proc/");
+    std::fs::metadata(as_path(operand)).is_ok_and(|meta| {
+        let kind = meta.file_type();
+        kind.is_fifo() || kind.is_socket() || (kind.is_file() && (called || open))
+    })
+}
+
 struct Tool<'t> {
     call: &'t Call<'t>,
     log: &'t Log<'t>,
@@ -144,9 +162,10 @@ impl Tool<'_> {
             let module = self.tree.lookup_name(operand);
             return module.map(|m| vec![m]).ok_or_else(|| bytes!["Module name ", operand, " not found."]);
         }
-        let is_file = name::is_module_file(operand)
-            && std::fs::metadata(as_path(operand)).is_ok_and(|metadata| metadata.is_file());
-        if is_file {
+        if operand == STDIN.as_bytes() {
+            return Ok(vec![Module { file: Some(as_path(operand).to_path_buf()), ..Module::named(operand) }]);
+        }
+        if is_file(operand) {
             let path = self.call.absolute(operand);
             return path
                 .and_then(|path| self.tree.module_from_path(path.as_os_str().as_bytes()))

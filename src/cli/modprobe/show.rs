@@ -6,6 +6,7 @@ use crate::cli::Outcome;
 use crate::config::Kind;
 use crate::error::{Errno, Error, Result, strerror};
 use crate::formats::elf::{Elf, exports as exported, versions};
+use crate::system::module_file::STDIN;
 use crate::system::roots::as_path;
 use crate::tree::Which;
 use crate::tree::image::Image;
@@ -92,7 +93,7 @@ fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<
 /// The files that an operand stands for, each with what it is called in messages: a file of that name, else modules by
 /// that name or alias. A built-in module has no file.
 fn files(session: &Session<'_>, operand: &[u8]) -> Vec<(Vec<u8>, Option<PathBuf>)> {
-    if std::fs::metadata(as_path(operand)).is_ok() {
+    if operand == STDIN.as_bytes() || std::fs::metadata(as_path(operand)).is_ok() {
         return vec![(operand.to_vec(), Some(as_path(operand).to_path_buf()))];
     }
     if operand.contains(&b'/') {

@@ -1,0 +1,154 @@
+//! Which compressed files the kernel's own decoders take (kernel/module/decompress.c and the decoders in its lib/). They are
+//! smaller than the libraries behind the tools that compress:
+//!
+//! | | never | depends on the build and the memory | takes the first part for all of it |
+//! |---|---|---|---|
+//! | xz | a check other than CRC32, the filter `--delta`, a start offset | filters for machine code, a large dictionary | several streams |
+//! | gzip | header fields beside the name; cut off data | | several members |
+//! | zstd | a window of more than 128 MiB | | several frames |
+//!
+//! What is in the first column stands at the start of the file: [`may_take`] looks there, before the kernel is asked. The rest
+//! takes a look at the whole file, and is asked for once the kernel has refused it: [`takes_all_of`].
+//!
+//! ```text
+//! xz block header     size / 4 - 1; flags: 0-1 number of filters - 1, 6 and 7 which of the two sizes follow; those sizes;
+//!                     of each filter: id, length of its properties, properties        (numbers as in the index)
+//! gzip member         1F 8B, method 8, flags: 1 checksum of the header, 2 extra field, 3 name, 4 comment
+//! zstd frame          28 B5 2F FD; descriptor: 0-1 size of the dictionary's id, 5 single segment, 6-7 size of the size;
+//!                     window: 3-7 exponent - 10, 0-2 eighths (not in a single segment); id of the dictionary; size
+//! ```
+//!
+//! Documentation/staging/xz.rst; RFC 1952; RFC 8878.
+
+use super::compress::{Compression, detect, xz_blocks, xz_number};
+use std::io::Read;
+use zstd::zstd_safe::find_frame_compressed_size;
+
+/// The bytes that [`may_take`] looks at.
+pub const HEAD: usize = 64;
+
+/// The largest window that the kernel's zstd decoder takes, in bytes.
+const ZSTD_WINDOW: u64 = (1 << 27) + 1;
+
+/// The dictionary of xz's default, in bytes. The kernel's decoder needs it in one piece, and where it cannot have it
+/// answers as for a damaged file.
+const XZ_DICTIONARY: u64 = 8 << 20;
+
+/// Whether a kernel that decompresses this method may take a file that begins with `head`, of [`HEAD`] bytes or all.
+pub fn may_take(head: &[u8]) -> bool {
+    match detect(head) {
+        Compression::None => true,
+        Compression::Xz => {
+            // The check is in the low half of byte 7: 0 none, 1 CRC32, 4 CRC64 (xz's own default), 10 SHA-256.
+            head.get(7).is_none_or(|flags| flags & 15 <= 1)
+                && head.get(12..).is_none_or(|block| xz_filters(block) != Some(Filters::Refused))
+        }
+        Compression::Gzip => gzip_header(head),
+        Compression::Zstd => zstd_window(head).is_none_or(|window| window <= ZSTD_WINDOW),
+    }
+}
+
+/// Whether a kernel that decompresses this method sees all of the module in the file `content`, so that its refusal is one
+/// of the module. Decodes a gzip file, at most `limit` bytes.
+pub fn takes_all_of(content: &[u8], limit: u64) -> bool {
+    may_take(content)
+        && match detect(content) {
+            Compression::None => true,
+            Compression::Xz => xz_is_plain(content),
+            Compression::Gzip => gzip_is_one(content, limit),
+            Compression::Zstd => find_frame_compressed_size(content) == Ok(content.len()),
+        }
+}
+
+/// The filters of an xz block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filters {
+    /// Every kernel with an xz decoder has them.
+    Plain,
+    /// Some kernels have them, or the memory for them.
+    Perhaps,
+    /// No kernel has them.
+    Refused,
+}
+
+/// The filters of the block that begins with `block`; `None` where it is cut off, or no block.
+fn xz_filters(block: &[u8]) -> Option<Filters> {
+    let (&[size, flags], mut rest) = block.split_first_chunk()?;
+    // An index begins with 0.
+    if size == 0 {
+        return None;
+    }
+    for bit in [6, 7] {
+        if flags >> bit & 1 == 1 {
+            xz_number(&mut rest)?;
+        }
+    }
+    let count = usize::from(flags & 3) + 1;
+    let mut found = Filters::Plain;
+    for number in 1..=count {
+        let id = xz_number(&mut rest)?;
+        let length = usize::try_from(xz_number(&mut rest)?).ok()?;
+        let (properties, behind) = rest.split_at_checked(length)?;
+        rest = behind;
+        found = match (id, properties) {
+            // LZMA2, which is the last one. The dictionary is 2 or 3 times a power of two.
+            (0x21, &[dictionary]) if number == count => {
+                let size = (2 | u64::from(dictionary & 1)) << (u32::from(dictionary.min(40)) / 2 + 11);
+                if size > XZ_DICTIONARY { Filters::Perhaps } else { found }
+            }
+            // Those for the code of a kind of machine.
+            (0x04..=0x0b, []) if number == 1 && count == 2 => Filters::Perhaps,
+            _ => return Some(Filters::Refused),
+        };
+    }
+    Some(found)
+}
+
+/// Whether this is one stream whose blocks have the filters that every kernel knows. Padding behind it does not matter.
+fn xz_is_plain(content: &[u8]) -> bool {
+    let mut stream = content;
+    while let Some(rest) = stream.strip_suffix(&[0; 4]) {
+        stream = rest;
+    }
+    let Some(blocks) = xz_blocks(stream) else { return false };
+    let mut rest = stream.get(12..).unwrap_or(&[]);
+    blocks.iter().all(|&(packed, _)| {
+        let plain = xz_filters(rest) == Some(Filters::Plain);
+        rest = usize::try_from(packed).ok().and_then(|packed| rest.get(packed..)).unwrap_or(&[]);
+        plain
+    })
+}
+
+/// Whether the header has no field that the kernel does not step over.
+fn gzip_header(head: &[u8]) -> bool {
+    const REFUSED: u8 = 1 << 1 | 1 << 2 | 1 << 4;
+    head.get(3).is_none_or(|flags| flags & REFUSED == 0)
+}
+
+/// Whether this is one whole member. What follows it, if not another one, does not matter.
+fn gzip_is_one(content: &[u8], limit: u64) -> bool {
+    let mut decoder = flate2::bufread::GzDecoder::new(content);
+    let whole = std::io::copy(&mut (&mut decoder).take(limit), &mut std::io::sink()).is_ok();
+    whole && detect(decoder.into_inner()) != Compression::Gzip
+}
+
+/// How much of its output the decoder of the frame that begins with `frame` has to remember, in bytes.
+fn zstd_window(frame: &[u8]) -> Option<u64> {
+    let &descriptor = frame.get(4)?;
+    let rest = frame.get(5..)?;
+    if descriptor >> 5 & 1 == 0 {
+        let &window = rest.first()?;
+        let base = 1u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    let id = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let length = 1usize << (descriptor >> 6);
+    let field = rest.get(id..)?.get(..length)?;
+    let number = field.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
+    // A size in two bytes is stated less 256.
+    Some(if length == 2 { number + 256 } else { number })
+}
+
+#[cfg(test)]
+#[path = "kernel_decoder_tests.rs"]
+mod tests;
