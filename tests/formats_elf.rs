@@ -210,3 +210,28 @@ fn strip_modversions_clears_one_bit() {
     assert_eq!(without, before);
     assert_eq!(strip_modversions(&mut [0; 40]).unwrap_err().errno(), Errno::ENOEXEC);
 }
+
+#[test]
+fn strip_modversions_reaches_all_sections_that_the_kernel_looks_at() {
+    let flags = |file: &[u8], name: &str| {
+        let header = Elf::parse(file).unwrap().section(name.as_bytes()).unwrap().header;
+        let field = &file[header + 8..header + if file[4] == 2 { 16 } else { 12 }];
+        field.iter().map(|&byte| u32::from(byte)).sum::<u32>()
+    };
+    let names = ["__versions", "__version_ext_crcs", "__version_ext_names"];
+    let builder = KoBuilder::new().modinfo("a", "b").version("one", 1).extended_version("one", 1);
+    for mut file in kinds(builder) {
+        let before = file.clone();
+        assert_eq!(names.map(|name| flags(&file, name)), [2; 3]);
+        strip_modversions(&mut file).unwrap();
+        assert_eq!(names.map(|name| flags(&file, name)), [0; 3]);
+        assert_eq!(flags(&file, ".modinfo"), 2);
+        assert_eq!((0..file.len()).filter(|&at| file[at] != before[at]).count(), 3);
+    }
+    let twice = KoBuilder::new().section("__versions", "").section("__versions", "");
+    for mut file in kinds(twice) {
+        let before = file.clone();
+        strip_modversions(&mut file).unwrap();
+        assert_eq!((0..file.len()).filter(|&at| file[at] != before[at]).count(), 2);
+    }
+}

@@ -214,6 +214,54 @@ fn damaged_tables_of_versions() {
 }
 
 #[test]
+fn extended_versions_go_before_the_others() {
+    let long = "n".repeat(300);
+    let builder = KoBuilder::new()
+        .needs("one")
+        .needs(&long)
+        .extended_version("module_layout", 0xffff_ffff)
+        .extended_version(".one", 2)
+        .extended_version("one", 3)
+        .extended_version(&long, 4);
+    let expected = [("module_layout", 0xffff_ffff), ("one", 2), ("one", 3), (&long, 4)];
+    let needed = [("one", 3, ""), (&long, 4, ""), ("module_layout", 0xffff_ffff, "v"), (".one", 2, "v")];
+    let needed = needed.map(|(name, crc, mark)| (name.to_string(), crc, mark)).to_vec();
+    for file in kinds(builder.clone()).into_iter().chain(kinds(builder.version("one", 9).version("two", 9))) {
+        assert_eq!(versioned(&file), pairs(&expected));
+        assert_eq!(needs(&file), Ok(needed.clone()));
+    }
+}
+
+#[test]
+fn damaged_extended_versions() {
+    let file = |crcs: &[u8], names: &[u8]| {
+        let builder = KoBuilder::new().needs("a").section("__version_ext_crcs", crcs);
+        builder.section("__version_ext_names", names).build()
+    };
+    let crcs = [1, 0, 0, 0, 2, 0, 0, 0];
+    assert_eq!(versioned(&file(&crcs, b"a\0b\0")), pairs(&[("a", 1), ("b", 2)]));
+    assert_eq!(versioned(&file(&crcs[..4], b"a\0b\0c")), pairs(&[("a", 1)]), "names to spare, as the kernel");
+    assert_eq!(versioned(&file(b"", b"")), pairs(&[]));
+    for (crcs, names) in [
+        (&crcs[..], &b"a\0"[..]),
+        (&crcs, b"a\0b"),
+        (&crcs, b""),
+        (&crcs[..7], b"a\0b\0"),
+        (&[0; 400_000], &b"n".repeat(4096)),
+    ] {
+        assert_eq!(versioned(&file(crcs, names)), Err(Errno::EINVAL), "{} {}", crcs.len(), names.len());
+    }
+    assert_eq!(needs(&file(&crcs, b"a\0b")), Err(Errno::EINVAL));
+    let odd = needs(&file(&crcs[..7], b"a\0b\0")).unwrap();
+    assert_eq!(odd, [("a".to_string(), 0, "")]);
+    for alone in ["__version_ext_crcs", "__version_ext_names"] {
+        let file = KoBuilder::new().needs("a").version("a", 1).section(alone, [0; 4]).build();
+        assert_eq!(versioned(&file), Err(Errno::EINVAL), "{alone}");
+        assert_eq!(needs(&file).unwrap()[0].1, 1, "{alone}");
+    }
+}
+
+#[test]
 fn a_name_longer_than_any_symbol_is_damage_and_costs_little() {
     let longest = "n".repeat(4095);
     assert_eq!(needs(&KoBuilder::new().needs(&longest).build()).unwrap()[0].0, longest);

@@ -8,7 +8,7 @@ use super::{Call, Exit, Outcome};
 use crate::bytes;
 use crate::depmod::settings::Settings;
 use crate::depmod::{self, Failure, Outputs, places, quick, scanf};
-use crate::system::roots::into_path;
+use crate::system::roots::{as_path, into_path, module_parent};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -145,11 +145,11 @@ pub fn run(call: &Call<'_>) -> Outcome {
         log.error(&bytes!["Bad version passed ", version]);
         return Ok(1);
     }
-    let dir = directory(call, &request, request.base, &version);
-    let out = match request.out {
-        Some(out) => directory(call, &request, Some(out), &version),
-        None => dir.clone(),
-    };
+    let below = |root, parent: &[u8]| directory(call, root, parent, &version);
+    let there = |parent: &'static [u8]| as_path(&below(request.base, parent)).is_dir();
+    let parent = request.module_dir.unwrap_or_else(|| module_parent(there));
+    let dir = below(request.base, parent);
+    let out = request.out.map_or_else(|| dir.clone(), |out| below(Some(out), parent));
     let all = request.all || request.quick || files.is_empty();
     if request.quick && (!quick::is_outdated(&dir, &log) || request.show) {
         if request.json {
@@ -214,14 +214,13 @@ fn json(out: &[u8], summary: Option<&depmod::Summary>) -> Vec<u8> {
 }
 
 /// ROOT/MODULEDIR/VERSION. A relative root begins at the working directory; nothing is normalised.
-fn directory(call: &Call<'_>, request: &Request<'_>, root: Option<&[u8]>, version: &[u8]) -> Vec<u8> {
+fn directory(call: &Call<'_>, root: Option<&[u8]>, parent: &[u8], version: &[u8]) -> Vec<u8> {
     let root = match root {
         Some(root) => absolute(call, root),
         None => call.world.system.roots.prefix.clone(),
     };
-    let below = request.module_dir.unwrap_or(b"/lib/modules");
-    let start = below.iter().take_while(|&&byte| byte == b'/').count();
-    bytes![root.as_os_str().as_bytes(), "/", below[start..], "/", version]
+    let start = parent.iter().take_while(|&&byte| byte == b'/').count();
+    bytes![root.as_os_str().as_bytes(), "/", parent[start..], "/", version]
 }
 
 fn absolute(call: &Call<'_>, path: &[u8]) -> PathBuf {

@@ -24,7 +24,7 @@ pub mod world;
 use crate::bytes;
 use crate::error::{Errno, strerror};
 use crate::gate::{Gate, trace};
-use crate::system::roots::into_path;
+use crate::system::roots::{into_path, module_parent};
 use getopt::{Complaint, Found, Opt, Order, Parser};
 use message::{Log, Stop};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -206,7 +206,10 @@ impl<'a> Call<'a> {
         };
         let dir = match root {
             None => self.world.system.roots.module_dir(&release).into_os_string().into_vec(),
-            Some(root) => bytes![root, "/lib/modules/", release],
+            Some(root) => {
+                let dir = |parent: &[u8]| bytes![root, parent, "/", release];
+                dir(module_parent(|parent| self.absolute(&dir(parent)).is_ok_and(|dir| dir.is_dir())))
+            }
         };
         if dir.len() >= PATH_MAX {
             return Err(bytes!["bad directory ", dir, ": path too long"]);

@@ -127,11 +127,11 @@ impl Roots {
         self.prefixed("/var/cache/kmod-once/depmod")
     }
 
-    /// `/lib/modules/RELEASE`, below the prefix. As text: a release that begins with `/` stays below.
+    /// The modules of `release`, below the prefix: see [`module_parent`]. As text: a release that begins with `/` stays below.
     pub fn module_dir(&self, release: &[u8]) -> PathBuf {
-        let mut path = self.prefixed("/lib/modules/").into_os_string();
-        path.push(OsStr::from_bytes(release));
-        path.into()
+        let prefix = self.prefix.as_os_str().as_bytes();
+        let dir = |parent: &[u8]| into_path([prefix, parent, b"/", release].concat());
+        dir(module_parent(|parent| dir(parent).is_dir()))
     }
 
     fn prefixed(&self, absolute: &str) -> PathBuf {
@@ -139,6 +139,13 @@ impl Roots {
         path.push(absolute);
         path.into()
     }
+}
+
+/// The directory below a root in which modules lie, by release: `/lib/modules` first, and `/usr/lib/modules` where only that
+/// one has the release, `is_there` says. On most systems one is a link to the other; some have no `/lib`.
+pub fn module_parent(is_there: impl Fn(&'static [u8]) -> bool) -> &'static [u8] {
+    const PARENTS: [&[u8]; 2] = [b"/lib/modules", b"/usr/lib/modules"];
+    PARENTS.into_iter().find(|parent| is_there(parent)).unwrap_or(PARENTS[0])
 }
 
 /// Bytes as a path, without a copy.

@@ -7,6 +7,8 @@
 //! contents of the sections, each aligned to 8:
 //!     .modinfo             KEY=VALUE NUL ...
 //!     __versions           entries of 64 bytes: CRC (4 or 8 bytes by class), symbol name padded with NUL
+//!     __version_ext_crcs   4 bytes for every version of any length
+//!     __version_ext_names  its NAME NUL ... and, as the kernel's build has it, one more NUL
 //!     __ksymtab_strings    NAME NUL ...   the exported names
 //!     __kcrctab            4 bytes for every CRC that is kept in a section
 //!     .note.gnu.build-id   namesz, descsz, type (3), "GNU" NUL, id
@@ -91,6 +93,7 @@ pub struct KoBuilder {
     machine: u16,
     modinfo: Option<Vec<u8>>,
     versions: Vec<(Vec<u8>, u64)>,
+    extended_versions: Vec<(Vec<u8>, u32)>,
     ksymtab_strings: Option<Vec<u8>>,
     kcrctab: Vec<u32>,
     symbols: Vec<Symbol>,
@@ -116,6 +119,7 @@ impl KoBuilder {
             machine: machine::X86_64,
             modinfo: None,
             versions: Vec::new(),
+            extended_versions: Vec::new(),
             ksymtab_strings: None,
             kcrctab: Vec::new(),
             symbols: Vec::new(),
@@ -228,6 +232,12 @@ impl KoBuilder {
         self
     }
 
+    /// Adds an entry to `__version_ext_crcs` and `__version_ext_names`, in which names have any length.
+    pub fn extended_version(mut self, name: impl AsRef<[u8]>, crc: u32) -> Self {
+        self.extended_versions.push((name.as_ref().to_vec(), crc));
+        self
+    }
+
     /// Adds any symbol.
     pub fn symbol(mut self, symbol: Symbol) -> Self {
         self.symbols.push(symbol);
@@ -275,6 +285,12 @@ impl KoBuilder {
         }
         if !self.versions.is_empty() {
             add(b"__versions", SHT_PROGBITS, self.version_entries());
+        }
+        if !self.extended_versions.is_empty() {
+            let crcs = self.extended_versions.iter().flat_map(|(_, crc)| self.u32(*crc)).collect();
+            let names: Vec<&[u8]> = self.extended_versions.iter().map(|(name, _)| &name[..]).collect();
+            add(b"__version_ext_crcs", SHT_PROGBITS, crcs);
+            add(b"__version_ext_names", SHT_PROGBITS, [&names.join(&0)[..], b"\0\0"].concat());
         }
         if let Some(strings) = &self.ksymtab_strings {
             add(b"__ksymtab_strings", SHT_PROGBITS, strings.clone());

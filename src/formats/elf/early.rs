@@ -133,7 +133,7 @@ impl<'a> Early<'a> {
     /// # Errors
     /// As there.
     pub fn needed(&self) -> Result<Vec<Needed<'a>>> {
-        needed_by(self.symbols.clone(), self.versions, ENCODING, false)
+        needed_by(self.symbols.clone(), super::symbols::Versions::Fixed(self.versions), ENCODING, false)
     }
 
     /// The names of the symbols that the module exports, as [`super::exports`]; their CRCs lie where no symbol tells.
@@ -291,6 +291,9 @@ fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<P
             if versions.replace((symbol.section, symbol.size)).is_some() || !whole {
                 return None;
             }
+        } else if name.starts_with(b"____version_ext_") {
+            // The kernel looks at these instead.
+            return None;
         } else if let Some(key) = name.strip_prefix(b"__UNIQUE_ID_") {
             // Recent kernels do not put the key into the name.
             if (key.starts_with(b"vermagic") || key.starts_with(b"modinfo"))

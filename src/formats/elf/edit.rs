@@ -1,6 +1,7 @@
 //! The edits behind the force flags, made in a copy of the module that is then handed over from memory. (A kernel that
 //! is given the file itself gets flags instead.)
 
+use super::symbols::VERSION_SECTIONS;
 use super::{Elf, SHF_ALLOC};
 use crate::error::{Errno, Error, Result};
 use crate::formats::modinfo;
@@ -26,20 +27,24 @@ pub fn strip_vermagic(image: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Makes the kernel overlook the symbols' CRCs: section `__versions` is no longer one that it keeps in memory. A module
-/// without that section stays as it is.
+/// Makes the kernel overlook the symbols' CRCs: the sections with them are no longer ones that it keeps in memory. A module
+/// without them stays as it is.
 ///
 /// # Errors
 /// As [`Elf::parse`].
 pub fn strip_modversions(image: &mut [u8]) -> Result<()> {
     let elf = Elf::parse(image)?;
     let encoding = elf.encoding;
-    let Some(section) = elf.section(b"__versions") else { return Ok(()) };
-    let flags_at = section.header + 8;
-    let Some(flags) = encoding.word(image, flags_at) else { return Ok(()) };
-    let bytes = encoding.word_bytes(flags & !SHF_ALLOC);
-    if let Some(field) = image.get_mut(flags_at..flags_at + bytes.len()) {
-        field.copy_from_slice(&bytes);
+    // Of several sections of one name the kernel takes the first that it is to keep.
+    let sections = VERSION_SECTIONS.iter().flat_map(|name| elf.sections(name.as_bytes()));
+    let headers: Vec<usize> = sections.map(|section| section.header).collect();
+    for header in headers {
+        let flags_at = header + 8;
+        let Some(flags) = encoding.word(image, flags_at) else { continue };
+        let bytes = encoding.word_bytes(flags & !SHF_ALLOC);
+        if let Some(field) = image.get_mut(flags_at..flags_at + bytes.len()) {
+            field.copy_from_slice(&bytes);
+        }
     }
     Ok(())
 }

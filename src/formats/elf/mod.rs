@@ -119,9 +119,14 @@ impl<'a> Elf<'a> {
 
     /// The first section called `name`. Sections that reach beyond the file do not count.
     pub fn section(&self, name: &[u8]) -> Option<Section<'a>> {
+        self.sections(name).next()
+    }
+
+    /// All sections called `name`.
+    fn sections<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = Section<'a>> + use<'a, 'n, '_> {
         (1..self.headers.len() / self.encoding.section_header_size())
-            .find(|&index| self.is_called(index, name))
-            .and_then(|index| self.section_at(index))
+            .filter(|&index| self.is_called(index, name))
+            .filter_map(|index| self.section_at(index))
     }
 
     /// The data of the first section called `name`.

@@ -8,6 +8,8 @@
 //!                 14/6     section, 2: 0 = undefined, FFF1 = the value is just a number
 //!                  8/16    size, 4/8
 //! __versions     one entry of 64 bytes per needed symbol: CRC, 4/8; name, padded with NULs
+//! __version_ext_crcs, __version_ext_names     the same for names of any length: CRCs, 4 bytes each; as many names, each
+//!                ended by NUL. Since Linux 6.14; where a module has both, the kernel looks at these only
 //! __ksymtab_strings   the names of exported symbols, each ended by NUL
 //! ```
 //!
@@ -170,7 +172,7 @@ fn crc_in_section(elf: &Elf, section: u16, offset: u64) -> Option<u64> {
     elf.encoding.u32(section.data, usize::try_from(offset).ok()?).map(u64::from)
 }
 
-/// An entry of `__versions`: a symbol that the module needs and the CRC that it was built against.
+/// A symbol that the module needs, as its versions say, and the CRC that it was built against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version<'a> {
     /// The symbol.
@@ -179,34 +181,89 @@ pub struct Version<'a> {
     pub crc: u64,
 }
 
-/// The entries of `__versions` in order, names without their leading `.` (64-bit POWER writes one for code).
+/// The versions of the symbols that the module needs, in order, names without their leading `.` (64-bit POWER writes one for
+/// code).
 ///
 /// # Errors
-/// `ENODATA` where there is no such section, `EINVAL` where it is no whole number of entries or a name lacks its NUL.
+/// `ENODATA` where it has none, `EINVAL` where they are damaged: no whole number of entries, a name without its NUL, one of
+/// the two extended sections without the other, more CRCs than names.
 pub fn versions<'a>(elf: &Elf<'a>) -> Result<Vec<Version<'a>>> {
-    let table = elf.data("__versions")?;
-    if table.len() % VERSION != 0 {
-        return Err(Error::new(Errno::EINVAL, "size of __versions is not a multiple of 64"));
-    }
-    let mut found = Vec::with_capacity(table.len() / VERSION);
-    for (name, crc) in version_entries(elf.encoding, table) {
+    let table = match Versions::extended(elf)? {
+        Some(extended) => extended,
+        None => Versions::Fixed(elf.data(FIXED)?),
+    };
+    let found = table.entries(elf.encoding)?.into_iter().map(|(name, crc)| {
         let name = name.ok_or_else(unended_version)?;
-        found.push(Version { name: name.strip_prefix(b".").unwrap_or(name), crc });
+        Ok(Version { name: name.strip_prefix(b".").unwrap_or(name), crc })
+    });
+    found.collect()
+}
+
+/// The sections that versions are in.
+const FIXED: &str = "__versions";
+const EXTENDED_CRCS: &str = "__version_ext_crcs";
+const EXTENDED_NAMES: &str = "__version_ext_names";
+pub(super) const VERSION_SECTIONS: [&str; 3] = [FIXED, EXTENDED_CRCS, EXTENDED_NAMES];
+
+/// The contents of those that count.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Versions<'a> {
+    /// Entries of one size.
+    Fixed(&'a [u8]),
+    /// CRCs, and names of any length.
+    Extended(&'a [u8], &'a [u8]),
+}
+
+impl<'a> Versions<'a> {
+    /// The extended ones; `None` where the module has none.
+    fn extended(elf: &Elf<'a>) -> Result<Option<Self>> {
+        match (elf.data(EXTENDED_CRCS), elf.data(EXTENDED_NAMES)) {
+            (Ok(crcs), Ok(names)) => Ok(Some(Versions::Extended(crcs, names))),
+            (Err(_), Err(_)) => Ok(None),
+            _ => Err(Error::new(Errno::EINVAL, "extended versions without their names or CRCs")),
+        }
     }
-    Ok(found)
+
+    /// Name (`None` where it is no name) and CRC of each entry. Extended names behind the last CRC do not count: the string
+    /// that the build makes of them ends in one that is empty.
+    fn entries(self, encoding: Encoding) -> Result<Vec<(Option<&'a [u8]>, u64)>> {
+        let (table, size) = match self {
+            Versions::Fixed(table) => (table, VERSION),
+            Versions::Extended(crcs, _) => (crcs, 4),
+        };
+        if table.len() % size != 0 {
+            return Err(Error::new(Errno::EINVAL, "versions are no whole number of entries"));
+        }
+        let entries = table.chunks_exact(size);
+        Ok(match self {
+            Versions::Fixed(_) => {
+                let read = |entry: &'a [u8]| {
+                    let room = entry.get(encoding.pick(4, 8)..).unwrap_or(&[]);
+                    (ended(room).map(|(name, _)| name), encoding.word(entry, 0).unwrap_or(0))
+                };
+                entries.map(read).collect()
+            }
+            Versions::Extended(_, mut names) => {
+                let mut read = |entry: &'a [u8]| {
+                    let (name, rest) = ended(names).unzip();
+                    names = rest.unwrap_or_default();
+                    let name = name.filter(|name| name.len() <= limits::SYMBOL_NAME);
+                    (name, encoding.u32(entry, 0).map_or(0, u64::from))
+                };
+                entries.map(&mut read).collect()
+            }
+        })
+    }
+}
+
+/// What stands before the first NUL, and what behind it.
+fn ended(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, rest) = bytes.split_at_checked(memchr::memchr(0, bytes)?)?;
+    Some((name, rest.get(1..)?))
 }
 
 fn unended_version() -> Error {
-    Error::new(Errno::EINVAL, "name in __versions does not end in NUL")
-}
-
-/// Name (`None` without its NUL) and CRC of each entry of `table`.
-fn version_entries(encoding: Encoding, table: &[u8]) -> impl Iterator<Item = (Option<&[u8]>, u64)> {
-    table.chunks_exact(VERSION).map(move |entry| {
-        let room = entry.get(encoding.pick(4, 8)..).unwrap_or(&[]);
-        let name = room.iter().position(|&b| b == 0).and_then(|length| room.get(..length));
-        (name, encoding.word(entry, 0).unwrap_or(0))
-    })
+    Error::new(Errno::EINVAL, "name of a version does not end in NUL")
 }
 
 /// A symbol that a module needs from the kernel or from another module.
@@ -218,34 +275,34 @@ pub struct Needed<'a> {
     pub crc: u64,
     /// Whether the module also loads without it.
     pub weak: bool,
-    /// Whether only `__versions` names it (`module_layout` is such a one).
+    /// Whether only the versions name it (`module_layout` is such a one).
     pub from_versions: bool,
 }
 
 /// The symbols that the module needs: the undefined ones in the order of the symbol table, whatever their binding, each
-/// with the CRC of the first entry of `__versions` with its name; then the entries that nothing undefined used up.
+/// with the CRC of the first version with its name; then the versions that nothing undefined used up.
 ///
-/// A `__versions` that is no whole number of entries counts as absent.
+/// Versions that are no whole number of entries, or lack a section, count as absent.
 ///
 /// # Errors
 /// `ENODATA` where `.symtab` or `.strtab` is missing; `EINVAL` where `.symtab`, the name of an undefined symbol, or that of
-/// an entry of `__versions` is damaged. kmod takes such a module as one without needs.
+/// a version is damaged. kmod takes such a module as one without needs.
 pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
     let registers = SPARC_MACHINES.contains(&elf.machine());
-    let versions = elf.data("__versions").unwrap_or(&[]);
+    let fixed = || Versions::Fixed(elf.data(FIXED).unwrap_or(&[]));
+    let versions = Versions::extended(elf).unwrap_or(None).unwrap_or_else(fixed);
     needed_by(elf.symbols()?, versions, elf.encoding, registers)
 }
 
 /// As [`needed`], from the parts of the module. `registers`: symbols that stand for one are no needs.
 pub(super) fn needed_by<'a>(
     symbols: Symbols<'a>,
-    versions: &'a [u8],
+    versions: Versions<'a>,
     encoding: Encoding,
     registers: bool,
 ) -> Result<Vec<Needed<'a>>> {
-    let table = if versions.len() % VERSION == 0 { versions } else { &[] };
-    let mut entries: Vec<_> =
-        version_entries(encoding, table).map(|(name, crc)| (name, crc, false)).collect();
+    let entries = versions.entries(encoding).unwrap_or_default();
+    let mut entries: Vec<_> = entries.into_iter().map(|(name, crc)| (name, crc, false)).collect();
     let mut places = HashMap::with_capacity(entries.len());
     for (place, (name, ..)) in entries.iter().enumerate() {
         if let Some(name) = name {
