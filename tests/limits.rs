@@ -215,6 +215,44 @@ fn small_files_that_inflate_to_ten_gibibytes() {
     }
 }
 
+#[test]
+fn what_cannot_hold_a_module_is_refused_at_once() {
+    let start = std::time::Instant::now();
+    let tree = Tree::new();
+    let sources = [
+        ("zero", "/dev/zero", "a device, not a module"),
+        ("random", "/dev/urandom", "a device, not a module"),
+        // A file without a size, which has 256 GiB.
+        ("pagemap", "/proc/self/pagemap", "0 bytes long, too short for a module"),
+    ];
+    for (name, source, why) in sources {
+        // In the tree, too, where depmod and modprobe come upon it.
+        for end in ["ko", "ko.xz"] {
+            let link = tree.path(&format!("kernel/{name}.{end}"));
+            std::os::unix::fs::symlink(source, &link).unwrap();
+            let words: [&[&OsStr]; 4] = [
+                &["insmod".as_ref(), source.as_ref()],
+                &["insmod".as_ref(), link.as_ref()],
+                &["modprobe".as_ref(), "--show-modversions".as_ref(), source.as_ref()],
+                &["modprobe".as_ref(), "--show-exports".as_ref(), link.as_ref()],
+            ];
+            for words in words {
+                let answer = run(words[0].to_str().unwrap(), &words[1..], None);
+                answer.is(1, OWN, &[why]);
+            }
+            let modinfo = run("modinfo", &[link.as_ref()], None);
+            assert_eq!(modinfo.status, Ok(1), "{}", modinfo.err);
+            assert!(modinfo.peak <= OWN && !modinfo.err.is_empty());
+            let words =
+                ["-n".as_ref(), "-b".as_ref(), tree.dir.path().as_os_str(), VERSION.as_ref(), link.as_ref()];
+            let text = format!("failed to load symbols from {}: Invalid argument", link.display());
+            run("depmod", &words, None).is(0, OWN, &[&text]);
+            fs::remove_file(link).unwrap();
+        }
+    }
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
 /// An index whose nodes form a path: a million nodes deep, each the only child of the one before.
 fn deep_index() -> Vec<u8> {
     const CHILDREN: u32 = 0x2000_0000;

@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_falls_silent_is_given_up() {
-        let (from, to) = nix::unistd::pipe().unwrap();
+        let (from, to) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
         nix::unistd::write(&to, b"the beginning").unwrap();
         let error = drain(&File::from(from), 100, LONG, SHORT).unwrap_err();
         assert_eq!(error.errno(), Errno::ETIMEDOUT);
@@ -209,10 +209,10 @@ mod tests {
 
     #[test]
     fn a_pipe_may_be_empty_and_may_not_be_endless() {
-        let (from, to) = nix::unistd::pipe().unwrap();
+        let (from, to) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
         drop(to);
         assert_eq!(drain(&File::from(from), 100, LONG, LONG).unwrap(), b"");
-        let (from, to) = nix::unistd::pipe().unwrap();
+        let (from, to) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
         // Ends with EPIPE.
         let writer = std::thread::spawn(move || while nix::unistd::write(&to, &[0; 4096]).is_ok() {});
         let start = Instant::now();
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_pipe_that_a_process_made_has_a_writer() {
-        let (from, _to) = nix::unistd::pipe().unwrap();
+        let (from, _to) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
         let file = File::from(from);
         let meta = file.metadata().unwrap();
         assert!(!ModuleFile { file, meta }.is_named_pipe());

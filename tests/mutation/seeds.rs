@@ -87,7 +87,7 @@ fn module((_, path): &(u64, PathBuf)) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((file, image))
 }
 
-/// The same content as each of the four kinds of ELF, with everything in it that is read.
+/// The same content as each of the four kinds of ELF, with everything in it that is read; once with extended versions.
 pub fn built() -> Vec<Vec<u8>> {
     let this_module = |offset: usize| [&vec![0; offset][..], b"mod_a\0", &[0; 600]].concat();
     let builder = |offset| {
@@ -114,6 +114,7 @@ pub fn built() -> Vec<Vec<u8>> {
         builder(24).big_endian().machine(machine::S390).build(),
         builder(12).bits32().machine(machine::I386).build(),
         builder(12).bits32().big_endian().machine(machine::SPARC).build(),
+        builder(24).extended_version("printk", 0x11).extended_version("module_layout", 0x22).build(),
     ]
 }
 

@@ -17,6 +17,42 @@ fn insmod_takes_any_file_and_nothing_else() {
 }
 
 #[test]
+fn modules_are_found_in_usr_lib_where_lib_has_none() {
+    let machine = Machine::with_modules();
+    let usr = machine.dir.path().join("usr");
+    fs::create_dir_all(&usr).unwrap();
+    fs::rename(machine.dir.path().join("lib"), usr.join("lib")).unwrap();
+    let root = machine.dir.path().to_str().unwrap().to_string();
+    let file = "/usr/lib/modules/6.1.0/loop.ko";
+    for words in [
+        &["modinfo", "-n", "loop"][..],
+        &["modinfo", "-n", "-b", &root, "loop"],
+        &["modinfo", "-n", "-b", ".", "loop"],
+    ] {
+        assert_eq!(machine.run(words).out.replace("/./", "/"), format!("{file}\n"), "{words:?}");
+    }
+    let inserted = printed(&format!("insmod {file} \n"));
+    assert_eq!(machine.run(&["modprobe", "-D", "loop"]), inserted);
+    assert_eq!(machine.run(&["modprobe", "-d", &root, "-D", "loop"]), inserted);
+    // depmod, with the files of another root beside them: these lie as they lay.
+    let index = machine.module_file("modules.symbols.bin");
+    assert!(!index.exists());
+    assert_eq!(machine.run(&["depmod", "-b", &root, RELEASE]).status, 0);
+    assert!(index.starts_with(&usr) && index.exists());
+    let other = machine.dir.path().join("other");
+    assert_eq!(machine.run(&["depmod", "-b", &root, "-o", other.to_str().unwrap(), RELEASE]).status, 0);
+    assert!(other.join("usr/lib/modules/6.1.0/modules.dep.bin").exists());
+    // What is in neither is looked for in the first.
+    let missing = "modprobe: FATAL: Module x not found in directory /lib/modules/6.2.0\n";
+    assert_eq!(machine.run(&["modprobe", "-d", &root, "-S", "6.2.0", "x"]), failed(missing));
+    // The first one counts where both have it.
+    fs::create_dir_all(machine.dir.path().join("lib/modules/6.1.0")).unwrap();
+    let missing = "modprobe: FATAL: Module loop not found in directory /lib/modules/6.1.0\n";
+    assert_eq!(machine.run(&["modprobe", "-d", &root, "loop"]), failed(missing));
+    assert_eq!(machine.run(&["modprobe", "loop"]), failed(missing));
+}
+
+#[test]
 fn insmod_has_its_own_words_for_some_errors() {
     let machine = Machine::with_modules();
     let file = machine.module_file("loop.ko").to_string_lossy().into_owned();
@@ -32,10 +68,6 @@ fn insmod_has_its_own_words_for_some_errors() {
         assert_eq!(machine.run(&["insmod", &file]), failed(&line));
     }
     assert_eq!(machine.run(&["insmod"]), failed("insmod: ERROR: missing filename.\n"));
-    assert_eq!(
-        machine.run(&["insmod", "-"]),
-        failed("insmod: ERROR: this tool does not support loading from stdin!\n")
-    );
     assert_eq!(
         machine.run(&["insmod", "/no/such.ko"]),
         failed("insmod: ERROR: could not load module /no/such.ko: No such file or directory\n")

@@ -3,6 +3,7 @@
 use super::{KIB, MIB, bounded};
 use kmod_once::error::Errno;
 use kmod_once::formats::compress::{self, Compression, decompress, decompress_until};
+use kmod_once::formats::kernel_decoder;
 use std::io::Write;
 
 /// The largest output. While what is inflated is moved to twice the room, it is there three times; the decoder comes on top.
@@ -22,6 +23,9 @@ pub fn check(input: &[u8]) -> bool {
         [Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::None][usize::from(kind % 4)];
     if let Ok(image) = compress::image(data, LIMIT) {
         assert!(image.len() as u64 <= LIMIT);
+    }
+    if bounded(data, MIB, 16, || kernel_decoder::takes_all_of(data, LIMIT)) {
+        assert!(kernel_decoder::may_take(&data[..data.len().min(kernel_decoder::HEAD)]));
     }
     let mut asked = 0;
     let start = decompress_until(kind, data, LIMIT, &mut |so_far| {
