@@ -102,7 +102,7 @@ pub fn joined(softdeps: &str) -> String {
 /// KEY=VALUE               a string of .modinfo
 /// export:NAME:CRC         an exported symbol, CRC in hex; crctab:NAME:CRC with the CRC in a section;
 ///                         string:NAME without CRC
-/// need:NAME need:NAME:CRC weak:NAME version:NAME:CRC
+/// need:NAME need:NAME:CRC weak:NAME version:NAME:CRC extended:NAME:CRC
 /// id:HEX                  build id
 /// sig:SIGNER:KEY:DATA     an X509 signature of these raw bytes; pkcs7:HEX a PKCS#7 one
 /// tail:HEX                bytes at the very end
@@ -131,6 +131,7 @@ pub fn module(path: &str, words: &[String]) -> Result<Vec<u8>, String> {
             (["need", name, value], _) => ko.needs_version(name, crc(value)?),
             (["weak", name], _) => ko.needs_weak(name),
             (["version", name, value], _) => ko.version(name, u64::from(crc(value)?)),
+            (["extended", name, value], _) => ko.extended_version(name, crc(value)?),
             (["id", hex], _) => ko.build_id(bytes(hex)?),
             (["pkcs7", hex], _) => ko.signature(Signature::pkcs7(bytes(hex)?)),
             (["tail", hex], _) => {

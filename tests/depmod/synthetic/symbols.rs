@@ -151,6 +151,20 @@ pub fn cases() -> Vec<Case> {
         case("map-errors", needy()).args("-a -e -F /map 1.2.3"),
         case("map-quiet", needy()).args("-aF /map 1.2.3"),
         case("both-lists", needy()).args("-naeE /symvers -F /map 1.2.3"),
+        // They see no versions.
+        case(
+            "extended-versions",
+            Tree::new().file("/symvers", SYMVERS).ko(
+                "kernel/n.ko",
+                ko().needs("kernel_one")
+                    .needs("kernel_two")
+                    .extended_version("module_layout", 0x1111)
+                    .extended_version("kernel_one", 0x11111111)
+                    .extended_version("kernel_two", 0x23),
+            ),
+        )
+        .args("-e -E /symvers 1.2.3")
+        .alone(0, "WARNING: /lib/modules/1.2.3/kernel/n.ko disagrees about version of symbol kernel_two"),
         case("errors-without-a-list", needy()).args("-e 1.2.3"),
         case("list-missing", needy()).args("-e -E /nowhere 1.2.3"),
         case("map-missing", needy()).args("-F /nowhere 1.2.3"),
