@@ -12,10 +12,14 @@ use anyhow::{Context, Result, bail};
 use super::cache::Cache;
 
 /// Module, extension. None of these needs another module; `xfs` below is there because it takes long to decode.
-const WANTED: [(&str, &str); 4] = [("dummy", "zst"), ("ifb", "gz"), ("nlmon", "xz"), (CRC64, "xz")];
+const WANTED: [(&str, &str); 6] =
+    [("dummy", "zst"), ("ifb", "gz"), ("nlmon", "xz"), (CRC64, "xz"), (DELTA, "xz"), (TWO_STREAMS, "xz")];
 /// The one that has xz's own default check, as the dkms of Debian 12 packs modules; the others have CRC32, the only one that the
 /// kernel's decoder knows.
 const CRC64: &str = "minix";
+/// The one with a filter that the kernel's decoder does not have, and the one of whose two streams it takes the first.
+const DELTA: &str = "qnx4";
+const TWO_STREAMS: &str = "bfs";
 
 /// Makes the tree beside the full one in `tree`.
 pub fn build(cache: &Cache, tree: &Path, release: &str) -> Result<()> {
@@ -43,12 +47,20 @@ pub fn build(cache: &Cache, tree: &Path, release: &str) -> Result<()> {
                 let mut options = xz2::stream::LzmaOptions::new_preset(6)?;
                 options.dict_size(1 << 20);
                 let mut filters = xz2::stream::Filters::new();
+                if name == DELTA {
+                    filters.delta_properties(&[0])?;
+                }
                 filters.lzma2(&options);
                 let check = if name == CRC64 { xz2::stream::Check::Crc64 } else { xz2::stream::Check::Crc32 };
-                let stream = xz2::stream::Stream::new_stream_encoder(&filters, check)?;
-                let mut out = xz2::write::XzEncoder::new_stream(Vec::new(), stream);
-                out.write_all(&plain)?;
-                out.finish()?
+                let streams = if name == TWO_STREAMS { 2 } else { 1 };
+                let mut packed = Vec::new();
+                for part in plain.chunks(plain.len().div_ceil(streams)) {
+                    let stream = xz2::stream::Stream::new_stream_encoder(&filters, check)?;
+                    let mut out = xz2::write::XzEncoder::new_stream(packed, stream);
+                    out.write_all(part)?;
+                    packed = out.finish()?;
+                }
+                packed
             }
         };
         fs::write(to.join(format!("kernel/{name}.ko.{extension}")), packed)?;
