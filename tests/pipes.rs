@@ -133,6 +133,11 @@ fn insmod_of_a_pipe_comes_as_far_as_the_kernel() {
             assert!(expected.contains(&answer.err), "{form}: {}", answer.err);
         }
     }
+    // What is edited for a forced load is edited in memory anyway.
+    let answer = fed(&["insmod", "--force-modversion", "-"], forms()[1].1.clone());
+    assert!(!answer.err.contains("strip"), "{}", answer.err);
+    let answer = fed(&["insmod", "--force-vermagic", "-"], module());
+    assert!(answer.err.contains("Failed to strip version information: No data available"), "{}", answer.err);
     let answer = fed(&["insmod", "-"], b"abc".to_vec());
     assert!(answer.err.contains("3 bytes long, too short for a module"), "{}", answer.err);
     let answer = run(tool(&["insmod", "-"]));

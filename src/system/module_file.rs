@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a regular file | its content; the kernel can be given the descriptor |
 //! | a pipe, a FIFO, a socket | what comes out of it, read into memory within the limit |
-//! | a device | `EINVAL`: `/dev/zero` has no end, and to read a tape or a watchdog does something |
+//! | a device | `EINVAL`: `/dev/zero` has no end, and what is read from a terminal or a tape is gone |
 //! | a directory | `EISDIR` |
 //!
 //! A regular file whose size is 0 is empty, as for the kernel: files of procfs have no size and may have no end.
@@ -39,7 +39,7 @@ pub struct ModuleFile {
 }
 
 impl ModuleFile {
-    /// Opens the file at `path`, or standard input for [`STDIN`]. Never waits.
+    /// Opens the file at `path`, or standard input for [`STDIN`]. Does not wait for a FIFO's writer.
     ///
     /// # Errors
     /// What open said, `EISDIR` for a directory, `EINVAL` for a device; with the path.
