@@ -214,6 +214,9 @@ pub(super) enum Versions<'a> {
     Extended(&'a [u8], &'a [u8]),
 }
 
+/// Name (`None` where it is no name) and CRC.
+type Entry<'a> = (Option<&'a [u8]>, u64);
+
 impl<'a> Versions<'a> {
     /// The extended ones; `None` where the module has none.
     fn extended(elf: &Elf<'a>) -> Result<Option<Self>> {
@@ -224,9 +227,9 @@ impl<'a> Versions<'a> {
         }
     }
 
-    /// Name (`None` where it is no name) and CRC of each entry. Extended names behind the last CRC do not count: the string
+    /// All entries. Extended names behind the last CRC do not count: the string
     /// that the build makes of them ends in one that is empty.
-    fn entries(self, encoding: Encoding) -> Result<Vec<(Option<&'a [u8]>, u64)>> {
+    fn entries(self, encoding: Encoding) -> Result<Vec<Entry<'a>>> {
         let (table, size) = match self {
             Versions::Fixed(table) => (table, VERSION),
             Versions::Extended(crcs, _) => (crcs, 4),
