@@ -25,6 +25,8 @@ pub struct Roots {
     pub gate_on_disk: bool,
     /// Whether there is a `/sys/module`, once somebody asked.
     pub(super) has_sysfs: OnceLock<bool>,
+    /// Where `/lib` leads to, once somebody asked.
+    lib_link: OnceLock<Option<PathBuf>>,
 }
 
 impl Default for Roots {
@@ -38,6 +40,7 @@ impl Default for Roots {
             gate_owner: 0,
             gate_on_disk: false,
             has_sysfs: OnceLock::new(),
+            lib_link: OnceLock::new(),
         }
     }
 }
@@ -57,6 +60,7 @@ impl Roots {
             gate_owner: nix::unistd::geteuid().as_raw(),
             gate_on_disk: true,
             has_sysfs: OnceLock::new(),
+            lib_link: OnceLock::new(),
         }
     }
 
@@ -131,7 +135,14 @@ impl Roots {
     pub fn module_dir(&self, release: &[u8]) -> PathBuf {
         let prefix = self.prefix.as_os_str().as_bytes();
         let dir = |parent: &[u8]| into_path([prefix, parent, b"/", release].concat());
-        dir(module_parent(|parent| dir(parent).is_dir()))
+        let merged =
+            self.lib_link().is_some_and(|target| matches!(target.to_str(), Some("usr/lib" | "/usr/lib")));
+        dir(module_parent(|parent| merged || dir(parent).is_dir()))
+    }
+
+    /// Where `/lib`, below the prefix, leads to if it is a link. Asked once.
+    pub fn lib_link(&self) -> Option<&Path> {
+        self.lib_link.get_or_init(|| std::fs::read_link(self.prefixed("/lib")).ok()).as_deref()
     }
 
     fn prefixed(&self, absolute: &str) -> PathBuf {

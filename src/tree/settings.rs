@@ -68,12 +68,12 @@ type Listing = Vec<(Vec<u8>, Kind)>;
 
 impl Reader {
     /// Takes in the directories of modprobe.d(5); a file in the place of one counts too.
-    fn defaults(&mut self, dirs: Vec<PathBuf>) {
+    fn defaults(&mut self, dirs: Vec<PathBuf>, roots: &Roots) {
         let mut listed: Vec<(PathBuf, Listing)> = Vec::new();
         let last = dirs.len().saturating_sub(1);
         for (index, dir) in dirs.into_iter().enumerate() {
             // On most systems /lib is a link to usr/lib, whose names are known by then: one call in place of five.
-            let same = if index == last { linked(&dir) } else { None };
+            let same = if index == last { linked(&dir, roots) } else { None };
             let known = same.and_then(|same| listed.iter().find(|(path, _)| *path == same));
             let listing = match known {
                 Some((_, listing)) => listing.clone(),
@@ -92,7 +92,7 @@ impl Reader {
 
     fn given(&mut self, roots: &Roots, paths: &ConfigPaths) {
         match paths {
-            ConfigPaths::Default => self.defaults(roots.config_dirs("modprobe.d")),
+            ConfigPaths::Default => self.defaults(roots.config_dirs("modprobe.d"), roots),
             ConfigPaths::List(paths) => paths.iter().for_each(|path| self.named(path.clone())),
         }
     }
@@ -241,9 +241,7 @@ fn list(dir: &Path, buffer: &mut Vec<u8>) -> Result<Listing, Errno> {
     Ok(listing)
 }
 
-/// Where `dir` lies if its parent is a link.
-fn linked(dir: &Path) -> Option<PathBuf> {
-    let parent = dir.parent()?;
-    let target = std::fs::read_link(parent).ok()?;
-    Some(parent.parent()?.join(target).join(dir.file_name()?))
+/// Where `dir`, which is below `/lib`, lies if that is a link.
+fn linked(dir: &Path, roots: &Roots) -> Option<PathBuf> {
+    Some(dir.parent()?.parent()?.join(roots.lib_link()?).join(dir.file_name()?))
 }

@@ -218,12 +218,13 @@ pub fn of(check: &str) -> Vec<Vec<u8>> {
         ]),
         "cache" => vec![cache()],
         "record" => {
-            let mut whole = vec![0; 192];
-            whole[..4].copy_from_slice(b"KMG1");
+            let mut whole = vec![0; 256];
+            whole[..4].copy_from_slice(b"KMG2");
             whole[4] = 2;
-            whole[8..48].fill(3);
-            whole[128..].fill(1);
-            vec![whole.clone(), whole[..56].to_vec()]
+            whole[8..52].fill(3);
+            whole[112..136].fill(3);
+            whole[192..].fill(1);
+            vec![whole.clone(), whole[..144].to_vec()]
         }
         "kmsg" => texts(&[KMSG]),
         "compressed" => {
