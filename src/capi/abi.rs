@@ -4,8 +4,10 @@
 //! of its type that this library handed out and that has not been released, or a C string.
 
 use crate::error::Errno;
+use crate::system::directory;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 /// What stands for a panic of ours: a bug, which must not unwind into C.
 const BUG: Errno = Errno::ENOTRECOVERABLE;
@@ -109,6 +111,26 @@ pub fn pointer<T>(body: impl FnOnce() -> Result<*mut T, Errno>) -> *mut T {
 /// Runs the body of a function that returns a string, NULL on errors.
 pub fn string(body: impl FnOnce() -> Result<*const c_char, Errno>) -> *const c_char {
     answer(|_| std::ptr::null(), body)
+}
+
+unsafe extern "C" {
+    /// As getenv(3), but NULL in a program that runs with more rights than its user has.
+    fn secure_getenv(name: *const c_char) -> *const c_char;
+}
+
+/// A variable of the environment, which counts for nothing in a program that runs with more rights than its user has.
+pub fn variable(name: &CStr) -> Option<Vec<u8>> {
+    // SAFETY: the name is a C string; the value is copied before anything else can change the environment (that no other
+    // thread does so now is the host's affair, as for getenv).
+    unsafe {
+        let value = secure_getenv(name.as_ptr());
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_bytes().to_vec())
+    }
+}
+
+/// `path`, from the working directory on where it is relative.
+pub fn absolute(path: &[u8]) -> Result<PathBuf, Errno> {
+    directory::absolute(path, || directory::working(variable(c"PWD")))
 }
 
 /// A C string of these bytes, up to the first NUL.

@@ -1,12 +1,12 @@
 //! The context: one module directory with its configuration, and the modules that were made from it.
 
-use super::abi::{Handle, Text, Texts, answer, c_string, number, pointer, string};
+use super::abi::{Handle, Text, Texts, absolute, answer, c_string, number, pointer, string};
 use super::log::Log;
 use super::module::Module;
 use crate::bytes;
-use crate::error::{Errno, errno_of};
+use crate::error::Errno;
 use crate::formats::index::Reader;
-use crate::system::roots::{as_path, into_path};
+use crate::system::roots::as_path;
 use crate::system::{Roots, System, clock, kernel};
 use crate::tree::{ConfigPaths, Tree, Which};
 use std::cell::{Cell, Ref, RefCell};
@@ -57,11 +57,7 @@ impl Context {
         let (roots, log) = (Rc::new(Roots::default()), Rc::new(Log::new()));
         let dir = match dirname {
             None => roots.module_dir(&kernel::release()?),
-            Some(dir) if dir.starts_with(b"/") => as_path(dir).to_path_buf(),
-            Some(dir) => {
-                let directory = std::env::current_dir().map_err(|error| errno_of(&error))?;
-                into_path(bytes![directory.as_os_str().as_bytes(), "/", dir])
-            }
+            Some(dir) => absolute(dir)?,
         };
         let (config, paths) = match config {
             None => (ConfigPaths::Default, roots.config_dirs("modprobe.d")),

@@ -1,20 +1,17 @@
 //! Where a context's messages go: to stderr, or to a function of the host.
 
-use super::abi::{Handle, answer, c_string};
+use super::abi::{Handle, answer, c_string, variable};
 use super::context::Context;
 use crate::bytes;
 use crate::log::{Priority, Sink, threshold};
 use std::cell::Cell;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::io::Write;
 
 /// The host's function. Its true type has a `va_list`, which Rust cannot make; only `shim.c` calls it.
 pub type Function = Option<unsafe extern "C" fn()>;
 
 unsafe extern "C" {
-    /// As getenv(3), but NULL in a program that runs with more rights than its user has.
-    fn secure_getenv(name: *const c_char) -> *const c_char;
-
     /// `shim.c`: calls `function(data, priority, file, line, name, format, the rest as a va_list)`.
     fn kmod_once_log(
         function: unsafe extern "C" fn(),
@@ -46,15 +43,9 @@ pub struct Log {
 unsafe impl Sync for Log {}
 
 impl Log {
-    /// A log to stderr with the priority that the environment asks for, which counts for nothing in a program that runs
-    /// with more rights than its user has.
+    /// A log to stderr with the priority that the environment asks for.
     pub fn new() -> Self {
-        // SAFETY: the name is a C string; the value is copied before anything else can change the environment (that no
-        // other thread does so now is the host's affair, as for getenv).
-        let priority = unsafe {
-            let value = secure_getenv(c"KMOD_LOG".as_ptr());
-            threshold((!value.is_null()).then(|| CStr::from_ptr(value).to_bytes()))
-        };
+        let priority = threshold(variable(c"KMOD_LOG").as_deref());
         Log { priority: Cell::new(priority), receiver: Cell::new(Receiver::Stderr) }
     }
 

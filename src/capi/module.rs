@@ -1,7 +1,7 @@
 //! Module objects. Within a context there is one for each name, and one for each alias that a module was found by, as
 //! long as somebody has a reference: asking again gives the same pointer. dracut relies on it.
 
-use super::abi::{Handle, Out, Text, c_string, number, pointer};
+use super::abi::{Handle, Out, Text, absolute, c_string, number, pointer};
 use super::context::Context;
 use super::list::{self, Builder, Node};
 use crate::error::{Errno, Result, strerror};
@@ -13,7 +13,7 @@ use crate::tree::{self, Tree};
 use crate::{bytes, limits};
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::ffi::{CString, c_int};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// What `struct kmod_module` is.
 pub struct Module {
@@ -181,12 +181,7 @@ pub extern "C" fn kmod_module_new_from_path(ctx: Handle<Context>, path: Text, mo
         if !module.is_there() {
             return Err(Errno::ENOENT);
         }
-        let absolute = if path.starts_with(b"/") {
-            path.to_vec()
-        } else {
-            let directory = std::env::current_dir().map_err(|error| crate::error::errno_of(&error))?;
-            bytes![directory.as_os_str().as_bytes(), "/", path]
-        };
+        let absolute = absolute(path)?.into_os_string().into_vec();
         let found = context.tree().module_from_path(&absolute)?;
         let raw = Module::of(&ctx, found)?;
         // SAFETY: it is alive, with the reference that was just made.

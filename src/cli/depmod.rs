@@ -8,9 +8,10 @@ use super::{Call, Exit, Outcome};
 use crate::bytes;
 use crate::depmod::settings::Settings;
 use crate::depmod::{self, Failure, Outputs, places, quick, scanf};
+use crate::error::strerror;
 use crate::system::roots::{as_path, into_path, module_parent};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const NO_CACHE: u8 = 201;
@@ -145,11 +146,22 @@ pub fn run(call: &Call<'_>) -> Outcome {
         log.error(&bytes!["Bad version passed ", version]);
         return Ok(1);
     }
-    let below = |root, parent: &[u8]| directory(call, root, parent, &version);
-    let there = |parent: &'static [u8]| as_path(&below(request.base, parent)).is_dir();
+    // Where a relative path of the command line begins.
+    let absolute = |path: &[u8]| {
+        call.absolute(path).map_err(|errno| {
+            log.error(&bytes!["no working directory for ", path, ": ", strerror(errno)]);
+            Exit(1)
+        })
+    };
+    let prefix = &call.world.system.roots.prefix;
+    let base = request.base.map_or_else(|| Ok(prefix.clone()), absolute)?;
+    let there = |parent: &'static [u8]| as_path(&directory(&base, parent, &version)).is_dir();
     let parent = request.module_dir.unwrap_or_else(|| module_parent(there));
-    let dir = below(request.base, parent);
-    let out = request.out.map_or_else(|| dir.clone(), |out| below(Some(out), parent));
+    let dir = directory(&base, parent, &version);
+    let out = match request.out {
+        Some(out) => directory(&absolute(out)?, parent, &version),
+        None => dir.clone(),
+    };
     let all = request.all || request.quick || files.is_empty();
     if request.quick && (!quick::is_outdated(&dir, &log) || request.show) {
         if request.json {
@@ -160,7 +172,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
     let settings = if all { settings(call, &request, &version, &log) } else { Settings::default().finish() };
     let caches = match (request.no_cache, request.cache_dir) {
         (true, _) => None,
-        (false, Some(dir)) => Some(absolute(call, dir)),
+        (false, Some(dir)) => Some(absolute(dir)?),
         (false, None) => Some(call.world.system.roots.depmod_caches()),
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -213,22 +225,10 @@ fn json(out: &[u8], summary: Option<&depmod::Summary>) -> Vec<u8> {
     format!("{value}\n").into_bytes()
 }
 
-/// ROOT/MODULEDIR/VERSION. A relative root begins at the working directory; nothing is normalised.
-fn directory(call: &Call<'_>, root: Option<&[u8]>, parent: &[u8], version: &[u8]) -> Vec<u8> {
-    let root = match root {
-        Some(root) => absolute(call, root),
-        None => call.world.system.roots.prefix.clone(),
-    };
+/// ROOT/MODULEDIR/VERSION. Nothing is normalised.
+fn directory(root: &Path, parent: &[u8], version: &[u8]) -> Vec<u8> {
     let start = parent.iter().take_while(|&&byte| byte == b'/').count();
     bytes![root.as_os_str().as_bytes(), "/", parent[start..], "/", version]
-}
-
-fn absolute(call: &Call<'_>, path: &[u8]) -> PathBuf {
-    if path.first() == Some(&b'/') {
-        return into_path(path.to_vec());
-    }
-    let directory = call.world.host.directory().unwrap_or_default();
-    into_path(bytes![directory.as_os_str().as_bytes(), "/", path])
 }
 
 fn settings(call: &Call<'_>, request: &Request<'_>, version: &[u8], log: &Log<'_>) -> Settings {

@@ -24,10 +24,11 @@ pub mod world;
 use crate::bytes;
 use crate::error::{Errno, strerror};
 use crate::gate::{Gate, trace};
-use crate::system::roots::{into_path, module_parent};
+use crate::system::directory;
+use crate::system::roots::module_parent;
 use getopt::{Complaint, Found, Opt, Order, Parser};
 use message::{Log, Stop};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use usage::Usage;
 use world::World;
@@ -180,16 +181,12 @@ impl<'a> Call<'a> {
         Gate::new(self.world.system, log, origin)
     }
 
-    /// The path of a file that somebody named: as typed where it is absolute, else below the working directory, put
-    /// together as text.
+    /// The path of a file that somebody named: see [`directory::absolute`].
     ///
     /// # Errors
     /// Why there is no working directory.
     pub fn absolute(&self, path: &[u8]) -> Result<PathBuf, Errno> {
-        if path.starts_with(b"/") {
-            return Ok(into_path(path.to_vec()));
-        }
-        Ok(into_path(bytes![self.world.host.directory()?.as_os_str().as_bytes(), "/", path]))
+        directory::absolute(path, || self.world.host.directory())
     }
 
     /// The module directory: that of the running kernel, or of another `release` or below another `root` (`-S`, `-d`),

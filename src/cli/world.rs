@@ -1,7 +1,7 @@
 //! What a tool may ask of the process it runs in, handed in so that a whole tool runs inside a test.
 
 use super::streams::Streams;
-use crate::error::{Errno, Result, errno_of};
+use crate::error::{Errno, Result};
 use crate::log::Priority;
 use crate::system::{self, System};
 use std::ffi::{OsStr, OsString};
@@ -24,7 +24,7 @@ pub struct World<'a> {
 pub trait Host: Sync {
     /// An environment variable. None for a process that has more rights than whoever set them.
     fn variable(&self, name: &str) -> Option<Vec<u8>>;
-    /// The working directory.
+    /// The working directory, by the name that the shell has for it.
     fn directory(&self) -> Result<PathBuf, Errno>;
     /// What `uname -r` prints.
     fn release(&self) -> Result<Vec<u8>, Errno>;
@@ -46,7 +46,7 @@ impl Host for Process {
     }
 
     fn directory(&self) -> Result<PathBuf, Errno> {
-        std::env::current_dir().map_err(|error| errno_of(&error))
+        system::directory::working(self.variable("PWD"))
     }
 
     fn release(&self) -> Result<Vec<u8>, Errno> {

@@ -7,6 +7,7 @@ pub mod bell;
 pub mod clock;
 pub mod command;
 pub mod descriptors;
+pub mod directory;
 pub mod fake;
 pub mod file;
 pub mod flock;

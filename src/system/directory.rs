@@ -1,0 +1,70 @@
+//! The working directory, and paths that begin at it.
+
+use super::roots::into_path;
+use crate::bytes;
+use crate::error::{Errno, errno_of};
+use std::fs::metadata;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The working directory by the name that the shell has for it: `pwd`, the variable `PWD`, if that is an absolute path to
+/// the directory. Links on the way to it stay in the name. Else what getcwd(3) says. This is get_current_dir_name(3).
+///
+/// # Errors
+/// Why there is none.
+pub fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
+    let same = |path: &Path| match (metadata(path), metadata(".")) {
+        (Ok(named), Ok(here)) => (named.dev(), named.ino()) == (here.dev(), here.ino()),
+        _ => false,
+    };
+    match pwd.map(into_path) {
+        Some(path) if path.is_absolute() && same(&path) => Ok(path),
+        _ => std::env::current_dir().map_err(|error| errno_of(&error)),
+    }
+}
+
+/// `path` as typed where it is absolute, else below the directory that `working` gives. Put together as text: the path is
+/// printed, and nothing in it is cleaned.
+///
+/// # Errors
+/// Those of `working`.
+pub fn absolute(path: &[u8], working: impl FnOnce() -> Result<PathBuf, Errno>) -> Result<PathBuf, Errno> {
+    if path.starts_with(b"/") {
+        return Ok(into_path(path.to_vec()));
+    }
+    Ok(into_path(bytes![working()?.as_os_str().as_bytes(), "/", path]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn the_shells_name_counts_where_it_is_true() {
+        let here = std::env::current_dir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        symlink(&here, &link).unwrap();
+        let named = |text: &[u8]| working(Some(text.to_vec())).unwrap();
+        assert_eq!(named(link.as_os_str().as_bytes()), link);
+        let dotted = bytes![link.as_os_str().as_bytes(), "/./"];
+        assert_eq!(named(&dotted).as_os_str().as_bytes(), dotted);
+        // Another directory, one that is gone, and what is no absolute path.
+        for odd in [dir.path().as_os_str().as_bytes(), b"/nosuch", b".", b"", b"src/..", b"/a\0b"] {
+            assert_eq!(named(odd), here, "{}", String::from_utf8_lossy(odd));
+        }
+        assert_eq!(working(None).unwrap(), here);
+    }
+
+    #[test]
+    fn paths_are_put_together_as_text() {
+        let below = |path: &[u8]| absolute(path, || Ok("/w".into())).unwrap().into_os_string();
+        assert_eq!(below(b"./a.ko"), "/w/./a.ko");
+        assert_eq!(below(b"../x//y"), "/w/../x//y");
+        assert_eq!(below(b"/x//y"), "/x//y");
+        assert_eq!(absolute(b"x", || Err(Errno::ENOENT)), Err(Errno::ENOENT));
+        assert_eq!(absolute(b"/x", || Err(Errno::ENOENT)), Ok("/x".into()));
+    }
+}
