@@ -1,9 +1,11 @@
 //! Signatures at the end of modules: the trailer, and the PKCS#7 message of the current kind. The expected answers are what
-//! modinfo of kmod 34.2 prints for the same files.
+//! modinfo of kmod 34.2 prints for the same files; of a
+//! message that cannot be read it prints nothing, and kmod after 34.2 what is expected here.
 
 #[path = "common/elf.rs"]
 mod elf;
 
+use elf::signature::{COMMON_NAME, Message, SHA256, attribute, oid, tlv};
 use elf::{KoBuilder, Signature};
 use kmod_once::formats::signature;
 
@@ -22,8 +24,23 @@ fn shown(image: &[u8]) -> Option<Shown> {
     ))
 }
 
+/// What is shown of a PKCS#7 message that cannot be read.
+fn unknown() -> Option<Shown> {
+    Some(("PKCS#7".to_string(), String::new(), Vec::new(), "unknown".to_string(), Vec::new()))
+}
+
 fn signed(signature: Signature) -> Vec<u8> {
     KoBuilder::new().modinfo("license", "GPL").signature(signature).build()
+}
+
+trait Show {
+    fn shown(&self) -> Option<Shown>;
+}
+
+impl Show for Message {
+    fn shown(&self) -> Option<Shown> {
+        shown(&signed(Signature::pkcs7(self.der())))
+    }
 }
 
 fn raw(algo: u8, hash: u8, id_type: u8) -> Signature {
@@ -37,81 +54,7 @@ fn raw(algo: u8, hash: u8, id_type: u8) -> Signature {
     }
 }
 
-/// A value in DER.
-fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let content = parts.concat();
-    let mut out = vec![tag];
-    match content.len() {
-        length @ ..=0x7f => out.push(length as u8),
-        length @ ..=0xff => out.extend_from_slice(&[0x81, length as u8]),
-        length => out.extend_from_slice(&[0x82, (length >> 8) as u8, length as u8]),
-    }
-    [out, content].concat()
-}
-
-fn oid(bytes: &[u8]) -> Vec<u8> {
-    tlv(6, &[bytes])
-}
-
-const SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
-const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const ORGANIZATION: &[u8] = &[0x55, 4, 10];
-
-fn attribute(kind: &[u8], value: &[u8]) -> Vec<u8> {
-    tlv(0x30, &[&oid(kind), &tlv(12, &[value])])
-}
-
-/// The parts of a message that the tests vary.
-struct Message {
-    issuer: Vec<u8>,
-    serial: Vec<u8>,
-    digest: Vec<u8>,
-    /// In front of the signer's identification where it is not issuer and serial number.
-    signer_id: Option<Vec<u8>>,
-    certificates: Vec<u8>,
-    attributes: Vec<u8>,
-}
-
-impl Default for Message {
-    fn default() -> Self {
-        Message {
-            issuer: tlv(0x31, &[&attribute(COMMON_NAME, b"Build key")]),
-            serial: vec![0x42],
-            digest: SHA256.to_vec(),
-            signer_id: None,
-            certificates: Vec::new(),
-            attributes: Vec::new(),
-        }
-    }
-}
-
-impl Message {
-    fn der(&self) -> Vec<u8> {
-        let sequence = |parts: &[&[u8]]| tlv(0x30, parts);
-        let algorithm = sequence(&[&oid(&self.digest), &tlv(5, &[])]);
-        let by_issuer = sequence(&[&sequence(&[&self.issuer]), &tlv(2, &[&self.serial])]);
-        let signer = sequence(&[
-            &tlv(2, &[&[1]]),
-            self.signer_id.as_ref().unwrap_or(&by_issuer),
-            &algorithm,
-            &self.attributes,
-            &algorithm,
-            &tlv(4, &[b"encrypted"]),
-        ]);
-        let signed_data = sequence(&[
-            &tlv(2, &[&[1]]),
-            &tlv(0x31, &[&algorithm]),
-            &sequence(&[&oid(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1])]),
-            &self.certificates,
-            &tlv(0x31, &[&signer]),
-        ]);
-        sequence(&[&oid(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2]), &tlv(0xa0, &[&signed_data])])
-    }
-
-    fn shown(&self) -> Option<Shown> {
-        shown(&signed(Signature::pkcs7(self.der())))
-    }
-}
 
 #[test]
 fn a_message_that_openssl_made() {
@@ -127,8 +70,9 @@ fn a_message_that_openssl_made() {
     assert_eq!(key, der[81..101]);
     assert_eq!((key[0], key[19]), (0x04, 0xe7));
     assert_eq!(signature, der[der.len() - 71..]);
-    for cut in 0..der.len() {
-        assert_eq!(shown(&signed(Signature::pkcs7(&der[..cut]))), None, "{cut} bytes of the message");
+    assert_eq!(shown(&signed(Signature::pkcs7(b""))), None);
+    for cut in 1..der.len() {
+        assert_eq!(shown(&signed(Signature::pkcs7(&der[..cut]))), unknown(), "{cut} bytes of the message");
     }
     let followed = [&der[..], b"junk"].concat();
     assert_eq!(shown(&signed(Signature::pkcs7(followed))).unwrap().1, "ec");
@@ -185,7 +129,8 @@ fn the_signer_is_the_first_common_name_or_else_the_last_attribute() {
     assert_eq!(name([set(&[&one]), set(&[&two])].concat()).unwrap(), "two");
     assert_eq!(name(set(&[&attribute(COMMON_NAME, b"Bui\0ld")])).unwrap(), "Bui");
     assert_eq!(name(Vec::new()).unwrap(), "");
-    assert_eq!(name(b"\x31\x05abc".to_vec()), None);
+    let broken = Message { issuer: b"\x31\x05abc".to_vec(), ..Message::default() };
+    assert_eq!(broken.shown(), unknown());
 }
 
 #[test]
@@ -210,19 +155,60 @@ fn digests_have_the_names_that_openssl_gives_them() {
     assert_eq!(hash(&[0x2b, 0x24, 3, 2, 1]).unwrap(), "ripemd160");
     assert_eq!(hash(&[0x2a, 0x81, 0x1c, 0xcf, 0x55, 1, 0x83, 0x11]).unwrap(), "sm3");
     assert_eq!(hash(&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 99]).unwrap(), "2.16.840.1.101.3.4.2.99");
-    assert_eq!(hash(&[0x2a, 0x86]), None, "ends in the middle of a number");
+    assert_eq!(hash(&[0x2a, 0x86]).unwrap(), "unknown", "ends in the middle of a number");
 }
 
 #[test]
-fn optional_parts_are_skipped_and_other_kinds_of_signer_are_not_understood() {
+fn optional_parts_are_skipped() {
     let certificates = tlv(0xa0, &[&tlv(0x30, &[b"\x05\0"])]);
     let attributes = tlv(0xa0, &[&tlv(0x30, &[b"\x05\0"])]);
     let message = Message { certificates, attributes, ..Message::default() };
     assert_eq!(message.shown(), Message::default().shown());
     assert!(message.shown().is_some());
+}
+
+#[test]
+fn a_signer_may_be_known_by_the_id_of_the_key() {
     let by_key = Message { signer_id: Some(tlv(0x80, &[b"key id"])), ..Message::default() };
-    assert_eq!(by_key.shown(), None);
-    assert_eq!(shown(&signed(Signature::pkcs7(b"\x30\x03abc"))), None);
+    let expected =
+        ("PKCS#7".into(), String::new(), b"key id".to_vec(), "sha256".into(), b"encrypted".to_vec());
+    assert_eq!(by_key.shown(), Some(expected));
+    // With nothing in it, and signers of no kind that there is.
+    let shown_for = |id: Vec<u8>| Message { signer_id: Some(id), ..Message::default() }.shown();
+    assert_eq!(shown_for(tlv(0x80, &[])).unwrap().2, b"");
+    for odd in [tlv(0x81, &[b"key id"]), tlv(4, &[b"key id"]), tlv(0xa0, &[&tlv(4, &[b"key id"])])] {
+        assert_eq!(shown_for(odd), unknown());
+    }
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_a_signature_all_the_same() {
+    for message in [&b"\x30\x03abc"[..], b"\0", b"\xff\xff\xff\xff", &[0x30; 300], b"junk"] {
+        assert_eq!(shown(&signed(Signature::pkcs7(message))), unknown());
+    }
+    // Of another content than signed data.
+    let other = tlv(0x30, &[&oid(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1]), &tlv(0xa0, &[b"\x05\0"])]);
+    assert_eq!(shown(&signed(Signature::pkcs7(other))), unknown());
+}
+
+#[test]
+fn ml_dsa_is_a_signature_like_others() {
+    const SHAKE256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 12];
+    for (strength, length) in [("44", 2420), ("65", 3309), ("87", 4627)] {
+        let message = Message::ml_dsa(strength).unwrap();
+        let (_, signer, key, hash, signature) = message.shown().unwrap();
+        assert_eq!((&signer[..], &key[..], &hash[..]), ("Build key", &[0x42][..], "sha512"));
+        assert_eq!((signature.len(), &signature), (length, &message.signature));
+        // As some programs write it: with signed attributes, another digest, the key's id.
+        let other = Message {
+            attributes: tlv(0xa0, &[&tlv(0x30, &[b"\x05\0"])]),
+            digest: SHAKE256.to_vec(),
+            signer_id: Some(tlv(0x80, &[b"key id"])),
+            ..message
+        };
+        let expected = ("PKCS#7".into(), String::new(), b"key id".to_vec(), "shake256".into(), signature);
+        assert_eq!(other.shown(), Some(expected));
+    }
 }
 
 #[test]
@@ -234,5 +220,5 @@ fn lengths_may_be_left_open_as_in_streamed_messages() {
     let signed_data = &content[header(content)..];
     let open = [&[0x30, 0x80][..], content_type, &[0xa0, 0x80], signed_data, &[0; 4]].concat();
     assert_eq!(shown(&signed(Signature::pkcs7(&open))), Message::default().shown());
-    assert_eq!(shown(&signed(Signature::pkcs7(&open[..open.len() - 1]))), None);
+    assert_eq!(shown(&signed(Signature::pkcs7(&open[..open.len() - 1]))), unknown());
 }

@@ -98,6 +98,8 @@ fn modinfo_says_the_same_as_without() {
             let of_signature = key.starts_with("sig") && !value["signature"].is_null();
             if of_signature {
                 assert_eq!(value["signature"][key], said.replace("\n\t\t", ""), "{module} {key}");
+            } else if key == "build-id" {
+                assert_eq!(value["build_id"], said.replace("\n\t\t", ""), "{module}");
             } else if key != "parm" && key != "parmtype" {
                 let values = value["fields"][key].as_array().unwrap();
                 assert!(values.iter().any(|value| value == said), "{module} {key}: {values:?}");
@@ -144,8 +146,9 @@ fn the_manual_names_every_member() {
         members(&value, &mut found);
     }
     let config = root.path().join("explain.conf");
-    fs::write(&config, "options two speed=3\nblacklist two\nsoftdep two pre: one\ninstall one /bin/true\n")
-        .unwrap();
+    let lines = "options two speed=3 nosuch=1\nblacklist two\nsoftdep two pre: one\ninstall one /bin/true\n\
+        install two /sbin/setup\n";
+    fs::write(&config, lines).unwrap();
     let config = config.to_str().unwrap();
     for value in values(
         "modprobe",

@@ -9,7 +9,7 @@ use super::module::Module;
 use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::formats::elf::{Elf, exports, needed, versions};
-use crate::formats::modinfo::{builtin_info, hex, info};
+use crate::formats::modinfo::{build_id, builtin_info, hex, info};
 use crate::formats::signature;
 use crate::limits;
 use crate::system::map;
@@ -86,9 +86,10 @@ impl Info {
     }
 }
 
-/// Everything that a module file says about itself: its strings, its signature.
+/// Everything that a module file says about itself: its strings, its build id, its signature.
 fn about(elf: &Elf<'_>, image: &[u8]) -> Result<Vec<Info>> {
     let mut found: Vec<Info> = info(elf)?.into_iter().map(|(key, value)| Info::new(key, value)).collect();
+    found.extend(build_id(elf).map(|id| Info::new(b"build-id", &hex(id))));
     if let Some(signature) = signature::parse(image) {
         found.extend([
             Info::new(b"sig_id", signature.id),

@@ -27,14 +27,15 @@ const KINDS: [&[u8]; 3] = [b"PGP", b"X509", b"PKCS#7"];
 const PKCS7: usize = 2;
 const HASHES: [&str; 9] = ["md4", "md5", "sha1", "rmd160", "sha256", "sha384", "sha512", "sha224", "sm3"];
 
-/// What modinfo says about a signature.
+/// What modinfo says about a signature. What is not known is empty, and the digest is then `unknown`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature<'a> {
     /// `sig_id`: `PGP`, `X509` or `PKCS#7`.
     pub id: &'static [u8],
-    /// `signer`: the name that the signer goes by, up to its first NUL.
+    /// `signer`: the name that the signer goes by, up to its first NUL. Empty where a PKCS#7 message has only the key's id.
     pub signer: &'a [u8],
-    /// `sig_key`: which of the signer's keys; for PKCS#7 the serial number of the certificate.
+    /// `sig_key`: which of the signer's keys; for PKCS#7 the serial number of the certificate, or the key's id where the
+    /// message has that instead.
     pub key: Cow<'a, [u8]>,
     /// `sig_hashalgo`: what was signed is this digest of the module.
     pub hash: Cow<'static, str>,
@@ -42,8 +43,8 @@ pub struct Signature<'a> {
     pub signature: &'a [u8],
 }
 
-/// The signature of the (uncompressed) module file `image`. `None` where there is none, where its lengths or kinds are
-/// impossible, and where a PKCS#7 message cannot be understood or does not name its signer by issuer and serial number.
+/// The signature of the (uncompressed) module file `image`. `None` where there is none, and where its lengths or kinds are
+/// impossible. A PKCS#7 message that cannot be read is a signature of which nothing else is known.
 pub fn parse(image: &[u8]) -> Option<Signature<'_>> {
     let signed = image.strip_suffix(MAGIC)?;
     let (rest, trailer) = signed.split_last_chunk::<TRAILER>()?;
@@ -57,7 +58,8 @@ pub fn parse(image: &[u8]) -> Option<Signature<'_>> {
         return None;
     }
     if kind == PKCS7 {
-        return pkcs7(data, id);
+        let (key, hash) = (Cow::Borrowed(&[][..]), Cow::Borrowed("unknown"));
+        return Some(pkcs7(data, id).unwrap_or(Signature { id, signer: b"", key, hash, signature: b"" }));
     }
     let signer = until_nul(signer);
     Some(Signature { id, signer, key: Cow::Borrowed(key), hash: Cow::Borrowed(hash), signature: data })
@@ -72,13 +74,14 @@ const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1135
 /// `commonName` of X.520.
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
-/// Reads a PKCS#7 message. The path to what is shown, in the terms of RFC 2315:
+/// Reads a PKCS#7 message. The path to what is shown, in the terms of RFC 2315; the key's id in place of issuer and serial
+/// number is of its successor, RFC 5652, 5.3. How the digest is signed (RSA, ECDSA, ML-DSA of RFC 9882) does not matter.
 ///
 /// ```text
 /// ContentInfo: contentType, [0] content = SignedData:
 ///     version, digestAlgorithms, contentInfo, [0] certificates?, [1] crls?, signerInfos = SET OF SignerInfo:
-///         version, issuerAndSerialNumber = (issuer, serialNumber), digestAlgorithm, [0] attributes?,
-///         digestEncryptionAlgorithm, encryptedDigest
+///         version, issuerAndSerialNumber = (issuer, serialNumber) or [0] subjectKeyIdentifier, digestAlgorithm,
+///         [0] attributes?, digestEncryptionAlgorithm, encryptedDigest
 /// issuer = SEQUENCE OF SET OF (attribute type, value)
 /// ```
 fn pkcs7<'a>(message: &'a [u8], id: &'static [u8]) -> Option<Signature<'a>> {
@@ -96,20 +99,18 @@ fn pkcs7<'a>(message: &'a [u8], id: &'static [u8]) -> Option<Signature<'a>> {
     signed_data.skip_if(context(1));
     let mut signer_info = Items::of(Items::of(signed_data.next(Tag::Set)?)?.next(Tag::Sequence)?)?;
     signer_info.next(Tag::Integer)?;
-    let mut signer_id = Items::of(signer_info.next(Tag::Sequence)?)?;
-    let issuer = signer_id.next(Tag::Sequence)?;
-    let serial = signer_id.next(Tag::Integer)?;
+    let signer_id = signer_info.next_any()?;
+    let (signer, key) = if signer_id.tag() == KEY_ID {
+        (&[][..], Cow::Borrowed(signer_id.value()))
+    } else {
+        let mut signer_id = Items::of(Some(signer_id).filter(|id| id.tag() == Tag::Sequence)?.value())?;
+        (issuer_name(signer_id.next(Tag::Sequence)?)?, magnitude(signer_id.next(Tag::Integer)?))
+    };
     let digest = Items::of(signer_info.next(Tag::Sequence)?)?.next_oid()?;
     signer_info.skip_if(context(0));
     signer_info.next(Tag::Sequence)?;
     let signature = signer_info.next(Tag::OctetString)?;
-    Some(Signature {
-        id,
-        signer: issuer_name(issuer)?,
-        key: magnitude(serial),
-        hash: digest_name(digest),
-        signature,
-    })
+    Some(Signature { id, signer, key, hash: digest_name(digest), signature })
 }
 
 /// The first common name of an issuer; its last attribute if there is none. A NUL ends it.
@@ -186,6 +187,9 @@ fn digest_name(digest: ObjectIdentifier) -> Cow<'static, str> {
         None => Cow::Owned(digest.to_string()),
     }
 }
+
+/// `subjectKeyIdentifier`, an octet string under a tag of its own.
+const KEY_ID: Tag = Tag::ContextSpecific { constructed: false, number: TagNumber(0) };
 
 fn context(number: u32) -> Tag {
     Tag::ContextSpecific { constructed: true, number: TagNumber(number) }

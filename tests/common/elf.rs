@@ -36,7 +36,7 @@
 #![allow(dead_code)]
 
 #[path = "signature.rs"]
-mod signature;
+pub mod signature;
 
 pub use signature::Signature;
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::case::{self, Case};
+use crate::elf::signature::Message;
 use crate::elf::{KoBuilder, Signature, machine};
 use crate::root::{Root, copy_tree};
 use crate::tools::Tools;
@@ -105,6 +106,7 @@ pub fn joined(softdeps: &str) -> String {
 /// need:NAME need:NAME:CRC weak:NAME version:NAME:CRC extended:NAME:CRC
 /// id:HEX                  build id
 /// sig:SIGNER:KEY:DATA     an X509 signature of these raw bytes; pkcs7:HEX a PKCS#7 one
+/// ml-dsa:STRENGTH         a PKCS#7 message with ML-DSA-44, 65 or 87
 /// tail:HEX                bytes at the very end
 /// section:NAME:TEXT       raw:TEXT, a string of .modinfo that is no KEY=VALUE
 /// 32 be nosymtab nomodinfo
@@ -134,6 +136,10 @@ pub fn module(path: &str, words: &[String]) -> Result<Vec<u8>, String> {
             (["extended", name, value], _) => ko.extended_version(name, crc(value)?),
             (["id", hex], _) => ko.build_id(bytes(hex)?),
             (["pkcs7", hex], _) => ko.signature(Signature::pkcs7(bytes(hex)?)),
+            (["ml-dsa", strength], _) => {
+                let message = Message::ml_dsa(strength).ok_or_else(|| format!("no ML-DSA-{strength}"))?;
+                ko.signature(Signature::pkcs7(message.der()))
+            }
             (["tail", hex], _) => {
                 tail.extend(bytes(hex)?);
                 ko

@@ -45,22 +45,17 @@ pub enum Failure {
     Module(Error),
 }
 
-/// What is asked of each module.
+/// What is asked of each module: everything, or only the values of this key.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
-    /// Only the values of this key.
-    pub field: Option<&'a [u8]>,
-    /// Everything there is.
-    pub all: bool,
-}
+pub struct Wanted<'a>(pub Option<&'a [u8]>);
 
 impl Wanted<'_> {
     fn signature(self) -> bool {
-        self.field.is_none_or(|field| SIGNATURE.contains(&field))
+        self.0.is_none_or(|field| SIGNATURE.contains(&field))
     }
 
     fn build_id(self) -> bool {
-        self.all || self.field == Some(b"build-id")
+        self.0.is_none_or(|field| field == b"build-id")
     }
 
     fn depth(self) -> Depth {

@@ -1,8 +1,8 @@
 //! `modinfo`: what modules say about themselves.
 //!
 //! In full: `KEY:` and blanks up to column 16, then the value, in this order: name (built-in modules), filename, the
-//! strings of `.modinfo` as they stand, the signature, and the parameters, which are put together from two strings each
-//! and come last first. With `-F` only the values of one key.
+//! strings of `.modinfo` as they stand, the build id, the signature, and the parameters, which are put together from two
+//! strings each and come last first. With `-F` only the values of one key.
 
 mod content;
 
@@ -101,9 +101,8 @@ pub fn run(call: &Call<'_>) -> Outcome {
     // Everything is looked up first, so that the files can be read ahead.
     let found: Vec<_> = operands.into_iter().map(|operand| tool.find(operand)).collect();
     let files: Vec<PathBuf> = found.iter().flatten().flatten().filter_map(Shown::file).collect();
-    let wanted = Wanted { field: request.field, all: request.json };
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(content::read(wanted, &files, cores, |files| tool.everything(&found, files)))
+    Ok(content::read(Wanted(request.field), &files, cores, |files| tool.everything(&found, files)))
 }
 
 /// A module to be shown.
@@ -235,12 +234,11 @@ impl Tool<'_> {
         }
         if module.in_file {
             let content = self.next(files)?;
-            self.entries(content.entries(), &content.signature);
-            if field == Some(b"build-id") {
-                content.build_id.iter().for_each(|id| self.item(id));
-            }
+            let build_id = content.build_id.iter().map(|id| (&b"build-id"[..], &id[..]));
+            let signature = content.signature.iter().map(|(key, value)| (*key, &value[..]));
+            self.entries(content.entries(), build_id.chain(signature));
         } else if let Some(file) = self.builtin() {
-            self.entries(builtin_info(file, &module.name)?, &[]);
+            self.entries(builtin_info(file, &module.name)?, []);
         }
         Ok(())
     }
@@ -299,11 +297,14 @@ impl Tool<'_> {
         Ok(())
     }
 
-    /// Prints the entries, the parameters among them last.
-    fn entries(&self, entries: Vec<modinfo::Entry<'_>>, signature: &[(&'static [u8], Vec<u8>)]) {
+    /// Prints the entries and then what is `beside` them in the file, the parameters last.
+    fn entries<'e>(
+        &self,
+        entries: Vec<modinfo::Entry<'e>>,
+        beside: impl IntoIterator<Item = modinfo::Entry<'e>>,
+    ) {
         let field = self.request.field;
-        let of_signature = signature.iter().map(|(key, value)| (*key, &value[..]));
-        for (key, value) in entries.iter().copied().chain(of_signature) {
+        for (key, value) in entries.iter().copied().chain(beside) {
             match field {
                 Some(b"parm") => {}
                 Some(field) if field == key => self.item(value),
