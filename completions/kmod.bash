@@ -5,7 +5,7 @@
 _kmod_once_options() {
     case $1 in
     modprobe)
-        echo -a --all -r --remove --remove-holders -w:number --wait:number --jobs:number -R --resolve-alias --first-time \
+        echo -a --all -r --remove --remove-holders -w:number --wait:number --jobs:number -R --resolve-alias --show-alias --first-time \
             -i --ignore-install --ignore-remove -b --use-blacklist -f --force --force-modversion --force-vermagic \
             -D --show-depends --explain --json -c --showconfig --show-config --show-modversions --dump-modversions --show-exports \
             -n --dry-run --show -C:path --config:path -d:root --dirname:root -S:version --set-version:version \
@@ -168,7 +168,7 @@ _kmod_once() {
     else
         case $tool:${#operands[@]} in
         modprobe:*)
-            if [[ $flags == *' -r '* || $flags == *' --remove '* ]]; then
+            if [[ $flags == *' -r '* || $flags == *' --remove '* || $flags == *' --remove-holders '* ]]; then
                 kind=loaded
             elif [[ ${#operands[@]} -gt 0 && ! $flags =~ ' '(-a|--all|--explain)' ' ]]; then
                 kind=parameter

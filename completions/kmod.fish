@@ -7,7 +7,7 @@ function __kmod_once_said
     set -l options
     switch (string replace -r '.*/' '' -- $words[1])
         case modprobe
-            set options a/all r/remove R/resolve-alias i/ignore-install b/use-blacklist f/force D/show-depends \
+            set options a/all r/remove remove-holders R/resolve-alias i/ignore-install b/use-blacklist f/force D/show-depends \
                 c/show-config n/dry-run s/syslog q/quiet v/verbose w/wait= jobs= explain C/config= d/dirname= S/set-version=
         case modinfo
             set options a/author d/description l/license p/parameters n/filename m/modname F/field= \
@@ -24,7 +24,7 @@ function __kmod_once_said
     for pair in root\ $root version\ $_flag_set_version moduledir\ $_flag_moduledir operand\ $argv
         string match -qr '<cursor>$|^operand -' -- $pair; or echo $pair
     end
-    set -q _flag_remove; and echo remove
+    set -q _flag_remove; or set -q _flag_remove_holders; and echo remove
     set -q _flag_all; or set -q _flag_explain; and echo all
 end
 
@@ -116,6 +116,7 @@ complete -c modprobe -l remove-holders -d 'Remove the modules that use it, too'
 complete -c modprobe -s w -l wait -x -d 'While it is in use, try again for milliseconds'
 complete -c modprobe -l jobs -x -d 'Load so many modules at the same time'
 complete -c modprobe -s R -l resolve-alias -d 'Print the modules that a name stands for'
+complete -c modprobe -l show-alias -d 'Print the modules that a name stands for'
 complete -c modprobe -l first-time -d 'Fail if there is nothing to do'
 complete -c modprobe -s i -l ignore-install -d 'No install commands, no softdeps'
 complete -c modprobe -l ignore-remove -d 'No remove commands, no softdeps'

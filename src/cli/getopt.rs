@@ -37,6 +37,8 @@ pub struct Opt {
     pub value: Option<&'static str>,
     /// Who knows of it.
     pub spelling: Spelling,
+    /// The long name that takes its place, where it is on its way out.
+    pub successor: Option<&'static str>,
     /// Under which heading of the help text it stands, counted from 0.
     pub group: u8,
     /// What it does, for the help text; `\n` between lines.
@@ -45,7 +47,7 @@ pub struct Opt {
 
 /// A row that is shown in the help text.
 pub const fn opt(id: Id, long: &'static str, help: &'static str) -> Opt {
-    Opt { id, long, value: None, spelling: Spelling::Listed, group: 0, help }
+    Opt { id, long, value: None, spelling: Spelling::Listed, successor: None, group: 0, help }
 }
 
 impl Opt {
@@ -74,6 +76,13 @@ impl Opt {
     #[must_use]
     pub const fn legacy(mut self) -> Opt {
         self.spelling = Spelling::Legacy;
+        self
+    }
+
+    /// The same option, on its way out: people should write `--successor`.
+    #[must_use]
+    pub const fn deprecated(mut self, successor: &'static str) -> Opt {
+        self.successor = Some(successor);
         self
     }
 
@@ -110,6 +119,18 @@ pub struct Found<'a> {
     pub id: Id,
     /// Its value: `Some` exactly where the table gives it one.
     pub value: Option<&'a [u8]>,
+    /// The long name that it was found by, and the one to use instead, where that name is on its way out.
+    pub deprecated: Option<(&'static str, &'static str)>,
+}
+
+impl<'a> Found<'a> {
+    fn short(row: &Opt, value: Option<&'a [u8]>) -> Self {
+        Found { id: row.id, value, deprecated: None }
+    }
+
+    fn long(row: &Opt, value: Option<&'a [u8]>) -> Self {
+        Found { id: row.id, value, deprecated: row.successor.map(|successor| (row.long, successor)) }
+    }
 }
 
 /// Reads one command line, option by option; the operands are what is left at the end.
@@ -184,14 +205,14 @@ impl<'t, 'a> Parser<'t, 'a> {
             return Err(self.complaint(&bytes!["invalid option -- '", [letter], "'"]));
         };
         if row.value.is_none() {
-            return Ok(Found { id: row.id, value: None });
+            return Ok(Found::short(row, None));
         }
         let rest = std::mem::take(&mut self.cluster);
         if !rest.is_empty() {
-            return Ok(Found { id: row.id, value: Some(rest) });
+            return Ok(Found::short(row, Some(rest)));
         }
         match self.word() {
-            Some(value) => Ok(Found { id: row.id, value: Some(value) }),
+            Some(value) => Ok(Found::short(row, Some(value))),
             None => Err(self.complaint(&bytes!["option requires an argument -- '", [letter], "'"])),
         }
     }
@@ -203,13 +224,13 @@ impl<'t, 'a> Parser<'t, 'a> {
         };
         let row = self.find_long(name, text)?;
         match (row.value, given) {
-            (None, None) => Ok(Found { id: row.id, value: None }),
-            (Some(_), Some(value)) => Ok(Found { id: row.id, value: Some(value) }),
+            (None, None) => Ok(Found::long(row, None)),
+            (Some(_), Some(value)) => Ok(Found::long(row, Some(value))),
             (None, Some(_)) => {
                 Err(self.complaint(&bytes!["option '--", row.long, "' doesn't allow an argument"]))
             }
             (Some(_), None) => match self.word() {
-                Some(value) => Ok(Found { id: row.id, value: Some(value) }),
+                Some(value) => Ok(Found::long(row, Some(value))),
                 None => Err(self.complaint(&bytes!["option '--", row.long, "' requires an argument"])),
             },
         }
@@ -229,11 +250,13 @@ impl<'t, 'a> Parser<'t, 'a> {
         let Some(first) = candidates.next() else {
             return Err(self.complaint(&bytes!["unrecognized option '--", text, "'"]));
         };
+        // A name that is to stay goes before one of the same meaning that is on its way out.
+        let lasting = candidates.clone().find(|row| first.successor.is_some() && row.successor.is_none());
         let mut others = candidates
             .filter(|row| row.id != first.id || row.value.is_some() != first.value.is_some())
             .peekable();
         if others.peek().is_none() {
-            return Ok(first);
+            return Ok(lasting.unwrap_or(first));
         }
         let mut message = bytes!["option '--", text, "' is ambiguous; possibilities: '--", first.long, "'"];
         for other in others {

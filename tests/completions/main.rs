@@ -228,6 +228,7 @@ fn values_are_those_of_this_machine() {
         ("modprobe --jobs ", ""),
         ("modprobe -r ", "snd_hda_intel snd"),
         ("modprobe --remove snd_", "snd_hda_intel"),
+        ("modprobe --remove-holders ", "snd_hda_intel snd"),
         ("modprobe -qabr snd ", "snd_hda_intel snd"),
         ("modprobe -d /mnt-fixture -S 6.1.0 ", "other"),
         ("modprobe --dirname=/mnt-fixture --set-version=6.12.0 ", "newer"),

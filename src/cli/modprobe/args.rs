@@ -24,11 +24,12 @@ const JSON: u8 = 209;
 const OPTIONS: &[Opt] = &[
     opt(b'a', "all", "every operand is a module, to insert or (with -r) to remove"),
     opt(b'r', "remove", "remove modules instead of inserting them"),
-    opt(REMOVE_HOLDERS, "remove-dependencies", "").unlisted(),
-    opt(REMOVE_HOLDERS, "remove-holders", "with -r: remove the modules that use it, too"),
+    opt(REMOVE_HOLDERS, "remove-dependencies", "").unlisted().deprecated("remove-holders"),
+    opt(REMOVE_HOLDERS, "remove-holders", "as -r, and remove the modules that use it, too"),
     opt(b'w', "wait", "with -r: while the module is in use, try again for so\nmany milliseconds")
         .takes("MSEC"),
-    opt(b'R', "resolve-alias", "print the modules that NAME stands for").group(1),
+    opt(b'R', "resolve-alias", "print the modules that NAME stands for").group(1).deprecated("show-alias"),
+    opt(b'R', "show-alias", "the same").group(1).whole(),
     opt(FIRST_TIME, "first-time", "fail if there is nothing to do"),
     opt(b'i', "ignore-install", "do not run install commands for NAME"),
     opt(b'i', "ignore-remove", "do not run remove commands for NAME"),
@@ -42,13 +43,13 @@ const OPTIONS: &[Opt] = &[
     opt(b'D', "show-depends", "print what would be inserted if nothing were loaded").group(1),
     opt(EXPLAIN, "explain", "say what would be done and why; load nothing").group(1).whole(),
     opt(JSON, "json", "with --explain: for programs").group(1).whole(),
-    opt(b'c', "showconfig", "print the configuration and the indexes").group(1),
+    opt(b'c', "showconfig", "print the configuration and the indexes").group(1).deprecated("show-config"),
     opt(b'c', "show-config", "the same").group(1),
     opt(SHOW_MODVERSIONS, "show-modversions", "print the symbol versions that a module needs").group(1),
-    opt(SHOW_MODVERSIONS, "dump-modversions", "the same").group(1),
+    opt(SHOW_MODVERSIONS, "dump-modversions", "the same").group(1).deprecated("show-modversions"),
     opt(SHOW_EXPORTS, "show-exports", "print the symbols that a module exports").group(1),
-    opt(b'n', "dry-run", "do all but change anything; with -v: print what it would be").group(2),
-    opt(b'n', "show", "the same").group(2),
+    opt(b'n', "dry-run", "change nothing, print what would be done").group(2),
+    opt(b'n', "show", "the same").group(2).deprecated("dry-run"),
     opt(b'C', "config", "read the configuration from PATH instead; may repeat").takes("PATH").group(2),
     opt(b'd', "dirname", "look for /lib/modules below DIR").takes("DIR").group(2),
     opt(b'S', "set-version", "use the modules of VERSION, not of the running kernel")
@@ -59,7 +60,6 @@ const OPTIONS: &[Opt] = &[
     opt(b'v', "verbose", "more messages").group(2),
     opt(b'V', "version", "print the version").group(2),
     opt(b'h', "help", "print this text").group(2),
-    opt(b'R', "show-alias", "").legacy(),
 ];
 
 /// The help text, with the options.
@@ -69,7 +69,7 @@ pub const USAGE: Usage = Usage {
         "[options] -a NAME...",
         "[options] -r [-a] NAME...",
         "[options] -c",
-        "[options] --show-modversions|--show-exports FILE",
+        "[options] --show-modversions|--show-exports NAME|FILE",
     ],
     groups: &["Management Options", "Query Options", "General Options"],
     options: OPTIONS,
@@ -102,7 +102,7 @@ pub struct Request<'w> {
     pub all: bool,
     /// `-r`
     pub remove: bool,
-    /// `--remove-holders`, which means nothing without `-r`
+    /// `--remove-holders`
     pub holders: bool,
     /// `-w`; zero is the same as none.
     pub wait: Duration,
@@ -126,7 +126,7 @@ pub struct Request<'w> {
     pub dry: bool,
     /// `-q`
     pub quiet: bool,
-    /// Whether every step is printed: `-D`, or `-v` and nothing that silences it.
+    /// Whether every step is printed: `-n`, `-D`, or `-v` and nothing that silences it.
     pub actions: bool,
     /// `-C`, each
     pub config: Vec<&'w [u8]>,
@@ -192,12 +192,18 @@ pub fn parse<'w>(
     let mut exported = variable.clone();
     let mut threshold = START;
     let mut syslog = call.world.host.stderr_closed();
+    let mut warned = Vec::new();
     let parser = call.drive(Parser::new(OPTIONS, call.order(), call.argv0, words), |found| {
         let value = found.value.unwrap_or_default();
+        if let Some((name, successor)) = found.deprecated.filter(|found| !warned.contains(found)) {
+            warned.push((name, successor));
+            let text = bytes!["--", name, " is deprecated and scheduled for removal; use --", successor];
+            log.warning(&text);
+        }
         match found.id {
             b'a' => request.all = true,
             b'r' => request.remove = true,
-            REMOVE_HOLDERS => request.holders = true,
+            REMOVE_HOLDERS => (request.remove, request.holders) = (true, true),
             b'w' => request.wait = wait(value).ok_or_else(|| bad_wait(log, value))?,
             b'R' => request.resolve = true,
             FIRST_TIME => request.first_time = true,
@@ -242,7 +248,7 @@ pub fn parse<'w>(
         Ok(())
     })?;
     request.operands = parser.operands();
-    request.actions = request.depends || threshold > START;
+    request.actions = request.dry || threshold > START;
     request.exported = exported.filter(|text| Some(text) != variable.as_ref());
     if syslog {
         log.use_syslog();
@@ -297,7 +303,7 @@ pub fn jobs(text: &[u8]) -> Option<usize> {
 }
 
 /// A number of milliseconds as strtoul(3) with base 0 reads it: blanks and a sign may lead, `0x` means hexadecimal and
-/// `0` octal, a minus wraps around, what is too large is the largest. `None`: no number, or something after it.
+/// `0` octal. `None`: no number, something after it, one below 0, or one that 64 bits do not hold.
 fn wait(text: &[u8]) -> Option<Duration> {
     let text = text.trim_ascii_start();
     let (negative, text) = match text {
@@ -313,16 +319,12 @@ fn wait(text: &[u8]) -> Option<Duration> {
     if digits.is_empty() {
         return None;
     }
-    let mut number = Some(0u64);
+    let mut number = 0u64;
     for &digit in digits {
         let digit = char::from(digit).to_digit(radix)?;
-        number = number.and_then(|n| n.checked_mul(radix.into())).and_then(|n| n.checked_add(digit.into()));
+        number = number.checked_mul(radix.into())?.checked_add(digit.into())?;
     }
-    Some(Duration::from_millis(match number {
-        Some(number) if negative => number.wrapping_neg(),
-        Some(number) => number,
-        None => u64::MAX,
-    }))
+    (!negative || number == 0).then_some(Duration::from_millis(number))
 }
 
 /// The words of MODPROBE_OPTIONS. Only the blank separates; `"` and `'` quote, also in the middle of a word; a quoted
@@ -404,19 +406,37 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_read_as_strtoul_reads_them() {
+    fn waits_are_numbers_as_strtoul_reads_them_and_no_others() {
         for (text, number) in [
             ("5", 5),
             (" +3", 3),
             ("010", 8),
             ("0x10", 16),
             ("0", 0),
-            ("-1", u64::MAX),
-            ("99999999999999999999", u64::MAX),
+            ("-0", 0),
+            ("18446744073709551615", u64::MAX),
         ] {
             assert_eq!(wait(text.as_bytes()), Some(Duration::from_millis(number)), "{text}");
         }
-        for text in ["", "abc", "08", "0x", "5 ", "-", "5s", "\u{ff}"] {
+        for text in [
+            "",
+            "abc",
+            "08",
+            "0x",
+            "5 ",
+            "-",
+            "5s",
+            "1x",
+            "\u{ff}",
+            "-1",
+            " -5",
+            "-0x1",
+            "+-1",
+            "18446744073709551616",
+            "99999999999999999999",
+            "-99999999999999999999",
+            "0xfffffffffffffffff",
+        ] {
             assert_eq!(wait(text.as_bytes()), None, "{text}");
         }
     }

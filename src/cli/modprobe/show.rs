@@ -6,6 +6,7 @@ use crate::cli::Outcome;
 use crate::config::Kind;
 use crate::error::{Errno, Error, Result, strerror};
 use crate::formats::elf::{Elf, exports as exported, versions};
+use crate::name;
 use crate::system::module_file::STDIN;
 use crate::system::roots::as_path;
 use crate::tree::Which;
@@ -90,13 +91,15 @@ fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<
     Ok(status)
 }
 
-/// The files that an operand stands for, each with what it is called in messages: a file of that name, else modules by
-/// that name or alias. A built-in module has no file.
+/// The files that an operand stands for, each with what it is called in messages: a file, if it has a `/` or the ending of
+/// one; else the modules of that name or alias, whatever lies in the working directory. A built-in module has no file.
 fn files(session: &Session<'_>, operand: &[u8]) -> Vec<(Vec<u8>, Option<PathBuf>)> {
-    if operand == STDIN.as_bytes() || std::fs::metadata(as_path(operand)).is_ok() {
+    let path = operand.contains(&b'/');
+    let called = path || name::is_module_file(operand);
+    if operand == STDIN.as_bytes() || (called && std::fs::metadata(as_path(operand)).is_ok()) {
         return vec![(operand.to_vec(), Some(as_path(operand).to_path_buf()))];
     }
-    if operand.contains(&b'/') {
+    if path {
         return Vec::new();
     }
     let modules = session.tree.lookup(operand).unwrap_or_default();

@@ -49,6 +49,59 @@ fn options_from_the_environment_come_first() {
 }
 
 #[test]
+fn names_on_their_way_out_warn_once_and_work() {
+    let machine = Machine::with_modules();
+    let warning = |name: &str, instead: &str| {
+        format!("modprobe: WARNING: --{name} is deprecated and scheduled for removal; use --{instead}\n")
+    };
+    let dry = "insmod /lib/modules/6.1.0/loop.ko \n";
+    for (words, name, instead, out) in [
+        (&["--resolve-alias", "loop"][..], "resolve-alias", "show-alias", "loop\n"),
+        // Abbreviated, with -q in front and behind, and twice.
+        (&["--resolve", "loop"], "resolve-alias", "show-alias", "loop\n"),
+        (&["-q", "--show", "loop"], "show", "dry-run", dry),
+        (&["--show", "-q", "loop"], "show", "dry-run", dry),
+        (&["--show", "--show", "loop"], "show", "dry-run", dry),
+        (&["--remove-dependencies", "loop"], "remove-dependencies", "remove-holders", ""),
+    ] {
+        let expected = Ran { out: out.into(), err: warning(name, instead), status: 0 };
+        assert_eq!(machine.run(&[&["modprobe"], words].concat()), expected, "{words:?}");
+    }
+    assert_eq!(machine.run(&["modprobe", "--showconfig"]).err, warning("showconfig", "show-config"));
+    let ran = machine.run(&["modprobe", "--dump-modversions", "nosuch"]);
+    assert!(ran.err.starts_with(&warning("dump-modversions", "show-modversions")), "{}", ran.err);
+    let ran = machine.run(&["modprobe", "--show", "--resolve-alias", "loop"]);
+    assert_eq!(ran.err, warning("show", "dry-run") + &warning("resolve-alias", "show-alias"));
+    // The names that stay, and what is short for one of them.
+    for words in [
+        &["-R", "loop"][..],
+        &["--show-alias", "loop"],
+        &["--show-config"],
+        &["-c"],
+        &["-n", "loop"],
+        &["--dry", "loop"],
+        &["--remove-holders", "loop"],
+        &["--remove-", "loop"],
+        &["--remove-h", "loop"],
+    ] {
+        assert_eq!(machine.run(&[&["modprobe"], words].concat()).err, "", "{words:?}");
+    }
+    assert_eq!(machine.calls(), [""; 0]);
+}
+
+#[test]
+fn waits_that_are_no_number_end_the_run() {
+    let machine = Machine::with_modules();
+    machine.live(&["loop"]);
+    for value in ["99999999999999999999", "-1", "1x", "", "1 ", "abc"] {
+        let told = failed(&format!("modprobe: ERROR: unexpected wait value '{value}'.\n"));
+        assert_eq!(machine.run(&["modprobe", "-r", "-w", value, "loop"]), told);
+        assert_eq!(machine.run(&["modprobe", &format!("--wait={value}"), "loop"]), told, "without -r, too");
+        assert_eq!(machine.calls(), [""; 0]);
+    }
+}
+
+#[test]
 fn posixly_correct_ends_options_at_the_first_operand() {
     let machine = Machine::with_modules();
     assert_eq!(machine.run(&["modprobe", "loop", "-R"]), printed("loop\n"));

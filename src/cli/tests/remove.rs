@@ -83,12 +83,13 @@ fn holders_go_first_when_asked_for() {
     assert_eq!(machine.run(&["modprobe", "-rnv", "--remove-holders", "usb-common"]), printed(lines));
     assert_eq!(machine.run(&["modprobe", "-rv", "--remove-holders", "usb-common"]), printed(lines));
     assert_eq!(machine.calls(), ["-usbcore", "-usb_common"]);
-    assert_eq!(
-        machine.run(&["modprobe", "--remove-holders", "loop"]),
-        printed(""),
-        "without -r it means nothing"
-    );
-    assert_eq!(machine.calls(), ["+loop "]);
+    machine.live(&["loop"]);
+    let ran = machine.run(&["modprobe", "--remove-holders", "loop", "usbcore"]);
+    assert_eq!(ran, printed(""), "it removes, every operand");
+    assert_eq!(machine.calls(), ["-loop"]);
+    // Not loaded: nothing to remove, and above all nothing to insert.
+    assert_eq!(machine.run(&["modprobe", "--remove-holders", "loop"]), printed(""));
+    assert_eq!(machine.calls(), [""; 0]);
 }
 
 /// tc needs tb, which needs ta; all are loaded.
