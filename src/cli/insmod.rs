@@ -2,13 +2,13 @@
 
 use super::getopt::{Opt, opt};
 use super::usage::Usage;
-use super::{Call, Outcome, parameters};
-use crate::bytes;
+use super::{Call, Outcome, parameters, refusal};
 use crate::error::{Errno, Error, errno_of, strerror};
 use crate::gate::{self, Patience};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::system::module_file::STDIN;
 use crate::system::roots::as_path;
+use crate::{bytes, name};
 
 const FORCE_MODVERSION: u8 = 200;
 const FORCE_VERMAGIC: u8 = 201;
@@ -81,6 +81,11 @@ pub fn run(call: &Call<'_>) -> Outcome {
         Err(error) => Error::errno(&error),
     };
     log.error(&bytes!["could not insert module ", file, ": ", reason(errno)]);
+    let (name, path) = (name::from_path(file).unwrap_or_default(), as_path(file));
+    let refusal = if errno == Errno::EPERM { refusal::of_file(system.roots, &name, path) } else { None };
+    if let Some(refusal) = refusal {
+        log.error(&bytes!["'", name, "' is refused: ", refusal.text()]);
+    }
     Ok(1)
 }
 

@@ -14,6 +14,7 @@ pub mod message;
 pub mod modinfo;
 pub mod modprobe;
 mod parameters;
+mod refusal;
 pub mod rmmod;
 pub mod static_nodes;
 pub mod stats;

@@ -7,6 +7,7 @@
 pub mod compress;
 pub mod elf;
 pub mod index;
+pub mod kernel_args;
 pub mod kernel_decoder;
 pub mod kmsg;
 pub mod modinfo;

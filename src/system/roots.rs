@@ -100,6 +100,11 @@ impl Roots {
         self.proc_fs.join("sys/kernel/random/boot_id")
     }
 
+    /// `/proc/sys/kernel/modules_disabled`: whether the kernel takes no module any more.
+    pub fn modules_disabled(&self) -> PathBuf {
+        self.proc_fs.join("sys/kernel/modules_disabled")
+    }
+
     /// `/proc/locks`: who holds and who waits for each file lock.
     pub fn locks(&self) -> PathBuf {
         self.proc_fs.join("locks")

@@ -104,6 +104,8 @@ impl Insert<'_, '_> {
     /// One module with everything it needs; its status.
     fn module(&self, module: &Module) -> u8 {
         let (tree, request) = (self.session.tree, self.session.request);
+        // The step that ended the walk.
+        let mut culprit = None;
         let result = if self.is_there(module) {
             if request.first_time { Err(Errno::EEXIST) } else { Ok(()) }
         } else if (request.blacklist || module.alias.is_some()) && tree.blacklisted(module) {
@@ -116,7 +118,10 @@ impl Insert<'_, '_> {
                 })
                 .and_then(|steps| {
                     let manner = Manner { dry: request.dry, first_time: request.first_time };
-                    walk::walk(steps.iter(), manner, &mut Walk { insert: self, ahead: None }).map(drop)
+                    let mut walk = Walk { insert: self, ahead: None, begun: 0 };
+                    let result = walk::walk(steps.iter(), manner, &mut walk).map(drop);
+                    culprit = steps.into_iter().nth(walk.begun);
+                    result
                 })
         };
         if let Some(together) = self.together {
@@ -125,9 +130,13 @@ impl Insert<'_, '_> {
         match result {
             Ok(()) => 0,
             Err(errno) => {
-                // Whichever step failed, it is the module asked for that is not there.
+                // Whichever step failed, it is the module asked for that is not there. Which one it was comes behind.
                 let reason = insert_reason(errno);
                 self.session.log.error(&bytes!["could not insert '", module.name, "': ", reason]);
+                // That the target is there already (--first-time) is no step's failure.
+                if let Some(step) = culprit.filter(|_| errno != Errno::EEXIST) {
+                    self.session.blame(&step, &module.name, errno);
+                }
                 1
             }
         }
@@ -170,6 +179,8 @@ struct Walk<'w, 'i, 's> {
     insert: &'w Insert<'i, 's>,
     /// What threads have made of the step under way.
     ahead: Option<Tried>,
+    /// The index of the last step that was begun.
+    begun: usize,
 }
 
 impl Walk<'_, '_, '_> {
@@ -191,7 +202,8 @@ impl walk::Host for Walk<'_, '_, '_> {
         self.insert.is_there(&step.module) || self.take(step)
     }
 
-    fn begin(&mut self, _: usize, step: &Step) {
+    fn begin(&mut self, index: usize, step: &Step) {
+        self.begun = index;
         let session = self.insert.session;
         match (&step.command, &step.path) {
             (Some(command), _) => session.action(&[b"install ", command, b" ", &step.options]),

@@ -13,10 +13,13 @@ mod remove;
 mod show;
 
 use super::message::{Log, Stages};
+use super::refusal::{self, Refusal};
 use super::{Call, Exit, Outcome};
+use crate::bytes;
 use crate::error::{Errno, strerror};
 use crate::gate::{self, Gate};
 use crate::load::insert::Loader;
+use crate::load::plan::Step;
 use crate::system::roots::into_path;
 use crate::tree::{ConfigPaths, Module, Tree};
 pub use args::USAGE;
@@ -96,6 +99,31 @@ impl<'s> Session<'s> {
 
     fn loader(&self) -> &'s Loader<'s> {
         self.loader.get_or_init(|| Loader::new(self.call.world.system, self.gate(), self.log))
+    }
+
+    /// What `could not insert 'TARGET': REASON` does not say: which step failed, if it was not the target, and why the
+    /// kernel refused it.
+    fn blame(&self, step: &Step, target: &[u8], errno: Errno) {
+        let (roots, name) = (self.call.world.system.roots, &step.module.name);
+        let path = step.path.as_ref().filter(|_| errno == Errno::EPERM);
+        let refusal = path.and_then(|path| refusal::of_file(roots, name, path)).map(Refusal::text);
+        let text = match (step.is_target, refusal) {
+            (true, None) => return,
+            (true, Some(why)) => bytes!["'", name, "' is refused: ", why],
+            (false, why) => {
+                let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+                bytes![
+                    "'",
+                    target,
+                    "' needs '",
+                    name,
+                    "', which could not be inserted: ",
+                    insert_reason(errno),
+                    why
+                ]
+            }
+        };
+        self.log.error(&text);
     }
 
     /// Whether the module is live, or part of the kernel.

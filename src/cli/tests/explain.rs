@@ -145,3 +145,137 @@ fn a_failed_load_is_remembered_with_its_reason() {
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value["modules"][0]["last_failure"]["name"], "ENOEXEC");
 }
+
+/// The first module of the answer in JSON.
+fn explained(machine: &Machine, words_: &[&str]) -> serde_json::Value {
+    let json = words(machine, &[&["modprobe", "--explain", "--json"], words_].concat());
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    value["modules"][0].clone()
+}
+
+#[test]
+fn what_the_kernel_will_refuse_is_told_beforehand() {
+    let machine = Machine::with_modules();
+    fs::write(machine.roots.cmdline(), "quiet module_blacklist=dummy,usbcore\n").unwrap();
+    let said = "      The kernel will refuse it: module_blacklist= on the kernel command line names it.\n";
+    let text = words(&machine, &["modprobe", "--explain", "dummy"]);
+    let end = format!("    insert /lib/modules/6.1.0/dummy.ko\n{said}  So it will not be loaded.\n");
+    assert!(text.ends_with(&end), "{text}");
+    // A dependency counts for what needs it; a softdep does not.
+    let text = words(&machine, &["modprobe", "--explain", "ehci-hcd"]);
+    let step = format!("    insert /lib/modules/6.1.0/usbcore.ko, which ehci_hcd needs\n{said}");
+    assert!(text.contains(&step) && text.ends_with("  So it will not be loaded.\n"), "{text}");
+    let module = explained(&machine, &["ehci-hcd"]);
+    assert_eq!(module["verdict"], "refused");
+    let refused = |module: &serde_json::Value| -> Vec<serde_json::Value> {
+        module["steps"].as_array().unwrap().iter().map(|step| step["refused"].clone()).collect()
+    };
+    assert_eq!(
+        refused(&module),
+        [serde_json::Value::Null, "module_blacklist".into(), serde_json::Value::Null]
+    );
+    machine.config("softdep loop pre: dummy");
+    let module = explained(&machine, &["loop"]);
+    assert_eq!(module["verdict"], "load");
+    assert_eq!(refused(&module), ["module_blacklist".into(), serde_json::Value::Null]);
+    // What is loaded already is refused no more.
+    machine.live(&["usbcore", "usb_common"]);
+    assert_eq!(explained(&machine, &["ehci-hcd"])["verdict"], "load");
+    fs::create_dir_all(machine.roots.modules_disabled().parent().unwrap()).unwrap();
+    fs::write(machine.roots.modules_disabled(), "1\n").unwrap();
+    let module = explained(&machine, &["ehci-hcd"]);
+    assert_eq!(
+        (&module["verdict"], &module["steps"][2]["refused"]),
+        (&"refused".into(), &"modules_disabled".into())
+    );
+    let text = words(&machine, &["modprobe", "--explain", "ehci-hcd"]);
+    assert!(text.contains("The kernel will refuse it: kernel.modules_disabled is set"), "{text}");
+}
+
+#[test]
+fn a_command_that_refuses_is_told_as_such() {
+    // In spite of softdeps, too.
+    let machine = Machine::with_modules();
+    machine.config("install loop /bin/false\nsoftdep loop pre: dummy");
+    let text = words(&machine, &["modprobe", "--explain", "loop"]);
+    let step = "    run \"/bin/false\" instead of inserting loop (/etc/modprobe.d/test.conf:1)\n\
+        \x20     That command loads nothing: it refuses the module.\n  So it will not be loaded.\n";
+    assert!(text.ends_with(step), "{text}");
+    assert_eq!(explained(&machine, &["loop"])["verdict"], "refused");
+    for (command, refusal) in [
+        ("/bin/false", true),
+        ("/bin/true", true),
+        ("/usr/bin/false", true),
+        ("true", true),
+        (":", true),
+        ("/bin/true-or-not", false),
+        ("modprobe -i loop", false),
+    ] {
+        let machine = Machine::with_modules();
+        machine.config(&format!("install loop {command}"));
+        let text = words(&machine, &["modprobe", "--explain", "loop"]);
+        assert_eq!(text.contains("That command loads nothing: it refuses the module."), refusal, "{text}");
+        let module = explained(&machine, &["loop"]);
+        assert_eq!(module["verdict"], if refusal { "refused" } else { "load" }, "{command}");
+        assert_eq!(module["steps"][0]["refused"] == "command", refusal, "{command}");
+        assert_eq!(module["steps"][0]["place"]["line"], 1);
+    }
+}
+
+#[test]
+fn an_install_command_that_does_not_count_is_told() {
+    let machine = Machine::with_modules();
+    machine.config("install loop /sbin/setup\nsoftdep loop pre: dummy");
+    let said =
+        "      The install command \"/sbin/setup\" (/etc/modprobe.d/test.conf:1) does not count here.\n";
+    for words_ in [&["modprobe", "--explain", "loop"][..], &["modprobe", "-i", "--explain", "loop"]] {
+        let text = words(&machine, words_);
+        assert!(text.contains(&format!("    insert /lib/modules/6.1.0/loop.ko\n{said}")), "{text}");
+    }
+    let module = explained(&machine, &["-i", "loop"]);
+    let passed_over = &module["steps"][0]["passed_over"];
+    assert_eq!((&passed_over["command"], &passed_over["place"]["line"]), (&"/sbin/setup".into(), &1.into()));
+    assert!(explained(&machine, &["dummy"])["steps"][0]["passed_over"].is_null());
+}
+
+#[test]
+fn parameters_that_the_module_does_not_have_are_told_with_their_line() {
+    let machine = Machine::with_modules();
+    let ko = elf::KoBuilder::new().modinfo("name", "loop").parm("max_loop", "int", "How many");
+    let ko = ko.modinfo("parmtype", "hw-depth:uint").modinfo("parm", "words:Only a text");
+    fs::write(machine.module_file("loop.ko"), ko.build()).unwrap();
+    machine.config(
+        "options loop max-loop=8 words=\"a b\" hw_depth=1 dyndbg=+p\noptions loop max_part=3 async_probe",
+    );
+    fs::write(machine.roots.cmdline(), "loop.nosuch loop.max_loop=2\n").unwrap();
+    let text = words(&machine, &["modprobe", "--explain", "loop", "typo=1", "hw-depth=4"]);
+    let conf = "/etc/modprobe.d/test.conf";
+    let expected = format!(
+        "      max-loop is given more than once ({conf}:1, /proc/cmdline): the last counts.\n\
+         \x20     hw_depth is given more than once ({conf}:1, the command line): the last counts.\n\
+         \x20     loop names no parameter max_part (from {conf}:2): the kernel ignores what it does not know.\n\
+         \x20     loop names no parameter nosuch (from /proc/cmdline): the kernel ignores what it does not know.\n\
+         \x20     loop names no parameter typo (from the command line): the kernel ignores what it does not know.\n"
+    );
+    assert!(text.ends_with(&expected), "{text}");
+    let module = explained(&machine, &["loop", "typo=1", "typo=2"]);
+    assert_eq!(module["verdict"], "load", "the kernel only says so in its log");
+    let odd = module["steps"][0]["odd_parameters"].as_array().unwrap();
+    let shown: Vec<_> = odd.iter().map(|odd| (odd["name"].as_str(), odd["problem"].as_str())).collect();
+    let unknown = Some("unknown");
+    assert_eq!(
+        shown,
+        [
+            (Some("max-loop"), Some("repeated")),
+            (Some("max_part"), unknown),
+            (Some("nosuch"), unknown),
+            (Some("typo"), unknown)
+        ]
+    );
+    let place = serde_json::json!({"file": "/etc/modprobe.d/test.conf", "line": 2});
+    assert_eq!(odd[1]["places"], serde_json::json!([place]));
+    assert_eq!(odd[3]["places"], serde_json::json!([null, null]));
+    // Where the file cannot be read, nothing is said of its parameters; nor of those of what is loaded.
+    machine.config("options dummy nosuch=1");
+    assert_eq!(explained(&machine, &["dummy"])["steps"][0]["odd_parameters"], serde_json::json!([]));
+}

@@ -21,8 +21,10 @@ fn what_is_shown_is_what_is_done() {
     let all = format!("insmod {dir}/usb-common.ko \n{rest}");
     let words = |first: &'static str| ["modprobe", first, "ehci-hcd", "x=1"];
     assert_eq!(machine.run(&words("-D")), printed(&all), "-D takes nothing for loaded");
-    assert_eq!(machine.run(&words("-nv")), printed(&rest));
-    assert_eq!(machine.run(&words("-n")), printed(""), "-n alone prints nothing, as kmod 34.2");
+    for dry in ["-nv", "-n", "-qn", "-nq", "--dry-run", "-Dn"] {
+        let expected = if dry == "-Dn" { &all } else { &rest };
+        assert_eq!(machine.run(&words(dry)), printed(expected), "{dry}");
+    }
     assert_eq!(machine.calls(), [""; 0]);
     assert_eq!(machine.run(&words("-v")), printed(&rest));
     assert_eq!(machine.calls(), ["+usbcore ", "+ehci_hcd x=1"]);
@@ -47,12 +49,66 @@ fn the_module_asked_for_is_the_one_that_could_not_be_inserted() {
         (Errno::ENOEXEC, "Exec format error"),
     ] {
         machine.answers(&[Some(errno)]);
-        let line = format!("modprobe: ERROR: could not insert 'ehci_hcd': {reason}\n");
+        let line = format!(
+            "modprobe: ERROR: could not insert 'ehci_hcd': {reason}\n\
+             modprobe: ERROR: 'ehci_hcd' needs 'usb_common', which could not be inserted: {reason}\n"
+        );
         assert_eq!(machine.run(&["modprobe", "ehci-hcd"]), failed(&line));
         assert_eq!(machine.calls(), ["+usb_common "], "nothing after a dependency that failed");
     }
     machine.answers(&[Some(Errno::ENODEV)]);
     assert_eq!(machine.run(&["modprobe", "-q", "loop"]), failed(""), "-q keeps the status");
+}
+
+#[test]
+fn what_the_kernel_refuses_by_name_is_told_with_the_reason() {
+    let machine = Machine::with_modules();
+    let by_list = "module_blacklist= on the kernel command line names it";
+    let refused = |cmdline: &str, words: &[&str]| {
+        fs::write(machine.roots.cmdline(), cmdline).unwrap();
+        machine.answers(&[Some(Errno::EPERM)]);
+        let ran = machine.run(words);
+        machine.calls();
+        ran
+    };
+    let needs = |why: &str| {
+        failed(&format!(
+            "modprobe: ERROR: could not insert 'ehci_hcd': Operation not permitted\n\
+             modprobe: ERROR: 'ehci_hcd' needs 'usb_common', which could not be inserted: Operation not permitted{why}\n"
+        ))
+    };
+    let ran = refused("quiet module_blacklist=loop,usb_common\n", &["modprobe", "ehci-hcd"]);
+    assert_eq!(ran, needs(&format!(" ({by_list})")));
+    // Another reason, which nobody can read.
+    assert_eq!(refused("module_blacklist=usbcore\n", &["modprobe", "ehci-hcd"]), needs(""));
+    let target = |more: &str| {
+        failed(&format!("modprobe: ERROR: could not insert 'loop': Operation not permitted\n{more}"))
+    };
+    let why = format!("modprobe: ERROR: 'loop' is refused: {by_list}\n");
+    assert_eq!(refused("module_blacklist=loop\n", &["modprobe", "loop"]), target(&why));
+    assert_eq!(refused("module_blacklist=dummy\n", &["modprobe", "loop"]), target(""));
+    assert_eq!(refused("module_blacklist=loop\n", &["modprobe", "-q", "loop"]), failed(""));
+    // The kernel goes by the module's own name, whatever its file is called.
+    let own = elf::KoBuilder::new().modinfo("name", "own_name").build();
+    fs::write(machine.module_file("loop.ko"), own).unwrap();
+    assert_eq!(refused("module_blacklist=own_name\n", &["modprobe", "loop"]), target(&why));
+    assert_eq!(refused("module_blacklist=loop\n", &["modprobe", "loop"]), target(""));
+    let disabled = machine.roots.modules_disabled();
+    fs::create_dir_all(disabled.parent().unwrap()).unwrap();
+    fs::write(&disabled, "0\n").unwrap();
+    assert_eq!(refused("\n", &["modprobe", "loop"]), target(""));
+    fs::write(&disabled, "1\n").unwrap();
+    let why = "kernel.modules_disabled is set, and no module can be loaded before the next boot";
+    let told = format!("modprobe: ERROR: 'loop' is refused: {why}\n");
+    assert_eq!(refused("\n", &["modprobe", "loop"]), target(&told));
+    // insmod says the same.
+    let file = machine.module_file("dummy.ko").to_string_lossy().into_owned();
+    fs::write(&disabled, "0\n").unwrap();
+    let lines = format!(
+        "insmod: ERROR: could not insert module /lib/modules/6.1.0/dummy.ko: Operation not permitted\n\
+         insmod: ERROR: 'dummy' is refused: {by_list}\n"
+    );
+    assert_eq!(refused("module_blacklist=dummy\n", &["insmod", &file]), failed(&lines));
 }
 
 #[test]

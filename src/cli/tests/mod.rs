@@ -1,6 +1,8 @@
 //! Whole tools run inside a test: a fixture tree, a scripted kernel, and a host that keeps what it is told.
 
 mod arguments;
+#[path = "../../../tests/common/elf.rs"]
+mod elf;
 mod explain;
 mod insert;
 mod live;

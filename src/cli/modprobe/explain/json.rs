@@ -60,6 +60,12 @@ fn step(step: &Planned) -> Value {
         Why::Before(by, at) => ("before", Some(by), at.as_ref()),
         Why::After(by, at) => ("after", Some(by), at.as_ref()),
     };
+    let passed_over =
+        step.passed_over.as_ref().map(|(command, at)| json!({"command": command, "place": place(at)}));
+    let odd = step.doubts.parameters.iter().map(|odd| {
+        let places = odd.places.iter().map(|at| at.as_ref().map(place));
+        json!({"name": odd.name, "problem": odd.what.word(), "places": places.collect::<Vec<_>>()})
+    });
     let origins = step.origins.iter().map(|(text, at)| json!({"options": text, "place": place(at)}));
     json!({
         "module": step.module,
@@ -69,6 +75,9 @@ fn step(step: &Planned) -> Value {
         "place": at.map(place),
         "options": step.options,
         "options_from": origins.collect::<Vec<_>>(),
+        "odd_parameters": odd.collect::<Vec<_>>(),
+        "refused": step.refused(),
+        "passed_over": passed_over,
         "why": {"reason": why, "module": by, "place": why_at.map(place)},
     })
 }

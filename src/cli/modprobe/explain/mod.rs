@@ -4,11 +4,13 @@
 //! First everything is found out ([`Explanation`]), then it is put into words (`words`) or into JSON (`json`), so that both
 //! say the same. What would be done is the plan that a real run walks.
 
+mod doubts;
 mod json;
 mod words;
 
 use super::Session;
 use crate::bytes;
+use crate::cli::refusal::Refusal;
 use crate::cli::{Call, Outcome, parameters};
 use crate::config::{self, Entry, Kind};
 use crate::error::Errno;
@@ -17,6 +19,7 @@ use crate::formats::kmsg;
 use crate::formats::pattern::fnmatch;
 use crate::gate::holder::{self, Gatekeeper};
 use crate::limits;
+use crate::load::command::refuses;
 use crate::load::plan::{Step, plan};
 use crate::name::{self, ModuleName};
 use crate::system::Roots;
@@ -24,6 +27,7 @@ use crate::system::file::read_whole;
 use crate::system::kmsg::Log;
 use crate::system::sysfs::{self, State};
 use crate::tree::{Module, Tree};
+use doubts::Doubts;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -92,6 +96,11 @@ struct Planned {
     /// Where the options come from.
     origins: Vec<(String, Place)>,
     why: Why,
+    /// Whether all comes to nothing if it fails.
+    required: bool,
+    doubts: Doubts,
+    /// The install command that is not run, and where it is.
+    passed_over: Option<(String, Place)>,
 }
 
 enum Action {
@@ -101,6 +110,16 @@ enum Action {
     Run(String, Option<Place>),
     /// No file is known.
     Missing,
+}
+
+impl Planned {
+    /// Who will not have it, for programs: the kernel, or a command that stands for a refusal.
+    fn refused(&self) -> Option<&'static str> {
+        match &self.action {
+            Action::Run(command, _) if refuses(command.as_bytes()) => Some("command"),
+            _ => self.doubts.refusal.map(Refusal::word),
+        }
+    }
 }
 
 /// Why a step is in the plan.
@@ -300,12 +319,23 @@ impl Explainer<'_, '_> {
                 continue;
             }
             seen.push(&step.module.name);
+            let (action, origins) = (self.action(step), self.options(step));
+            let typed = if step.is_target { self.parameters } else { b"" };
+            let (mut doubts, mut passed_over) = (Doubts::default(), None);
+            if let Action::Insert(_) = action {
+                doubts = doubts::about(self.call().world.system.roots, step, &origins, typed);
+                let install = self.tree().config().install_for(&step.module.name);
+                passed_over = install.map(|entry| (shown(entry.value), self.place(entry.origin)));
+            }
             planned.push(Planned {
                 module: shown(&step.module.name),
-                action: self.action(step),
+                action,
                 options: shown(&step.options).trim_end().to_owned(),
-                origins: self.options(step),
+                origins,
                 why: reasons.of(step),
+                required: step.required,
+                doubts,
+                passed_over,
             });
         }
         planned

@@ -1,5 +1,6 @@
 //! An explanation in words.
 
+use super::doubts::Oddity;
 use super::{Action, Explained, Explanation, Place, Planned, Presence, Why};
 use crate::cli::modprobe::insert_reason;
 use std::fmt::{self, Display, Write};
@@ -82,6 +83,9 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
             None => writeln!(out, "  modprobe would:")?,
         }
         module.steps.iter().try_for_each(|step| self::step(step, out))?;
+        if module.verdict() == "refused" {
+            writeln!(out, "  So it will not be loaded.")?;
+        }
     }
     failure(module, out)
 }
@@ -128,7 +132,41 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
         }
         out.push('\n');
     }
-    Ok(())
+    doubts(step, out)
+}
+
+/// What will come to nothing, a line each.
+fn doubts(step: &Planned, out: &mut String) -> fmt::Result {
+    let name = &step.module;
+    if let Some((command, place)) = &step.passed_over {
+        writeln!(out, "      The install command \"{command}\" ({place}) does not count here.")?;
+    }
+    for odd in &step.doubts.parameters {
+        let places = odd.places.iter().map(|place| match place {
+            Some(place) => place.to_string(),
+            None => "the command line".to_owned(),
+        });
+        let places = places.collect::<Vec<_>>().join(", ");
+        match odd.what {
+            Oddity::Unknown => writeln!(
+                out,
+                "      {name} names no parameter {} (from {places}): the kernel ignores what it does not know.",
+                odd.name
+            )?,
+            Oddity::Repeated => {
+                writeln!(out, "      {} is given more than once ({places}): the last counts.", odd.name)?;
+            }
+        }
+    }
+    if let Some(refusal) = step.doubts.refusal {
+        writeln!(out, "      The kernel will refuse it: {}.", refusal.text())?;
+    }
+    match (&step.action, step.refused()) {
+        (Action::Run(..), Some(_)) => {
+            writeln!(out, "      That command loads nothing: it refuses the module.")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn failure(module: &Explained, out: &mut String) -> fmt::Result {
@@ -150,7 +188,7 @@ fn failure(module: &Explained, out: &mut String) -> fmt::Result {
 
 impl Explained {
     /// What a request would come to, in a word: `nothing` (it is there), `blacklisted`, `load`, `missing` (a step has no
-    /// file).
+    /// file), `refused` (a step that it takes will be refused, by the kernel or by a command).
     pub(super) fn verdict(&self) -> &'static str {
         let missing = |step: &Planned| matches!(step.action, Action::Missing);
         match self {
@@ -159,6 +197,7 @@ impl Explained {
             }
             _ if self.steps.is_empty() => "nothing",
             _ if self.steps.iter().any(missing) => "missing",
+            _ if self.steps.iter().any(|step| step.required && step.refused().is_some()) => "refused",
             _ => "load",
         }
     }

@@ -1,0 +1,77 @@
+//! What will come to nothing about a step: the kernel refuses the module, or takes no notice of a parameter.
+
+use super::{Place, shown};
+use crate::cli::refusal::{self, Refusal};
+use crate::formats::kernel_args::{self, same_name};
+use crate::formats::modinfo;
+use crate::load::plan::Step;
+use crate::system::Roots;
+
+/// Parameters that every module has, though none says so: of dynamic debugging and of asynchronous probing.
+const OF_ALL: [&[u8]; 2] = [b"dyndbg", b"async_probe"];
+
+/// What there is to doubt about inserting a module.
+#[derive(Default)]
+pub(super) struct Doubts {
+    pub refusal: Option<Refusal>,
+    pub parameters: Vec<Odd>,
+}
+
+/// A parameter that does not do what its line says.
+pub(super) struct Odd {
+    pub name: String,
+    pub what: Oddity,
+    /// Where it is given; `None` for the command line.
+    pub places: Vec<Option<Place>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Oddity {
+    /// The module does not have it.
+    Unknown,
+    /// It is given more than once.
+    Repeated,
+}
+
+impl Oddity {
+    /// For programs.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Oddity::Unknown => "unknown",
+            Oddity::Repeated => "repeated",
+        }
+    }
+}
+
+/// The doubts about a step that inserts a file: its parameters come from `lines`, and then from what was `typed`.
+pub(super) fn about(roots: &Roots, step: &Step, lines: &[(String, Place)], typed: &[u8]) -> Doubts {
+    let own = step.path.as_deref().and_then(|path| refusal::own_words(path).ok());
+    let parameters = own.as_deref().map(|own| odd(own, lines, typed)).unwrap_or_default();
+    Doubts { refusal: refusal::look(roots, &step.module.name, own.as_deref()), parameters }
+}
+
+fn odd(own: &[u8], lines: &[(String, Place)], typed: &[u8]) -> Vec<Odd> {
+    let known = modinfo::parameters(modinfo::entries(own)).0;
+    let is_known = |name: &[u8]| {
+        OF_ALL.into_iter().chain(known.iter().map(|known| known.name)).any(|known| same_name(known, name))
+    };
+    let lines = lines.iter().map(|(text, place)| (text.as_bytes(), Some(place.clone())));
+    let mut given: Vec<(&[u8], Vec<Option<Place>>)> = Vec::new();
+    for (text, place) in lines.chain([(typed, None)]) {
+        for (name, _) in kernel_args::parameters(text) {
+            match given.iter_mut().find(|(earlier, _)| same_name(earlier, name)) {
+                Some((_, places)) => places.push(place.clone()),
+                None => given.push((name, vec![place.clone()])),
+            }
+        }
+    }
+    let odd = given.into_iter().filter_map(|(name, places)| {
+        let what = match is_known(name) {
+            false => Oddity::Unknown,
+            true if places.len() > 1 => Oddity::Repeated,
+            true => return None,
+        };
+        Some(Odd { name: shown(name), what, places })
+    });
+    odd.collect()
+}

@@ -1,0 +1,65 @@
+//! Why the kernel takes a module from nobody, as far as it can be read: then it answers EPERM, which says little.
+
+use crate::error::Result;
+use crate::formats::elf::Elf;
+use crate::formats::{kernel_args, modinfo};
+use crate::limits;
+use crate::system::Roots;
+use crate::system::file::read_whole;
+use crate::tree::image::Image;
+use std::path::Path;
+
+/// What stands against a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// `module_blacklist=`
+    Blacklist,
+    /// `/proc/sys/kernel/modules_disabled`
+    Disabled,
+}
+
+impl Refusal {
+    /// As a clause.
+    pub fn text(self) -> &'static str {
+        match self {
+            Refusal::Blacklist => "module_blacklist= on the kernel command line names it",
+            Refusal::Disabled => {
+                "kernel.modules_disabled is set, and no module can be loaded before the next boot"
+            }
+        }
+    }
+
+    /// For programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Refusal::Blacklist => "module_blacklist",
+            Refusal::Disabled => "modules_disabled",
+        }
+    }
+}
+
+/// What stands against the module called `name`, whose `.modinfo` is `own` if it could be read: the kernel goes by the name
+/// in there, whatever the file is called.
+pub fn look(roots: &Roots, name: &[u8], own: Option<&[u8]>) -> Option<Refusal> {
+    let read = |path: &Path| read_whole(path, limits::CMDLINE_FILE).unwrap_or_default();
+    if read(&roots.modules_disabled()).starts_with(b"1") {
+        return Some(Refusal::Disabled);
+    }
+    let mut entries = own.into_iter().flat_map(modinfo::entries);
+    let name = entries.find(|(key, _)| *key == b"name").map_or(name, |(_, value)| value);
+    kernel_args::blacklists(&read(&roots.cmdline()), name).then_some(Refusal::Blacklist)
+}
+
+/// The same for the module in a file.
+pub fn of_file(roots: &Roots, name: &[u8], path: &Path) -> Option<Refusal> {
+    look(roots, name, own_words(path).ok().as_deref())
+}
+
+/// The content of `.modinfo` of the module in a file.
+///
+/// # Errors
+/// Why the file cannot be read.
+pub fn own_words(path: &Path) -> Result<Vec<u8>> {
+    let image = Image::read(path)?;
+    Ok(modinfo::section(&Elf::parse(&image)?)?.to_vec())
+}

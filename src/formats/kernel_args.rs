@@ -1,0 +1,119 @@
+//! Parameters the way the kernel takes a text apart: its own command line, and the parameters of a module.
+//!
+//! ```text
+//! NAME=VALUE NAME ... -- what is not the kernel's
+//! ```
+//!
+//! White space separates, but not between double quotes. Quotes around a value or around a whole parameter are no part of
+//! it. In a name `-` and `_` are the same. Source: the kernel's Documentation/admin-guide/kernel-parameters.rst.
+
+use std::iter::from_fn;
+
+/// The parameters in `text`, in order, each with its value if there is a `=`.
+pub fn parameters(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let mut rest = text.split(|&byte| byte == 0).next().unwrap_or_default();
+    from_fn(move || {
+        let start = rest.iter().position(|byte| !is_space(*byte))?;
+        let mut quoted = false;
+        let end = rest[start..].iter().position(|&byte| {
+            quoted ^= byte == b'"';
+            !quoted && is_space(byte)
+        });
+        let (word, after) = rest[start..].split_at(end.unwrap_or(rest.len() - start));
+        rest = after;
+        let (word, whole) = match word.strip_prefix(b"\"") {
+            Some(inner) => (inner, true),
+            None => (word, false),
+        };
+        let unquoted = |text: &'_ [u8]| text.strip_suffix(b"\"").map_or(text.len(), <[u8]>::len);
+        let word = if whole { &word[..unquoted(word)] } else { word };
+        Some(match word.iter().position(|&byte| byte == b'=') {
+            None => (word, None),
+            Some(equals) => {
+                let value = &word[equals + 1..];
+                let value = value.strip_prefix(b"\"").map_or(value, |inner| &inner[..unquoted(inner)]);
+                (&word[..equals], Some(value))
+            }
+        })
+    })
+    .take_while(|parameter| *parameter != (b"--", None))
+}
+
+/// Whether two names mean one parameter.
+pub fn same_name(one: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: &u8| if *byte == b'-' { b'_' } else { *byte };
+    one.iter().map(folded).eq(other.iter().map(folded))
+}
+
+/// Whether `module_blacklist=` on the kernel command line `cmdline` has the module that calls itself `name`: names that
+/// commas separate, exactly as they are written. The last such parameter counts.
+pub fn blacklists(cmdline: &[u8], name: &[u8]) -> bool {
+    let lists = parameters(cmdline).filter(|(parameter, _)| same_name(parameter, b"module_blacklist"));
+    let last = lists.filter_map(|(_, value)| value).last().unwrap_or_default();
+    !name.is_empty() && last.split(|&byte| byte == b',').any(|listed| listed == name)
+}
+
+/// White space as C's isspace has it in the C locale.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_taken_apart_as_the_kernel_does_it() {
+        let shown = |text: &str| -> Vec<String> {
+            let text_of = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let found = parameters(text.as_bytes());
+            found
+                .map(|(name, value)| match value {
+                    Some(value) => format!("{}={}$", text_of(name), text_of(value)),
+                    None => format!("{}$", text_of(name)),
+                })
+                .collect()
+        };
+        for (text, expected) in [
+            ("", &[][..]),
+            ("  \n", &[]),
+            ("a b=1  c=\n", &["a$", "b=1$", "c=$"]),
+            ("a=b=c", &["a=b=c$"]),
+            ("a=\"x y\" b", &["a=x y$", "b$"]),
+            ("\"a=x y\" b", &["a=x y$", "b$"]),
+            ("a=x\"y z\" b", &["a=x\"y z\"$", "b$"]),
+            ("a=\"x y", &["a=x y$"]),
+            ("a=\" b", &["a= b$"]),
+            ("\"", &["$"]),
+            ("\"\" \"a\"", &["$", "a$"]),
+            ("a -- b=1", &["a$"]),
+            ("a --=x b", &["a$", "--=x$", "b$"]),
+            ("a\0b", &["a$"]),
+        ] {
+            assert_eq!(shown(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_list_counts_with_its_names_as_they_are() {
+        for (cmdline, has) in [
+            ("quiet module_blacklist=tls", true),
+            ("module_blacklist=loop,tls,dummy", true),
+            ("module-blacklist=tls", true),
+            ("module_blacklist=\"loop,tls\"", true),
+            ("\"module_blacklist=tls\"", true),
+            ("module_blacklist=loop module_blacklist=tls\n", true),
+            ("module_blacklist=tls module_blacklist=loop", false),
+            ("module_blacklist=tls module_blacklist=", false),
+            ("module_blacklist=tls module_blacklist", true),
+            ("module_blacklist= tls", false),
+            ("module_blacklist=tls_x,x_tls,TLS", false),
+            ("modprobe.blacklist=tls", false),
+            ("-- module_blacklist=tls", false),
+        ] {
+            assert_eq!(blacklists(cmdline.as_bytes(), b"tls"), has, "{cmdline}");
+        }
+        assert!(!blacklists(b"module_blacklist=nvme-core", b"nvme_core"), "the kernel folds no names");
+        assert!(!blacklists(b"module_blacklist=,", b""));
+    }
+}
