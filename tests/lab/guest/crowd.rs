@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{mkfifo, pipe2};
+use nix::unistd::{Pid, mkfifo, pipe2};
 
 const READY: &str = "/tmp/ready";
 
@@ -209,6 +210,10 @@ impl Running {
                 let stuck: Vec<_> =
                     self.members.iter().filter(|m| m.end.is_none()).map(|m| m.child.id()).collect();
                 let threads: Vec<_> = stuck.iter().flat_map(|pid| threads(*pid)).collect();
+                // What comes after this scenario is not to suffer from them.
+                for pid in &stuck {
+                    let _ = kill(Pid::from_raw(*pid as i32), Signal::SIGKILL);
+                }
                 bail!(
                     "{} of {} still running after {limit:?}: {}",
                     stuck.len(),

@@ -45,6 +45,7 @@ const PLAUSIBLE: &[(i64, &str, &[Fault])] = &[
     (libc::SYS_munmap, "munmap", &[Fails(ENOMEM)]),
     (libc::SYS_brk, "brk", &[Unchanged]),
     (libc::SYS_flock, "flock", &[Fails(EINTR), Fails(ENOLCK)]),
+    (libc::SYS_futex, "futex", &[Fails(EINTR), Fails(ENOSYS)]),
     (libc::SYS_poll, "poll", &[Fails(EINTR), Fails(ENOMEM)]),
     (libc::SYS_finit_module, "finit_module", &[Fails(ENOMEM), Fails(EINTR), Fails(ENOSYS), Fails(EPERM)]),
     (libc::SYS_init_module, "init_module", &[Fails(ENOMEM), Fails(EINTR), Fails(EPERM)]),

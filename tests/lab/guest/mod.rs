@@ -139,10 +139,7 @@ impl Guest {
 
     /// Runs the tool and returns exit code and output.
     pub fn call(&self, applet: &str, args: &[&str], limit: Duration) -> Result<crowd::End> {
-        let mut crowd = crowd::Crowd::new()?;
-        crowd.add(&self.argv(applet, args))?;
-        let mut ends = crowd.run(limit)?;
-        ends.members.pop().context("nobody ended")
+        run_alone(&self.argv(applet, args), limit)
     }
 
     /// Reports something that must be so for our tool; of another tool it is only told.
@@ -191,14 +188,35 @@ pub fn modules() -> Result<Vec<String>> {
     Ok(text.lines().filter_map(|l| l.split_whitespace().next()).map(str::to_owned).collect())
 }
 
+/// `coming`, `live` or `going`; nothing for a module that is not there.
+pub fn state(name: &str) -> String {
+    fs::read_to_string(format!("/sys/module/{name}/initstate")).unwrap_or_default().trim().to_owned()
+}
+
 /// Whether the module's init has succeeded.
 pub fn live(name: &str) -> bool {
-    fs::read_to_string(format!("/sys/module/{name}/initstate")).is_ok_and(|s| s.trim() == "live")
+    state(name) == "live"
 }
 
 /// Whether the module's init runs.
 pub fn coming(name: &str) -> bool {
-    fs::read_to_string(format!("/sys/module/{name}/initstate")).is_ok_and(|s| s.trim() == "coming")
+    state(name) == "coming"
+}
+
+/// Whether everything is asked for, and not the samples that keep a run short.
+pub fn everything() -> bool {
+    std::env::var_os("LAB_FULL").is_some()
+}
+
+/// Runs the program that is linked to our library (tests/lab/library.c) to its end.
+pub fn client(args: &[&str]) -> Result<crowd::End> {
+    run_alone(&[&["/lab/client"], args].concat(), scenarios::LIMIT)
+}
+
+fn run_alone(argv: &[impl AsRef<str>], limit: Duration) -> Result<crowd::End> {
+    let mut crowd = crowd::Crowd::new()?;
+    crowd.add(argv)?;
+    crowd.run(limit)?.members.pop().context("nobody ended")
 }
 
 /// Removes all modules but those of the baseline, users first.

@@ -233,6 +233,18 @@ impl Counts {
     }
 }
 
+/// The calls that load.
+pub fn loads(calls: &[Call]) -> impl Iterator<Item = &Call> {
+    calls.iter().filter(|call| call.kind != Kind::Delete)
+}
+
+/// The pairs of calls, of those that all concern one module, that were in the kernel at one moment.
+pub fn overlaps(calls: &[Call]) -> Vec<(&Call, &Call)> {
+    let pairs =
+        calls.iter().enumerate().flat_map(|(at, one)| calls[at + 1..].iter().map(move |other| (one, other)));
+    pairs.filter(|(one, other)| one.begin < other.end && other.begin < one.end).collect()
+}
+
 /// `EEXIST`: a module of that name is there, or on its way.
 pub const EEXIST: i64 = 17;
 /// `EBUSY`: what `EEXIST` is for a module that failed meanwhile; also the end of 30 s of waiting for symbols.

@@ -25,6 +25,9 @@ use nix::fcntl::{Flock, FlockArg};
 use super::apt::{self, Apt};
 use super::run;
 
+/// A helper module that is installed under another name than its own.
+const RENAMED: (&str, &str) = ("lab_realname.ko", "lab-file-name.ko");
+
 /// A kernel of the lab.
 #[derive(Clone, Debug)]
 pub struct Kernel {
@@ -223,7 +226,8 @@ impl Cache {
         for item in fs::read_dir(&work)? {
             let path = item?.path();
             if path.extension().is_some_and(|e| e == "ko") {
-                let at = to.join(path.file_name().unwrap_or_default());
+                let name = path.file_name().unwrap_or_default();
+                let at = to.join(if name == RENAMED.0 { RENAMED.1.as_ref() } else { name });
                 run(Command::new("strip").arg("-g").arg("-o").arg(&at).arg(&path))?;
             }
         }

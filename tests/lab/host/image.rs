@@ -1,6 +1,7 @@
-//! The two initramfs images of a kernel.
+//! The initramfs images of a kernel.
 //!
-//! - *small*: our init, the tools under test, and the modules that the scenarios load. Boots in seconds.
+//! - *small*: our init, the tools under test, and the modules that the scenarios load. Boots in seconds. With some hundred
+//!   modules more it is *modules*, with our library and a program that uses it *library*.
 //! - *full*: a Debian userland with its udev and rules, and every module of the kernel. For coldplug.
 //!
 //! In both, `/tools/<tool>/` holds `kmod` and the links to it (`modprobe`, `rmmod`, ...) of each tool under test.
@@ -61,10 +62,26 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The small image of a kernel; with `more` modules, those that go through all tools as well.
-    pub fn small(&self, kernel: &Kernel, more: bool) -> Result<PathBuf> {
+    /// Our library, and `client`, a program linked to it (tests/lab/library.c).
+    fn library(&self, image: &mut Image) -> Result<()> {
+        let library = crate::library::library().map_err(|what| anyhow!("{what}"))?;
+        let client = self.out.join("client");
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut cc = Command::new("gcc");
+        cc.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-Wl,-rpath,/lab", "-o"]);
+        cc.arg(&client).arg("-I").arg(here.join("dist/library")).arg(here.join("tests/lab/library.c"));
+        run(cc.arg(&library))?;
+        image.file(Path::new("lab/libkmod.so.2"), &library)?;
+        image.file(Path::new("lab/client"), &client)
+    }
+
+    /// A small image of a kernel, with what its kind has more than the small one.
+    pub fn small(&self, kernel: &Kernel, kind: scenarios::Image) -> Result<PathBuf> {
         let mut image = Image::new();
         self.common(&mut image)?;
+        if kind == scenarios::Image::Library {
+            self.library(&mut image)?;
+        }
         // The newer release's libraries serve both kmods: they are compatible backwards.
         let root = self.cache.userland("trixie")?;
         let lib = Path::new("usr/lib/x86_64-linux-gnu");
@@ -75,7 +92,7 @@ impl Builder<'_> {
         let modules = PathBuf::from("usr/lib/modules").join(&kernel.release);
         let from = kernel.tree.join("lib/modules").join(&kernel.release);
         let mut wanted = closure(&from, scenarios::modules())?;
-        if more {
+        if kind == scenarios::Image::Modules {
             wanted.extend(chosen(&from)?);
         }
         image.tree(&modules, &from, &|path| {
@@ -89,8 +106,7 @@ impl Builder<'_> {
                 || below.starts_with("arch/x86/crypto")
         })?;
         image.tree(Path::new("alt"), &kernel.tree.join("alt"), &|_| true)?;
-        let name = if more { "modules" } else { "small" };
-        let to = self.out.join(format!("{name}-{}.cpio", kernel.series));
+        let to = self.out.join(format!("{kind:?}-{}.cpio", kernel.series).to_lowercase());
         image.write(&to)?;
         Ok(to)
     }
@@ -119,8 +135,7 @@ impl Builder<'_> {
         image.tree(&modules, &from, &|path| path != Path::new("build") && path != Path::new("source"))?;
         let rule = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/udev/80-drivers.rules");
         image.file(Path::new("lab/80-drivers.rules"), &rule)?;
-        let library = crate::library::library().map_err(|what| anyhow!("{what}"))?;
-        image.file(Path::new("lab/libkmod.so.2"), &library)?;
+        self.library(&mut image)?;
         let to = self.out.join(format!("full-{}-{suite}.cpio", kernel.series));
         image.write(&to)?;
         Ok(to)

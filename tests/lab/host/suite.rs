@@ -69,9 +69,8 @@ impl Lab {
             let _lock = cache.lock()?;
             let builder = Builder { cache: &cache, ours: ours()?, out: self.out.clone() };
             match image {
-                Image::Small => builder.small(kernel, false),
-                Image::Modules => builder.small(kernel, true),
                 Image::Full => builder.full(kernel, suite),
+                kind => builder.small(kernel, kind),
             }
         })
     }
@@ -143,7 +142,7 @@ impl Lab {
     fn scenario(&self, scenario: &'static Scenario, series: &'static str) -> Result<Vec<Report>> {
         let stock = scenario.stock(series);
         let boots: Vec<Vec<Tool>> = match (scenario.tools, only_stock()) {
-            (Tools::Ours, true) => {
+            (Tools::Ours | Tools::Library, true) => {
                 bail!("only our tool goes through this scenario, and LAB_ONLY=stock leaves it out")
             }
             (_, true) => vec![vec![stock]],
@@ -151,6 +150,7 @@ impl Lab {
             (Tools::Both, _) => vec![vec![Tool::Ours, stock]],
             (Tools::EachApart, _) => vec![vec![Tool::Ours], vec![Tool::Library], vec![stock]],
             (Tools::LibraryApart, _) => vec![vec![Tool::Library], vec![stock]],
+            (Tools::Library, _) => vec![vec![Tool::Library]],
         };
         boots.iter().map(|tools| self.boot(scenario, series, tools)).collect()
     }

@@ -1,48 +1,76 @@
 //! Loading and removing the same modules from many processes.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 
 use crate::guest::crowd::Crowd;
-use crate::guest::{Guest, live, modules};
+use crate::guest::trace::{Call, loads};
+use crate::guest::{Guest, live, modules, trace};
 
+const ENOENT: i64 = libc::ENOENT as i64;
+const EINVAL: i64 = libc::EINVAL as i64;
 const SECONDS: u64 = 60;
 /// A chain and its neighbours: vxlan needs udp_tunnel and ip6_udp_tunnel, geneve as well, bonding and dummy stand alone.
 pub const MODULES: [&str; 6] = ["vxlan", "geneve", "dummy", "lab_slow", "lab_needs_slow", "ifb"];
 
 /// The mode `churn`: `churn MODPROBE RMMOD NUMBER`. Loads and removes for [`SECONDS`], in an order that depends on the
-/// number, and says how often. A load must succeed unless somebody removes a dependency between its steps.
+/// number, and says how often, and which processes found that a dependency was gone. No other load may fail.
 pub fn main(args: &[String]) -> Result<()> {
     let [modprobe, rmmod, number] = args else { anyhow::bail!("churn MODPROBE RMMOD NUMBER") };
     let number: usize = number.parse()?;
     let begin = Instant::now();
-    let (mut loads, mut failed, mut removes) = (0, 0, 0);
+    let (mut loads, mut failed, mut removes) = (0, Vec::new(), 0);
     for round in 0.. {
         if begin.elapsed() > Duration::from_secs(SECONDS) {
             break;
         }
         let name = MODULES[(round * (number + 1) + number) % MODULES.len()];
-        let mut command = std::process::Command::new(modprobe);
-        let output = command.arg(name).output()?;
+        let mut command = Command::new(modprobe);
+        let child = command.arg(name).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let pid = child.id();
+        let output = child.wait_with_output()?;
         loads += 1;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         match output.status.code() {
             Some(0) => {}
-            // Only a dependency that went away between two steps excuses a failure.
-            Some(1) if said.contains("Unknown symbol") => failed += 1,
+            // Only a dependency that went away between two steps excuses a failure: see `own_failures`.
+            Some(1) if said.contains(LACKS) => failed.push(pid.to_string()),
             _ => anyhow::bail!("modprobe {name}: {}: {said}", output.status),
         }
-        let status = std::process::Command::new(rmmod).arg(name).output()?.status;
+        let status = Command::new(rmmod).arg(name).output()?.status;
         if status.success() {
             removes += 1;
         }
     }
-    println!("{loads} loads, {failed} of them failed, {removes} removals");
+    println!("{loads} loads, {removes} removals, failed: {}", failed.join(" "));
     Ok(())
+}
+
+/// What a tool says where a dependency is gone.
+pub const LACKS: &str = "Unknown symbol";
+
+/// Whoever said that a dependency is gone had it from the kernel: the last call of that process was refused for it. Another's
+/// failure is none of its own, since it may have come before the dependency did. The kernel refuses before it tells the
+/// module's name, so that a call without a name must be the last one.
+pub fn own_failures(guest: &mut Guest, calls: &[Call], failed: &BTreeSet<i32>) {
+    let own = |pid: i32| {
+        let calls: Vec<_> = loads(calls).filter(|call| call.pid == pid).collect();
+        let Some((last, before)) = calls.split_last() else { return false };
+        let lacks = last.name.is_none() && [Some(-ENOENT), Some(-EINVAL)].contains(&last.ret);
+        lacks && before.iter().all(|call| call.ret == Some(0))
+    };
+    let shared: Vec<_> = failed.iter().filter(|pid| !own(**pid)).collect();
+    guest.check(
+        shared.is_empty(),
+        format!("of {} that lacked a symbol, these had not asked the kernel: {shared:?}", failed.len()),
+    );
 }
 
 /// 60 s of modprobe and rmmod on the same modules from 8 processes.
@@ -58,9 +86,15 @@ pub fn insert_and_remove(guest: &mut Guest) -> Result<()> {
             number.to_string(),
         ])?;
     }
+    trace::start()?;
     // A call that hangs keeps its process beyond the limit.
     let ends = crowd.run(Duration::from_secs(SECONDS + 40))?;
+    let calls = trace::stop()?;
     guest.check(ends.all(0), format!("nobody failed: {}", ends.summary()));
+    let failed = ends.members.iter().filter_map(|end| end.said.split_once("failed:"));
+    let failed =
+        failed.flat_map(|(_, pids)| pids.split_whitespace()).map(str::parse).collect::<Result<_, _>>()?;
+    own_failures(guest, &calls, &failed);
     let mut locks = 0;
     for item in fs::read_dir("/run/kmod/gate").context("/run/kmod/gate")? {
         let path = item?.path();

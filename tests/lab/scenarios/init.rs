@@ -1,13 +1,17 @@
 //! Modules whose init is slow, fails, or asks for more modules.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use nix::mount::umount;
 
 use super::LIMIT;
 use crate::guest::crowd::{Crowd, Ends};
-use crate::guest::{Guest, coming, live, trace, unload, until};
+use crate::guest::{Guest, coming, everything, live, modules, trace, unload, until};
 
 /// Init sleeps 1 s and returns ENODEV, 64 requests at once; then one more.
 pub fn failing(guest: &mut Guest) -> Result<()> {
@@ -108,6 +112,9 @@ pub fn slow(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
+/// The kernel waits 30 s for the symbols of a module that is coming.
+const ENDS: Duration = Duration::from_secs(35);
+
 /// A module whose init calls request_module() for one that depends on it.
 pub fn recursion(guest: &mut Guest) -> Result<()> {
     trace::start()?;
@@ -116,7 +123,7 @@ pub fn recursion(guest: &mut Guest) -> Result<()> {
     let ends = crowd.run(Duration::from_secs(80))?;
     let calls = trace::stop()?;
     guest.row(1, ends.wall, ends.cpu_ms, &calls);
-    guest.check(ends.wall < Duration::from_secs(40), format!("ended after {:?}", ends.wall));
+    guest.check(ends.wall < ENDS, format!("ended after {:?}", ends.wall));
     guest.check(ends.all(0), format!("the outer load succeeds: {}", ends.summary()));
     guest.check(live("lab_recurse"), "the outer module is live");
     // The inner call ends in EBUSY: that is what the kernel says after 30 s without the symbols it needs.
@@ -143,7 +150,7 @@ pub fn recursion(guest: &mut Guest) -> Result<()> {
     let calls = trace::stop()?;
     guest.row(8, ends.wall, ends.cpu_ms, &calls);
     guest.check(
-        ends.wall < Duration::from_secs(40) && ends.all(0),
+        ends.wall < ENDS && ends.all(0),
         format!("eight at once: {:?}, {}", ends.wall, ends.summary()),
     );
     let outer = calls.iter().filter(|c| c.name.as_deref() == Some("lab_recurse")).count();
@@ -156,10 +163,67 @@ pub fn recursion(guest: &mut Guest) -> Result<()> {
     let calls = trace::stop()?;
     guest.row(1, ends.wall, ends.cpu_ms, &calls);
     guest.check(
-        ends.wall < Duration::from_secs(40) && ends.all(0) && live("lab_recurse") && live("dummy"),
+        ends.wall < ENDS && ends.all(0) && live("lab_recurse") && live("dummy"),
         format!("in a thread: {:?}, {}", ends.wall, ends.summary()),
     );
     let log = fs::read_to_string("/proc/uptime")?;
     guest.check(outer == 1, format!("one call for the outer module: {outer} (uptime {})", log.trim()));
     Ok(())
+}
+
+/// The same without /run: the lock is that of the module file.
+pub fn recursion_without_run(guest: &mut Guest) -> Result<()> {
+    umount("/run")?;
+    fs::remove_dir("/run")?;
+    recursion_ends(guest, "without /run")?;
+    guest.check(!Path::new("/run").exists(), "/run was not made");
+    Ok(())
+}
+
+/// The same where the helper that the kernel starts may not look at what the leader waits for, as under a security module;
+/// and then without /run as well.
+pub fn recursion_unreadable(guest: &mut Guest) -> Result<()> {
+    // All capabilities but CAP_SYS_PTRACE (19) and CAP_SYS_ADMIN (21). What is taken away here never comes back.
+    let less = !(1_u32 << 19 | 1 << 21);
+    fs::write("/proc/sys/kernel/usermodehelper/bset", format!("{less} 511"))?;
+    // What a helper can read of process 1.
+    let script = "#!/bin/sh\nread x < /proc/1/wchan; echo \"$x\" > /tmp/wchan\n\
+                  read x < /proc/1/stack || echo no > /tmp/stack\n";
+    for (path, text) in [("/tmp/helper", script.as_bytes()), ("/tmp/of-no-format", &[1, 2, 3, 4])] {
+        fs::write(path, text)?;
+        fs::set_permissions(path, Permissions::from_mode(0o755))?;
+    }
+    let modprobe = fs::read_to_string("/proc/sys/kernel/modprobe")?;
+    fs::write("/proc/sys/kernel/modprobe", "/tmp/helper")?;
+    // The kernel asks for a module that knows the format, and finds none.
+    let ran = Command::new("/tmp/of-no-format").status();
+    fs::write("/proc/sys/kernel/modprobe", modprobe.trim())?;
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let seen = (read("/tmp/wchan"), read("/tmp/stack"));
+    let unreadable = ran.is_err() && seen == ("0".to_owned(), "no".to_owned());
+    guest.check(unreadable, format!("a helper reads neither wchan nor stack: {ran:?} {seen:?}"));
+    recursion_ends(guest, "with wchan and stack unreadable")?;
+    if everything() {
+        umount("/run")?;
+        fs::remove_dir("/run")?;
+        recursion_ends(guest, "with neither, and without /run")?;
+    }
+    Ok(())
+}
+
+fn recursion_ends(guest: &mut Guest, what: &str) -> Result<()> {
+    let before = modules()?;
+    trace::start()?;
+    let mut crowd = Crowd::new()?;
+    crowd.add(&guest.argv("modprobe", &["lab_recurse"]))?;
+    let ends = crowd.run(Duration::from_secs(120));
+    let calls = trace::stop()?;
+    let ends = ends?;
+    guest.row(1, ends.wall, ends.cpu_ms, &calls);
+    guest.check(
+        ends.wall < ENDS && ends.all(0) && live("lab_recurse"),
+        format!("{what}: {:?}, {}", ends.wall, ends.summary()),
+    );
+    guest.check(calls.len() == 2, format!("{what}: one call for each of the two: {calls:?}"));
+    unload(&before)
 }

@@ -10,12 +10,16 @@ use crate::tool::Tool;
 mod churn;
 mod coldplug;
 pub mod drop_in;
+mod errors;
 mod explain;
 mod faults;
 mod files;
 mod init;
 mod jobs;
 mod leader;
+mod library;
+mod locks;
+mod names;
 mod nogate;
 mod operations;
 mod storm;
@@ -30,6 +34,8 @@ pub enum Image {
     Small,
     /// The small one with some hundred modules more.
     Modules,
+    /// The small one with our library and a program that uses it.
+    Library,
     /// A Debian userland with udev and all modules.
     Full,
 }
@@ -45,6 +51,8 @@ pub enum Tools {
     EachApart,
     /// Our library and the stock tool, each in a boot of its own.
     LibraryApart,
+    /// Our library only.
+    Library,
 }
 
 /// One scenario.
@@ -141,6 +149,18 @@ impl Scenario {
     }
 }
 
+/// Requests of tools and library that need nothing of the machine but its modules.
+const fn requests(name: &'static str, limit: u64, guest: fn(&mut Guest) -> Result<()>) -> Scenario {
+    Scenario::small(name, Tools::Ours, limit, guest).image(Image::Library).group("requests")
+}
+
+/// The gate gives up soon, and failures are remembered for requests that ask quietly.
+const fn short_deadline(name: &'static str, limit: u64, guest: fn(&mut Guest) -> Result<()>) -> Scenario {
+    let scenario =
+        Scenario::small(name, Tools::Ours, limit, guest).image(Image::Library).group("short_deadline");
+    scenario.append("kmod.gate_timeout=1500 kmod.failure_ttl=600000")
+}
+
 /// All scenarios, in the order in which they run.
 pub const ALL: &[Scenario] = &[
     Scenario::small("storm_16", Tools::Both, 120, storm::storm_16),
@@ -157,8 +177,20 @@ pub const ALL: &[Scenario] = &[
     Scenario::coldplug("coldplug_32", 32, Tools::LibraryApart),
     Scenario::small("failing_init", Tools::Both, 180, init::failing).group("init"),
     Scenario::small("slow_init", Tools::Both, 120, init::slow).group("init"),
+    requests("own_name", 120, names::own_name),
+    requests("init_says_eexist", 60, errors::init_says_eexist),
+    requests("errno_without_a_name", 90, errors::errno_without_a_name),
+    requests("dependency_on_its_way", 90, errors::dependency_on_its_way),
+    requests("cpu_alias", 120, errors::cpu_alias),
+    requests("library_threads", 90, library::library_threads),
+    requests("killed_leader_of_the_library", 120, leader::killed_leader_of_the_library),
+    Scenario { guest: library::mixed, ..Scenario::coldplug("mixed", 4, Tools::Library) },
     Scenario::small("jobs", Tools::Ours, 600, jobs::jobs),
     Scenario::small("recursion", Tools::Ours, 180, init::recursion),
+    Scenario::small("recursion_without_run", Tools::Ours, 130, init::recursion_without_run)
+        .group("recursion_unseen"),
+    Scenario::small("recursion_unreadable", Tools::Ours, 260, init::recursion_unreadable)
+        .group("recursion_unseen"),
     Scenario::small("killed_before_the_call", Tools::Ours, 180, leader::killed_before_the_call)
         .group("killed"),
     Scenario::small("killed_while_decompressing", Tools::Ours, 180, leader::killed_while_decompressing)
@@ -174,9 +206,10 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("faults_while_loading", Tools::Ours, 600, faults::loading).group("faults"),
     Scenario::small("faults_while_removing", Tools::Ours, 400, faults::removing).group("faults"),
     Scenario::small("faults_of_callers", Tools::Ours, 200, faults::callers).group("faults"),
-    Scenario::small("stopped_leader", Tools::Ours, 120, leader::stopped),
-    Scenario::small("stopped_leader_short_bound", Tools::Ours, 60, leader::stopped_short)
-        .append("kmod.gate_timeout=1500"),
+    Scenario::small("stopped_leader", Tools::Ours, 150, locks::stopped).image(Image::Library),
+    short_deadline("stopped_leader_short_bound", 60, locks::stopped_short),
+    short_deadline("lock_held_for_good", 600, locks::lock_held_for_good),
+    short_deadline("another_boot", 60, errors::another_boot),
     Scenario::small("no_run", Tools::Ours, 60, nogate::no_run).group("no_gate"),
     Scenario::small("read_only_run", Tools::Ours, 60, nogate::read_only_run).group("no_gate"),
     Scenario::small("full_run", Tools::Ours, 60, nogate::full_run).group("no_gate"),

@@ -14,11 +14,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::churn::{MODULES, agree};
+use super::churn::{LACKS, MODULES, agree, own_failures};
 use crate::guest::crowd::Crowd;
 use crate::guest::kmsg::{Log, gave_up, waits_given_up};
 use crate::guest::trace::{Call, Counts, EBUSY, Kind};
-use crate::guest::{Guest, live, modules, trace, unload};
+use crate::guest::{Guest, everything, live, modules, trace, unload};
 
 /// The same run every time, as far as scheduling allows.
 const SEED: u64 = 0x6b6d_6f64_0001;
@@ -28,7 +28,7 @@ const MORE_ROUNDS: u64 = 4;
 
 /// Operations of one run: all of them where everything is asked for, since emulation is slow.
 fn operations() -> u64 {
-    if std::env::var_os("LAB_FULL").is_some() { 10_000 } else { 1_500 }
+    if everything() { 10_000 } else { 1_500 }
 }
 
 /// Numbers that look random (xorshift64).
@@ -44,7 +44,7 @@ impl Random {
 }
 
 /// What a participant did, in the order in which it prints the numbers. Behind them stand the process ids of its own that
-/// were killed.
+/// were killed; and, negative, of those that lacked a symbol.
 const DEEDS: [&str; 5] = ["inserted", "failed", "removed", "looked", "kills"];
 
 /// The mode `operate`: `operate DIRECTORY SEED COUNT`, with the directory of a tool. An insertion must succeed unless
@@ -55,7 +55,7 @@ pub fn main(args: &[String]) -> Result<()> {
     let ours = Path::new(tools).ends_with("kmod-once");
     let mut random = Random(seed.parse()?);
     let mut deeds = BTreeMap::from(DEEDS.map(|deed| (deed, 0)));
-    let mut killed = Vec::new();
+    let mut pids = Vec::new();
     for _ in 0..count.parse()? {
         let name = MODULES[random.below(MODULES.len())];
         let words = match random.below(100) {
@@ -88,16 +88,20 @@ pub fn main(args: &[String]) -> Result<()> {
             Some(0) => "looked",
             // In use, or not loaded.
             Some(1) if removes => "failed",
-            Some(1) if inserts && (said.contains("Unknown symbol") || !ours) => "failed",
+            Some(1) if inserts && said.contains(LACKS) => {
+                pids.push(format!("-{pid}"));
+                "failed"
+            }
+            Some(1) if inserts && !ours => "failed",
             None if output.status.signal() == Some(Signal::SIGKILL as i32) => {
-                killed.push(pid.to_string());
+                pids.push(pid.to_string());
                 continue;
             }
             _ => bail!("{}: {}: {said}", words.join(" "), output.status),
         };
         *deeds.entry(deed).or_default() += 1;
     }
-    println!("{} {}", DEEDS.map(|deed| deeds[deed].to_string()).join(" "), killed.join(" "));
+    println!("{} {}", DEEDS.map(|deed| deeds[deed].to_string()).join(" "), pids.join(" "));
     Ok(())
 }
 
@@ -110,9 +114,10 @@ fn victim(random: &mut Random) -> Option<Pid> {
     (!at_work.is_empty()).then(|| Pid::from_raw(at_work[random.below(at_work.len())]))
 }
 
-/// One run of a tool: who was killed, what reached the kernel, and which warnings it gave.
+/// One run of a tool: who was killed, who lacked a symbol, what reached the kernel, and which warnings it gave.
 struct Run {
     killed: BTreeSet<i32>,
+    lacked: BTreeSet<i32>,
     calls: Vec<Call>,
     warnings: BTreeMap<String, usize>,
 }
@@ -141,6 +146,7 @@ pub fn randomised(guest: &mut Guest) -> Result<()> {
     locks_are_free(guest)?;
     books(guest, &ours)?;
     one_at_a_time(guest, &ours);
+    own_failures(guest, &ours.calls, &ours.lacked);
     // A rare one (a dependency removed between two steps) may not have come up with the stock tool yet: it goes on, with
     // other seeds. What it never brings about, ours must not.
     for round in 1..=MORE_ROUNDS {
@@ -190,7 +196,7 @@ fn run(guest: &mut Guest, tools: &str, seed: u64) -> Result<Run> {
     let ends = crowd.run(Duration::from_secs(1500))?;
     let calls = trace::stop()?;
     let mut deeds = [0; DEEDS.len()];
-    let mut killed = BTreeSet::new();
+    let (mut killed, mut lacked) = (BTreeSet::new(), BTreeSet::new());
     for end in &ends.members {
         let numbers: Vec<i32> = end.said.split_whitespace().map_while(|word| word.parse().ok()).collect();
         let whole = numbers.len() == end.said.split_whitespace().count() && numbers.len() >= deeds.len();
@@ -198,7 +204,13 @@ fn run(guest: &mut Guest, tools: &str, seed: u64) -> Result<Run> {
         for (sum, number) in deeds.iter_mut().zip(&numbers) {
             *sum += number;
         }
-        killed.extend(numbers.into_iter().skip(deeds.len()));
+        for pid in numbers.into_iter().skip(deeds.len()) {
+            if pid < 0 {
+                lacked.insert(-pid)
+            } else {
+                killed.insert(pid)
+            };
+        }
     }
     let counts = Counts::of(&calls);
     let done: Vec<_> = DEEDS.iter().zip(deeds).map(|(deed, count)| format!("{count} {deed}")).collect();
@@ -213,7 +225,7 @@ fn run(guest: &mut Guest, tools: &str, seed: u64) -> Result<Run> {
         counts.ebusy,
         counts.errors,
     ));
-    Ok(Run { killed, calls, warnings: log.rest()? })
+    Ok(Run { killed, lacked, calls, warnings: log.rest()? })
 }
 
 fn locks_are_free(guest: &mut Guest) -> Result<()> {
