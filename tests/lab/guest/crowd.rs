@@ -109,7 +109,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// Nobody yet. The members of a second crowd are added once the first is released.
     pub fn new() -> Result<Self> {
         if !std::path::Path::new(READY).exists() {
             mkfifo(READY, Mode::from_bits_truncate(0o600)).context(READY)?;

@@ -1,8 +1,11 @@
 //! Loads that fail: what the caller is told, and whom a failure answers.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount, umount};
@@ -10,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::LIMIT;
+use super::faults::quick_removals;
 use crate::guest::crowd::Crowd;
 use crate::guest::trace::{EEXIST, loads, overlaps};
 use crate::guest::{Guest, client, live, trace, until};
@@ -178,21 +182,23 @@ fn asks(guest: &mut Guest, when: &str, wanted: usize) -> Result<()> {
 pub fn cpu_alias(guest: &mut Guest) -> Result<()> {
     const ALIAS: &str = "cpu:type:x86,ven00FFfam00FFmod00FF:feature:,F00D";
     const HALF: usize = 128;
+    quick_removals()?;
     let leads = guest.call("modprobe", &["-R", ALIAS], LIMIT)?;
     guest.check(leads.said == "lab_cpu\n", format!("what the alias leads to: {}", leads.said));
     for (what, wanted) in [(ALIAS, 1), ("lab_cpu", 2 * HALF)] {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         trace::start()?;
-        let mut codes = std::collections::BTreeMap::new();
+        let mut codes = BTreeMap::new();
         for _ in 0..HALF {
-            *codes.entry(guest.call("modprobe", &["-b", what], LIMIT)?.code).or_insert(0) += 1;
+            let output = Command::new(guest.path("modprobe")).args(["-b", what]).output()?;
+            *codes.entry(output.status.code()).or_insert(0) += 1;
         }
         let library = client(&["times", &HALF.to_string(), what])?;
         let took = begin.elapsed();
         let calls = trace::stop()?;
         let number = loads(&calls).count();
         guest.note(format!("{what}: {number} calls for {} requests in {took:?}", 2 * HALF));
-        guest.check(codes == [(1, HALF)].into(), format!("{what}: how modprobe ends: {codes:?}"));
+        guest.check(codes == [(Some(1), HALF)].into(), format!("{what}: how modprobe ends: {codes:?}"));
         guest.check(library.said == format!("{HALF} x -19\n"), format!("{what}: library: {}", library.said));
         // A refusal answers for 30 s.
         let more = if wanted == 1 { took.as_secs() as usize / 30 } else { 0 };

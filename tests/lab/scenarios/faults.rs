@@ -60,8 +60,8 @@ pub fn removing(guest: &mut Guest) -> Result<()> {
 /// Small, and quickly removed: the second is what the first needs.
 const CHAIN: [&str; 2] = ["blowfish_generic", "blowfish_common"];
 
-/// A removal waits for all processors, and there are hundreds here: the kernel is asked to hurry.
-fn quick_removals() -> Result<()> {
+/// A removal, and an init that fails, wait for all processors, and there are hundreds here: the kernel is asked to hurry.
+pub fn quick_removals() -> Result<()> {
     fs::write("/sys/kernel/rcu_expedited", "1").context("/sys/kernel/rcu_expedited")
 }
 

@@ -3,13 +3,15 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::LIMIT;
 use crate::guest::crowd::Crowd;
 use crate::guest::trace::{Call, loads, overlaps};
 use crate::guest::{Guest, client, coming, live, state, trace, until};
 
+/// For what takes some milliseconds.
+const SOON: Duration = Duration::from_secs(20);
 const OWN: &str = "lab_realname";
 const SPELLINGS: [&str; 2] = ["lab-file-name", "lab_file_name"];
 
@@ -67,15 +69,19 @@ fn alone(guest: &mut Guest, what: &str, calls: &[Call]) {
 
 /// The module is going when the loads come: its exit takes a moment.
 fn removal_before_loads(guest: &mut Guest) -> Result<()> {
-    fs::write(format!("/sys/module/{OWN}/parameters/exit_ms"), "500")?;
-    let crowd = four(guest)?;
+    fs::write(format!("/sys/module/{OWN}/parameters/exit_ms"), "2000")?;
     trace::start()?;
     let mut removal = Crowd::new()?;
     removal.add(&guest.argv("rmmod", &[OWN]))?;
-    let removal = removal.release()?;
-    until("it is going", LIMIT, || state(OWN) == "going")?;
-    let loads_end = crowd.run(LIMIT)?;
-    let removal_end = removal.wait(LIMIT)?;
+    let mut removal = removal.release()?;
+    let going = until("it is going", SOON, || state(OWN) == "going");
+    removal.poll()?;
+    if going.is_err() {
+        bail!("rmmod {OWN}: never seen as going: {:?} {}", state(OWN), removal.wait(SOON)?.summary());
+    }
+    let running = four(guest)?.release()?;
+    guest.check(state(OWN) == "going", "the loads come while it is going");
+    let (loads_end, removal_end) = (running.wait(LIMIT)?, removal.wait(LIMIT)?);
     let calls = trace::stop()?;
     guest.check(
         removal_end.all(0) && loads_end.all(0) && live(OWN),
@@ -90,23 +96,21 @@ fn removal_before_loads(guest: &mut Guest) -> Result<()> {
 fn removal_after_loads(guest: &mut Guest) -> Result<()> {
     let removed = guest.call("rmmod", &[OWN], LIMIT)?;
     guest.check(removed.code == 0 && state(OWN).is_empty(), format!("rmmod {OWN}: {removed:?}"));
-    let mut removal = Crowd::new()?;
-    removal.add(&guest.argv("rmmod", &[OWN]))?;
     trace::start()?;
     let mut crowd = Crowd::new()?;
     for name in SPELLINGS {
-        crowd.add(&guest.argv("modprobe", &[name, "ms=500"]))?;
+        crowd.add(&guest.argv("modprobe", &[name, "ms=1000"]))?;
     }
     let running = crowd.release()?;
-    until("it is coming", LIMIT, || coming(OWN))?;
-    let removal_end = removal.run(LIMIT)?;
+    until("it is coming", SOON, || coming(OWN))?;
+    let removal_end = guest.call("rmmod", &[OWN], LIMIT)?;
     let loads_end = running.wait(LIMIT)?;
     let calls = trace::stop()?;
     guest.check(loads_end.all(0), format!("a removal while it comes: {}", loads_end.summary()));
     // One of the two loads may find it gone again.
     let number = loads(&calls).count();
     guest.check((1..=2).contains(&number), format!("a removal while it comes: {calls:?}"));
-    guest.note(format!("rmmod while it comes: {}", removal_end.summary()));
+    guest.note(format!("rmmod while it comes: {removal_end:?}"));
     alone(guest, "a removal while it comes", &calls);
     Ok(())
 }
@@ -143,7 +147,7 @@ fn loaded_by_path(guest: &mut Guest, file: &str) -> Result<()> {
     guest.check(first.code == 0 && live(OWN) && calls.len() == 1, format!("insmod: {first:?} {calls:?}"));
     for (number, most) in [1, 0, 0, 0].into_iter().enumerate() {
         trace::start()?;
-        let next = guest.call("modprobe", &[SPELLINGS[number % 2]], Duration::from_secs(30))?;
+        let next = guest.call("modprobe", &[SPELLINGS[number % 2]], SOON)?;
         let calls = trace::stop()?;
         guest.check(
             next.code == 0 && calls.len() <= most,
