@@ -13,7 +13,7 @@ use crate::guest::trace::{Call, EBUSY, EEXIST, loads};
 use crate::guest::{Guest, live, modules, trace};
 
 /// Small, and with much in common that they need.
-const THREADED: [&str; 12] = [
+const THREADED: [&str; 10] = [
     "vxlan",
     "geneve",
     "bonding",
@@ -22,10 +22,8 @@ const THREADED: [&str; 12] = [
     "nft_ct",
     "nft_nat",
     "dm_mirror",
-    "raid1",
     "minix",
     "lab_needs_slow",
-    "wireguard",
 ];
 
 /// Sixteen threads with a context each, as systemd-modules-load works since its version 259; here each asks for all.
