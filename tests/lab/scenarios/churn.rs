@@ -60,16 +60,20 @@ pub const LACKS: &str = "Unknown symbol";
 /// failure is none of its own, since it may have come before the dependency did. The kernel refuses before it tells the
 /// module's name, so that a call without a name must be the last one.
 pub fn own_failures(guest: &mut Guest, calls: &[Call], failed: &BTreeSet<i32>) {
+    let of = |pid: i32| loads(calls).filter(|call| call.pid == pid).collect::<Vec<_>>();
     let own = |pid: i32| {
-        let calls: Vec<_> = loads(calls).filter(|call| call.pid == pid).collect();
+        let calls = of(pid);
         let Some((last, before)) = calls.split_last() else { return false };
         let lacks = last.name.is_none() && [Some(-ENOENT), Some(-EINVAL)].contains(&last.ret);
         lacks && before.iter().all(|call| call.ret == Some(0))
     };
-    let shared: Vec<_> = failed.iter().filter(|pid| !own(**pid)).collect();
+    let shared: Vec<_> = failed.iter().filter(|pid| !own(**pid)).map(|pid| (pid, of(*pid))).collect();
     guest.check(
         shared.is_empty(),
-        format!("of {} that lacked a symbol, these had not asked the kernel: {shared:?}", failed.len()),
+        format!(
+            "of {} that lacked a symbol, these had it not from the kernel (pid, calls): {shared:?}",
+            failed.len()
+        ),
     );
 }
 
