@@ -55,6 +55,10 @@ pub enum Tools {
     Library,
 }
 
+/// Where many emulated processors share two real ones, a load may take a minute, and the deadline of 50 s is no sign of a fault.
+/// What happens at the deadline has scenarios of its own.
+const PATIENT: &str = "kmod.gate_timeout=300000";
+
 /// One scenario.
 pub struct Scenario {
     /// The test's name, before `::<kernel>`.
@@ -140,7 +144,7 @@ impl Scenario {
             other: None,
             cpus,
             memory: 3584,
-            append: "",
+            append: PATIENT,
             group: None,
             // 32 emulated processors on two real ones are slow.
             limit: if cpus > 16 { 700 } else { 300 },
@@ -165,10 +169,10 @@ const fn short_deadline(name: &'static str, limit: u64, guest: fn(&mut Guest) ->
 pub const ALL: &[Scenario] = &[
     Scenario::small("storm_16", Tools::Both, 120, storm::storm_16),
     Scenario::small("storm_64", Tools::Both, 120, storm::storm_64),
-    Scenario::small("storm_256", Tools::Both, 700, storm::storm_256),
+    Scenario::small("storm_256", Tools::Both, 700, storm::storm_256).append(PATIENT),
     Scenario::small("storm_64_unpacked", Tools::Both, 180, storm::unpacked).beside(Tool::Kmod30),
     Scenario::small("storm_24x8", Tools::Both, 300, storm::mixed_24x8),
-    Scenario::small("storm_mixed", Tools::Both, 700, storm::mixed),
+    Scenario::small("storm_mixed", Tools::Both, 700, storm::mixed).append(PATIENT),
     Scenario::coldplug("coldplug_1", 1, Tools::LibraryApart),
     Scenario::coldplug("coldplug_2", 2, Tools::EachApart),
     Scenario::coldplug("coldplug_4", 4, Tools::EachApart),
@@ -185,9 +189,8 @@ pub const ALL: &[Scenario] = &[
     requests("library_threads", 90, library::library_threads),
     requests("killed_leader_of_the_library", 120, leader::killed_leader_of_the_library),
     // On a busy host, so much at once takes longer than the gate's deadline.
-    Scenario { guest: library::mixed, ..Scenario::coldplug("mixed", 4, Tools::Library) }
-        .append("kmod.gate_timeout=300000"),
-    Scenario::small("jobs", Tools::Ours, 600, jobs::jobs),
+    Scenario { guest: library::mixed, ..Scenario::coldplug("mixed", 4, Tools::Library) }.append(PATIENT),
+    Scenario::small("jobs", Tools::Ours, 600, jobs::jobs).append(PATIENT),
     Scenario::small("recursion", Tools::Ours, 180, init::recursion),
     Scenario::small("recursion_without_run", Tools::Ours, 130, init::recursion_without_run)
         .group("recursion_unseen"),
@@ -226,7 +229,8 @@ pub const ALL: &[Scenario] = &[
     Scenario::small("no_sys_no_proc", Tools::Ours, 60, nogate::no_sys_no_proc).group("no_gate"),
     Scenario::small("gate_off", Tools::Ours, 60, nogate::gate_off).append("kmod.gate=off"),
     Scenario::small("insert_and_remove", Tools::Ours, 180, churn::insert_and_remove),
-    Scenario::small("randomised", Tools::Ours, 5400, operations::randomised).append("log_buf_len=16M"),
+    Scenario::small("randomised", Tools::Ours, 5400, operations::randomised)
+        .append("log_buf_len=16M kmod.gate_timeout=300000"),
     Scenario::small("two_copies", Tools::Both, 90, files::two_copies).group("files"),
     Scenario::small("compression", Tools::Both, 90, files::compression).group("files"),
     Scenario::small("explain", Tools::Ours, 120, explain::explain),
