@@ -1,9 +1,12 @@
 //! Modules that depend on themselves through others cannot be loaded in any order: depmod names them and writes nothing.
 //!
 //! Cycles only run inside strongly connected components, so those are found first; modules that a cycle merely leads to
-//! are left out. In each component the first module in order is the root of a walk, depth first, that visits the last
-//! dependency of a list first; each way back to the root that holds a module not yet named is one line. What is not named
-//! then gets its turn as root. For cycles that share nothing this gives kmod's lines; for others kmod loops or aborts.
+//! are left out. One module after the other is the root of a walk, depth first, that visits the last dependency of a list
+//! first; each way back to the root that holds a module not yet named is one line. The modules are taken as a circle, in
+//! their order: the next root is the first one behind the last that was named which is not named itself. For cycles that
+//! share nothing this gives kmod's lines (tests/depmod/rings.rs); for others kmod loops or aborts.
+
+use std::collections::BTreeMap;
 
 /// The cycles, each without the repeated root at its end, in the order in which they are told. `left` is what
 /// [`super::resolve::number`] could not number.
@@ -13,13 +16,23 @@ pub fn find(lists: &[Vec<u32>], left: &[u32]) -> Vec<Vec<u32>> {
     for &module in left {
         sizes[component[module as usize] as usize] += 1;
     }
+    let on_a_cycle = |module: u32| {
+        sizes[component[module as usize] as usize] > 1 || lists[module as usize].contains(&module)
+    };
+    let mut place = vec![0; lists.len()];
+    let mut roots: BTreeMap<usize, u32> =
+        (0..).zip(left.iter().copied().filter(|&m| on_a_cycle(m))).collect();
+    roots.iter().for_each(|(&at, &module)| place[module as usize] = at);
     let mut named = vec![false; lists.len()];
     let mut cycles = Vec::new();
-    for &root in left {
-        let own = component[root as usize];
-        let on_a_cycle = sizes[own as usize] > 1 || lists[root as usize].contains(&root);
-        if on_a_cycle && !named[root as usize] {
-            walk(lists, root, |module| component[module as usize] == own, &mut named, &mut cycles);
+    let mut head = 0;
+    while let Some((_, &root)) = roots.range(head..).next().or_else(|| roots.iter().next()) {
+        let (own, told) = (component[root as usize], cycles.len());
+        walk(lists, root, |module| component[module as usize] == own, &mut named, &mut cycles);
+        roots.remove(&place[root as usize]);
+        for &module in cycles[told..].iter().flatten() {
+            roots.remove(&place[module as usize]);
+            head = place[module as usize] + 1;
         }
     }
     cycles
@@ -143,11 +156,19 @@ mod tests {
     }
 
     #[test]
+    fn the_next_root_is_behind_the_last_module_that_was_named() {
+        assert_eq!(
+            told("c2:c1 a1:a2 b1:b2 c1:c2 b2:b1 a2:a1").0,
+            ["c2 -> c1 -> c2", "b2 -> b1 -> b2", "a2 -> a1 -> a2"]
+        );
+    }
+
+    #[test]
     fn what_kmod_cannot_do() {
         // A cycle that leads into another one, and a module downstream of a cycle.
         assert_eq!(told("a:b b:a,d d:e e:f f:e"), (vec!["a -> b -> a".into(), "e -> f -> e".into()], 4));
         let (lines, count) = told("m1:m2,m3 m2:m3,m4 m3:m1 m4:m2");
-        assert_eq!(lines, ["m1 -> m3 -> m1", "m2 -> m4 -> m2"]);
+        assert_eq!(lines, ["m1 -> m3 -> m1", "m4 -> m2 -> m4"]);
         assert_eq!(count, 4);
     }
 

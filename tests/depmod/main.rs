@@ -17,7 +17,10 @@ mod tools;
 mod early;
 mod faults;
 mod incremental;
+mod random;
+mod rings;
 mod stage;
+
 mod synthetic;
 mod trace;
 mod tree;
@@ -53,6 +56,7 @@ fn trials(stages: Option<Arc<Stages>>) -> Vec<Trial> {
     all.extend(early::trials());
     all.extend(incremental::trials());
     all.extend(faults::trials());
+    all.extend(rings::trials());
     all.extend(synthetic::trials());
     all.into_iter()
         .map(|(name, body)| {

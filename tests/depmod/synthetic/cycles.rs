@@ -45,7 +45,7 @@ pub fn cases() -> Vec<Case> {
         ),
         case("dense", tree("m1:m2,m3 m2:m3,m4 m3:m1 m4:m2")).alone(
             1,
-            "ERROR: Cycle detected: m1 -> m3 -> m1\nERROR: Cycle detected: m2 -> m4 -> m2\n\
+            "ERROR: Cycle detected: m1 -> m3 -> m1\nERROR: Cycle detected: m4 -> m2 -> m4\n\
              ERROR: Found 4 modules in dependency cycles!\n",
         ),
         case("with-something-downstream", tree("a:b b:a,c c:"))
