@@ -4,7 +4,7 @@
 //! settings -> scan -> order -> gather (facts, cache) -> library, symbols -> resolve, cycles -> output -> replace
 //! ```
 //!
-//! Nothing is written before everything is known, and then all files are replaced at once
+//! Nothing is written before everything is known, and then the files are replaced one after the other
 //! ([`crate::system::replace`]). What goes wrong with one module is told and passed over: it stays a module, without
 //! what could not be read. Spec formats.md 4.
 

@@ -1,22 +1,15 @@
-//! Replacing a set of files in a directory so that everybody, at every moment and after any crash, sees all of the old
-//! set or all of the new one.
-//!
-//! One rename replaces one file. For several the names are made links for the blink of an eye, so that again a single
-//! rename decides:
+//! Replacing files of a directory one by one, each by one rename: at every moment and after any crash each is the old one
+//! or the new one, and whole.
 //!
 //! ```text
-//! 1  .depmod.new/X            written and synced, for every X that changes
-//! 2  .depmod.old/X            the present X, a hard link
-//! 3  .depmod.current          -> .depmod.old
-//! 4  X                        -> .depmod.current/X     one by one; each still leads to the present content
-//! 5  .depmod.current          -> .depmod.new           the rename that decides: all X change at once
-//! 6  X                        the file itself again    one by one; each stays what it is
-//! 7  .depmod.* removed
+//! 1  .depmod.X    written, for every X that changes
+//! 2  .depmod.X    synced: a disk that is full, or broken, shows before anything is replaced
+//! 3  .depmod.X -> X    renamed, one after the other in the order that is asked for
+//! 4  the directory is synced
 //! ```
 //!
-//! The directory is synced around step 5. What a crash leaves works as it is, since readers follow links; the next run
-//! puts the files back in the place of the links ([`Directory::recover`]). A file whose content would not change is not
-//! touched but for its times. Where a file system has no links, files are renamed one after another.
+//! A file whose content would not change is not touched but for its times. A run that was killed leaves its `.depmod.X`,
+//! over which the next one writes.
 //!
 //! One process at a time does this: it holds a lock on `.depmod.lock`, a file that only its owner can open, since a lock
 //! on the directory itself could be held by everyone who may read it.
@@ -31,16 +24,11 @@ use nix::sys::time::TimeSpec;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const NEW: &str = ".depmod.new";
-const OLD: &str = ".depmod.old";
-const CURRENT: &str = ".depmod.current";
 const LOCK: &str = ".depmod.lock";
-/// A link on its way to its name.
-const LINK: &str = ".depmod.link";
 
 /// The permissions of what is written, whatever the umask: everybody's modprobe reads it.
 const FILE_MODE: u32 = 0o644;
@@ -50,6 +38,12 @@ const DIR_MODE: u32 = 0o755;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After this long it is given up: a depmod takes seconds, on slow disks a minute.
 const GIVE_UP: Duration = Duration::from_secs(600);
+/// For this long a locked file may be another one than its path says, then the lock counts as none: there are file systems
+/// whose inode numbers do not hold.
+const DISAGREEMENT: Duration = Duration::from_secs(5);
+/// The pauses between looks in it; each is twice the one before.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Creates a file that must not exist yet, with these permissions whatever the umask.
 ///
@@ -70,7 +64,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Waits until no other process works on the directory at `path`, then finishes what a killed one left.
+    /// Waits until no other process works on the directory at `path`.
     ///
     /// A directory that cannot be written to is opened all the same: [`Directory::replace`] then says why not.
     ///
@@ -79,12 +73,7 @@ impl Directory {
     pub fn open(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Self> {
         let at = |error: io::Error| Error::os(errno_of(&error)).at(path);
         fs::read_dir(path).map_err(at)?;
-        let lock = lock(path, system, sink)?;
-        let directory = Directory { path: path.to_path_buf(), lock };
-        if directory.lock.is_some() {
-            directory.recover()?;
-        }
-        Ok(directory)
+        Ok(Directory { path: path.to_path_buf(), lock: lock(path, system, sink)? })
     }
 
     /// Creates the directory at `path` and those above it, as far as they are missing.
@@ -96,182 +85,64 @@ impl Directory {
         result.map_err(|error| Error::os(errno_of(&error)).at(path))
     }
 
-    /// Replaces the files of these names by these contents, all or none.
+    /// Replaces the files of these names by these contents, in this order.
     ///
     /// # Errors
-    /// What the system said, with the path it was about. The files are then as they were, unless the error came after the
-    /// rename that decides; they are the new ones then.
+    /// What the system said, with the path it was about. The files are then as they were, unless it was a rename or the
+    /// sync of the directory that failed: those before it are the new ones then.
     pub fn replace(&self, files: &[(&str, &[u8])]) -> Result<()> {
         let (same, changed): (Vec<_>, Vec<_>) =
             files.iter().partition(|(name, contents)| is_same(&self.path.join(name), contents));
         let done = self.replace_changed(&changed);
         if done.is_err() {
-            // What stays behind is what a crash leaves too.
-            let _ = self.recover();
+            // What cannot be removed either is overwritten by the next run.
+            changed.iter().for_each(|(name, _)| drop(fs::remove_file(self.temporary(name))));
         }
         done?;
-        for (name, _) in same {
-            self.try_as(name, || touch(&self.path.join(name)))?;
-        }
-        Ok(())
+        same.iter().try_for_each(|(name, _)| self.try_as(name, || touch(&self.path.join(name))))
     }
 
     fn replace_changed(&self, changed: &[&(&str, &[u8])]) -> Result<()> {
-        if changed.is_empty() {
-            return Ok(());
-        }
-        let new = self.path.join(NEW);
-        self.make(&new)?;
         let mut written = Vec::new();
         for (name, contents) in changed {
-            let path = new.join(name);
-            let mut file = self.try_as(name, || create_new(&path, FILE_MODE))?;
-            self.try_as(name, || file.write_all(contents))?;
-            written.push((name, file));
+            written.push((name, self.try_as(name, || write_new(&self.temporary(name), contents))?));
         }
         // All are on their way to the disk before the first is waited for.
         for (name, file) in written {
             self.try_as(name, || file.sync_all())?;
         }
-        if let [(name, _)] = changed {
-            self.try_as(name, || fs::rename(new.join(name), self.path.join(name)))?;
-        } else if self.point_names_at_links(changed)? {
-            self.flip()?;
-            self.put_files_in_place(changed)?;
-        } else {
-            for (name, _) in changed {
-                self.try_as(name, || fs::rename(new.join(name), self.path.join(name)))?;
-            }
-        }
-        self.sync()?;
-        self.remove_traces()
-    }
-
-    /// Steps 2 to 4. False where this file system has no links; nothing has happened then.
-    fn point_names_at_links(&self, changed: &[&(&str, &[u8])]) -> Result<bool> {
-        let old = self.path.join(OLD);
-        self.make(&old)?;
         for (name, _) in changed {
-            self.try_as(name, || keep(&self.path.join(name), &old.join(name)))?;
+            self.try_as(name, || fs::rename(self.temporary(name), self.path.join(name)))?;
         }
-        match symlink(OLD, self.path.join(CURRENT)) {
-            Ok(()) => {}
-            Err(error) if lacks_links(&error) => return Ok(false),
-            Err(error) => return Err(Error::os(errno_of(&error)).at(self.path.join(CURRENT))),
-        }
-        for (name, _) in changed {
-            self.point(&format!("{CURRENT}/{name}"), name)?;
-        }
-        self.sync()?;
-        Ok(true)
+        if changed.is_empty() { Ok(()) } else { self.sync() }
     }
 
-    /// Step 5.
-    fn flip(&self) -> Result<()> {
-        self.point(NEW, CURRENT)?;
-        self.sync()
-    }
-
-    /// Step 6.
-    fn put_files_in_place(&self, changed: &[&(&str, &[u8])]) -> Result<()> {
-        for (name, _) in changed {
-            self.try_as(name, || fs::rename(self.path.join(NEW).join(name), self.path.join(name)))?;
-        }
-        Ok(())
-    }
-
-    /// Makes a directory of ours. What goes wrong is told of the one it is in, which is what somebody can do something about.
-    fn make(&self, directory: &Path) -> Result<()> {
-        self.try_at(&self.path, |_| {
-            DirBuilder::new().mode(DIR_MODE).create(directory)?;
-            // A umask that hides the directory would hide the files while names lead into it.
-            fs::set_permissions(directory, fs::Permissions::from_mode(DIR_MODE))
-        })
-    }
-
-    /// Makes `name` a link to `target`, in place of what it was.
-    fn point(&self, target: &str, name: &str) -> Result<()> {
-        let link = self.path.join(LINK);
-        self.try_as(name, || symlink(target, &link))?;
-        self.try_as(name, || fs::rename(&link, self.path.join(name)))
-    }
-
-    /// Ends what a killed run began: every name that leads to `.depmod.current` becomes the file that it leads to.
-    ///
-    /// # Errors
-    /// What the system said.
-    pub fn recover(&self) -> Result<()> {
-        let at = |error: io::Error| Error::os(errno_of(&error)).at(&self.path);
-        let mut traces = false;
-        let mut links = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(at)? {
-            let entry = entry.map_err(at)?;
-            let name = entry.file_name();
-            if [NEW, OLD, CURRENT, LINK].iter().any(|trace| name == *trace) {
-                traces = true;
-            } else if entry.file_type().map_err(at)?.is_symlink() {
-                let target = fs::read_link(entry.path()).map_err(at)?;
-                if target == Path::new(CURRENT).join(&name) {
-                    links.push(name);
-                }
-            }
-        }
-        if !traces && links.is_empty() {
-            return Ok(());
-        }
-        if !links.is_empty() && !self.path.join(CURRENT).is_dir() && self.path.join(OLD).is_dir() {
-            // A disk that lost its power kept later changes but not this earlier one.
-            self.point(OLD, CURRENT)?;
-        }
-        for name in links {
-            let path = self.path.join(&name);
-            match fs::rename(self.path.join(CURRENT).join(&name), &path) {
-                Ok(()) => {}
-                // There was no such file before, and the link led nowhere.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.try_at(&path, |path| fs::remove_file(path))?;
-                }
-                Err(error) => return Err(Error::os(errno_of(&error)).at(&path)),
-            }
-        }
-        self.sync()?;
-        self.remove_traces()
-    }
-
-    fn remove_traces(&self) -> Result<()> {
-        // The pointer first: what it points at is whole as long as it is there.
-        for name in [CURRENT, LINK] {
-            self.try_at(&self.path.join(name), |path| absent_is_fine(fs::remove_file(path)))?;
-        }
-        for name in [NEW, OLD] {
-            self.try_at(&self.path.join(name), |path| absent_is_fine(fs::remove_dir_all(path)))?;
-        }
-        Ok(())
+    /// Where the file `name` is until it is renamed.
+    fn temporary(&self, name: &str) -> PathBuf {
+        self.path.join(format!(".depmod.{name}"))
     }
 
     fn sync(&self) -> Result<()> {
-        self.try_at(&self.path, |path| match File::open(path)?.sync_all() {
+        let sync = || match File::open(&self.path)?.sync_all() {
             // Some file systems cannot sync a directory, and need not.
             Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => Ok(()),
             other => other,
-        })
+        };
+        sync().map_err(|error| Error::os(errno_of(&error)).at(&self.path))
     }
 
     /// An error of `work` is one about the file `name`, whatever it is called meanwhile.
     fn try_as<T>(&self, name: &str, work: impl FnOnce() -> io::Result<T>) -> Result<T> {
         work().map_err(|error| Error::os(errno_of(&error)).at(self.path.join(name)))
     }
-
-    fn try_at<T>(&self, path: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> Result<T> {
-        work(path).map_err(|error| Error::os(errno_of(&error)).at(path))
-    }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if self.lock.is_some() {
+        let name = self.path.join(LOCK);
+        if self.lock.as_ref().is_some_and(|lock| is_still(lock, &name)) {
             // While the lock is held: whoever waits for it sees that the file is gone, and begins anew.
-            let _ = fs::remove_file(self.path.join(LOCK));
+            let _ = fs::remove_file(name);
         }
     }
 }
@@ -289,24 +160,35 @@ fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>
         .custom_flags(nix::libc::O_NOFOLLOW);
     let start = system.clock.boottime();
     let mut told = false;
+    // Since when each file that was free when it was locked was another one than the path said by then.
+    let mut disagree: Option<Duration> = None;
+    let mut pause = SHORTEST_PAUSE;
     loop {
         let file = match options.open(&name) {
             Ok(file) => file,
             // The write that comes later says why.
             Err(_) => return Ok(None),
         };
-        let held = match flock::try_lock(&file) {
+        let mut held = match flock::try_lock(&file) {
             Ok(held) => held,
             // A file system without locks: two at once are then no worse off than with kmod.
             Err(_) => return Ok(Some(file)),
         };
-        let held = held || {
-            flock::lock_within(&file, PATIENCE, system.clock).map_err(|errno| Error::os(errno).at(&name))?
-        };
-        if held && is_still(&file, &name) {
-            return Ok(Some(file));
+        if !held {
+            (disagree, pause) = (None, SHORTEST_PAUSE);
+            held =
+                flock::lock_within(&file, PATIENCE, system.clock).map_err(|errno| Error::os(errno).at(&name))?;
         }
-        let waited = system.clock.boottime().saturating_sub(start);
+        let now = system.clock.boottime();
+        let waited = now.saturating_sub(start);
+        if held {
+            let since = *disagree.get_or_insert(now);
+            if is_still(&file, &name) || now.saturating_sub(since) >= DISAGREEMENT {
+                return Ok(Some(file));
+            }
+            system.clock.sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
         if waited >= GIVE_UP {
             return Err(Error::new(Errno::ETIMEDOUT, "another depmod does not finish").at(path));
         }
@@ -315,6 +197,17 @@ fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>
             sink.log(Priority::Warning, &text);
         }
     }
+}
+
+/// Writes a file, in place of what a killed run left.
+fn write_new(path: &Path, contents: &[u8]) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create_new(path, FILE_MODE)?;
+    file.write_all(contents)?;
+    Ok(file)
 }
 
 /// Whether `name` is still the file that was opened.
@@ -351,34 +244,78 @@ fn touch(path: &Path) -> io::Result<()> {
     Ok(utimensat(AT_FDCWD, path, &now, &now, UtimensatFlags::NoFollowSymlink)?)
 }
 
-/// Gives the file at `from`, if there is one, a second name. What is no regular file, or lies where hard links are
-/// refused, is copied.
-fn keep(from: &Path, to: &Path) -> io::Result<()> {
-    let meta = match fs::symlink_metadata(from) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    if meta.is_dir() {
-        return Err(io::Error::from_raw_os_error(nix::libc::EISDIR));
-    }
-    if meta.is_file() && fs::hard_link(from, to).is_ok() {
-        return Ok(());
-    }
-    match fs::copy(from, to) {
-        Ok(_) => File::open(to)?.sync_all(),
-        // A link that leads nowhere is as good as no file.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Silent;
+    use crate::system::fake::FakeKernel;
+    use crate::system::{Clock, Roots};
+    use std::sync::Mutex;
 
-fn lacks_links(error: &io::Error) -> bool {
-    matches!(errno_of(error), Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL)
-}
+    /// A clock whose every look puts another file at the path of the lock, until `until`. Sleeping takes no time.
+    struct Replacing {
+        lock: PathBuf,
+        until: Duration,
+        /// The time, and how often somebody looked.
+        state: Mutex<(Duration, u32)>,
+    }
 
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+    impl Clock for Replacing {
+        fn boottime(&self) -> Duration {
+            let mut state = self.state.lock().unwrap();
+            state.1 += 1;
+            if state.0 < self.until {
+                let other = self.lock.with_extension("other");
+                fs::write(&other, "").and_then(|()| fs::rename(other, &self.lock)).unwrap();
+            }
+            state.0
+        }
+
+        fn sleep(&self, time: Duration) {
+            self.state.lock().unwrap().0 += time;
+        }
+    }
+
+    /// How long it takes to open a directory, how many looks at the clock, and whether the lock is then at its path.
+    fn open_while_replaced(until: Duration) -> (Duration, u32, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join(LOCK);
+        let clock = Replacing { lock: lock.clone(), until, state: Mutex::default() };
+        let roots = Roots::default();
+        let kernel = FakeKernel::new(&roots);
+        let system = System { roots: &roots, kernel: &kernel, clock: &clock };
+        let directory = Directory::open(dir.path(), system, &Silent).unwrap();
+        let ours = is_still(directory.lock.as_ref().unwrap(), &lock);
+        drop(directory);
+        assert_eq!(lock.exists(), !ours, "a lock file that is another's stays");
+        let (took, looks) = clock.state.into_inner().unwrap();
+        (took, looks, ours)
+    }
+
+    #[test]
+    fn a_lock_file_that_is_not_at_its_path_is_asked_for_seldom_and_not_for_ever() {
+        let (took, looks, ours) = open_while_replaced(Duration::from_secs(1));
+        assert!(ours && took >= Duration::from_secs(1) && looks < 25, "{took:?}, {looks} looks");
+        let (took, looks, ours) = open_while_replaced(Duration::MAX);
+        assert!(!ours && took < DISAGREEMENT + LONGEST_PAUSE && looks < 70, "{took:?}, {looks} looks");
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_overwritten_and_nothing_else_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".depmod.a"), "half").unwrap();
+        fs::write(dir.path().join("b"), "old").unwrap();
+        let directory = Directory { path: dir.path().to_path_buf(), lock: None };
+        directory.replace(&[("a", b"new a"), ("b", b"new b")]).unwrap();
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(fs::read(dir.path().join("b")).unwrap(), b"new b");
+        // The last one cannot be written: none is replaced.
+        fs::create_dir(dir.path().join(".depmod.b")).unwrap();
+        let error = directory.replace(&[("a", b"newer a"), ("b", b"newer b")]).unwrap_err();
+        assert!(error.to_string().contains("/b: "), "{error}");
+        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"new a");
+        assert!(!dir.path().join(".depmod.a").exists());
     }
 }

@@ -1,5 +1,6 @@
-//! When things go wrong: the indexes are the old ones or the new ones, whatever happens and whenever; the exit status says
-//! which, and the message names the file.
+//! When things go wrong: each index is the old one or the new one, and whole, whatever happens and whenever, and the one
+//! that names the modules' files, `modules.dep.bin`, is never newer than another. What fails before the first is replaced
+//! leaves all as they were; the exit status says so, and the message names the file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,42 +108,52 @@ impl Scene {
         Traced::start(command, self.stage.at("/stderr"))
     }
 
-    /// Which set is there; an error if it is neither.
+    /// Which set is there; an error where a file is neither the old one nor the new one, or `modules.dep.bin` is ahead.
     fn which(&self, when: &str, absent_is_old: bool) -> Result<Which, String> {
         let set = stage::set(&self.dir);
-        if set == self.new {
-            Ok(Which::New)
-        } else if set == self.old || (absent_is_old && set.iter().all(Option::is_none)) {
-            Ok(Which::Old)
-        } else {
-            let of = |(file, name): (&Option<Vec<u8>>, &&str)| {
-                let at = OUTPUTS.iter().position(|other| other == name).unwrap_or_default();
-                let which = match file {
-                    None => "absent",
-                    Some(_) if *file == self.new[at] => "new",
-                    Some(_) if *file == self.old[at] => "old",
-                    Some(_) => "neither",
-                };
-                format!("{name}: {which}")
-            };
-            let all: Vec<String> = set.iter().zip(&OUTPUTS).map(of).collect();
-            Err(format!("{when}: a mix:\n{}", all.join("\n")))
+        let (mut olds, mut news) = (0, 0);
+        for (at, (file, name)) in set.iter().zip(OUTPUTS).enumerate() {
+            if *file == self.new[at] {
+                news += 1;
+            } else if *file == self.old[at] || (absent_is_old && file.is_none()) {
+                olds += 1;
+            } else {
+                let length = file.as_ref().map(Vec::len);
+                return Err(format!(
+                    "{when}: {name} is neither the old nor the new one, but {length:?} bytes"
+                ));
+            }
         }
+        let at = OUTPUTS.iter().position(|name| *name == "modules.dep.bin").expect("it is one of them");
+        match (olds, news) {
+            (0, _) => Ok(Which::New),
+            (_, 0) => Ok(Which::Old),
+            _ if set[at] == self.new[at] => Err(format!("{when}: modules.dep.bin is ahead of {olds} others")),
+            _ => Ok(Which::Mixed),
+        }
+    }
+
+    /// Nothing but regular files lies in the directory besides the inputs.
+    fn only_files(&self, when: &str) -> Result<(), String> {
+        for name in self.written()? {
+            if !self.dir.join(&name).symlink_metadata().map_err(problem)?.is_file() {
+                return Err(format!("{when}: {name} is no regular file"));
+            }
+        }
+        Ok(())
     }
 
     /// A run that nothing happens to makes the new set and leaves nothing else.
     fn recovers(&self, when: &str) -> Result<(), String> {
         self.stage.depmod(Who::Ours, &["--no-cache", VERSION])?;
-        if self.which(when, false)? == Which::Old {
-            return Err(format!("{when}: the next run left the old indexes"));
+        if self.which(when, false)? != Which::New {
+            return Err(format!("{when}: the next run left old indexes"));
         }
-        for name in self.written()? {
-            let regular = self.dir.join(&name).symlink_metadata().map_err(problem)?.is_file();
-            if !OUTPUTS.contains(&name.as_str()) || !regular {
-                return Err(format!("{when}: the next run left {name}"));
-            }
+        self.only_files(when)?;
+        match self.written()?.iter().find(|name| !OUTPUTS.contains(&name.as_str())) {
+            Some(left) => Err(format!("{when}: the next run left {left}")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// How many system calls a run makes, and which is the first that makes a file of ours.
@@ -155,13 +166,17 @@ impl Scene {
         let mut traced = self.start()?;
         let (mut count, mut first) = (0, None);
         while let Some(call) = traced.next() {
-            let creates = [libc::SYS_mkdir, libc::SYS_mkdirat].contains(&call.number);
-            if first.is_none() && creates {
+            // The first of the new files is removed, in case a killed run left one, before it is made.
+            let removes = call.number == libc::SYS_unlink && {
+                let path = traced.string(call.args[0]);
+                path.to_string_lossy().contains("/.depmod.modules.")
+            };
+            if first.is_none() && removes {
                 first = Some(count);
             }
             count += 1;
         }
-        let first = first.ok_or("it makes no directory")?;
+        let first = first.ok_or("it makes no file")?;
         self.which("an undisturbed run", false)?;
         Ok((count, first))
     }
@@ -171,18 +186,19 @@ impl Scene {
 enum Which {
     Old,
     New,
+    Mixed,
 }
 
 /// Killed before each system call of the writing, and at many moments before it.
 fn killed(stages: &Stages, absent: bool) -> Result<(), String> {
     let scene = Scene::new(stages, if absent { "killed-first-time" } else { "killed" })?;
     let (count, first) = scene.length(absent)?;
-    let before = (first / 80).max(1);
+    let before = (first / 160).max(1);
     let points: Vec<usize> = (0..first).step_by(before).chain(first..count).collect();
     if points.len() < 200 {
         return Err(format!("only {} points", points.len()));
     }
-    let (mut olds, mut news, mut linked) = (0, 0, 0);
+    let (mut olds, mut news, mut mixed) = (0, 0, 0);
     for &point in &points {
         if absent {
             scene.clear()?
@@ -198,15 +214,15 @@ fn killed(stages: &Stages, absent: bool) -> Result<(), String> {
         match scene.which(&when, absent)? {
             Which::Old => olds += 1,
             Which::New => news += 1,
+            Which::Mixed => mixed += 1,
         }
-        let is_link =
-            |name: &&str| scene.dir.join(name).symlink_metadata().is_ok_and(|meta| meta.is_symlink());
-        linked += usize::from(OUTPUTS.iter().any(is_link));
+        scene.only_files(&when)?;
         scene.recovers(&when)?;
     }
-    if olds < 50 || news < 10 || linked < 20 {
+    // Eleven renames, before ten of which some have been made.
+    if olds < 150 || news < 3 || mixed != 10 {
         return Err(format!(
-            "{olds} times old, {news} times new, {linked} times in between: this tests too little"
+            "{olds} times old, {news} times new, {mixed} times in between: this tests too little"
         ));
     }
     Ok(())
@@ -216,13 +232,14 @@ fn killed(stages: &Stages, absent: bool) -> Result<(), String> {
 fn failing(stages: &Stages, errno: Errno) -> Result<(), String> {
     let scene = Scene::new(stages, &format!("failing-{errno:?}"))?;
     let (count, first) = scene.length(false)?;
-    let (mut failed, mut done) = (0, 0);
+    let (mut failed, mut done, mut mixed) = (0, 0, 0);
     for point in first..count {
         scene.reset()?;
         let mut traced = scene.start()?;
-        let mut call = None;
+        let (mut call, mut renames) = (None, 0);
         for _ in 0..=point {
             call = traced.next();
+            renames += usize::from(call.is_some_and(|call| call.number == libc::SYS_rename));
         }
         let number = call.ok_or("it ended early")?.number;
         // Calls about memory and about the process; and close(2), whose failure tells nothing that fsync(2) did not, and
@@ -247,14 +264,21 @@ fn failing(stages: &Stages, errno: Errno) -> Result<(), String> {
         let which = scene.which(&when, false)?;
         let named = ended.stderr.contains(DIR) && ended.stderr.contains("ERROR");
         match ended.status.as_str() {
-            "exit status: 1" if named => failed += 1,
+            // Only one of the renames can leave some new and some old.
+            "exit status: 1"
+                if named && which == Which::Mixed && number == libc::SYS_rename && renames > 1 =>
+            {
+                mixed += 1
+            }
+            "exit status: 1" if named && which == Which::Old && renames <= 1 => failed += 1,
+            "exit status: 1" if named && which == Which::New && renames == OUTPUTS.len() => failed += 1,
             "exit status: 0" if which == Which::New => done += 1,
             status => return Err(format!("{when}: {status} with the {which:?} set")),
         }
         scene.recovers(&when)?;
     }
-    if failed < 50 {
-        return Err(format!("{failed} failures, {done} successes: this tests too little"));
+    if failed < 50 || mixed != OUTPUTS.len() - 1 {
+        return Err(format!("{failed} failures, {mixed} mixed, {done} successes: this tests too little"));
     }
     Ok(())
 }

@@ -59,7 +59,8 @@ pub fn texts(sources: &Sources<'_>, sink: &dyn Sink) -> Vec<File> {
     ]
 }
 
-/// All files, in the order in which depmod has always made them.
+/// All files, in the order in which they are replaced. `modules.dep.bin` is the last: what it names, the others know by
+/// then.
 ///
 /// # Errors
 /// For a name that the index format cannot hold.
@@ -69,7 +70,6 @@ pub fn all(sources: &Sources<'_>, sink: &dyn Sink) -> Result<Vec<File>, Failure>
     let symbols = symbols::index(sources, sink)?;
     Ok(vec![
         dep.0,
-        dep.1,
         alias::text(sources),
         alias,
         lines::softdep(sources),
@@ -79,6 +79,7 @@ pub fn all(sources: &Sources<'_>, sink: &dyn Sink) -> Result<Vec<File>, Failure>
         builtin::names(sources, sink)?,
         builtin::aliases(sources, sink)?,
         devname::text(sources, sink),
+        dep.1,
     ])
 }
 
