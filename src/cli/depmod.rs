@@ -199,7 +199,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
             if request.json {
                 call.print(&json(&out, Some(&summary)));
             }
-            Ok(0)
+            Ok(u8::from(summary.left_out > 0))
         }
         Err(Failure::Told) => Ok(1),
         Err(Failure::Fatal(text)) => {

@@ -34,8 +34,9 @@ use crate::system::replace::Directory;
 use crate::system::roots::as_path;
 use library::Known;
 use resolve::Reports;
-use scan::{Module, Scan, Stamp};
+use scan::{Found, Module, Scan, Stamp};
 use settings::Settings;
+use std::cell::Cell;
 use std::path::Path;
 
 /// Why nothing was written.
@@ -89,6 +90,8 @@ pub struct Summary {
     pub read: usize,
     /// How many could not be understood; each was told.
     pub unreadable: usize,
+    /// How many modules, aliases and symbols the indexes cannot hold; each was told.
+    pub left_out: usize,
     /// How many symbols modules have for others.
     pub symbols: usize,
     /// The files that were written, with their sizes in bytes; none where they were only shown.
@@ -114,7 +117,7 @@ pub struct Outputs<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// Makes the files of `request`.
+/// Makes the files of `request`. What cannot be indexed is counted in the summary; the rest is written.
 ///
 /// # Errors
 /// Where nothing was written; the files are then as they were.
@@ -138,7 +141,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         (None, Some((path, contents))) => table.read_system_map(library, contents, path, sink),
         (None, None) => {}
     }
-    let modules = find_modules(request, sink)?;
+    let Found { modules, left_out } = find_modules(request, sink)?;
 
     let reports = Reports {
         unknown: request.report_symbols,
@@ -194,11 +197,13 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         builtin: builtin.as_deref(),
         builtin_info: builtin_info.as_deref(),
         warn_duplicates: request.warn_duplicates,
+        left_out: Cell::new(left_out),
     };
     let mut summary = Summary {
         modules: modules.len(),
         read: read.len(),
         unreadable: known.iter().filter(|known| known.trouble.is_some()).count(),
+        left_out,
         symbols: provided.len(),
         files: Vec::new(),
     };
@@ -208,6 +213,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     }
     let files = output::all(&sources, sink)?;
     write(request, directory, &files, system, sink)?;
+    summary.left_out = sources.left_out.get();
     summary.files = files.iter().map(|file| (file.name, file.contents.len())).collect();
 
     if let Some(place) = place.filter(|_| request.files.is_none() && (!read.is_empty() || forgotten > 0)) {
@@ -224,9 +230,9 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
 }
 
 /// The modules, in order.
-fn find_modules(request: &Request<'_>, sink: &dyn Sink) -> Result<Vec<Module>, Failure> {
+fn find_modules(request: &Request<'_>, sink: &dyn Sink) -> Result<Found, Failure> {
     let scan = Scan::new(request.dir, &request.settings, sink);
-    let mut modules = match request.files {
+    let mut found = match request.files {
         Some(files) => scan.named(files)?,
         None => scan.everything()?,
     };
@@ -234,8 +240,8 @@ fn find_modules(request: &Request<'_>, sink: &dyn Sink) -> Result<Vec<Module>, F
     if order.is_none() {
         missing("modules.order", request.dir, sink);
     }
-    order::sort(&mut modules, request.dir, order.as_deref(), sink)?;
-    Ok(modules)
+    order::sort(&mut found.modules, request.dir, order.as_deref(), sink)?;
+    Ok(found)
 }
 
 fn tell_trouble(modules: &[Module], known: &[Known<'_>], sink: &dyn Sink) {

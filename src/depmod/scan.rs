@@ -5,6 +5,7 @@ use super::Failure;
 use super::settings::{Place, Settings};
 use crate::bytes;
 use crate::error::{errno_of, strerror};
+use crate::formats::index;
 use crate::log::{Priority, Sink};
 use crate::name;
 use crate::system::roots::as_path;
@@ -82,6 +83,14 @@ fn file_name(path: &[u8]) -> usize {
     path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1)
 }
 
+/// What a search found.
+pub struct Found {
+    /// The modules.
+    pub modules: Vec<Module>,
+    /// How many have paths that the indexes cannot hold; each was told.
+    pub left_out: usize,
+}
+
 /// The modules of a directory, each name once.
 pub struct Scan<'a> {
     dir: &'a [u8],
@@ -91,33 +100,42 @@ pub struct Scan<'a> {
     by_name: HashMap<Vec<u8>, usize>,
     /// Device and inode of the directories that lead to the one being read.
     above: Vec<(u64, u64)>,
+    left_out: usize,
 }
 
 impl<'a> Scan<'a> {
     /// A search of the module directory `dir`. Nothing is read yet.
     pub fn new(dir: &'a [u8], settings: &'a Settings, sink: &'a dyn Sink) -> Self {
-        Scan { dir, settings, sink, modules: Vec::new(), by_name: HashMap::new(), above: Vec::new() }
+        Scan {
+            dir,
+            settings,
+            sink,
+            modules: Vec::new(),
+            by_name: HashMap::new(),
+            above: Vec::new(),
+            left_out: 0,
+        }
     }
 
     /// Searches the module directory, then the external ones, the one configured last first.
     ///
     /// # Errors
     /// Where the module directory cannot be read; other trouble is told and passed over.
-    pub fn everything(mut self) -> Result<Vec<Module>, Failure> {
+    pub fn everything(mut self) -> Result<Found, Failure> {
         let missing = |errno| Failure::Fatal(bytes!["could not search modules: ", strerror(errno)]);
         self.top(self.dir).map_err(missing)?;
         for external in self.settings.externals.iter().rev() {
             // Told already; the other directories are searched all the same.
             let _ = self.top(external);
         }
-        Ok(self.modules)
+        Ok(Found { modules: self.modules, left_out: self.left_out })
     }
 
     /// Takes the files that the command line names.
     ///
     /// # Errors
     /// For a path that is relative or cannot be had, and for the second file of one module name.
-    pub fn named(mut self, paths: &[&[u8]]) -> Result<Vec<Module>, Failure> {
+    pub fn named(mut self, paths: &[&[u8]]) -> Result<Found, Failure> {
         for &path in paths {
             if path.first() != Some(&b'/') {
                 return Err(Failure::Fatal(bytes![path, ": not absolute path."]));
@@ -128,10 +146,13 @@ impl<'a> Scan<'a> {
             if let Some(&old) = self.by_name.get(&name) {
                 return Err(self.second(&name, path, &self.modules[old].path));
             }
-            self.by_name.insert(name.clone(), self.modules.len());
-            self.modules.push(Module { path: path.to_vec(), name, stamp: Stamp::of(&meta) });
+            let module = Module { path: path.to_vec(), name, stamp: Stamp::of(&meta) };
+            if self.is_fit(&module) {
+                self.by_name.insert(module.name.clone(), self.modules.len());
+                self.modules.push(module);
+            }
         }
-        Ok(self.modules)
+        Ok(Found { modules: self.modules, left_out: self.left_out })
     }
 
     /// Refuses a second file of one name.
@@ -212,7 +233,22 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Whether the indexes can hold the path. A module for which they cannot is told, and then it is as if it were not
+    /// there: it must not take the place of another one, and nothing may lead to it.
+    fn is_fit(&mut self, module: &Module) -> bool {
+        let byte = index::unfit(module.relative(self.dir));
+        if let Some(byte) = byte {
+            self.left_out += 1;
+            let why = format!(": Module index: bad character 0x{byte:x} - only 7-bit ASCII is supported");
+            self.error(&bytes![module.path, why]);
+        }
+        byte.is_none()
+    }
+
     fn consider(&mut self, new: Module) {
+        if !self.is_fit(&new) {
+            return;
+        }
         match self.by_name.entry(new.name.clone()) {
             Entry::Vacant(vacant) => {
                 vacant.insert(self.modules.len());

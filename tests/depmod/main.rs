@@ -19,6 +19,7 @@ mod faults;
 mod incremental;
 mod random;
 mod rings;
+mod spared;
 mod stage;
 
 mod synthetic;
@@ -57,6 +58,7 @@ fn trials(stages: Option<Arc<Stages>>) -> Vec<Trial> {
     all.extend(incremental::trials());
     all.extend(faults::trials());
     all.extend(rings::trials());
+    all.extend(spared::trials());
     all.extend(synthetic::trials());
     all.into_iter()
         .map(|(name, body)| {

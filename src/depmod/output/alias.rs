@@ -1,7 +1,7 @@
 //! `modules.alias` and `modules.alias.bin`: the aliases that modules state, the device tables of drivers above all. The
 //! text has them as they are, the index folds them.
 
-use super::{File, Index, Sources, alias_key};
+use super::{File, Index, Sources};
 use crate::depmod::Failure;
 use crate::log::Sink;
 
@@ -18,12 +18,10 @@ pub(super) fn text(sources: &Sources<'_>) -> File {
 }
 
 pub(super) fn index(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Failure> {
-    let mut index = Index::new(sources.warn_duplicates, sink);
+    let mut index = Index::new(sources, sources.warn_duplicates, sink);
     for (place, (module, known)) in (0..).zip(sources.modules.iter().zip(sources.known)) {
         for alias in known.info.aliases.iter() {
-            if let Some(key) = alias_key(alias, sink) {
-                index.insert(&key, &module.name, place)?;
-            }
+            index.insert_alias(&module.path, alias, &module.name, place);
         }
     }
     index.file("modules.alias.bin")

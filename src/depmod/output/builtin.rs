@@ -1,7 +1,7 @@
 //! `modules.builtin.bin` and `modules.builtin.alias.bin`: the modules that are part of the kernel, and their aliases, from
 //! the two lists that the kernel's build makes. Without its list an index is a file of 0 bytes.
 
-use super::{File, Index, Sources, alias_key};
+use super::{File, Index, Sources};
 use crate::bytes;
 use crate::depmod::Failure;
 use crate::formats::modinfo;
@@ -13,7 +13,8 @@ pub(super) fn names(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Fail
     let Some(list) = opened(sources.builtin, "modules.builtin", sources, sink) else {
         return Ok(File { name: NAME, contents: Vec::new() });
     };
-    let mut index = Index::new(false, sink);
+    let mut index = Index::new(sources, false, sink);
+    let path = bytes![sources.dir, "/modules.builtin"];
     for line in list.split_inclusive(|&b| b == b'\n') {
         if !line[0].is_ascii_alphabetic() {
             sink.log(Priority::Err, &bytes!["Invalid modules.builtin line: ", line]);
@@ -21,7 +22,7 @@ pub(super) fn names(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Fail
         }
         let until_nul = line.split(|&b| b == 0).next().unwrap_or_default();
         if let Some(name) = name::from_path(until_nul) {
-            index.insert(&name, b"", 0)?;
+            index.insert(&path, &name, b"", 0);
         }
     }
     index.file(NAME)
@@ -32,13 +33,12 @@ pub(super) fn aliases(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Fa
     let Some(records) = opened(sources.builtin_info, "modules.builtin.modinfo", sources, sink) else {
         return Ok(File { name: NAME, contents: Vec::new() });
     };
-    let mut index = Index::new(false, sink);
+    let mut index = Index::new(sources, false, sink);
+    let path = bytes![sources.dir, "/modules.builtin.modinfo"];
     for record in
         modinfo::builtin(records).filter(|record| record.key == b"alias" && !record.value.is_empty())
     {
-        if let Some(key) = alias_key(record.value, sink) {
-            index.insert(&key, record.name, 0)?;
-        }
+        index.insert_alias(&path, record.value, record.name, 0);
     }
     index.file(NAME)
 }

@@ -4,7 +4,7 @@
 use super::{File, Index, Sources};
 use crate::depmod::Failure;
 use crate::depmod::resolve::Closures;
-use crate::log::Silent;
+use crate::log::Sink;
 
 const TEXT: &str = "modules.dep";
 
@@ -13,28 +13,24 @@ pub(super) fn text(sources: &Sources<'_>) -> File {
     each(sources, |_, line| {
         contents.extend_from_slice(line);
         contents.push(b'\n');
-        Ok(())
-    })
-    .unwrap_or_default();
+    });
     File { name: TEXT, contents }
 }
 
-pub(super) fn both(sources: &Sources<'_>) -> Result<(File, File), Failure> {
+pub(super) fn both(sources: &Sources<'_>, sink: &dyn Sink) -> Result<(File, File), Failure> {
     let mut contents = Vec::new();
-    let mut index = Index::new(false, &Silent);
+    let mut index = Index::new(sources, false, sink);
     each(sources, |priority, line| {
         contents.extend_from_slice(line);
         contents.push(b'\n');
-        index.insert(&sources.modules[priority as usize].name, line, priority)
-    })?;
+        let module = &sources.modules[priority as usize];
+        index.insert(&module.path, &module.name, line, priority);
+    });
     Ok((File { name: TEXT, contents }, index.file("modules.dep.bin")?))
 }
 
 /// Shows each module's place and line.
-fn each(
-    sources: &Sources<'_>,
-    mut visit: impl FnMut(u32, &[u8]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+fn each(sources: &Sources<'_>, mut visit: impl FnMut(u32, &[u8])) {
     let mut closures = Closures::new(sources.dependencies, sources.numbers);
     let mut line = Vec::new();
     for (place, module) in (0..).zip(sources.modules) {
@@ -45,7 +41,6 @@ fn each(
             line.push(b' ');
             line.extend_from_slice(sources.modules[dependency as usize].relative(sources.dir));
         }
-        visit(place, &line)?;
+        visit(place, &line);
     }
-    Ok(())
 }

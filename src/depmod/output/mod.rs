@@ -11,8 +11,10 @@ use super::Failure;
 use super::library::{Known, Library};
 use super::scan::Module;
 use crate::bytes;
-use crate::formats::index::{self, IndexBuilder};
+use crate::formats::index::IndexBuilder;
+use crate::limits;
 use crate::log::{Priority, Sink};
+use std::cell::Cell;
 use std::collections::HashSet;
 
 /// A file of the module directory.
@@ -45,6 +47,8 @@ pub struct Sources<'a> {
     pub builtin_info: Option<&'a [u8]>,
     /// Tell of values that a key gets twice.
     pub warn_duplicates: bool,
+    /// How many entries the indexes cannot hold; each is told.
+    pub left_out: Cell<usize>,
 }
 
 /// The files that `-n` prints, in its order.
@@ -63,9 +67,9 @@ pub fn texts(sources: &Sources<'_>, sink: &dyn Sink) -> Vec<File> {
 /// then.
 ///
 /// # Errors
-/// For a name that the index format cannot hold.
+/// For an index that would be too large.
 pub fn all(sources: &Sources<'_>, sink: &dyn Sink) -> Result<Vec<File>, Failure> {
-    let dep = dep::both(sources)?;
+    let dep = dep::both(sources, sink)?;
     let alias = alias::index(sources, sink)?;
     let symbols = symbols::index(sources, sink)?;
     Ok(vec![
@@ -83,31 +87,25 @@ pub fn all(sources: &Sources<'_>, sink: &dyn Sink) -> Result<Vec<File>, Failure>
     ])
 }
 
-/// An index in the making, with kmod's words for what goes wrong.
+/// An index in the making. What it cannot hold is told and left out: it must not cost the others.
 struct Index<'s> {
     builder: IndexBuilder,
     /// What was inserted so far, where duplicates are told.
     seen: Option<HashSet<(Vec<u8>, Vec<u8>)>>,
+    left_out: &'s Cell<usize>,
     sink: &'s dyn Sink,
 }
 
 impl<'s> Index<'s> {
-    fn new(warn_duplicates: bool, sink: &'s dyn Sink) -> Self {
-        Index { builder: IndexBuilder::new(), seen: warn_duplicates.then(HashSet::new), sink }
+    fn new(sources: &'s Sources<'_>, warn_duplicates: bool, sink: &'s dyn Sink) -> Self {
+        let seen = warn_duplicates.then(HashSet::new);
+        Index { builder: IndexBuilder::new(), seen, left_out: &sources.left_out, sink }
     }
 
-    fn insert(&mut self, key: &[u8], value: &[u8], priority: u32) -> Result<(), Failure> {
-        if let Some((text, byte)) =
-            [key, value].into_iter().find_map(|text| Some((text, index::unfit(text)?)))
-        {
-            let byte_text = format!("'=0x{byte:x} - only 7-bit ASCII is supported:\n");
-            return Err(Failure::Fatal(bytes![
-                "Module index: bad character '",
-                [byte],
-                byte_text,
-                text,
-                "\n"
-            ]));
+    /// Adds an entry that the file at `path` makes.
+    fn insert(&mut self, path: &[u8], key: &[u8], value: &[u8], priority: u32) {
+        if let Err(error) = self.builder.insert(key, value, priority) {
+            return self.refuse(path, key, error.what());
         }
         if let Some(seen) = &mut self.seen {
             if !seen.insert((key.to_vec(), value.to_vec())) {
@@ -115,8 +113,21 @@ impl<'s> Index<'s> {
                 self.sink.log(Priority::Warning, &text);
             }
         }
-        let fail = |error: crate::error::Error| Failure::Fatal(error.what().as_bytes().to_vec());
-        self.builder.insert(key, value, priority).map_err(fail)
+    }
+
+    /// Adds an alias; one whose brackets do not pair up is only told, as kmod does.
+    fn insert_alias(&mut self, path: &[u8], alias: &[u8], value: &[u8], priority: u32) {
+        match crate::name::alias(alias) {
+            Some(key) => self.insert(path, &key, value, priority),
+            None if alias.len() > limits::QUERY => self.refuse(path, alias, "longer than what is looked up"),
+            None => self.sink.log(Priority::Warning, &bytes!["Unmatched bracket in ", alias]),
+        }
+    }
+
+    fn refuse(&self, path: &[u8], key: &[u8], why: &str) {
+        self.left_out.set(self.left_out.get() + 1);
+        let start = &key[..key.len().min(100)];
+        self.sink.log(Priority::Err, &bytes![path, ": ", start, ": ", why]);
     }
 
     fn file(self, name: &'static str) -> Result<File, Failure> {
@@ -125,13 +136,4 @@ impl<'s> Index<'s> {
             Err(error) => Err(Failure::Fatal(bytes![name, ": ", error.what()])),
         }
     }
-}
-
-/// A key of one of the alias indexes; `None`, and told, where its brackets do not pair up.
-fn alias_key(alias: &[u8], sink: &dyn Sink) -> Option<Vec<u8>> {
-    let key = crate::name::alias(alias);
-    if key.is_none() {
-        sink.log(Priority::Warning, &bytes!["Unmatched bracket in ", alias]);
-    }
-    key
 }

@@ -17,12 +17,13 @@ pub(super) fn text(sources: &Sources<'_>) -> File {
 }
 
 pub(super) fn index(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Failure> {
-    let mut index = Index::new(sources.warn_duplicates, sink);
+    let mut index = Index::new(sources, sources.warn_duplicates, sink);
     let mut key = b"symbol:".to_vec();
     for (symbol, owner) in sorted(sources) {
         key.truncate(b"symbol:".len());
         key.extend_from_slice(symbol);
-        index.insert(&key, &sources.modules[owner as usize].name, owner)?;
+        let module = &sources.modules[owner as usize];
+        index.insert(&module.path, &key, &module.name, owner);
     }
     index.file("modules.symbols.bin")
 }
