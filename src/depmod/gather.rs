@@ -3,12 +3,15 @@
 //! tables.
 
 use super::Progress;
+use super::digest::Digest;
 use super::facts::{Facts, Reader, Trouble};
-use super::scan::{Module, Stamp};
+use super::library::Known;
+use super::scan::Module;
 use crate::error::Error;
 use crate::limits;
 use crate::system::module_file::ModuleFile;
 use crate::system::roots::as_path;
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,10 +20,6 @@ use std::time::Duration;
 /// the 2020s. Only the decision how many threads to use rests on it.
 const COSTS: [(&[u8], u64); 3] = [(b".xz", 45), (b".gz", 12), (b".zst", 5)];
 
-/// Up to how many bytes a compressed file is read and not mapped: less work for the system, since a map that goes must be
-/// made known to the other threads.
-const SMALL: u64 = 1 << 20;
-
 /// As much work as makes another thread worth its start.
 const SHARE: Duration = Duration::from_millis(5);
 
@@ -28,34 +27,38 @@ const SHARE: Duration = Duration::from_millis(5);
 pub struct Read {
     /// Which, as an index into the modules.
     pub module: usize,
-    /// What it said.
-    pub facts: Facts,
-    /// The file that was read; `None` where it was not there, or changed meanwhile.
-    pub stamp: Option<Stamp>,
+    /// What it said; `None` where its content is one of the remembered ones.
+    pub facts: Option<Facts>,
+    /// What it is known by; `None` for a file that is not to be remembered.
+    pub digest: Option<Digest>,
 }
 
-/// Reads the modules whose numbers are in `which`, in no particular order. `with_crcs`: the CRCs of exports are wanted.
+/// What was learnt from contents before.
+pub type Memory<'m, 'c> = &'m HashMap<Digest, Known<'c>>;
+
+/// Reads the modules, in no particular order. `with_crcs`: the CRCs of exports are wanted. Without a `memory` nothing is
+/// known and nothing is to be remembered.
 pub fn read(
     modules: &[Module],
-    which: &[usize],
     with_crcs: bool,
+    memory: Option<Memory<'_, '_>>,
     cores: usize,
     progress: &dyn Progress,
 ) -> Vec<Read> {
-    let mut queue = which.to_vec();
+    let mut queue: Vec<usize> = (0..modules.len()).collect();
     // The longest first, so that no thread begins a long one while the others are done.
     queue.sort_by_key(|&index| std::cmp::Reverse(work(&modules[index])));
-    let total: u64 = which.iter().map(|&index| work(&modules[index]).0).sum();
+    let total: u64 = modules.iter().map(|module| work(module).0).sum();
     let threads =
         usize::try_from(total / SHARE.as_nanos() as u64).unwrap_or(usize::MAX).clamp(1, cores.max(1));
 
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worker = || {
         let mut found = Vec::new();
-        let mut desk = Desk { reader: Reader::new(with_crcs), content: Vec::new() };
+        let mut worker = Worker { with_crcs, memory, reader: Reader::new(with_crcs), content: Vec::new() };
         while let Some(&index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (facts, stamp) = desk.file(&modules[index].path);
-            found.push(Read { module: index, facts, stamp });
+            let (facts, digest) = worker.file(&modules[index].path);
+            found.push(Read { module: index, facts, digest });
             progress.step(done.fetch_add(1, Ordering::Relaxed) + 1, queue.len());
         }
         found
@@ -80,7 +83,7 @@ pub fn read(
 
 /// The nanoseconds that decoding will take, and the size of the file.
 fn work(module: &Module) -> (u64, u64) {
-    (module.stamp.size.saturating_mul(cost(&module.path)), module.stamp.size)
+    (module.size.saturating_mul(cost(&module.path)), module.size)
 }
 
 fn cost(path: &[u8]) -> u64 {
@@ -88,30 +91,32 @@ fn cost(path: &[u8]) -> u64 {
 }
 
 /// What a thread uses again for each module.
-struct Desk {
+struct Worker<'m, 'c> {
+    with_crcs: bool,
+    memory: Option<Memory<'m, 'c>>,
     reader: Reader,
     content: Vec<u8>,
 }
 
-impl Desk {
-    fn file(&mut self, path: &[u8]) -> (Facts, Option<Stamp>) {
-        self.try_file(path)
-            .unwrap_or_else(|error| (Facts::failed(Trouble { decoder: None, errno: error.errno() }), None))
+impl Worker<'_, '_> {
+    fn file(&mut self, path: &[u8]) -> (Option<Facts>, Option<Digest>) {
+        self.try_file(path).unwrap_or_else(|error| {
+            (Some(Facts::failed(Trouble { decoder: None, errno: error.errno() })), None)
+        })
     }
 
-    fn try_file(&mut self, path: &[u8]) -> Result<(Facts, Option<Stamp>), Error> {
+    fn try_file(&mut self, path: &[u8]) -> Result<(Option<Facts>, Option<Digest>), Error> {
         let module = ModuleFile::open(as_path(path))?;
-        let before = Stamp::of(&module.meta);
-        let facts = if before.size <= SMALL && cost(path) > 0 && !module.is_stream() {
-            self.content.clear();
-            self.content.reserve(before.size as usize + 1);
-            // One byte more shows that it has grown; then the stamp differs, too.
-            (&module.file).take(before.size + 1).read_to_end(&mut self.content)?;
-            self.reader.read(&self.content)
-        } else {
-            self.reader.read(&module.contents(as_path(path), limits::INFLATED)?)
-        };
-        let after = Stamp::of(&module.file.metadata()?);
-        Ok((facts, (before == after).then_some(after)))
+        if cost(path) == 0 || module.is_stream() || module.meta.len() > limits::INFLATED {
+            return Ok((Some(self.reader.read(&module.contents(as_path(path), limits::INFLATED)?)), None));
+        }
+        // Read and not mapped: what is understood is what the digest is of, whatever happens to the file.
+        self.content.clear();
+        self.content.reserve(module.meta.len() as usize + 1);
+        (&module.file).take(limits::INFLATED).read_to_end(&mut self.content)?;
+        let digest = self.memory.map(|_| Digest::of(&self.content));
+        let known = self.memory.zip(digest).and_then(|(memory, digest)| memory.get(&digest));
+        let enough = known.is_some_and(|known| !(self.with_crcs && known.without_crcs));
+        Ok((if enough { None } else { Some(self.reader.read(&self.content)) }, digest))
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod cache;
 pub mod cycles;
+pub mod digest;
 pub mod facts;
 mod gather;
 pub mod hash;
@@ -34,9 +35,10 @@ use crate::system::replace::Directory;
 use crate::system::roots::as_path;
 use library::Known;
 use resolve::Reports;
-use scan::{Found, Module, Scan, Stamp};
+use scan::{Found, Module, Scan};
 use settings::Settings;
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Why nothing was written.
@@ -86,7 +88,7 @@ pub struct Request<'a> {
 pub struct Summary {
     /// How many modules there are.
     pub modules: usize,
-    /// How many of their files were read; the others had not changed since the last run.
+    /// How many of their files had to be understood anew; what the others hold was known from the last run.
     pub read: usize,
     /// How many could not be understood; each was told.
     pub unreadable: usize,
@@ -130,15 +132,13 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
 
     let place = request.caches.and_then(|caches| cache::Place::of(caches, as_path(request.dir)));
     let cached = place.as_ref().and_then(cache::Place::load);
-    let remembered = place.as_ref().zip(cached.as_ref());
-    let remembered = remembered.and_then(|(place, bytes)| cache::Remembered::parse(place, bytes));
-    let mut remembered = remembered.unwrap_or_default();
+    let remembered = cached.as_deref().and_then(cache::Remembered::parse).unwrap_or_default();
+    let (mut library, remembered) = (remembered.library, remembered.modules);
 
     let mut table = symbols::Table::new(request.prefix);
-    let library = &mut remembered.library;
     match (&symvers, &system_map) {
-        (Some((path, contents)), _) => table.read_symvers(library, contents, path, sink),
-        (None, Some((path, contents))) => table.read_system_map(library, contents, path, sink),
+        (Some((path, contents)), _) => table.read_symvers(&mut library, contents, path, sink),
+        (None, Some((path, contents))) => table.read_system_map(&mut library, contents, path, sink),
         (None, None) => {}
     }
     let Found { modules, left_out } = find_modules(request, sink)?;
@@ -148,30 +148,21 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         versions: request.report_symbols && symvers.is_some(),
         dependencies: request.print_dependencies,
     };
-    let with_crcs = reports.versions;
-    let mut known: Vec<Option<Known<'_>>> = Vec::with_capacity(modules.len());
-    let mut stamps: Vec<Option<Stamp>> = Vec::with_capacity(modules.len());
-    let mut forgotten = remembered.modules.len();
-    for module in &modules {
-        let entry = remembered.modules.remove(module.relative(request.dir));
-        let same = entry.filter(|(stamp, _)| *stamp == module.stamp).map(|(_, known)| known);
-        let same = same.filter(|known| !(with_crcs && known.without_crcs));
-        forgotten -= usize::from(same.is_some());
-        stamps.push(same.as_ref().map(|_| module.stamp));
-        known.push(same);
-    }
-    let unknown: Vec<usize> = (0..modules.len()).filter(|&index| known[index].is_none()).collect();
-    let read = gather::read(&modules, &unknown, with_crcs, request.cores, outputs.progress);
+    let memory = place.as_ref().map(|_| &remembered);
+    let read = gather::read(&modules, reports.versions, memory, request.cores, outputs.progress);
     outputs.progress.end();
     // Lives no longer than what was read, which it refers to.
-    let mut library = std::mem::take(&mut remembered.library);
+    let mut library = library;
+    let mut known = vec![Known::default(); modules.len()];
+    let mut digests = vec![None; modules.len()];
     for read in &read {
-        known[read.module] = Some(library.add(&read.facts));
-        stamps[read.module] = read.stamp;
+        let old = || read.digest.and_then(|digest| remembered.get(&digest)).cloned().unwrap_or_default();
+        known[read.module] = read.facts.as_ref().map_or_else(old, |facts| library.add(facts));
+        digests[read.module] = read.digest;
     }
-    let known: Vec<Known<'_>> = known.into_iter().map(Option::unwrap_or_default).collect();
-    let counts = format!("{} modules, {} of them read", modules.len(), read.len());
-    sink.log(Priority::Info, counts.as_bytes());
+    let new = read.iter().filter(|read| read.facts.is_some());
+    let (new, to_remember) = (new.clone().count(), new.filter(|read| read.digest.is_some()).count());
+    sink.log(Priority::Info, format!("{} modules, {new} of them read", modules.len()).as_bytes());
     tell_trouble(&modules, &known, sink);
 
     table.add_exports(&mut library, &known);
@@ -201,7 +192,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     };
     let mut summary = Summary {
         modules: modules.len(),
-        read: read.len(),
+        read: new,
         unreadable: known.iter().filter(|known| known.trouble.is_some()).count(),
         left_out,
         symbols: provided.len(),
@@ -216,17 +207,27 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     summary.left_out = sources.left_out.get();
     summary.files = files.iter().map(|file| (file.name, file.contents.len())).collect();
 
-    if let Some(place) = place.filter(|_| request.files.is_none() && (!read.is_empty() || forgotten > 0)) {
-        let entries = cache::entries(request.dir, &modules, &known, &stamps, request.started);
-        let contents = cache::render(&place, &library, &entries);
-        if cached.is_none_or(|cached| cached != contents) {
-            if let Err(error) = place.store(&contents, request.started) {
-                // Nothing is wrong but that the next run will take as long as this one.
-                sink.log(Priority::Info, &bytes!["could not keep what was read: ", error.to_string()]);
-            }
+    if let Some(place) = place.filter(|_| request.files.is_none()) {
+        let mut seen = HashSet::new();
+        let all = known.iter().zip(&digests).filter_map(|(known, digest)| Some((known, (*digest)?)));
+        // What cannot be read may be readable next time.
+        let sound = all.filter(|(known, digest)| known.trouble.is_none() && seen.insert(*digest));
+        let entries: Vec<_> = sound.map(|(known, digest)| cache::Entry { digest, known }).collect();
+        if to_remember > 0 || entries.len() < remembered.len() {
+            keep(&place, &cache::render(&place, &library, &entries), cached.as_deref(), request, sink);
         }
     }
     Ok(summary)
+}
+
+/// Puts the cache in the place of the old one, if it differs.
+fn keep(place: &cache::Place, new: &[u8], old: Option<&[u8]>, request: &Request<'_>, sink: &dyn Sink) {
+    if old != Some(new) {
+        if let Err(error) = place.store(new, request.started) {
+            // Nothing is wrong but that the next run will take as long as this one.
+            sink.log(Priority::Info, &bytes!["could not keep what was read: ", error.to_string()]);
+        }
+    }
 }
 
 /// The modules, in order.

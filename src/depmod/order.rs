@@ -53,15 +53,14 @@ fn lines<'t>(text: &'t [u8], dir: &[u8], sink: &dyn Sink) -> Option<HashMap<&'t 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::depmod::scan::Stamp;
     use crate::log::Kept;
 
     fn order(text: Option<&str>) -> (Vec<String>, usize) {
-        let stamp = Stamp { inode: 0, size: 0, mtime: 0, ctime: 0 };
         let module = |path: &str| Module {
             path: format!("/d/{path}").into_bytes(),
             name: crate::name::from_path(path.as_bytes()).unwrap(),
-            stamp,
+            size: 0,
+            changed: (0, 0),
         };
         let mut modules = ["k/mod-a.ko.xz", "k/mod_b.ko", "c.ko"].map(module);
         let sink = Kept::default();

@@ -15,33 +15,6 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
-/// What tells whether a file is still the one that was read: inode, size in bytes, and the times of the last change of
-/// content and of inode in nanoseconds since the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Stamp {
-    /// Inode number.
-    pub inode: u64,
-    /// Size in bytes.
-    pub size: u64,
-    /// Modification time.
-    pub mtime: i64,
-    /// Change time.
-    pub ctime: i64,
-}
-
-impl Stamp {
-    /// The stamp of a file.
-    pub fn of(meta: &Metadata) -> Stamp {
-        let nanoseconds = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
-        Stamp {
-            inode: meta.ino(),
-            size: meta.len(),
-            mtime: nanoseconds(meta.mtime(), meta.mtime_nsec()),
-            ctime: nanoseconds(meta.ctime(), meta.ctime_nsec()),
-        }
-    }
-}
-
 /// A module file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
@@ -49,11 +22,18 @@ pub struct Module {
     pub path: Vec<u8>,
     /// The canonical module name.
     pub name: Vec<u8>,
-    /// The file as it was when it was found.
-    pub stamp: Stamp,
+    /// How large the file is, in bytes.
+    pub size: u64,
+    /// When its content, name or owner last changed: seconds and nanoseconds since the epoch.
+    pub changed: (i64, i64),
 }
 
 impl Module {
+    fn new(path: Vec<u8>, name: Vec<u8>, meta: &Metadata) -> Module {
+        let changed = (meta.mtime(), meta.mtime_nsec()).max((meta.ctime(), meta.ctime_nsec()));
+        Module { path, name, size: meta.len(), changed }
+    }
+
     /// The path below `dir`; the whole path of a module elsewhere.
     pub fn relative(&self, dir: &[u8]) -> &[u8] {
         below(&self.path, dir).unwrap_or(&self.path)
@@ -146,7 +126,7 @@ impl<'a> Scan<'a> {
             if let Some(&old) = self.by_name.get(&name) {
                 return Err(self.second(&name, path, &self.modules[old].path));
             }
-            let module = Module { path: path.to_vec(), name, stamp: Stamp::of(&meta) };
+            let module = Module::new(path.to_vec(), name, &meta);
             if self.is_fit(&module) {
                 self.by_name.insert(module.name.clone(), self.modules.len());
                 self.modules.push(module);
@@ -224,7 +204,7 @@ impl<'a> Scan<'a> {
             }
         } else if meta.is_file() {
             if name::is_module_file(name) {
-                self.consider(Module { name: name::canonical(name), path, stamp: Stamp::of(&meta) });
+                self.consider(Module::new(path, name::canonical(name), &meta));
             }
         } else {
             const KIND: u32 = 0o170_000;

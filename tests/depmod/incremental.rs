@@ -1,10 +1,9 @@
-//! A tree that changes between runs: what is written is what a run without memory writes, and what kmod writes; and only
-//! what changed is read.
+//! A tree that changes between runs: what is written is what a run without memory writes, and what kmod writes; and of
+//! compressed modules only those with new contents are understood anew. Others are all, each time.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use kmod_once::formats::compress;
 
@@ -34,7 +33,7 @@ impl Changing {
         Ok(Changing { stage, version, dir, modules })
     }
 
-    /// Runs everybody after `change`; ours with memory must have read `read` files.
+    /// Runs everybody after `change`; ours with memory must have understood `read` files anew.
     fn step(
         &mut self,
         what: &str,
@@ -42,8 +41,6 @@ impl Changing {
         change: impl FnOnce(&mut Self) -> io::Result<()>,
     ) -> Result<(), String> {
         change(self).map_err(|error| format!("{what}: {error}"))?;
-        // What changes within a tick of the clock before a run is not remembered by it; the next step counts on it.
-        std::thread::sleep(Duration::from_millis(100));
         let expected = whole::make(&self.stage, Who::Theirs, &self.version, "/theirs", &[])?;
         let cached = ["-o", "/cached", "--cache-dir", "/var/cache/depmod", "-vv", &self.version];
         let ended = self.stage.depmod(Who::Ours, &cached)?;
@@ -51,7 +48,13 @@ impl Changing {
         stage::same_set(&format!("{what}, with memory"), &expected, &set)?;
         let scratch = whole::make(&self.stage, Who::Ours, &self.version, "/scratch", &["--no-cache"])?;
         stage::same_set(&format!("{what}, without memory"), &expected, &scratch)?;
+        let compressed = self.version.starts_with("6.12");
+        let all = |text: &str| {
+            text.lines().find_map(|line| line.split_once(" modules, ")?.0.rsplit(' ').next()?.parse().ok())
+        };
+        let plain = || all(&ended.stderr).ok_or(ended.stderr.clone());
         if let Some(read) = read {
+            let read = if compressed { read } else { plain()? };
             let end = format!(" modules, {read} of them read");
             if !ended.stderr.lines().any(|line| line.ends_with(&end)) {
                 return Err(format!("{what}: not {read} files read:\n{}", ended.stderr));
@@ -90,7 +93,7 @@ fn everything(changing: &mut Changing) -> Result<(), String> {
             tree.some(count, start).iter().try_for_each(|path| change(path))
         })?;
     }
-    changing.step("touched", Some(7), |tree| {
+    changing.step("touched", Some(0), |tree| {
         tree.some(7, 2).iter().try_for_each(|path| {
             fs::File::options().append(true).open(path)?.set_modified(std::time::SystemTime::now())
         })
@@ -111,38 +114,41 @@ fn everything(changing: &mut Changing) -> Result<(), String> {
         fs::rename(copy, path)
     })?;
     let added = changing.dir.join("extra");
-    changing.step("added", Some(3), |tree| {
+    // Two new contents, and one that is known already.
+    changing.step("added", Some(2), |tree| {
         fs::create_dir_all(&added)?;
         fs::copy(
             &tree.some(1, 60)[0],
             added.join(if tree.version.starts_with("6.12") { "copy.ko.xz" } else { "copy.ko" }),
         )?;
         fs::write(
-            added.join("new_a.ko"),
-            ko().alias("new:*").export("new_symbol", 5).needs("printk").build(),
+            added.join("new_a.ko.xz"),
+            xz(&ko().alias("new:*").export("new_symbol", 5).needs("printk").build()),
         )?;
-        fs::write(added.join("new_b.ko"), ko().alias("new:b*").needs("new_symbol").build())
+        fs::write(added.join("new_b.ko.xz"), xz(&ko().alias("new:b*").needs("new_symbol").build()))
     })?;
-    changing.step("a duplicate in updates", Some(1), |tree| {
+    // A content that is known already, at another place.
+    changing.step("a duplicate in updates", Some(0), |tree| {
         let original = &tree.some(1, 70)[0];
         let updates = tree.dir.join("updates/dkms");
         fs::create_dir_all(&updates)?;
         fs::copy(original, updates.join(original.file_name().expect("a file")))?;
         Ok(())
     })?;
-    changing.step("the duplicate removed", Some(1), |tree| fs::remove_dir_all(tree.dir.join("updates")))?;
+    changing.step("the duplicate removed", Some(0), |tree| fs::remove_dir_all(tree.dir.join("updates")))?;
     changing.step("removed", Some(0), |tree| {
         fs::remove_dir_all(&added)?;
         tree.some(10, 4).iter().try_for_each(fs::remove_file)
     })?;
-    changing
-        .step("moved", None, |tree| fs::rename(tree.dir.join("kernel/fs"), tree.dir.join("kernel/moved")))?;
+    changing.step("moved", Some(0), |tree| {
+        fs::rename(tree.dir.join("kernel/fs"), tree.dir.join("kernel/moved"))
+    })?;
     changing.step("nothing changed since", Some(0), |_| Ok(()))
 }
 
 /// A cache that is not what it should be makes no difference but the time.
 fn bad_caches(stages: &Stages) -> Result<(), String> {
-    let mut changing = Changing::new(stages, "bad-caches", KERNELS[1].1, 200)?;
+    let mut changing = Changing::new(stages, "bad-caches", KERNELS[0].1, 200)?;
     let caches = changing.stage.at("/var/cache/depmod");
     let problem = |error: io::Error| error.to_string();
     changing.step("from scratch", Some(200), |_| Ok(()))?;

@@ -16,6 +16,7 @@ mod tools;
 
 mod early;
 mod faults;
+mod identity;
 mod incremental;
 mod random;
 mod rings;
@@ -56,6 +57,7 @@ fn trials(stages: Option<Arc<Stages>>) -> Vec<Trial> {
     all.extend(whole::trials());
     all.extend(early::trials());
     all.extend(incremental::trials());
+    all.extend(identity::trials());
     all.extend(faults::trials());
     all.extend(rings::trials());
     all.extend(spared::trials());

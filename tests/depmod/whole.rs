@@ -56,7 +56,8 @@ fn same_files(stages: &Stages, name: &str, prefix: &str) -> Result<(), String> {
     let cached = ["--cache-dir", "/var/cache/depmod", "-vv"];
     stage::same_set("filling the cache", &expected, &make(&stage, Who::Ours, &version, "/cached", &cached)?)?;
     let again = stage.depmod(Who::Ours, &[&["-o", "/cached", &version][..], &cached].concat())?;
-    if !again.stderr.contains(" modules, 0 of them read\n") {
+    // Only what is compressed is remembered.
+    if version.starts_with("6.12") && !again.stderr.contains(" modules, 0 of them read\n") {
         return Err(format!("the cache was not used:\n{}", again.stderr));
     }
     let cached = stage::set(&stage.at("/cached/lib/modules").join(&version));

@@ -4,27 +4,27 @@
 //!  0  16  "kmod-once depmod", without NUL
 //! 16   4  version of this layout, little-endian
 //! 20   4  CRC-32 of all that follows, little-endian
-//! 24   …  numbers as LEB128, signed ones zigzag; byte strings as length, bytes
+//! 24   …  numbers as LEB128; byte strings as length, bytes
 //!         directory (bytes)
 //!         names: count, then each as bytes
 //!         needs: count, then each as name*2 + weak, CRC
 //!         modules: count, then each as
-//!             path (bytes; below the directory or absolute), inode, size, mtime, ctime (signed, nanoseconds)
+//!             digest of the file: its length, two numbers
 //!             aliases, softdeps, weakdeps (bytes: strings, each ended by NUL)
 //!             exports: count*2 + whether their CRCs were not read, then each as name, CRC
 //!             needs: count, then each as the number of a need
 //! ```
 
 use super::Place;
+use crate::depmod::digest::Digest;
 use crate::depmod::facts::{Info, Strings};
 use crate::depmod::library::{Known, Library, Need};
-use crate::depmod::scan::Stamp;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 const MAGIC: &[u8; 16] = b"kmod-once depmod";
 /// Raise it whenever the layout changes, or what is learnt from a module.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Bytes before those that the checksum is over.
 pub(super) const HEADER: usize = 24;
 
@@ -53,22 +53,20 @@ fn header(sum: u32) -> [u8; HEADER] {
     header
 }
 
-/// A cache that was read: the modules by path.
+/// A cache that was read.
 #[derive(Default)]
 pub struct Remembered<'c> {
     /// The names and needs that they refer to.
     pub library: Library<'c>,
-    /// Path, stamp and what was learnt.
-    pub modules: HashMap<&'c [u8], (Stamp, Known<'c>)>,
+    /// What was learnt from each content.
+    pub modules: HashMap<Digest, Known<'c>>,
 }
 
 impl<'c> Remembered<'c> {
-    /// Reads what [`Place::load`] gave; `None` where it is about another directory, or makes no sense.
-    pub fn parse(place: &Place, bytes: &'c [u8]) -> Option<Self> {
+    /// Reads what [`Place::load`] gave; `None` where it makes no sense.
+    pub fn parse(bytes: &'c [u8]) -> Option<Self> {
         let mut bytes = Bytes(bytes.get(HEADER..)?);
-        if bytes.string()? != place.directory {
-            return None;
-        }
+        bytes.string()?;
         let names: Vec<&[u8]> = bytes.list(Bytes::string)?;
         let need = |bytes: &mut Bytes<'c>| {
             let (name, crc) = (bytes.number()?, bytes.number()?);
@@ -77,16 +75,10 @@ impl<'c> Remembered<'c> {
         };
         let needs = bytes.list(need)?;
         let count = bytes.number()?;
-        // Each takes ten bytes at least.
-        let mut modules = HashMap::with_capacity(usize::try_from(count).ok()?.min(bytes.0.len() / 10));
+        // Each takes eight bytes at least.
+        let mut modules = HashMap::with_capacity(usize::try_from(count).ok()?.min(bytes.0.len() / 8));
         for _ in 0..count {
-            let path = bytes.string()?;
-            let stamp = Stamp {
-                inode: bytes.number()?,
-                size: bytes.number()?,
-                mtime: bytes.signed()?,
-                ctime: bytes.signed()?,
-            };
+            let digest = Digest { length: bytes.number()?, mixed: [bytes.number()?, bytes.number()?] };
             let info =
                 Info { aliases: bytes.strings()?, softdeps: bytes.strings()?, weakdeps: bytes.strings()? };
             let count = bytes.number()?;
@@ -94,7 +86,7 @@ impl<'c> Remembered<'c> {
             let exports = bytes.items(count >> 1, export)?;
             let without_crcs = count & 1 == 1;
             let needs = bytes.list(|bytes| bytes.below(needs.len()))?;
-            modules.insert(path, (stamp, Known { info, exports, without_crcs, needs, trouble: None }));
+            modules.insert(digest, Known { info, exports, without_crcs, needs, trouble: None });
         }
         bytes.0.is_empty().then(|| Remembered { library: Library::of(names, needs), modules })
     }
@@ -115,11 +107,6 @@ impl<'c> Bytes<'c> {
             }
         }
         None
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        let number = self.number()?;
-        Some((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
     fn below(&mut self, bound: usize) -> Option<u32> {
@@ -159,10 +146,8 @@ impl<'c> Bytes<'c> {
 
 /// One module to remember.
 pub struct Entry<'a> {
-    /// Where it lies; see `Module::relative` of the scan.
-    pub path: &'a [u8],
-    /// The file that was read.
-    pub stamp: Stamp,
+    /// The content that was read.
+    pub digest: Digest,
     /// What it said.
     pub known: &'a Known<'a>,
 }
@@ -199,12 +184,9 @@ pub fn render(place: &Place, library: &Library<'_>, entries: &[Entry<'_>]) -> Ve
         out.number(need.crc);
     }
     out.number(entries.len() as u64);
-    for Entry { path, stamp, known } in entries {
-        out.string(path);
-        out.number(stamp.inode);
-        out.number(stamp.size);
-        out.signed(stamp.mtime);
-        out.signed(stamp.ctime);
+    for Entry { digest, known } in entries {
+        out.number(digest.length);
+        digest.mixed.iter().for_each(|&half| out.number(half));
         for strings in [&known.info.aliases, &known.info.softdeps, &known.info.weakdeps] {
             out.string(&strings.0);
         }
@@ -239,10 +221,6 @@ impl Out {
             number >>= 7;
         }
         self.0.push(number as u8);
-    }
-
-    fn signed(&mut self, number: i64) {
-        self.number(((number << 1) ^ (number >> 63)) as u64);
     }
 
     fn string(&mut self, bytes: &[u8]) {

@@ -2,23 +2,31 @@
 //!
 //! **Where.** One file per module directory under `/var/cache/kmod-once/depmod`. Beside the indexes it would be a file
 //! that no package knows: it would keep `/lib/modules/VERSION` alive when the kernel is removed, land in images and
-//! packages that are built with `depmod -b`, and make them differ from build to build (inode numbers and times are in
-//! it). Under /var/cache it may be deleted at any time, as the FHS wants it, and nothing is lost but time.
+//! packages that are built with `depmod -b`. Under /var/cache it may be deleted at any time, as the FHS wants it, and
+//! nothing is lost but time.
 //!
-//! **What counts.** A module is known if its path, inode, size, modification time and change time (both to the
-//! nanosecond) are those of the file that was read. A file whose change time is not safely older than the run that read
-//! it is not kept: it could change again within one tick of the file system's clock and still look the same.
+//! **What counts.** The content of the file, all of it ([`super::digest`]), and nothing else. Inode, size and times are
+//! not asked, since two files can agree in all of them:
 //!
-//! **Trust.** A cache is used if it belongs to us, nobody else may write it, and its checksum, version and directory are
-//! right; otherwise it is as if it were not there, and it is written anew. It is not synced: what a crash leaves fails
+//! * in images (squashfs, erofs, iso9660, cramfs), which keep one time for each file, or one for all of them where a build is
+//!   to be reproducible (`SOURCE_DATE_EPOCH`), and number equal trees equally; the next image is mounted at the same place;
+//! * in images of writable file systems that were patched, restored or made by a tool (ext4 by mke2fs -d), below an
+//!   overlay, in snapshots that were rolled back while this cache was not, on another disk at the same place;
+//! * where the change time is what somebody says: FUSE, network file systems, FAT, a clock that was set back;
+//! * where a change does not touch it: through a shared map, always on tmpfs, and on others while the page is dirty anyway;
+//!   two changes within one tick of the kernel's clock; a lazy time that a crash took;
+//! * and half of a file says nothing of it: two `.ko.xz` can end in the same check, one of them damaged in front of it.
+//!
+//! So every file is read. For a compressed one that costs a hundredth of decoding it. Others are not kept at all: a `.ko`
+//! is understood about as fast as it is read.
+//!
+//! **Trust.** A cache is used if it belongs to us, nobody else may write it, and its checksum and version are right; otherwise it is as if it were not there, and it is written anew. It is not synced: what a crash leaves fails
 //! the checksum.
 
 mod format;
 
 pub use format::{Entry, Remembered, render};
 
-use super::library::Known;
-use super::scan::{Module, Stamp};
 use crate::error::{Error, Result, errno_of};
 use crate::system::replace;
 use std::fs::{self, File, OpenOptions};
@@ -33,10 +41,6 @@ const LARGEST: u64 = 256 << 20;
 const TEMPORARY: &str = ".kmod-once-depmod.";
 /// How many module directories are remembered.
 const MOST_FILES: usize = 32;
-/// How much older than the run a change must be to be told from a later one: some ticks of the slowest kernel clock.
-const TICK: i64 = 50_000_000;
-/// The same on a file system that keeps whole seconds, or two (FAT).
-const COARSE_TICK: i64 = 2_500_000_000;
 
 /// The place of one module directory's cache.
 #[derive(Debug, Clone)]
@@ -50,7 +54,7 @@ impl Place {
     pub fn of(caches: &Path, dir: &Path) -> Option<Place> {
         let directory = fs::canonicalize(dir).ok()?;
         let bytes = directory.as_os_str().as_bytes();
-        // The hash tells directories of one name apart; the directory in the file makes sure.
+        // The hash tells directories of one name apart.
         let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -137,28 +141,6 @@ fn directory_of(path: &Path) -> Option<PathBuf> {
     let mut start = Vec::new();
     File::open(path).ok()?.take(4096).read_to_end(&mut start).ok()?;
     Some(crate::system::roots::as_path(format::directory(&start)?).to_path_buf())
-}
-
-/// Whether a file that was found unchanged by a run which began at `started` (nanoseconds since the epoch) will be told
-/// from any later content.
-pub fn is_settled(stamp: Stamp, started: i64) -> bool {
-    let tick = if stamp.ctime % 1_000_000_000 == 0 { COARSE_TICK } else { TICK };
-    stamp.ctime.saturating_add(tick) < started
-}
-
-/// The entries for modules that were read or remembered; `stamps` holds what was seen of each file, if it held still.
-pub fn entries<'a>(
-    dir: &[u8],
-    modules: &'a [Module],
-    known: &'a [Known<'a>],
-    stamps: &[Option<Stamp>],
-    started: i64,
-) -> Vec<Entry<'a>> {
-    let all = modules.iter().zip(known).zip(stamps);
-    // What cannot be read may be readable next time: permissions, a disk that comes back.
-    let sound = all.filter(|((_, known), _)| known.trouble.is_none());
-    let settled = sound.filter_map(|(pair, stamp)| Some((pair, stamp.filter(|&s| is_settled(s, started))?)));
-    settled.map(|((module, known), stamp)| Entry { path: module.relative(dir), stamp, known }).collect()
 }
 
 #[cfg(test)]
