@@ -169,7 +169,7 @@ complete -c modinfo -a '(__kmod_once_modules)'
 complete -c modinfo -a '(__kmod_once_files)'
 
 complete -c depmod -s a -l all -d 'Read all modules'
-complete -c depmod -s A -l quick -d 'Do nothing unless a module is newer'
+complete -c depmod -s A -l quick -d 'Do nothing unless the modules are others than those indexed'
 complete -c depmod -s b -l basedir -x -a '(__fish_complete_directories)' -d 'The root'
 complete -c depmod -s m -l moduledir -x -a 'lib/modules usr/lib/modules' -d 'Where modules are below the root'
 complete -c depmod -s o -l outdir -x -a '(__fish_complete_directories)' -d 'The root below which to write'

@@ -9,6 +9,7 @@ use crate::bytes;
 use crate::depmod::settings::Settings;
 use crate::depmod::{self, Failure, Outputs, places, quick, scanf};
 use crate::error::strerror;
+use crate::log::Sink;
 use crate::system::roots::{as_path, into_path, module_parent};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,7 +22,7 @@ const JSON: u8 = 203;
 /// The options, in the order in which getopt lists them when a name is ambiguous.
 const OPTIONS: &[Opt] = &[
     opt(b'a', "all", "read all modules (default unless files are named)"),
-    opt(b'A', "quick", "do nothing unless a module is newer than modules.dep"),
+    opt(b'A', "quick", "do nothing unless the modules are others than those indexed"),
     opt(b'b', "basedir", "the root above the module directory, if not /").takes("DIR").group(1),
     opt(b'm', "moduledir", "where modules are below the root, if not /lib/modules").takes("DIR").group(1),
     opt(b'o', "outdir", "the root below which to write, if not the same").takes("DIR").group(1),
@@ -163,7 +164,12 @@ pub fn run(call: &Call<'_>) -> Outcome {
         None => dir.clone(),
     };
     let all = request.all || request.quick || files.is_empty();
-    if request.quick && (!quick::is_outdated(&dir, &log) || request.show) {
+    // What the configuration says wrong is told by the run that follows.
+    let current = || {
+        let settings = settings(call, &request, &version, &crate::log::Silent);
+        !quick::is_outdated(&dir, &out, &settings, &log)
+    };
+    if request.quick && (request.show || current()) {
         if request.json {
             call.print(&json(&out, None));
         }
@@ -231,7 +237,7 @@ fn directory(root: &Path, parent: &[u8], version: &[u8]) -> Vec<u8> {
     bytes![root.as_os_str().as_bytes(), "/", parent[start..], "/", version]
 }
 
-fn settings(call: &Call<'_>, request: &Request<'_>, version: &[u8], log: &Log<'_>) -> Settings {
+fn settings(call: &Call<'_>, request: &Request<'_>, version: &[u8], log: &dyn Sink) -> Settings {
     let places = match request.config[..] {
         [] => call.world.system.roots.config_dirs("depmod.d"),
         ref paths => paths.iter().map(|path| into_path(path.to_vec())).collect(),

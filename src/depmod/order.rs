@@ -56,12 +56,9 @@ mod tests {
     use crate::log::Kept;
 
     fn order(text: Option<&str>) -> (Vec<String>, usize) {
-        let module = |path: &str| Module {
-            path: format!("/d/{path}").into_bytes(),
-            name: crate::name::from_path(path.as_bytes()).unwrap(),
-            size: 0,
-            changed: (0, 0),
-        };
+        let meta = std::fs::metadata("/").unwrap();
+        let name = |path: &str| crate::name::from_path(path.as_bytes()).unwrap();
+        let module = |path: &str| Module::new(format!("/d/{path}").into_bytes(), name(path), &meta);
         let mut modules = ["k/mod-a.ko.xz", "k/mod_b.ko", "c.ko"].map(module);
         let sink = Kept::default();
         sort(&mut modules, b"/d", text.map(str::as_bytes), &sink).ok().unwrap();

@@ -1,62 +1,58 @@
-//! `depmod -A`: whether there is anything to do, by times alone. Spec formats.md 4.11.
+//! `depmod -A`: whether the tree is another one than the indexes were made of, as far as that shows without reading
+//! modules: by paths and times.
 
+use super::output;
+use super::scan::{Scan, Times};
+use super::settings::Settings;
 use crate::bytes;
 use crate::error::{errno_of, strerror};
-use crate::log::{Priority, Sink};
-use crate::name;
+use crate::limits;
+use crate::log::{Priority, Silent, Sink};
+use crate::system::map;
 use crate::system::roots::as_path;
+use memchr::memmem;
+use std::collections::HashSet;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::time::SystemTime;
 
-/// Whether a module below `dir` is newer than its `modules.dep`, or that cannot be told. Compared to the nanosecond: kmod
-/// 34.2, which compares whole seconds, misses a module that arrives in the second in which depmod ran.
-pub fn is_outdated(dir: &[u8], sink: &dyn Sink) -> bool {
-    let made = fs::metadata(as_path(&bytes![dir, "/modules.dep"])).and_then(|meta| meta.modified());
-    let top = fs::read_dir(as_path(dir));
-    if let Err(error) = &top {
-        let reason = strerror(errno_of(error));
+/// Whether the indexes in `out` are not those of the modules in `dir`: one is missing, `modules.dep` names other files than
+/// a search finds, or one of these, or a list that comes with the kernel, is newer than `modules.dep`. Newer is what was
+/// modified later, or what got its place later: a file can come with an old date.
+///
+/// As with kmod, `modules.dep` is that of `dir`, also where the indexes are written elsewhere.
+pub fn is_outdated(dir: &[u8], out: &[u8], settings: &Settings, sink: &dyn Sink) -> bool {
+    if let Err(error) = fs::read_dir(as_path(dir)) {
+        let reason = strerror(errno_of(&error));
         sink.log(Priority::Err, &bytes!["could not open directory ", dir, ": ", reason]);
+        return true;
     }
-    match (made, top) {
-        (Ok(made), Ok(_)) => holds_newer(dir, made, &mut Vec::new()),
-        (Err(error), Ok(_)) => {
+    let made = match times(dir, "modules.dep") {
+        Ok(made) => made,
+        Err(error) => {
             let reason = strerror(errno_of(&error));
             sink.log(Priority::Err, &bytes!["could not fstatat(", dir, ", modules.dep): ", reason]);
-            true
+            return true;
         }
-        _ => true,
-    }
+    };
+    let lists = ["modules.order", "modules.builtin", "modules.builtin.modinfo"];
+    output::NAMES.iter().any(|name| times(out, name).is_err())
+        || lists.iter().any(|list| times(dir, list).is_ok_and(|times| times.is_newer(made)))
+        || is_other_tree(dir, settings, made)
 }
 
-/// `above` holds the device and inode of the directories on the way here: links may lead back up.
-fn holds_newer(dir: &[u8], made: SystemTime, above: &mut Vec<(u64, u64)>) -> bool {
-    let (Ok(meta), Ok(entries)) = (fs::metadata(as_path(dir)), fs::read_dir(as_path(dir))) else {
-        return false;
-    };
-    let id = (meta.dev(), meta.ino());
-    if above.contains(&id) {
-        return false;
-    }
-    above.push(id);
-    let found = entries.flatten().any(|entry| {
-        let name = entry.file_name();
-        if name == "build" || name == "source" {
-            return false;
-        }
-        let path = bytes![dir, "/", name.as_bytes()];
-        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        let meta = if link { fs::metadata(as_path(&path)) } else { entry.metadata() };
-        let Ok(meta) = meta else { return false };
-        if meta.is_dir() {
-            holds_newer(&path, made, above)
-        } else {
-            meta.is_file()
-                && name::is_module_file(name.as_bytes())
-                && meta.modified().is_ok_and(|time| time > made)
-        }
-    });
-    above.pop();
-    found
+fn times(dir: &[u8], name: &str) -> std::io::Result<Times> {
+    fs::metadata(as_path(&bytes![dir, "/", name])).map(|meta| Times::of(&meta))
+}
+
+/// Whether the modules are not those that `modules.dep` names, or one is newer. What goes wrong will be told by the run that
+/// follows.
+fn is_other_tree(dir: &[u8], settings: &Settings, made: Times) -> bool {
+    let Ok(found) = Scan::new(dir, settings, &Silent).everything() else { return true };
+    let Ok(dep) = map::open(as_path(&bytes![dir, "/modules.dep"]), limits::TEXT_FILE) else { return true };
+    let lines = dep.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let path =
+        |line| memmem::find(line, b": ").map_or_else(|| line.strip_suffix(b":"), |end| line.get(..end));
+    let Some(named) = lines.map(path).collect::<Option<HashSet<&[u8]>>>() else { return true };
+    let same =
+        |module: &super::scan::Module| named.contains(module.relative(dir)) && !module.times.is_newer(made);
+    named.len() != found.modules.len() || !found.modules.iter().all(same)
 }

@@ -24,14 +24,35 @@ pub struct Module {
     pub name: Vec<u8>,
     /// How large the file is, in bytes.
     pub size: u64,
-    /// When its content, name or owner last changed: seconds and nanoseconds since the epoch.
-    pub changed: (i64, i64),
+    /// When it last changed.
+    pub times: Times,
+}
+
+/// When the content of a file was last modified, and when anything about it last changed, its place for example; seconds
+/// and nanoseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Times {
+    /// Those of a file.
+    pub fn of(meta: &Metadata) -> Times {
+        let (modified, changed) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
+        Times { modified, changed }
+    }
+
+    /// Whether the file was modified or changed later than one of these times.
+    pub fn is_newer(self, than: Times) -> bool {
+        self.modified > than.modified || self.changed > than.changed
+    }
 }
 
 impl Module {
-    fn new(path: Vec<u8>, name: Vec<u8>, meta: &Metadata) -> Module {
-        let changed = (meta.mtime(), meta.mtime_nsec()).max((meta.ctime(), meta.ctime_nsec()));
-        Module { path, name, size: meta.len(), changed }
+    /// A module file.
+    pub fn new(path: Vec<u8>, name: Vec<u8>, meta: &Metadata) -> Module {
+        Module { path, name, size: meta.len(), times: Times::of(meta) }
     }
 
     /// The path below `dir`; the whole path of a module elsewhere.

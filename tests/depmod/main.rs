@@ -18,6 +18,7 @@ mod early;
 mod faults;
 mod identity;
 mod incremental;
+mod quick;
 mod random;
 mod rings;
 mod spared;
@@ -60,6 +61,7 @@ fn trials(stages: Option<Arc<Stages>>) -> Vec<Trial> {
     all.extend(identity::trials());
     all.extend(faults::trials());
     all.extend(rings::trials());
+    all.extend(quick::trials());
     all.extend(spared::trials());
     all.extend(synthetic::trials());
     all.into_iter()

@@ -51,6 +51,21 @@ pub struct Sources<'a> {
     pub left_out: Cell<usize>,
 }
 
+/// The names of all files.
+pub const NAMES: [&str; 11] = [
+    "modules.dep",
+    "modules.alias",
+    "modules.alias.bin",
+    "modules.softdep",
+    "modules.weakdep",
+    "modules.symbols",
+    "modules.symbols.bin",
+    "modules.builtin.bin",
+    "modules.builtin.alias.bin",
+    "modules.devname",
+    "modules.dep.bin",
+];
+
 /// The files that `-n` prints, in its order.
 pub fn texts(sources: &Sources<'_>, sink: &dyn Sink) -> Vec<File> {
     vec![
