@@ -44,7 +44,7 @@ const CHANGES: [(&str, Change); 13] = [
     }),
     ("other configuration", |stage, _| {
         fs::create_dir_all(stage.at("/etc/depmod.d"))?;
-        fs::write(stage.at("/etc/depmod.d/x.conf"), "search nothing\n")
+        fs::write(stage.at("/etc/depmod.d/x.conf"), "override a * other\n")
     }),
     ("other built-in modules", |_, dir| fs::write(dir.join("modules.builtin"), "kernel/other.ko\n")),
     ("another order", |_, dir| fs::write(dir.join("modules.order"), "other/b.ko\nother/a.ko\n")),

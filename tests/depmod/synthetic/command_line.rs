@@ -35,7 +35,13 @@ pub fn cases() -> Vec<Case> {
         case("bad-version-file", two()).args("/elsewhere/c.ko"),
         case("version-with-more", Tree::new()).args("1.2-x"),
         case("version-not-quite", Tree::new()).args("1.x"),
-        case("quick-nothing-newer", with_dep()).args("-A 1.2.3"),
+        // Theirs does nothing. That nothing is made where all fits is in quick.rs.
+        case(
+            "quick-nothing-newer-and-other-modules",
+            Tree::new().ko("kernel/a.ko", ko()).file("modules.dep", ""),
+        )
+        .args("-A 1.2.3")
+        .alone(0, ""),
         case("quick-something-newer", with_dep()).args("-A 1.2.3").aged("modules.dep"),
         case("quick-dry-run", with_dep()).args("-An 1.2.3").aged("modules.dep"),
         case("quick-never-run", two()).args("-A 1.2.3"),
