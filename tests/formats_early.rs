@@ -250,6 +250,30 @@ fn what_is_not_exactly_so_is_not_told() {
     assert!(search(&image[..image.len() - 1], None).is_none(), "cut off");
 }
 
+/// Inputs that would take hours were the work to grow faster than they do.
+#[test]
+fn the_work_is_bounded() {
+    const SIZE: usize = 16 << 20;
+    let repeated = |text: &[u8]| text.repeat(SIZE / text.len());
+    let entry = [&[7, 7, 7, 7, 0, 0, 0, 0, b'k', b'f', b'r', b'e', b'e'][..], &[0; 51]].concat();
+    let changes: [(&str, Vec<u8>); 5] = [
+        ("strings without an end", repeated(b"vermagic=")),
+        ("strings of no value", repeated(b"vermagic=\0")),
+        ("strings as the one that is there", repeated(b"vermagic=6 SMP \0")),
+        ("entries without an end", repeated(&entry)),
+        ("names of entries", repeated(b"kfree\0")),
+    ];
+    for (what, content) in changes {
+        let mut module = Module::usual();
+        module.sections[4].1 = content;
+        let image = module.build();
+        let started = std::time::Instant::now();
+        early(&image, None);
+        let took = started.elapsed();
+        assert!(took.as_secs() < 30, "{what}: {took:?}");
+    }
+}
+
 #[test]
 fn damage_is_never_told_differently() {
     let image = Module::usual().build();

@@ -31,7 +31,16 @@
 //! CRCs. The tests compare every module of two distribution kernels, and damaged ones.
 //!
 //! **What a hostile file gains**: nothing. It can be made so that the two answers differ, but whoever makes it can as well
-//! write into its sections what he likes. The work is bounded: each search gives up after a fixed number of places.
+//! write into its sections what he likes.
+//!
+//! **Why it is worth its lines.** Decoding is nearly all of depmod's work on a tree of `.ko.xz`: with this, Debian's 6.12
+//! takes a quarter less processor time than without. There is no cheaper way to the same: xz cannot be entered in its
+//! middle, and the section headers stand at the end.
+//!
+//! **The work is bounded** for any input: it grows with the size of what is decoded and no faster. The prefix is searched
+//! once, as it grows. `.modinfo` and `__versions` are looked for at [`TRIES`] occurrences of a string at most, at each with
+//! one walk over no more than the symbols say that the section has; runs of entries are walked once. A name is read up to
+//! [`limits::SYMBOL_NAME`] bytes. Where that is not enough, the whole file is decoded, as without this.
 
 use super::encoding::Encoding;
 use super::symbols::{
@@ -56,7 +65,7 @@ const SHN_COMMON: u16 = 0xfff2;
 /// Type of a symbol that is data.
 const OBJECT: u8 = 1;
 /// How many places that a section might have are looked at.
-const TRIES: usize = 64;
+const TRIES: usize = 32;
 /// How many names of entries of `__versions` are searched for.
 const LIKELY: usize = 5;
 
@@ -283,7 +292,9 @@ fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<P
     for symbol in all.clone() {
         let name = symbol.name()?;
         if symbol.section == SHN_UNDEF {
-            if !name.is_empty() && needs.insert(name) && likely.len() < LIKELY {
+            // Longer ones have no entry in `__versions`.
+            let fits = (1..VERSION - Versions::CRC).contains(&name.len());
+            if fits && needs.insert(name) && likely.len() < LIKELY {
                 likely.push(name);
             }
         } else if name == b"____versions" {
@@ -354,10 +365,17 @@ fn strings(symbols: Symbols<'_>, section: u16) -> Option<Vec<(usize, usize)>> {
 /// The one place in `contents`, not before `from`, where these strings are.
 fn find_modinfo(contents: &[u8], from: usize, strings: &[(usize, usize)]) -> Option<Range<usize>> {
     let size = strings.last().map(|(start, length)| start + length)?;
+    let longest = strings.iter().map(|string| string.1).max()?;
     let mut found: Option<usize> = None;
     let mut tries = 0;
-    for at in memmem::find_iter(contents.get(from..)?, b"vermagic=").map(|at| from + at) {
-        let length = memchr(0, contents.get(at..)?)? + 1;
+    let places = memmem::find_iter(contents.get(from..)?, b"vermagic=").map(|at| from + at);
+    for (count, at) in places.enumerate() {
+        if count == TRIES {
+            return None;
+        }
+        let rest = contents.get(at..)?;
+        let Some(end) = memchr(0, rest.get(..longest).unwrap_or(rest)) else { continue };
+        let length = end + 1;
         for start in strings.iter().filter(|string| string.1 == length).map(|string| string.0) {
             tries += 1;
             if tries > TRIES {
@@ -424,7 +442,11 @@ impl Versions<'_> {
     fn at(&self, from: usize, size: usize) -> Option<Range<usize>> {
         let find = |name: &[u8]| {
             let mut found = None;
+            let mut walked = 0..0;
             for entry in self.entries(name, from) {
+                if walked.contains(&entry) && (entry - walked.start) % VERSION == 0 {
+                    continue;
+                }
                 let (mut start, mut end) = (entry, entry + VERSION);
                 // One more than there should be is too many.
                 while start >= from + VERSION && end - start <= size && self.is_entry(start - VERSION) {
@@ -433,6 +455,7 @@ impl Versions<'_> {
                 while end - start <= size && self.is_entry(end) {
                     end += VERSION;
                 }
+                walked = start..end;
                 if end - start == size && found.replace(start..end).is_some_and(|other| other != (start..end))
                 {
                     return None;
