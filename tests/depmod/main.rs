@@ -18,6 +18,7 @@ mod early;
 mod faults;
 mod identity;
 mod incremental;
+mod property;
 mod quick;
 mod random;
 mod rings;
@@ -62,6 +63,7 @@ fn trials(stages: Option<Arc<Stages>>) -> Vec<Trial> {
     all.extend(faults::trials());
     all.extend(rings::trials());
     all.extend(quick::trials());
+    all.extend(property::trials());
     all.extend(spared::trials());
     all.extend(synthetic::trials());
     all.into_iter()
