@@ -96,7 +96,12 @@ impl World {
     fn new_path(&mut self) -> PathBuf {
         let ext = ["ko", "ko.xz", "ko.xz", "ko.zst", "ko.gz"][self.random.below(5)];
         let place = ["kernel", "kernel", "updates"][self.random.below(3)];
-        self.dir.join(format!("{place}/m{}.{ext}", self.random.below(9)))
+        let path = self.dir.join(format!("{place}/m{}.{ext}", self.random.below(9)));
+        if fs::metadata(&path).is_err() {
+            // Perhaps a link that leads nowhere, which cannot be written through.
+            let _ = fs::remove_file(&path);
+        }
+        path
     }
 
     /// One change; what it was.
