@@ -132,13 +132,14 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
 
     let place = request.caches.and_then(|caches| cache::Place::of(caches, as_path(request.dir)));
     let cached = place.as_ref().and_then(cache::Place::load);
-    let remembered = cached.as_deref().and_then(cache::Remembered::parse).unwrap_or_default();
-    let (mut library, remembered) = (remembered.library, remembered.modules);
+    let mut remembered = cached.as_deref().and_then(cache::Remembered::parse).unwrap_or_default();
 
     let mut table = symbols::Table::new(request.prefix);
     match (&symvers, &system_map) {
-        (Some((path, contents)), _) => table.read_symvers(&mut library, contents, path, sink),
-        (None, Some((path, contents))) => table.read_system_map(&mut library, contents, path, sink),
+        (Some((path, contents)), _) => table.read_symvers(&mut remembered.library, contents, path, sink),
+        (None, Some((path, contents))) => {
+            table.read_system_map(&mut remembered.library, contents, path, sink)
+        }
         (None, None) => {}
     }
     let Found { modules, left_out } = find_modules(request, sink)?;
@@ -148,11 +149,12 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         versions: request.report_symbols && symvers.is_some(),
         dependencies: request.print_dependencies,
     };
-    let memory = place.as_ref().map(|_| &remembered);
+    let memory = place.as_ref().map(|_| &remembered.modules);
     let read = gather::read(&modules, reports.versions, memory, request.cores, outputs.progress);
     outputs.progress.end();
     // Lives no longer than what was read, which it refers to.
-    let mut library = library;
+    let mut library = std::mem::take(&mut remembered.library);
+    let remembered = remembered.modules;
     let mut known = vec![Known::default(); modules.len()];
     let mut digests = vec![None; modules.len()];
     for read in &read {

@@ -176,8 +176,8 @@ fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>
         };
         if !held {
             (disagree, pause) = (None, SHORTEST_PAUSE);
-            held =
-                flock::lock_within(&file, PATIENCE, system.clock).map_err(|errno| Error::os(errno).at(&name))?;
+            held = flock::lock_within(&file, PATIENCE, system.clock)
+                .map_err(|errno| Error::os(errno).at(&name))?;
         }
         let now = system.clock.boottime();
         let waited = now.saturating_sub(start);

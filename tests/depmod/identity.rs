@@ -19,7 +19,7 @@ fn problem(error: impl std::fmt::Display) -> String {
 fn forms(alias: &str) -> Vec<(&'static str, Vec<u8>)> {
     // What does not compress, so that equal lengths stay equal.
     let image =
-        ko().alias(alias).section(".text", (0..2000u32).map(|n| (n * n >> 5) as u8).collect::<Vec<_>>());
+        ko().alias(alias).section(".text", (0..2000u32).map(|n| ((n * n) >> 5) as u8).collect::<Vec<_>>());
     let image = image.build();
     let gz = {
         use std::io::Write;
@@ -228,7 +228,7 @@ fn map(stages: &Stages) -> Result<(), String> {
 fn damage(stages: &Stages) -> Result<(), String> {
     let stage = stages.stage("identity-damage").map_err(problem)?;
     let image =
-        ko().alias("fine").section(".text", (0..9000u32).map(|n| (n * n >> 7) as u8).collect::<Vec<_>>());
+        ko().alias("fine").section(".text", (0..9000u32).map(|n| ((n * n) >> 7) as u8).collect::<Vec<_>>());
     Tree::new().ko("kernel/m.ko.xz", image).make(&stage).map_err(problem)?;
     let memory = ["--cache-dir", "/cache"];
     for _ in 0..2 {

@@ -75,10 +75,10 @@ fn change(path: &Path) -> io::Result<()> {
     let packed = fs::read(path)?;
     let mut image =
         compress::image(&packed, 1 << 30).map_err(|error| io::Error::other(error.to_string()))?.into_owned();
-    // An alias, if it has one: the first letter of it.
-    if let Some(at) = image.windows(7).position(|window| window == b"\0alias=") {
-        image[at + 7] = if image[at + 7] == b'Z' { b'Y' } else { b'Z' };
-    }
+    // An alias, if it has one, else its license: the first letter of it.
+    let place = |key: &[u8]| Some(memchr::memmem::find(&image, key)? + key.len());
+    let at = place(b"\0alias=").or_else(|| place(b"license=")).ok_or(io::ErrorKind::InvalidData)?;
+    image[at] = if image[at] == b'Z' { b'Y' } else { b'Z' };
     let compressed = path.extension().is_some_and(|extension| extension == "xz");
     fs::write(path, if compressed { xz(&image) } else { image })
 }

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use kmod_once::depmod::settings::Settings;
 use kmod_once::depmod::{self, Outputs, Progress, Request};
 use kmod_once::log::{Kept, Priority};
-use kmod_once::system::flock::Wait;
 use kmod_once::system::{Roots, System, clock, kernel};
 
 use crate::random::{self, Random};
@@ -224,7 +223,7 @@ impl World {
         let caches = self.root.join("cache");
         let (dir, out_bytes) = (self.dir.to_str().expect("ours"), out.to_str().expect("ours"));
         let roots = Roots::default();
-        let system = System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real, wait: Wait::Poll };
+        let system = System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real };
         let request = Request {
             dir: dir.as_bytes(),
             out: out_bytes.as_bytes(),
