@@ -3,7 +3,7 @@
 //! module files has no need to.
 
 /// The digest of a content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     /// How many bytes there are.
     pub length: u64,
