@@ -257,10 +257,9 @@ fn cache() -> Vec<u8> {
     bytes.extend([2, 0, 5, 3, 0x80, 1]);
     bytes.push(2);
     // One with the CRC of its export, one without.
-    for (path, exports) in [(&b"kernel/a.ko"[..], 2), (b"/x/b.ko.xz", 3)] {
-        bytes.push(path.len() as u8);
-        bytes.extend_from_slice(path);
-        bytes.extend([7, 0x80, 0x20, 9, 10]);
+    for (digest, exports) in [(7, 2), (8, 3)] {
+        // Its length, and two numbers.
+        bytes.extend([0x80, 0x20, digest, 10]);
         bytes.extend(b"\x0cpci:v*\0x-y*\0\x08pre: x y\0");
         bytes.extend([exports, 2, 6, 2, 0, 1]);
     }
