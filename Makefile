@@ -63,6 +63,7 @@ demo: tools build
 test: export KMOD_ONCE_LIBRARY = $(LIBRARY)
 test: tools build library
 	$(CARGO) test
+	$(CARGO) test --profile exploration --test exploration
 	tests/sanitize.sh
 	$(CARGO) test --test lab -- --test-threads 1 storm
 	$(CARGO) test --test lab -- --test-threads 2 --skip storm
