@@ -747,7 +747,11 @@ impl<R: Rules> Machine<R> {
         }
     }
 
+    /// Lets go and ends. An attempt that was begun is over in the record, too: others would else take it for running.
     fn finish(&mut self, end: End, now: Duration) -> Action {
+        if self.answer.is_some() && self.request.purpose != Purpose::Remove {
+            return self.write(Then::End(end), now);
+        }
         self.then = Then::End(end);
         self.let_go(now)
     }
