@@ -1,10 +1,11 @@
 //! The gate's protocol, explored to its end: `kmod_once::gate::protocol`, the very machine that the tools run, in a model world
 //! where a few participants do everything in every order, and where everything that can go wrong does.
 //!
-//! The search is our own, since it is a hundred lines: a library for it (stateright) brings thirty crates, wants the times
-//! and bells of a state replaced by ranks in a type of its own, and tells a counterexample as a list of debug prints.
+//! The search is our own: it is a hundred lines, which are sooner read than a library for it (stateright) and all that this
+//! depends on, and a counterexample is a story in words of the field.
 //!
-//! `cargo test --profile exploration --test exploration [-- NAME...]`; `KMOD_ONCE_FULL=1` explores the long scenarios, too.
+//! `cargo test --profile exploration --test exploration [-- NAME...]`; `KMOD_ONCE_FULL=1` explores the long scenarios, too;
+//! `KMOD_ONCE_STORIES=1` tells how each mutant is found.
 
 mod acts;
 mod fingerprint;

@@ -37,7 +37,7 @@ pub const ALL: [(Mutant, &[&str]); 27] = [
     (Mutant::Guard(Guard::OnlyRefusals), &["many CPUs, another failure"]),
     (Mutant::Guard(Guard::MemoryEnds), &["a refusal is forgotten"]),
     (Mutant::Guard(Guard::OwnName), &["misnamed"]),
-    (Mutant::Guard(Guard::OwnLock), &["misnamed, both names, removed"]),
+    (Mutant::Guard(Guard::OwnLock), &["misnamed, removed"]),
     (Mutant::Guard(Guard::TransitionSeen), &["init says EEXIST"]),
     (Mutant::Guard(Guard::OneMoreCall), &["an outsider loads and removes"]),
     (Mutant::Guard(Guard::RecursionOfDependency), &["recursion"]),

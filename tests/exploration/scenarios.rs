@@ -336,7 +336,7 @@ pub fn all() -> Vec<Scenario> {
             ..none
         }),
         // More of the same.
-        Scenario::new("four ask for one", Kind::Loads, [a(), a(), a(), a()]).long(8_000_000),
+        Scenario::new("four ask for one", Kind::Loads, [a(), a(), a(), a()]).long(5_000_000),
         Scenario::new("two and everything", enodev, [a(), a()]).faults(everything).long(3_000_000),
         Scenario::new("a deadline passes for three", Kind::Loads, [a(), a(), a()])
             .faults(late)
