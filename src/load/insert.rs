@@ -118,7 +118,12 @@ impl<'a> Loader<'a> {
 
     fn try_insert(&self, insertion: &Insertion<'_>, since: Duration) -> Result<Outcome> {
         let path = insertion.path;
-        let opened = Opened::new(path)?;
+        let module = ModuleFile::open(path)?;
+        if insertion.name.is_some() && module.is_stream() {
+            // In a directory of modules it is a mistake, and would make a boot wait for its writer.
+            return Err(Error::os(Errno::ESPIPE).at(path));
+        }
+        let opened = Opened::new(module, path)?;
         let parameters = CString::new(insertion.parameters)
             .map_err(|_| Error::new(Errno::EINVAL, "parameters with a NUL in them").at(path))?;
         let key = match insertion.name {
@@ -219,8 +224,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(path: &Path) -> Result<Self> {
-        let module = ModuleFile::open(path)?;
+    fn new(module: ModuleFile, path: &Path) -> Result<Self> {
         let image = OnceCell::new();
         if module.is_stream() {
             let contents = module.contents(path, limits::INFLATED)?;

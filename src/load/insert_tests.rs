@@ -39,12 +39,16 @@ impl Fixture {
     }
 
     fn insert(&self, path: &Path, force: Force) -> Result<Outcome> {
+        self.insert_as(path, Some(b"m"), force)
+    }
+
+    fn insert_as(&self, path: &Path, name: Option<&[u8]>, force: Force) -> Result<Outcome> {
         let system = System { roots: &self.roots, kernel: &self.kernel, clock: &Real };
         let gate = Gate::with_settings(system, &self.sink, Origin::default(), Settings::default());
         let loader = Loader::new(system, &gate, &self.sink);
         loader.insert(&Insertion {
             path,
-            name: Some(b"m"),
+            name,
             parameters: b"a=1 ",
             force,
             patience: &Patience::new(&system),
@@ -176,8 +180,11 @@ fn what_comes_through_a_pipe_is_handed_over_from_memory() {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let to = path.clone();
         let writer = std::thread::spawn(move || std::fs::write(to, contents).unwrap());
-        assert_eq!(fixture.insert(&path, Force::default()), Ok(Outcome::Loaded));
+        assert_eq!(fixture.insert_as(&path, None, Force::default()), Ok(Outcome::Loaded));
         writer.join().unwrap();
+        // In the place of a module of the tree nobody waits for it.
+        let refused = fixture.insert(&path, Force::default()).unwrap_err();
+        assert_eq!(refused.errno(), Errno::ESPIPE);
         assert_eq!(fixture.calls(), [Call::Init(PLAIN.len(), b"a=1 ".to_vec())]);
     }
 }
@@ -189,7 +196,7 @@ fn a_pipe_is_known_by_what_came_through_it() {
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let to = path.clone();
     let writer = std::thread::spawn(move || std::fs::write(to, PLAIN).unwrap());
-    let opened = Opened::new(&path).unwrap();
+    let opened = Opened::new(ModuleFile::open(&path).unwrap(), &path).unwrap();
     writer.join().unwrap();
     let inode = record::file_digest(&opened.module.meta);
     assert_eq!(opened.digest(), record::digest(inode, PLAIN, 0));
