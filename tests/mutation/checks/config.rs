@@ -115,7 +115,8 @@ pub fn depmod_d(input: &[u8]) -> bool {
             printed.extend_from_slice(if byte == b'\\' { b"\\" } else { b"" });
             printed.push(byte);
         }
-        printed.push(b'\n');
+        // With a blank, so that a carriage return at the end of a word is not one at the end of the line.
+        printed.extend_from_slice(b" \n");
     };
     for place in &settings.search {
         match place {
