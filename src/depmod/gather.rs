@@ -107,12 +107,13 @@ impl Worker<'_, '_> {
 
     fn try_file(&mut self, path: &[u8]) -> Result<(Option<Facts>, Option<Digest>), Error> {
         let module = ModuleFile::open(as_path(path))?;
-        if cost(path) == 0 || module.is_stream() || module.meta.len() > limits::INFLATED {
+        let size = module.meta.len();
+        if cost(path) == 0 || module.is_stream() || size == 0 || size > limits::INFLATED {
             return Ok((Some(self.reader.read(&module.contents(as_path(path), limits::INFLATED)?)), None));
         }
         // Read and not mapped: what is understood is what the digest is of, whatever happens to the file.
         self.content.clear();
-        self.content.reserve(module.meta.len() as usize + 1);
+        self.content.reserve(size as usize + 1);
         (&module.file).take(limits::INFLATED).read_to_end(&mut self.content)?;
         let digest = self.memory.map(|_| Digest::of(&self.content));
         let known = self.memory.zip(digest).and_then(|(memory, digest)| memory.get(&digest));
