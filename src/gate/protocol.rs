@@ -22,7 +22,7 @@
 //! - one request at a time is inside the kernel's load or unload call for one module, unless a bound was passed;
 //! - nobody calls for a module that was live at the last look under the lock;
 //! - a request calls once; twice only if it saw the module come or go after the first call and then be gone;
-//! - a failure is shared only with those who would have got it themselves ([`Machine::is_mine`]);
+//! - a failure is shared only with those who would have got it themselves (`Machine::is_mine`);
 //! - a wait ends at the deadline, whatever others do; killed or stopped, they leave nothing to clean up.
 
 use crate::error::Errno;
