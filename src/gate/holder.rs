@@ -8,9 +8,11 @@ use super::record::Record;
 use crate::limits;
 use crate::name::ModuleName;
 use crate::system::System;
-use crate::system::file::{read_attribute, read_whole};
+use crate::system::file::{names, read_attribute, read_whole};
+use crate::system::roots::as_path;
 use nix::sys::stat::{major, minor};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// The state of one module's lock.
@@ -65,15 +67,22 @@ pub fn look(system: &System<'_>, name: &ModuleName) -> Gatekeeper {
 
 /// The processes that have a file open, as far as this one may know.
 fn openers(system: &System<'_>, file: (u64, u64)) -> impl Iterator<Item = i32> {
-    let processes = std::fs::read_dir(&system.roots.proc_fs).into_iter().flatten().flatten();
-    let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    let numbers = listed(&system.roots.proc_fs).into_iter();
+    let numbers = numbers.filter_map(|name| std::str::from_utf8(&name).ok()?.parse().ok());
     let has = move |pid: &i32| {
-        let descriptors = std::fs::read_dir(system.roots.process(*pid, "fd")).into_iter().flatten().flatten();
-        descriptors
-            .filter_map(|fd| std::fs::metadata(fd.path()).ok())
-            .any(|meta| (meta.dev(), meta.ino()) == file)
+        let descriptors = system.roots.process(*pid, "fd");
+        let files = listed(&descriptors).into_iter().map(|name| descriptors.join(as_path(&name)));
+        files.filter_map(|path| std::fs::metadata(path).ok()).any(|meta| (meta.dev(), meta.ino()) == file)
     };
     numbers.filter(has)
+}
+
+/// The names in a directory, as far as it can be read.
+fn listed(dir: &Path) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    // What cannot be read tells nothing.
+    let _ = names(dir, &mut Vec::new(), &mut |name, _| found.push(name.to_vec()));
+    found
 }
 
 fn program(system: &System<'_>, pid: i32) -> Option<String> {

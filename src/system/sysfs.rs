@@ -1,10 +1,9 @@
 //! What the kernel says of its modules: state, use count, holders. Modules come and go while this is read, so each
 //! question has an answer for "it just vanished".
 
-use super::file::read_attribute;
-use super::roots::Roots;
+use super::file::{names, read_attribute};
+use super::roots::{Roots, as_path};
 use crate::error::{Errno, Error, Result};
-use std::os::unix::ffi::OsStringExt;
 
 /// A module's state as `/sys/module/NAME/initstate` gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,8 +76,11 @@ fn number(roots: &Roots, name: &[u8], attribute: &str) -> Result<i64> {
 /// What opening or reading the directory said.
 pub fn holders(roots: &Roots, name: &[u8]) -> Result<Vec<Vec<u8>>> {
     let path = roots.sys_module(name, "holders");
-    let entries = std::fs::read_dir(&path).map_err(|e| Error::from(e).at(&path))?;
-    entries.map(|entry| Ok(entry.map_err(|e| Error::from(e).at(&path))?.file_name().into_vec())).collect()
+    // Not by std's read_dir, which panics where closing fails.
+    let mut found = Vec::new();
+    names(&path, &mut Vec::new(), &mut |name, _| found.push(name.to_vec()))
+        .map_err(|errno| Error::os(errno).at(&path))?;
+    Ok(found)
 }
 
 /// Whether `/sys/module` is there at all; without it nothing can be said of any module from sysfs. Asked once.
@@ -112,15 +114,17 @@ pub fn state_from_proc(roots: &Roots, name: &[u8]) -> Result<State> {
 pub fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, u64)>> {
     let dir = roots.sys_module(name, "sections");
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(&dir).map_err(|e| Error::from(e).at(&dir))? {
-        let entry = entry.map_err(|e| Error::from(e).at(&dir))?;
+    let mut files = Vec::new();
+    names(&dir, &mut Vec::new(), &mut |name, _| files.push(name.to_vec()))
+        .map_err(|errno| Error::os(errno).at(&dir))?;
+    for name in files {
         let mut buffer = [0u8; 32];
-        let path = entry.path();
+        let path = dir.join(as_path(&name));
         let text = read_attribute(&path, &mut buffer).map_err(|errno| Error::os(errno).at(&path))?;
         let text = std::str::from_utf8(text).unwrap_or_default().trim();
         let address = u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16)
             .map_err(|_| Error::new(Errno::EINVAL, "not an address").at(&path))?;
-        found.push((entry.file_name().into_vec(), address));
+        found.push((name, address));
     }
     Ok(found)
 }
