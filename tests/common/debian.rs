@@ -65,7 +65,8 @@ impl Cache {
 
     /// The directory of the newest kernel whose package name begins with `prefix` and ends in `suffix`
     /// (`linux-image-6.1.`, `-amd64-unsigned`), and the package's name. What the cache holds is preferred to what the
-    /// archive has.
+    /// archive has. Since 7.0 the modules are in a package of their own (`linux-modules-7.`, `+deb13-amd64`); the
+    /// lists of what is built in come along from its neighbour.
     ///
     /// # Errors
     /// No such package, or what apt or dpkg-deb said.
@@ -95,7 +96,9 @@ impl Cache {
                     .ok_or_else(|| io::Error::other(format!("no package {prefix}*{suffix} in any suite")))?
             }
         };
-        let dir = self.unpacked(&format!("kernels/{name}"), None, &[&name])?;
+        let lists = name.strip_prefix("linux-modules-").map(|rest| format!("linux-base-{rest}"));
+        let packages: Vec<&str> = std::iter::once(&name).chain(&lists).map(String::as_str).collect();
+        let dir = self.unpacked(&format!("kernels/{name}"), None, &packages)?;
         Ok((dir, name))
     }
 
@@ -219,9 +222,6 @@ impl Cache {
     fn update(&self) -> io::Result<()> {
         let config = self.path("apt/apt.conf");
         let complete = self.path("apt/.complete");
-        if complete.exists() && config.exists() {
-            return Ok(());
-        }
         for below in
             ["apt/etc/apt.conf.d", "apt/etc/preferences.d", "apt/lists/partial", "apt/archives/partial"]
         {
@@ -233,14 +233,20 @@ impl Cache {
         }
         let mirror = host_mirror("/debian").unwrap_or_else(|| "http://deb.debian.org/debian".to_owned());
         let line = |uri: &str, suite: &str| format!("deb [signed-by={keyring}] {uri} {suite} main\n");
-        let mut sources: String = ["bookworm", "bookworm-updates", "bookworm-backports", "trixie"]
-            .iter()
-            .map(|suite| line(&mirror, suite))
-            .collect();
-        if let Some(security) = host_mirror("/debian-security") {
-            sources.push_str(&line(&security, "bookworm-security"));
+        let suites = ["bookworm", "bookworm-updates", "bookworm-backports", "trixie"];
+        let mut sources: String = suites.iter().map(|suite| line(&mirror, suite)).collect();
+        let security = host_mirror("/debian-security");
+        sources.extend(security.iter().map(|uri| line(uri, "bookworm-security")));
+        // The oldest kernels and the newest. The oldest suite leaves the mirrors one day.
+        let mut more: String =
+            ["bullseye", "trixie-backports"].iter().map(|suite| line(&mirror, suite)).collect();
+        more.extend(security.iter().map(|uri| line(uri, "bullseye-security")));
+        let all = format!("{sources}{more}");
+        let list = self.path("apt/etc/sources.list");
+        if complete.exists() && config.exists() && fs::read_to_string(&list).is_ok_and(|held| held == all) {
+            return Ok(());
         }
-        fs::write(self.path("apt/etc/sources.list"), sources)?;
+        fs::write(&list, &all)?;
         let apt = self.path("apt");
         let apt = apt.display();
         fs::write(
@@ -253,7 +259,11 @@ impl Cache {
             ),
         )?;
         eprintln!("fetching package lists from {mirror}");
-        self.apt("apt-get", &["-q", "update"])?;
+        if let Err(error) = self.apt("apt-get", &["-q", "update"]) {
+            eprintln!("without the oldest and the newest kernels, since not all lists can be had: {error}");
+            fs::write(&list, &sources)?;
+            self.apt("apt-get", &["-q", "update"])?;
+        }
         fs::write(complete, "")
     }
 
@@ -268,6 +278,20 @@ impl Cache {
             .env("LC_ALL", "C")
             .current_dir(dir)
             .args(args))
+    }
+}
+
+/// The version of an unpacked kernel, and the directory of its modules: below `lib/modules`, since 7.0 `usr/lib/modules`.
+///
+/// # Errors
+/// There is no such directory, or not just one kernel in it.
+pub fn module_directory(package: &Path) -> io::Result<(String, PathBuf)> {
+    let places = ["lib/modules", "usr/lib/modules"].map(|below| package.join(below));
+    let modules = places.iter().find(|place| place.is_dir()).unwrap_or(&places[0]);
+    let entries: Vec<fs::DirEntry> = fs::read_dir(modules)?.collect::<io::Result<_>>()?;
+    match &entries[..] {
+        [one] => Ok((one.file_name().to_string_lossy().into_owned(), one.path())),
+        _ => Err(io::Error::other(format!("{}: {} kernels", modules.display(), entries.len()))),
     }
 }
 

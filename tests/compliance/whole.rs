@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::Suite;
-use crate::debian::Cache;
+use crate::debian::{Cache, module_directory};
 use crate::differences::Differences;
 use crate::root::{link_tree, skeleton};
 use crate::run::{self, Step};
@@ -36,11 +36,17 @@ use crate::{case, kernel, transcript, trees};
 const SAMPLE: usize = 16;
 /// Names in one command.
 const BATCH: usize = 250;
-/// How a tree is called, and how its package's name begins and ends.
-const TREES: [(&str, &str); 2] = [("6.12", "linux-image-6.12."), ("6.1", "linux-image-6.1.0-")];
+/// How a tree is called, and how its package's name begins and ends. The oldest and the newest kernel: `KMOD_ONCE_FULL`.
+const TREES: [(&str, &str, &str); 4] = [
+    ("6.12", "linux-image-6.12.", "-amd64-unsigned"),
+    ("6.1", "linux-image-6.1.0-", "-amd64-unsigned"),
+    ("5.10", "linux-image-5.10.0-", "-amd64-unsigned"),
+    ("7", "linux-modules-7.", "+deb13-amd64"),
+];
+/// How many of them are looked at each time.
+const ALWAYS: usize = 2;
 /// Configuration of the commands that make plans: softdep lines for 34.2, nothing for ours.
 const JOINED: &str = "/joined.conf";
-const SUFFIX: &str = "-amd64-unsigned";
 
 /// What is asked, one test each.
 const KINDS: [Kind; 9] = [
@@ -87,7 +93,8 @@ pub struct Tree {
 /// Every test: its name, which tree and what is asked.
 pub fn tests() -> Vec<(String, usize, Kind)> {
     let mut tests = Vec::new();
-    for (index, (tree, _)) in TREES.iter().enumerate() {
+    let count = if full() { TREES.len() } else { ALWAYS };
+    for (index, (tree, ..)) in TREES.iter().enumerate().take(count) {
         tests.extend(KINDS.map(|kind| (format!("whole/{tree}/{}", kind.name), index, kind)));
     }
     tests
@@ -152,9 +159,9 @@ fn ask(root: &Path, commands: &[case::Command]) -> io::Result<Vec<Step>> {
 
 impl Tree {
     fn new(suite: &Suite, index: usize) -> io::Result<Tree> {
-        let (name, prefix) = TREES[index];
+        let (name, prefix, suffix) = TREES[index];
         let cache = Cache::open()?;
-        let (package, package_name) = cache.kernel(prefix, SUFFIX)?;
+        let (package, package_name) = cache.kernel(prefix, suffix)?;
         let (release, source) = module_directory(&package)?;
         let kmod =
             suite.theirs.files.iter().find(|(path, _)| path.ends_with("kmod")).expect("there is a kmod");
@@ -178,7 +185,7 @@ impl Tree {
             kept,
             compressed: false,
             optimised: suite.optimised,
-            full: std::env::var_os("KMOD_ONCE_FULL").is_some(),
+            full: full(),
             modules: Vec::new(),
             builtins: Vec::new(),
             files: Vec::new(),
@@ -324,15 +331,9 @@ fn indexes(kept: &Path, theirs: &Path, ours: &Path, release: &str) -> io::Result
     Ok(())
 }
 
-/// The release and directory of the modules in an unpacked kernel package.
-fn module_directory(package: &Path) -> io::Result<(String, PathBuf)> {
-    for below in ["lib/modules", "usr/lib/modules"] {
-        if let Some(entry) = fs::read_dir(package.join(below)).ok().and_then(|mut entries| entries.next()) {
-            let entry = entry?;
-            return Ok((entry.file_name().to_string_lossy().into_owned(), entry.path()));
-        }
-    }
-    Err(io::Error::other(format!("{}: no modules", package.display())))
+/// Whether everything is asked for.
+fn full() -> bool {
+    std::env::var_os("KMOD_ONCE_FULL").is_some()
 }
 
 fn module_name(path: &str) -> String {
