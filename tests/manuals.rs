@@ -1,6 +1,9 @@
 //! The manual pages say what the tools do: the same options as the parsers' tables, in both directions; and they are well
 //! formed, which mandoc tells.
 
+#[path = "common/commands.rs"]
+mod commands;
+
 use kmod_once::cli::HELP;
 use kmod_once::cli::getopt::Opt;
 use kmod_once::gate::settings::Settings;
@@ -106,9 +109,9 @@ fn every_option_is_described_and_no_other() {
         described_by.extend(described(page.rsplit_once('.').unwrap().0, text));
     }
     let mut wrong = Vec::new();
-    for (command, help) in &HELP {
-        let items = described_by.remove(*command).unwrap_or_default();
-        wrong.extend(differences(command, help.options, &items));
+    for (command, options) in commands::tables() {
+        let items = described_by.remove(&command).unwrap_or_default();
+        wrong.extend(differences(&command, &options, &items));
     }
     wrong.extend(described_by.keys().map(|page| format!("{page}: has options, but no table")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -2,7 +2,7 @@
 
 use super::getopt::{Opt, Order, Parser, opt};
 use super::usage::Usage;
-use super::{Call, Outcome, lsmod, static_nodes, stats};
+use super::{Call, Outcome, lsmod, own, static_nodes};
 use crate::bytes;
 
 const OPTIONS: &[Opt] = &[opt(b'h', "help", "print this text"), opt(b'V', "version", "print the version")];
@@ -44,7 +44,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
             Ok(0)
         }
         b"list" => lsmod::run(&inner),
-        b"stats" => stats::run(&inner),
+        b"stats" => own::run(call, &call.words[parser.consumed()..]),
         b"static-nodes" => static_nodes::run(&inner),
         _ => refuse(call, &bytes!["invalid command '", command, "'"]),
     }

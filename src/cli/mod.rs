@@ -13,11 +13,11 @@ pub mod lsmod;
 pub mod message;
 pub mod modinfo;
 pub mod modprobe;
+pub mod own;
 mod parameters;
 mod refusal;
 pub mod rmmod;
 pub mod static_nodes;
-pub mod stats;
 pub mod streams;
 pub mod usage;
 pub mod world;
@@ -66,8 +66,8 @@ fn tool(name: &[u8]) -> Option<fn(&Call<'_>) -> Outcome> {
     })
 }
 
-/// The help text of each tool and command, by its name. The manual pages and the completions are held to it.
-pub const HELP: [(&str, Usage); 9] = [
+/// The help text of each tool, and of each command that kmod has too, by its name; [`own::commands`] has the others. The manual pages and the completions are held to it.
+pub const HELP: [(&str, Usage); 8] = [
     ("depmod", depmod::USAGE),
     ("insmod", insmod::USAGE),
     ("kmod", kmod::USAGE),
@@ -76,7 +76,6 @@ pub const HELP: [(&str, Usage); 9] = [
     ("modprobe", modprobe::USAGE),
     ("rmmod", rmmod::USAGE),
     ("kmod static-nodes", static_nodes::USAGE),
-    ("kmod stats", stats::USAGE),
 ];
 
 /// Runs the tool that `argv[0]` names, and returns its exit status. Any other name: 1, without a word.

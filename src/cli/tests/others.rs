@@ -167,8 +167,39 @@ fn stats_tell_what_the_gate_counted() {
     );
     let table = machine.run(&["kmod", "stats"]).out;
     assert_eq!(table.lines().filter(|line| line.starts_with("loop ")).count(), 1, "{table}");
-    assert_eq!(machine.run(&["kmod", "stats", "--who"]).status, 1);
-    assert_eq!(machine.run(&["kmod", "stats", "x"]).err, "kmod: ERROR: too many arguments provided.\n");
+    assert_eq!(
+        machine.run(&["kmod", "stats", "--who"]),
+        failed("kmod: ERROR: nothing was traced: create /run/kmod/trace, or boot with kmod.gate_trace=1\n")
+    );
+}
+
+#[test]
+fn the_commands_of_our_own_are_parsed_by_clap() {
+    let machine = Machine::new();
+    for words in [["kmod", "stats", "x"], ["kmod", "stats", "--colour"]] {
+        assert_eq!(
+            machine.run(&words),
+            failed(&format!(
+                "error: unexpected argument '{}' found\n\nUsage: kmod stats [OPTIONS]\n\n\
+                 For more information, try '--help'.\n",
+                words[2]
+            ))
+        );
+    }
+    // As getopt has it: the beginning of an option is enough.
+    assert_eq!(machine.run(&["kmod", "stats", "--js"]), machine.run(&["kmod", "stats", "--json"]));
+    let help = machine.run(&["kmod", "stats", "-h"]);
+    assert_eq!((help.status, help.err.as_str()), (0, ""));
+    assert!(help.out.contains("Usage: kmod stats [OPTIONS]\n") && help.out.contains("--who"), "{}", help.out);
+    // The command in front of which an option of kmod's own stands.
+    assert_eq!(machine.run(&["kmod", "--", "stats", "--json"]).status, 0);
+    fs::create_dir(machine.roots.run.join("kmod")).unwrap();
+    fs::create_dir(machine.roots.run.join("kmod/gate.trace")).unwrap();
+    let ran = machine.run(&["kmod", "stats", "--who"]);
+    assert_eq!(
+        ran,
+        failed("kmod: ERROR: could not read the gate's trace: /run/kmod/gate.trace: Is a directory\n")
+    );
 }
 
 #[test]

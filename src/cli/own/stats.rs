@@ -1,78 +1,37 @@
 //! `kmod stats`: what the gate saved, and with `--who` who asked for it.
 
-use super::getopt::{Opt, opt};
-use super::usage::Usage;
-use super::{Call, Outcome};
-use crate::bytes;
-use crate::error::Errno;
+use super::traced;
+use crate::cli::message::Log;
 use crate::gate::counters::Counters;
 use crate::gate::stats::{self, Stats};
+use crate::system::System;
+use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::time::Duration;
 
-const JSON: u8 = 200;
-const WHO: u8 = 201;
+/// Print what loading each module once has saved
+#[derive(clap::Args)]
+#[command(
+    after_help = "The trace is written while the file /run/kmod/trace exists, and where the kernel command line says\n\
+                        kmod.gate_trace=1."
+)]
+pub struct Options {
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    /// Who asked, from the trace
+    #[arg(long)]
+    who: bool,
+}
 
-const OPTIONS: &[Opt] = &[
-    opt(JSON, "json", "print JSON, for programs"),
-    opt(WHO, "who", "who asked, from the trace"),
-    opt(b'h', "help", "print this text"),
-];
-
-/// The help text, with the options.
-pub const USAGE: Usage = Usage {
-    forms: &["stats [options]"],
-    groups: &["Options"],
-    options: OPTIONS,
-    notes: "\nThe trace is written while the file /run/kmod/trace exists, and where the kernel command line says\n\
-            kmod.gate_trace=1.\n",
-};
-
-/// Prints the figures.
-pub fn run(call: &Call<'_>) -> Outcome {
-    let log = call.log();
-    let (mut json, mut who) = (false, false);
-    let operands = call.options(OPTIONS, |found| {
-        match found.id {
-            JSON => json = true,
-            WHO => who = true,
-            _ => return Err(call.help(&USAGE)),
-        }
-        Ok(())
-    })?;
-    if !operands.is_empty() {
-        log.error(b"too many arguments provided.");
-        return Ok(1);
+/// The figures.
+pub fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
+    if options.who {
+        let askers = traced(stats::who(system), log)?;
+        return Ok(if options.json { who_json(&askers) } else { who_table(&askers) });
     }
-    let system = &call.world.system;
-    let printed = match (who, json) {
-        (false, false) => stats::read(system).map(|stats| table(&stats)),
-        (false, true) => stats::read(system).map(|stats| format!("{}\n", stats.to_json())),
-        (true, _) => match stats::who(system) {
-            Err(error) if error.errno() == Errno::ENOENT => {
-                log.error(b"nothing was traced: create /run/kmod/trace, or boot with kmod.gate_trace=1");
-                return Ok(1);
-            }
-            who => who.map(|(askers, broken)| {
-                if broken > 0 {
-                    log.warning(
-                        format!("{broken} lines of the trace are not whole, and do not count").as_bytes(),
-                    );
-                }
-                if json { who_json(&askers) } else { who_table(&askers) }
-            }),
-        },
-    };
-    match printed {
-        Ok(text) => {
-            call.print(text.as_bytes());
-            Ok(0)
-        }
-        Err(error) => {
-            log.error(&bytes!["could not read what the gate counted: ", error.to_string()]);
-            Ok(1)
-        }
-    }
+    let stats = stats::read(system).context("could not read what the gate counted")?;
+    Ok(if options.json { format!("{}\n", stats.to_json()) } else { table(&stats) })
 }
 
 /// The total first, then every module.

@@ -1,0 +1,84 @@
+//! The commands that only this program has. Their command lines are clap's, and what goes wrong is anyhow's: nobody expects
+//! of them what getopt makes of the tools' words, and nobody waits for them at boot.
+
+mod stats;
+
+use super::message::Log;
+use super::{Call, Outcome};
+use crate::error::Errno;
+use crate::system::System;
+use anyhow::{Context, Result, bail};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+#[derive(Parser)]
+#[command(name = "kmod", bin_name = "kmod", disable_help_subcommand = true, infer_long_args = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Stats(stats::Options),
+}
+
+/// The commands as clap knows them. The manual pages and the completions are held to it.
+pub fn commands() -> clap::Command {
+    CommandLine::command()
+}
+
+/// Runs the command that `words` begin with.
+pub fn run(call: &Call<'_>, words: &[Vec<u8>]) -> Outcome {
+    let words = words.iter().map(|word| OsString::from_vec(word.clone()));
+    let line = match CommandLine::try_parse_from([OsString::from("kmod")].into_iter().chain(words)) {
+        Ok(line) => line,
+        Err(said) => {
+            let text = said.render().to_string();
+            if said.use_stderr() {
+                call.world.streams.complain(text.trim_end().as_bytes());
+                return Ok(1);
+            }
+            call.print(text.as_bytes());
+            return Ok(0);
+        }
+    };
+    let log = call.log();
+    match line.command.text(&call.world.system, &log) {
+        Ok(text) => {
+            call.print(text.as_bytes());
+            Ok(0)
+        }
+        Err(error) => {
+            log.error(format!("{error:#}").as_bytes());
+            Ok(1)
+        }
+    }
+}
+
+impl Command {
+    /// What the command prints.
+    fn text(self, system: &System<'_>, log: &Log<'_>) -> Result<String> {
+        match self {
+            Command::Stats(options) => stats::text(&options, system, log),
+        }
+    }
+}
+
+/// What `read` made of the trace; it also counts the lines that it could not use.
+fn traced<T>(read: crate::error::Result<(T, u64)>, log: &Log<'_>) -> Result<T> {
+    match read {
+        Err(error) if error.errno() == Errno::ENOENT => {
+            bail!("nothing was traced: create /run/kmod/trace, or boot with kmod.gate_trace=1")
+        }
+        read => {
+            let (traced, broken) = read.context("could not read the gate's trace")?;
+            if broken > 0 {
+                let text = format!("{broken} lines of the trace are not whole, and do not count");
+                log.warning(text.as_bytes());
+            }
+            Ok(traced)
+        }
+    }
+}
