@@ -26,7 +26,9 @@ _kmod_once_options() {
         ;;
     kmod) echo -V --version -h --help ;;
     'kmod static-nodes') echo -o:path --output:path -f:format --format:format -h --help ;;
-    'kmod stats') echo --json --who -h --help ;;
+    'kmod blame') echo --json --until:number -h --help ;;
+    'kmod plot') echo --until:number -h --help ;;
+    'kmod stats') echo --json --openmetrics --who -h --help ;;
     esac
 }
 
@@ -80,7 +82,7 @@ _kmod_once_value() {
         ;;
     format) compgen -W 'human tmpfiles devname' -- "$cur" ;;
     parameter) [[ $cur != *=* ]] && compgen -W "$(_kmod_once_parameters "$2")" -- "$cur" ;;
-    command) compgen -W 'help list stats static-nodes' -- "$cur" ;;
+    command) compgen -W 'blame help list plot stats static-nodes' -- "$cur" ;;
     esac
 }
 

@@ -14,8 +14,10 @@ pub const USAGE: Usage = Usage {
     options: OPTIONS,
     notes: concat!(
         "\nCommands:\n",
+        "  blame        print which modules took long to load, and who asked for them\n",
         "  help         print this text\n",
         "  list         list the loaded modules, as lsmod does\n",
+        "  plot         print an SVG of when each module was loaded, and what waited for it\n",
         "  stats        print what loading each module once has saved\n",
         "  static-nodes list the device nodes that load their module when they are opened\n",
         "\nThe tools have names of their own, links to this program:\n",
@@ -44,7 +46,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
             Ok(0)
         }
         b"list" => lsmod::run(&inner),
-        b"stats" => own::run(call, &call.words[parser.consumed()..]),
+        b"blame" | b"plot" | b"stats" => own::run(call, &call.words[parser.consumed()..]),
         b"static-nodes" => static_nodes::run(&inner),
         _ => refuse(call, &bytes!["invalid command '", command, "'"]),
     }

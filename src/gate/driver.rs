@@ -57,6 +57,8 @@ pub struct Report {
     pub calls: u8,
     /// How long it slept.
     pub waited: Duration,
+    /// How long its kernel calls took.
+    pub called: Duration,
 }
 
 /// One request on the real system.
@@ -76,6 +78,7 @@ pub struct Driver<'d, 'a> {
     descends: Option<bool>,
     error: Option<Error>,
     waited: Duration,
+    called: Duration,
 }
 
 impl<'d, 'a> Driver<'d, 'a> {
@@ -99,6 +102,7 @@ impl<'d, 'a> Driver<'d, 'a> {
             descends: None,
             error: None,
             waited: Duration::ZERO,
+            called: Duration::ZERO,
         }
     }
 
@@ -112,7 +116,8 @@ impl<'d, 'a> Driver<'d, 'a> {
                 Action::End(end) => {
                     let (lock, calls) = (machine.lock(), machine.calls());
                     self.count(end, &machine);
-                    return Report { end, error: self.error, lock, calls, waited: self.waited };
+                    let (error, waited, called) = (self.error, self.waited, self.called);
+                    return Report { end, error, lock, calls, waited, called };
                 }
                 action => self.act(action, &machine, &request),
             };
@@ -144,14 +149,7 @@ impl<'d, 'a> Driver<'d, 'a> {
                 self.write(begin, end, machine, request);
                 Seen::Done
             }
-            Action::Call => match self.work.call() {
-                Ok(()) => Seen::Answer(None),
-                Err(Refused { error, by_kernel }) => {
-                    let errno = error.errno();
-                    self.error = Some(error);
-                    Seen::Answer(Some(Failure { errno, by_kernel }))
-                }
-            },
+            Action::Call => self.call(),
             Action::ReadOwnName => {
                 let digest = self.load.map_or(0, |load| load.file_digest);
                 let name = self.work.own_name().filter(|name| name != self.key);
@@ -178,6 +176,18 @@ impl<'d, 'a> Driver<'d, 'a> {
             }
             Action::End(_) => Seen::Done,
         }
+    }
+
+    fn call(&mut self) -> Seen {
+        let clock = self.gate.system.clock;
+        let before = clock.boottime();
+        let answer = self.work.call();
+        self.called += clock.boottime().saturating_sub(before);
+        Seen::Answer(answer.err().map(|Refused { error, by_kernel }| {
+            let errno = error.errno();
+            self.error = Some(error);
+            Failure { errno, by_kernel }
+        }))
     }
 
     fn open(&mut self, lock: Lock) -> Seen {

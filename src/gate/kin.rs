@@ -30,7 +30,7 @@ pub fn find(system: &System<'_>, leader: Option<i32>, descends: &mut Option<bool
 
 /// Whether an ancestor of this process is a kernel thread. Where that cannot be told, the answer is yes: not to wait
 /// is the safer mistake, since the kernel arbitrates then.
-fn started_by_kernel(system: &System<'_>) -> bool {
+pub fn started_by_kernel(system: &System<'_>) -> bool {
     /// `PF_KTHREAD` of the kernel's task flags, as field 9 of /proc/PID/stat shows them.
     const KERNEL_THREAD: u64 = 0x0020_0000;
     let mut pid = nix::unistd::getpid().as_raw();

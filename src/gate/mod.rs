@@ -4,6 +4,7 @@
 //! [`protocol`] says what a request does and what holds; `driver` does it. A request that finds its module live opens nothing
 //! and writes nothing ([`is_live`]). No two locks are held at once in one thread, and none while a command runs.
 
+pub mod blame;
 pub mod counters;
 pub mod dir;
 mod driver;

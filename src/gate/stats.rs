@@ -5,7 +5,6 @@ use super::dir::{GateDir, NoGateDir};
 use super::record::Record;
 use super::trace;
 use crate::error::{Errno, Error, Result};
-use crate::limits;
 use crate::system::{System, file};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -137,27 +136,19 @@ pub struct Asked {
     pub waited: Duration,
 }
 
-/// Sums up the trace by asker, most requests first. Lines that are no JSON (a write cut by a full disk) are counted
-/// in the second value.
+/// Sums up the trace by asker, most requests first; the second value counts its broken lines.
 ///
 /// # Errors
-/// As [`read`]; `ENOENT` where nothing was traced.
+/// As [`trace::read`].
 pub fn who(system: &System<'_>) -> Result<(Vec<(Asker, Asked)>, u64)> {
-    let path = system.roots.gate_parent().join(trace::FILE);
-    let text = file::read_whole(&path, 2 * limits::GATE_TRACE)?;
+    let (entries, broken) = trace::read(system)?;
     let mut askers: BTreeMap<Asker, Asked> = BTreeMap::new();
-    let mut broken = 0;
-    for line in text.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-        let Ok(line) = serde_json::from_slice::<Value>(line) else {
-            broken += 1;
-            continue;
-        };
-        let word = |key: &str| line[key].as_str().unwrap_or("?").to_string();
-        let asked = askers.entry(Asker { parent: word("parent"), comm: word("comm") }).or_default();
+    for entry in entries {
+        let asked = askers.entry(Asker { parent: entry.parent, comm: entry.comm }).or_default();
         asked.requests += 1;
-        asked.served += u64::from(line["role"] == "follower");
-        asked.waited += Duration::from_nanos(line["wait_ns"].as_u64().unwrap_or(0));
-        *asked.modules.entry(word("module")).or_default() += 1;
+        asked.served += u64::from(entry.served);
+        asked.waited += entry.waited;
+        *asked.modules.entry(entry.module).or_default() += 1;
     }
     let mut askers: Vec<_> = askers.into_iter().collect();
     askers.sort_by(|a, b| b.1.requests.cmp(&a.1.requests).then_with(|| a.0.cmp(&b.0)));

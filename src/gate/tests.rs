@@ -353,7 +353,13 @@ fn switched_off_it_writes_nothing() {
 fn the_trace_names_the_asker() {
     let mut fixture = Fixture::new();
     fixture.settings.trace = true;
+    fixture.kernel.init_takes = Duration::from_millis(20);
     assert_eq!(fixture.request(&fixture.gate(), 1), Ok(Outcome::Loaded));
+    let (lines, _) = trace::read(&fixture.system()).unwrap();
+    let line = &lines[0];
+    // Where nobody can tell who this process is, it may be the kernel's.
+    assert_eq!((line.module.as_str(), line.kernel, line.dependency, line.served), ("m", true, false, false));
+    assert!(line.called >= Duration::from_millis(20) && line.waited.is_zero(), "{line:?}");
     let (askers, broken) = stats::who(&fixture.system()).unwrap();
     assert_eq!((askers.len(), broken), (1, 0));
     assert_eq!(askers[0].1.modules["m"], 1);

@@ -8,18 +8,21 @@
 //! | `module`, `request` | the module's name; the words of the request |
 //! | `pid`, `ppid`, `comm`, `parent` | this process and the one that started it |
 //! | `devpath`, `seqnum` | of the device event, if udev set them |
+//! | `kernel` | whether the kernel asked: one of its threads is an ancestor of this process |
+//! | `dependency` | whether what was asked for needs the module, rather than being it |
 //! | `role` | `leader`, `follower` or `fallback` |
 //! | `result`, `errno` | `loaded`, `joined`, `coming` or `failed`, and with what |
 //! | `wait_ns` | how long it waited for others |
+//! | `call_ns` | how long its kernel calls took |
 
 use super::dir::GateDir;
 use super::driver::Report;
-use super::{Load, Outcome};
+use super::{Load, Outcome, kin};
 use crate::error::Result;
 use crate::limits;
 use crate::system::System;
 use crate::system::descriptors::opening;
-use crate::system::file::{read_attribute, within_size_limit};
+use crate::system::file::{read_attribute, read_whole, within_size_limit};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
@@ -68,6 +71,8 @@ pub(super) fn append(
         "parent": comm(system, ppid),
         "devpath": origin.devpath.as_deref().map(text),
         "seqnum": origin.seqnum.as_deref().map(text),
+        "kernel": kin::started_by_kernel(system),
+        "dependency": load.dependency,
         "role": match report.calls {
             0 => "follower",
             _ if report.lock.is_gates() => "leader",
@@ -81,11 +86,80 @@ pub(super) fn append(
         },
         "errno": result.as_ref().err().map(|error| error.errno().number()),
         "wait_ns": nanoseconds(report.waited),
+        "call_ns": nanoseconds(report.called),
     });
     let line = format!("{line}\n");
     // A trace that cannot be written (a full /run) must not disturb a load.
     if within_size_limit(length + line.len() as u64).is_ok() {
         let _ = nix::unistd::write(&file, line.as_bytes());
+    }
+}
+
+/// One line of the trace. What a line does not have is empty, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// When the request reached the gate, since boot.
+    pub at: Duration,
+    /// The module.
+    pub module: String,
+    /// What was asked for.
+    pub request: String,
+    /// The asking process.
+    pub pid: u64,
+    /// Its name.
+    pub comm: String,
+    /// The name of the process that started it.
+    pub parent: String,
+    /// The device that udev asked for.
+    pub devpath: Option<String>,
+    /// Whether the kernel asked.
+    pub kernel: bool,
+    /// Whether the module is needed by what was asked for.
+    pub dependency: bool,
+    /// Whether it made no call of its own.
+    pub served: bool,
+    /// What it failed with.
+    pub errno: Option<i64>,
+    /// How long it waited for others.
+    pub waited: Duration,
+    /// How long its calls took.
+    pub called: Duration,
+}
+
+/// The trace, and how many of its lines are no JSON (a write cut by a full disk).
+///
+/// # Errors
+/// `ENOENT` where nothing was traced; else what reading it said.
+pub fn read(system: &System<'_>) -> Result<(Vec<Entry>, u64)> {
+    let text = read_whole(&system.roots.gate_parent().join(FILE), 2 * limits::GATE_TRACE)?;
+    let mut broken = 0;
+    let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+    let entries = lines.filter_map(|line| {
+        let line = serde_json::from_slice::<Value>(line).ok();
+        broken += u64::from(line.is_none());
+        line.as_ref().map(entry)
+    });
+    let entries = entries.collect();
+    Ok((entries, broken))
+}
+
+fn entry(line: &Value) -> Entry {
+    let word = |key: &str| line[key].as_str().unwrap_or("?").to_owned();
+    let time = |key: &str| Duration::from_nanos(line[key].as_u64().unwrap_or(0));
+    Entry {
+        at: time("time_ns"),
+        module: word("module"),
+        request: word("request"),
+        pid: line["pid"].as_u64().unwrap_or(0),
+        comm: word("comm"),
+        parent: word("parent"),
+        devpath: line["devpath"].as_str().map(str::to_owned),
+        kernel: line["kernel"] == true,
+        dependency: line["dependency"] == true,
+        served: line["role"] == "follower",
+        errno: line["errno"].as_i64(),
+        waited: time("wait_ns"),
+        called: time("call_ns"),
     }
 }
 

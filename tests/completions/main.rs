@@ -208,7 +208,7 @@ fn options_are_those_of_the_tables() {
         commands::tables().iter().map(|(tool, options)| (format!("{tool} -"), listed(options))).collect();
     let lsmod = cases["lsmod -"].clone();
     cases.insert("kmod list -".into(), lsmod);
-    assert_eq!(cases.len(), 10);
+    assert_eq!(cases.len(), 12);
     check(&cases);
 }
 
@@ -263,10 +263,11 @@ fn values_are_those_of_this_machine() {
         ("depmod -b /mnt-fixture 6.12", "6.12.0"),
         ("depmod 6.1.0 /work/t", "two.ko.xz three.ko.gz"),
         ("depmod -b / -m mnt-fixture/lib/modules ", "6.1.0 6.12.0"),
-        ("kmod ", "help list stats static-nodes"),
+        ("kmod ", "blame help list plot stats static-nodes"),
         ("kmod st", "stats static-nodes"),
         ("kmod static-nodes -f ", "human tmpfiles devname"),
         ("kmod stats ", ""),
+        ("kmod blame --until ", ""),
     ];
     check(&cases.into_iter().map(|(line, words)| (line.to_owned(), set(words))).collect());
 }

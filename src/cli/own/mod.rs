@@ -1,6 +1,9 @@
 //! The commands that only this program has. Their command lines are clap's, and what goes wrong is anyhow's: nobody expects
 //! of them what getopt makes of the tools' words, and nobody waits for them at boot.
 
+mod blame;
+mod openmetrics;
+mod plot;
 mod stats;
 
 use super::message::Log;
@@ -12,6 +15,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+/// Where the trace comes from, below the help of what reads it.
+const TRACE: &str = "The trace is written while the file /run/kmod/trace exists, and where the kernel command line says\n\
+                     kmod.gate_trace=1.";
+
 #[derive(Parser)]
 #[command(name = "kmod", bin_name = "kmod", disable_help_subcommand = true, infer_long_args = true)]
 struct CommandLine {
@@ -21,6 +28,8 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    Blame(blame::Options),
+    Plot(plot::Options),
     Stats(stats::Options),
 }
 
@@ -61,6 +70,8 @@ impl Command {
     /// What the command prints.
     fn text(self, system: &System<'_>, log: &Log<'_>) -> Result<String> {
         match self {
+            Command::Blame(options) => blame::text(&options, system, log),
+            Command::Plot(options) => plot::text(&options, system, log),
             Command::Stats(options) => stats::text(&options, system, log),
         }
     }

@@ -1,6 +1,6 @@
 //! `kmod stats`: what the gate saved, and with `--who` who asked for it.
 
-use super::traced;
+use super::{openmetrics, traced};
 use crate::cli::message::Log;
 use crate::gate::counters::Counters;
 use crate::gate::stats::{self, Stats};
@@ -11,10 +11,7 @@ use std::time::Duration;
 
 /// Print what loading each module once has saved
 #[derive(clap::Args)]
-#[command(
-    after_help = "The trace is written while the file /run/kmod/trace exists, and where the kernel command line says\n\
-                        kmod.gate_trace=1."
-)]
+#[command(after_help = super::TRACE)]
 pub struct Options {
     /// Print JSON, for programs
     #[arg(long)]
@@ -22,6 +19,9 @@ pub struct Options {
     /// Who asked, from the trace
     #[arg(long)]
     who: bool,
+    /// Print the counts for Prometheus
+    #[arg(long, conflicts_with_all = ["json", "who"])]
+    openmetrics: bool,
 }
 
 /// The figures.
@@ -31,7 +31,11 @@ pub fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<Str
         return Ok(if options.json { who_json(&askers) } else { who_table(&askers) });
     }
     let stats = stats::read(system).context("could not read what the gate counted")?;
-    Ok(if options.json { format!("{}\n", stats.to_json()) } else { table(&stats) })
+    Ok(match options {
+        Options { json: true, .. } => format!("{}\n", stats.to_json()),
+        Options { openmetrics: true, .. } => openmetrics::text(&stats),
+        _ => table(&stats),
+    })
 }
 
 /// The total first, then every module.

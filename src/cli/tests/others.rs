@@ -176,6 +176,8 @@ fn stats_tell_what_the_gate_counted() {
 #[test]
 fn the_commands_of_our_own_are_parsed_by_clap() {
     let machine = Machine::new();
+    assert!(machine.run(&["kmod", "stats", "--openmetrics"]).out.ends_with("# EOF\n"));
+    assert_eq!(machine.run(&["kmod", "stats", "--openmetrics", "--json"]).status, 1);
     for words in [["kmod", "stats", "x"], ["kmod", "stats", "--colour"]] {
         assert_eq!(
             machine.run(&words),
@@ -215,4 +217,46 @@ fn the_configuration_is_printed_kind_by_kind() {
                   options m_a x=1\noptions m z=3\nsoftdep m_a pre: b cpost: d\nweakdep m_a e f\n\n\
                   # End of configuration files. Dumping indexes now:\n\nalias pci:* m_a\n";
     assert_eq!(machine.run(&["modprobe", "-c"]), printed(config));
+}
+
+#[test]
+fn blame_names_the_modules_that_took_long() {
+    let machine = Machine::new();
+    fs::create_dir(machine.roots.run.join("kmod")).unwrap();
+    let lines = [
+        r#"{"time_ns":1500000000,"module":"loop","request":"loop","pid":9,"comm":"modprobe","parent":"sh","kernel":false,"role":"leader","wait_ns":0,"call_ns":12000000}"#,
+        "half a line",
+        r#"{"time_ns":2000000000,"module":"nf_x","request":"nf-x","pid":10,"comm":"modprobe","parent":"kworker/u4:1","kernel":true,"role":"leader","errno":19,"wait_ns":0,"call_ns":2000000000}"#,
+        r#"{"time_ns":2100000000,"module":"nf_x","request":"pci:\u001b[2J","pid":11,"comm":"modprobe","parent":"systemd-udevd","devpath":"/devices/x","role":"follower","wait_ns":5000,"call_ns":0}"#,
+        r#"{"time_ns":9000000000,"module":"usb","request":"pci:\u001b[2J","pid":11,"comm":"modprobe","parent":"systemd-udevd","devpath":"/devices/x","role":"leader","wait_ns":0,"call_ns":250000}"#,
+    ];
+    fs::write(machine.roots.run.join("kmod/gate.trace"), lines.join("\n")).unwrap();
+    let ran = machine.run(&["kmod", "blame"]);
+    assert_eq!(ran.err, "kmod: WARNING: 1 lines of the trace are not whole, and do not count\n");
+    assert_eq!(
+        ran.out,
+        concat!(
+            "      Call     Waited  Asked      First  Module  By\n",
+            "    2.000s        5us      2     2.000s  nf_x    the kernel; No such device\n",
+            "      12ms        0us      1     1.500s  loop    sh (modprobe 9)\n",
+            "     250us        0us      1     9.000s  usb     /devices/x, for pci:?[2J\n",
+        )
+    );
+    let ran = machine.run(&["kmod", "blame", "--json", "--until=3.5"]);
+    let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(read["modules"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        read["modules"][0],
+        serde_json::json!({
+            "name": "nf_x", "call_ns": 2_000_000_000, "waited_ns": 5000, "requests": 2, "first_ns": 2_000_000_000,
+            "last_errno": 19, "request": "nf-x", "dependency": false, "by": "kernel", "devpath": null, "pid": 10,
+            "comm": "modprobe", "parent": "kworker/u4:1",
+        })
+    );
+    let svg = machine.run(&["kmod", "plot", "--until", "3.5"]).out;
+    assert!(svg.starts_with("<?xml ") && svg.contains(">nf_x<") && !svg.contains(">usb<"), "{svg}");
+    for until in ["x", "-1", "nan"] {
+        let ran = machine.run(&["kmod", "plot", &format!("--until={until}")]);
+        assert_eq!((ran.status, ran.err.starts_with("error: invalid value")), (1, true), "{}", ran.err);
+    }
 }

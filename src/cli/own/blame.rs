@@ -1,0 +1,106 @@
+//! `kmod blame`: which modules took long, and who asked for them.
+
+use super::traced;
+use crate::cli::message::Log;
+use crate::gate::blame::{self, By, Module};
+use crate::gate::trace::{self, Entry};
+use crate::system::System;
+use anyhow::Result;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Print which modules took long to load, and who asked for them
+#[derive(clap::Args)]
+#[command(after_help = super::TRACE)]
+pub struct Options {
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Which requests count.
+#[derive(clap::Args)]
+pub struct Which {
+    /// Only what was asked for so long after boot
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    until: Option<Duration>,
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
+}
+
+impl Which {
+    /// The modules of the trace, the longest calls first.
+    pub fn modules(&self, system: &System<'_>, log: &Log<'_>) -> Result<Vec<Module>> {
+        let mut entries: Vec<Entry> = traced(trace::read(system), log)?;
+        entries.retain(|entry| self.until.is_none_or(|until| entry.at <= until));
+        Ok(blame::modules(entries))
+    }
+}
+
+/// The list.
+pub fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
+    let modules = options.which.modules(system, log)?;
+    if options.json {
+        let modules: Vec<serde_json::Value> = modules.iter().map(Module::to_json).collect();
+        return Ok(format!("{}\n", serde_json::json!({ "modules": modules })));
+    }
+    Ok(table(&modules))
+}
+
+fn table(modules: &[Module]) -> String {
+    let names: Vec<String> = modules.iter().map(|module| shown(&module.first.module)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(6);
+    let mut text =
+        format!("{:>10} {:>10} {:>6} {:>10}  {:width$}  By\n", "Call", "Waited", "Asked", "First", "Module");
+    for (module, name) in modules.iter().zip(names) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:>10} {:>10} {:>6} {:>10}  {name:width$}  {}",
+            time(module.called),
+            time(module.waited),
+            module.requests,
+            format!("{:.3}s", module.first.at.as_secs_f64()),
+            who(module)
+        );
+    }
+    text
+}
+
+/// Who asked first, for what, and how the last call failed.
+pub fn who(module: &Module) -> String {
+    let first = &module.first;
+    let mut text = match first.by() {
+        By::Kernel => "the kernel".to_owned(),
+        By::Device(path) => shown(path),
+        By::Process => format!("{} ({} {})", shown(&first.parent), shown(&first.comm), first.pid),
+    };
+    if first.request.replace('-', "_") != first.module {
+        text = format!("{text}, for {}", shown(&first.request));
+    }
+    match module.errno.map(i32::try_from) {
+        Some(Ok(errno)) => {
+            format!("{text}; {}", crate::error::strerror(crate::error::Errno::new(errno)))
+        }
+        Some(Err(_)) => format!("{text}; failed"),
+        None => text,
+    }
+}
+
+/// A time as people read it: `1.234s`, `12ms`, `3us`.
+pub fn time(time: Duration) -> String {
+    match time.as_micros() {
+        1_000_000.. => format!("{:.3}s", time.as_secs_f64()),
+        1_000.. => format!("{}ms", time.as_millis()),
+        micros => format!("{micros}us"),
+    }
+}
+
+/// Somebody else's text, which moves no cursor and ends no line.
+pub fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}

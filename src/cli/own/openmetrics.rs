@@ -1,0 +1,149 @@
+//! The gate's counters in the text format of OpenMetrics 1.0, for the textfile collector of Prometheus's node_exporter. A
+//! counter's samples are called `NAME_total`, its unit is the end of NAME, and everything is in base units.
+
+use crate::gate::counters::Counters;
+use crate::gate::stats::Stats;
+use std::fmt::Write;
+use std::time::Duration;
+
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    value: fn(Counters) -> String,
+}
+
+const METRICS: [Metric; 8] = [
+    Metric {
+        name: "kmod_loads",
+        unit: "",
+        help: "Calls that the kernel got.",
+        value: |c| c.loads.to_string(),
+    },
+    Metric {
+        name: "kmod_load_failures",
+        unit: "",
+        help: "Calls that the kernel refused.",
+        value: |c| c.failures.to_string(),
+    },
+    Metric {
+        name: "kmod_joined_requests",
+        unit: "",
+        help: "Requests that were served by the call of another.",
+        value: |c| c.joined.to_string(),
+    },
+    Metric {
+        name: "kmod_shared_failures",
+        unit: "",
+        help: "Requests that were given the failure of another.",
+        value: |c| c.shared.to_string(),
+    },
+    Metric {
+        name: "kmod_bounds_passed",
+        unit: "",
+        help: "Waits that went on until their bound.",
+        value: |c| c.bounds.to_string(),
+    },
+    Metric {
+        name: "kmod_fallbacks",
+        unit: "",
+        help: "Requests that went on without the lock.",
+        value: |c| c.fallbacks.to_string(),
+    },
+    Metric {
+        name: "kmod_saved_bytes",
+        unit: "bytes",
+        help: "The size of the module files that the kernel did not get again.",
+        value: |c| c.bytes_saved.to_string(),
+    },
+    Metric {
+        name: "kmod_waited_seconds",
+        unit: "seconds",
+        help: "How long requests waited for others.",
+        value: |c| seconds(Duration::from_nanos(c.waited)),
+    },
+];
+
+/// Exact to the nanosecond, which a float would not be.
+fn seconds(time: Duration) -> String {
+    format!("{}.{:09}", time.as_secs(), time.subsec_nanos())
+}
+
+/// The whole file.
+pub fn text(stats: &Stats) -> String {
+    let mut text = String::new();
+    for Metric { name, unit, help, value } in METRICS {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# TYPE {name} counter");
+        if !unit.is_empty() {
+            let _ = writeln!(text, "# UNIT {name} {unit}");
+        }
+        let _ = writeln!(text, "# HELP {name} {help}");
+        for module in stats.modules.iter().filter(|module| module.counters != Counters::default()) {
+            let label = escaped(&String::from_utf8_lossy(&module.name));
+            let _ = writeln!(text, "{name}_total{{module=\"{label}\"}} {}", value(module.counters));
+        }
+    }
+    text.push_str("# EOF\n");
+    text
+}
+
+/// As the value of a label.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::stats::Module;
+
+    /// prometheus-client's own parser (`prometheus_client.openmetrics.parser`) takes this text.
+    #[test]
+    fn the_text_is_what_openmetrics_parsers_read() {
+        let counters = Counters {
+            loads: 2,
+            failures: 1,
+            joined: 30,
+            bytes_saved: 4096,
+            waited: 1_000_000_002,
+            ..Counters::default()
+        };
+        let module = |name: &[u8], counters| Module { name: name.to_vec(), counters, last: None };
+        let stats = Stats {
+            modules: vec![module(b"unused", Counters::default()), module(b"x\"\\\n", counters)],
+            kernel: None,
+        };
+        let label = r#"{module="x\"\\\n"}"#;
+        let wanted = r#"# TYPE kmod_loads counter
+# HELP kmod_loads Calls that the kernel got.
+kmod_loads_total@ 2
+# TYPE kmod_load_failures counter
+# HELP kmod_load_failures Calls that the kernel refused.
+kmod_load_failures_total@ 1
+# TYPE kmod_joined_requests counter
+# HELP kmod_joined_requests Requests that were served by the call of another.
+kmod_joined_requests_total@ 30
+# TYPE kmod_shared_failures counter
+# HELP kmod_shared_failures Requests that were given the failure of another.
+kmod_shared_failures_total@ 0
+# TYPE kmod_bounds_passed counter
+# HELP kmod_bounds_passed Waits that went on until their bound.
+kmod_bounds_passed_total@ 0
+# TYPE kmod_fallbacks counter
+# HELP kmod_fallbacks Requests that went on without the lock.
+kmod_fallbacks_total@ 0
+# TYPE kmod_saved_bytes counter
+# UNIT kmod_saved_bytes bytes
+# HELP kmod_saved_bytes The size of the module files that the kernel did not get again.
+kmod_saved_bytes_total@ 4096
+# TYPE kmod_waited_seconds counter
+# UNIT kmod_waited_seconds seconds
+# HELP kmod_waited_seconds How long requests waited for others.
+kmod_waited_seconds_total@ 1.000000002
+# EOF
+"#;
+        assert_eq!(text(&stats), wanted.replace('@', label));
+        assert!(text(&Stats::default()).ends_with("# EOF\n"));
+    }
+}

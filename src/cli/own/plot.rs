@@ -1,0 +1,228 @@
+//! `kmod plot`: the trace as a picture, in one SVG that needs nothing else. One row for each module, in the order in which
+//! they were first asked for; names and figures have columns of their own, so that nothing lies over anything.
+
+use super::blame::{Which, shown, time, who};
+use crate::cli::message::Log;
+use crate::gate::blame::{By, Module, Span};
+use crate::system::System;
+use anyhow::Result;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Print an SVG of when each module was loaded, and what waited for it
+#[derive(clap::Args)]
+#[command(after_help = super::TRACE)]
+pub struct Options {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// All lengths are in pixels.
+const MARGIN: f64 = 20.0;
+/// The time line.
+const LINE: f64 = 900.0;
+const ROW: f64 = 20.0;
+/// Where the axis is, above the first row.
+const TOP: f64 = 124.0;
+/// A letter of the names' font.
+const LETTER: f64 = 6.7;
+/// Where the figures end, from the right end of the time line on; who asked begins after them.
+const FIGURES: [(f64, &str); 3] = [(80.0, "Call"), (160.0, "Waited"), (210.0, "Asked")];
+const BY: f64 = 226.0;
+/// Nothing is so short that it cannot be seen.
+const SHORTEST: f64 = 1.5;
+
+const STYLE: &str = "text{font:11px monospace;fill:#222}.title{font:bold 18px sans-serif}.say{font:13px sans-serif}\
+    .head{font-weight:bold}.end{text-anchor:end}.mid{text-anchor:middle}.grid{stroke:#ddd}.axis{stroke:#444}\
+    .call{fill:#3b6ea5}.bad{fill:#c0392b}.wait{fill:#e6a23c}.odd{fill:#f6f7f9}";
+
+/// The picture.
+pub fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
+    Ok(picture(options.which.modules(system, log)?))
+}
+
+fn picture(mut modules: Vec<Module>) -> String {
+    modules.sort_by_key(|module| module.first.at);
+    let scale = Scale::of(&modules);
+    let bottom = TOP + ROW * modules.len() as f64;
+    let by = modules.iter().map(|module| asker(module).chars().count()).max().unwrap_or(0).max(2);
+    let width = scale.left + LINE + BY + by as f64 * LETTER + MARGIN;
+    let height = bottom + 50.0;
+    let mut svg = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" \
+         height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\">\n<style>{STYLE}</style>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
+    );
+    head(&mut svg, &modules);
+    for number in (1..modules.len()).step_by(2) {
+        rect(&mut svg, "odd", MARGIN, TOP + ROW * number as f64, width - 2.0 * MARGIN, ROW);
+    }
+    scale.draw(&mut svg, bottom);
+    let right = scale.left + LINE;
+    for (end, heading) in FIGURES {
+        words(&mut svg, "head end", right + end, TOP - 8.0, heading);
+    }
+    words(&mut svg, "head", right + BY, TOP - 8.0, "By");
+    for (number, module) in modules.iter().enumerate() {
+        row(&mut svg, &scale, module, TOP + ROW * number as f64);
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// The title, the sums and the legend.
+fn head(svg: &mut String, modules: &[Module]) {
+    let requests: u64 = modules.iter().map(|module| module.requests).sum();
+    let sum = |of: fn(&Module) -> Duration| time(modules.iter().map(of).sum());
+    words(svg, "title", MARGIN, 32.0, "Kernel modules: when each was loaded, and what waited for it");
+    let said = format!(
+        "{} modules, {requests} requests; kernel calls took {}, requests waited {} for others",
+        modules.len(),
+        sum(|module| module.called),
+        sum(|module| module.waited)
+    );
+    words(svg, "say", MARGIN, 54.0, &said);
+    let legend = [
+        ("call", "kernel call"),
+        ("bad", "kernel call, the last of which failed"),
+        ("wait", "requests waiting"),
+    ];
+    let mut x = MARGIN;
+    for (class, meaning) in legend {
+        rect(svg, class, x, 66.0, 14.0, 10.0);
+        words(svg, "say", x + 20.0, 76.0, meaning);
+        x += 60.0 + 7.5 * meaning.len() as f64;
+    }
+}
+
+/// One module.
+fn row(svg: &mut String, scale: &Scale, module: &Module, y: f64) {
+    let (base, right) = (y + 14.0, scale.left + LINE);
+    let _ = write!(svg, "<g><title>{}: {}</title>\n", escaped(&module.first.module), escaped(&who(module)));
+    words(svg, "end", scale.left - 10.0, base, &name(module));
+    for span in merged(&module.waits) {
+        scale.bar(svg, "wait", span, y + 12.0, 5.0);
+    }
+    let class = if module.errno.is_some() { "bad" } else { "call" };
+    for span in merged(&module.calls) {
+        scale.bar(svg, class, span, y + 3.0, 8.0);
+    }
+    let figures = [time(module.called), time(module.waited), module.requests.to_string()];
+    for ((end, _), figure) in FIGURES.iter().zip(figures) {
+        words(svg, "end", right + end, base, &figure);
+    }
+    words(svg, "", right + BY, base, &asker(module));
+    svg.push_str("</g>\n");
+}
+
+fn name(module: &Module) -> String {
+    cut(&module.first.module, 56)
+}
+
+/// Who asked, in a word.
+fn asker(module: &Module) -> String {
+    match module.first.by() {
+        By::Kernel => "the kernel".to_owned(),
+        By::Device(_) => "a device".to_owned(),
+        By::Process => cut(&module.first.parent, 20),
+    }
+}
+
+/// At most so many letters.
+fn cut(text: &str, most: usize) -> String {
+    shown(text).chars().take(most).collect()
+}
+
+/// Spans that touch as one: a storm has thousands that lie over each other.
+fn merged(spans: &[Span]) -> Vec<Span> {
+    let mut spans = spans.to_vec();
+    spans.sort_by_key(|span| span.begin);
+    let mut found: Vec<Span> = Vec::new();
+    for span in spans {
+        match found.last_mut() {
+            Some(last) if span.begin <= last.end => last.end = last.end.max(span.end),
+            _ => found.push(span),
+        }
+    }
+    found
+}
+
+/// From times to pixels.
+struct Scale {
+    left: f64,
+    /// Nanoseconds, as all below.
+    begin: u128,
+    end: u128,
+    step: u128,
+}
+
+impl Scale {
+    fn of(modules: &[Module]) -> Scale {
+        let all = || modules.iter().flat_map(|module| module.calls.iter().chain(&module.waits));
+        let begin = modules.iter().map(|module| module.first.at.as_nanos()).min().unwrap_or(0);
+        let end = all().map(|span| span.end.as_nanos()).max().unwrap_or(0).max(begin + 1_000_000);
+        let steps = (0..).flat_map(|power| [1, 2, 5].map(|digit| digit * 10u128.pow(power)));
+        // At most so many steps, or their labels would touch.
+        let step = steps.take(3 * 30).find(|step| end - begin <= 10 * step).unwrap_or(end - begin);
+        let (begin, end) = (begin / step * step, end.div_ceil(step) * step);
+        let letters = modules.iter().map(|module| name(module).chars().count()).max().unwrap_or(0);
+        Scale { left: MARGIN + letters as f64 * LETTER + 10.0, begin, end, step }
+    }
+
+    fn x(&self, at: u128) -> f64 {
+        self.left + at.saturating_sub(self.begin) as f64 / (self.end - self.begin) as f64 * LINE
+    }
+
+    fn bar(&self, svg: &mut String, class: &str, span: Span, y: f64, height: f64) {
+        let (x, end) = (self.x(span.begin.as_nanos()), self.x(span.end.as_nanos()));
+        rect(svg, class, x, y, (end - x).max(SHORTEST), height);
+    }
+
+    /// The axis with its seconds, above and below, and a line down from each.
+    fn draw(&self, svg: &mut String, bottom: f64) {
+        let mut line = |class: &str, x1: f64, y1: f64, x2: f64, y2: f64| {
+            let _ = writeln!(
+                svg,
+                "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
+            );
+        };
+        let ticks: Vec<u128> =
+            (0..).map(|n| self.begin + n * self.step).take_while(|at| *at <= self.end).collect();
+        for at in &ticks {
+            line("grid", self.x(*at), TOP, self.x(*at), bottom);
+        }
+        for y in [TOP, bottom] {
+            line("axis", self.left, y, self.left + LINE, y);
+        }
+        let decimals = (0..9).find(|digits| self.step % 10u128.pow(9 - digits) == 0).unwrap_or(9) as usize;
+        for at in ticks {
+            let label = format!("{:.decimals$}s", at as f64 / 1e9);
+            for y in [TOP - 8.0, bottom + 16.0] {
+                words(svg, "mid", self.x(at), y, &label);
+            }
+        }
+        words(svg, "say mid", self.left + LINE / 2.0, bottom + 36.0, "seconds since boot");
+    }
+}
+
+fn rect(svg: &mut String, class: &str, x: f64, y: f64, width: f64, height: f64) {
+    let _ = writeln!(
+        svg,
+        "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
+    );
+}
+
+fn words(svg: &mut String, class: &str, x: f64, y: f64, text: &str) {
+    let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escaped(text));
+}
+
+/// As XML's text. It has no control characters, escaped or not, and two that are none but not characters either.
+fn escaped(text: &str) -> String {
+    let text: String =
+        text.chars().map(|c| if matches!(c, '\u{fffe}' | '\u{ffff}') { '?' } else { c }).collect();
+    shown(&text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+#[path = "plot_tests.rs"]
+mod tests;

@@ -1,0 +1,170 @@
+//! Which module held up whom: the trace, summed up by module.
+
+use super::trace::Entry;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A stretch of time since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// When it begins.
+    pub begin: Duration,
+    /// When it ends.
+    pub end: Duration,
+}
+
+/// All requests for one module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// The request that came first.
+    pub first: Entry,
+    /// How many there were.
+    pub requests: u64,
+    /// How long all kernel calls for it took.
+    pub called: Duration,
+    /// How long all requests waited for each other.
+    pub waited: Duration,
+    /// What the last call failed with.
+    pub errno: Option<i64>,
+    /// When a kernel call was under way.
+    pub calls: Vec<Span>,
+    /// When requests waited.
+    pub waits: Vec<Span>,
+}
+
+/// The modules in a trace, the longest calls first.
+pub fn modules(mut entries: Vec<Entry>) -> Vec<Module> {
+    // A line is written when its request ends, so the first line need not be the first request.
+    entries.sort_by_key(|entry| entry.at);
+    let mut modules: BTreeMap<String, Module> = BTreeMap::new();
+    for entry in entries {
+        let module = modules.entry(entry.module.clone()).or_insert_with(|| Module {
+            first: entry.clone(),
+            requests: 0,
+            called: Duration::ZERO,
+            waited: Duration::ZERO,
+            errno: None,
+            calls: Vec::new(),
+            waits: Vec::new(),
+        });
+        let called_at = entry.at + entry.waited;
+        module.requests += 1;
+        module.called += entry.called;
+        module.waited += entry.waited;
+        if !entry.waited.is_zero() {
+            module.waits.push(Span { begin: entry.at, end: called_at });
+        }
+        if !entry.served {
+            module.errno = entry.errno;
+            module.calls.push(Span { begin: called_at, end: called_at + entry.called });
+        }
+    }
+    let mut modules: Vec<Module> = modules.into_values().collect();
+    modules.sort_by(|a, b| (b.called, b.waited).cmp(&(a.called, a.waited)));
+    modules
+}
+
+/// Who made a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By<'e> {
+    /// The kernel itself.
+    Kernel,
+    /// udev, for this device.
+    Device(&'e str),
+    /// Any other process.
+    Process,
+}
+
+impl Entry {
+    /// Who made it.
+    pub fn by(&self) -> By<'_> {
+        match &self.devpath {
+            Some(path) => By::Device(path),
+            None if self.kernel => By::Kernel,
+            None => By::Process,
+        }
+    }
+}
+
+impl Module {
+    /// As an object. Times are in nanoseconds.
+    pub fn to_json(&self) -> Value {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        json!({
+            "name": self.first.module,
+            "call_ns": nanoseconds(self.called),
+            "waited_ns": nanoseconds(self.waited),
+            "requests": self.requests,
+            "first_ns": nanoseconds(self.first.at),
+            "last_errno": self.errno,
+            "request": self.first.request,
+            "dependency": self.first.dependency,
+            "by": match self.first.by() {
+                By::Kernel => "kernel",
+                By::Device(_) => "device",
+                By::Process => "process",
+            },
+            "devpath": self.first.devpath,
+            "pid": self.first.pid,
+            "comm": self.first.comm,
+            "parent": self.first.parent,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(module: &str, at: u64, waited: u64, called: u64) -> Entry {
+        let time = Duration::from_millis;
+        Entry {
+            module: module.into(),
+            at: time(at),
+            waited: time(waited),
+            called: time(called),
+            served: called == 0,
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn requests_are_summed_up_by_module() {
+        let first = Entry { kernel: true, ..entry("xfs", 100, 0, 50) };
+        // Written in the order in which they ended.
+        let found = modules(vec![
+            entry("loop", 10, 0, 20),
+            entry("xfs", 110, 40, 0),
+            first.clone(),
+            entry("xfs", 120, 30, 0),
+            Entry { errno: Some(19), ..entry("xfs", 300, 5, 7) },
+        ]);
+        let time = Duration::from_millis;
+        let span = |begin, end| Span { begin: time(begin), end: time(end) };
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            found[0],
+            Module {
+                first,
+                requests: 4,
+                called: time(57),
+                waited: time(75),
+                errno: Some(19),
+                calls: vec![span(100, 150), span(305, 312)],
+                waits: vec![span(110, 150), span(120, 150), span(300, 305)],
+            }
+        );
+        assert_eq!((found[1].first.module.as_str(), found[1].called), ("loop", time(20)));
+    }
+
+    #[test]
+    fn a_device_comes_before_the_kernel_and_the_kernel_before_its_helper() {
+        let mut entry = entry("xfs", 0, 0, 1);
+        assert_eq!(entry.by(), By::Process);
+        entry.kernel = true;
+        assert_eq!(entry.by(), By::Kernel);
+        entry.devpath = Some("/devices/x".into());
+        assert_eq!(entry.by(), By::Device("/devices/x"));
+    }
+}
