@@ -61,7 +61,7 @@ pub fn modules(mut entries: Vec<Entry>) -> Vec<Module> {
         }
     }
     let mut modules: Vec<Module> = modules.into_values().collect();
-    modules.sort_by(|a, b| (b.called, b.waited).cmp(&(a.called, a.waited)));
+    modules.sort_by_key(|module| std::cmp::Reverse((module.called, module.waited)));
     modules
 }
 

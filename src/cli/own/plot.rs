@@ -98,7 +98,7 @@ fn head(svg: &mut String, modules: &[Module]) {
 /// One module.
 fn row(svg: &mut String, scale: &Scale, module: &Module, y: f64) {
     let (base, right) = (y + 14.0, scale.left + LINE);
-    let _ = write!(svg, "<g><title>{}: {}</title>\n", escaped(&module.first.module), escaped(&who(module)));
+    let _ = writeln!(svg, "<g><title>{}: {}</title>", escaped(&module.first.module), escaped(&who(module)));
     words(svg, "end", scale.left - 10.0, base, &name(module));
     for span in merged(&module.waits) {
         scale.bar(svg, "wait", span, y + 12.0, 5.0);
