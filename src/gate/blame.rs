@@ -1,6 +1,6 @@
 //! Which module held up whom: the trace, summed up by module.
 
-use super::trace::Entry;
+use super::trace::{Entry, nanoseconds};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -90,7 +90,6 @@ impl Entry {
 impl Module {
     /// As an object. Times are in nanoseconds.
     pub fn to_json(&self) -> Value {
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         json!({
             "name": self.first.module,
             "call_ns": nanoseconds(self.called),

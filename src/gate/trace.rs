@@ -163,7 +163,8 @@ fn entry(line: &Value) -> Entry {
     }
 }
 
-fn nanoseconds(time: Duration) -> u64 {
+/// A time as the trace and its readers write it.
+pub fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

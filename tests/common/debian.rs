@@ -243,7 +243,7 @@ impl Cache {
         more.extend(security.iter().map(|uri| line(uri, "bullseye-security")));
         let all = format!("{sources}{more}");
         let list = self.path("apt/etc/sources.list");
-        if complete.exists() && config.exists() && fs::read_to_string(&list).is_ok_and(|held| held == all) {
+        if config.exists() && fs::read_to_string(&complete).is_ok_and(|asked_for| asked_for == all) {
             return Ok(());
         }
         fs::write(&list, &all)?;
@@ -264,7 +264,7 @@ impl Cache {
             fs::write(&list, &sources)?;
             self.apt("apt-get", &["-q", "update"])?;
         }
-        fs::write(complete, "")
+        fs::write(complete, all)
     }
 
     fn apt(&self, program: &str, args: &[&str]) -> io::Result<String> {

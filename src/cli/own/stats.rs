@@ -4,6 +4,7 @@ use super::{openmetrics, traced};
 use crate::cli::message::Log;
 use crate::gate::counters::Counters;
 use crate::gate::stats::{self, Stats};
+use crate::gate::trace::nanoseconds;
 use crate::system::System;
 use anyhow::{Context, Result};
 use std::fmt::Write;
@@ -112,7 +113,7 @@ fn who_json(askers: &Who) -> String {
                 "comm": asker.comm,
                 "requests": asked.requests,
                 "served": asked.served,
-                "waited_ns": u64::try_from(asked.waited.as_nanos()).unwrap_or(u64::MAX),
+                "waited_ns": nanoseconds(asked.waited),
                 "modules": asked.modules,
             })
         })
