@@ -1,9 +1,11 @@
 # demo       boots two kernels, storms them with stock kmod and with ours, prints a table
+# check      what to run before each commit: units, compliance, exploration, a storm on one kernel; ten minutes
 # test       everything: unit tests, compliance, the lab
 # sanitize   the unit tests of what reaches unsafe code, under valgrind; part of test
 # test-full  the same without the samples that keep `test` short
 # fuzz       TARGET=... SECONDS=...: one of the fuzz targets, or all of them (tests/fuzz/run)
-# plot       the table's figures and the plot of README.md, from the lab's last run
+# figures    the tables of tests/lab/RESULTS.md, from the lab's last run
+# graph      measures and draws the picture of README.md
 # library    libkmod.so.2
 # deb, rpm   packages of them
 # install    tools and library; DESTDIR= PREFIX=/usr/local LIBDIR=PREFIX/lib; uninstall takes the same
@@ -38,7 +40,7 @@ package   = $(shell sed -n '/^\[package\]/,/^\[lib\]/s/^$(1) = "\(.*\)"/\1/p' Ca
 VERSION  := $(call package,version)
 PACKAGES ?= $(TARGET)/packages
 
-.PHONY: deb rpm library bench build tools demo test test-full sanitize fuzz plot install install-library uninstall
+.PHONY: deb rpm library bench build tools demo test test-full sanitize fuzz check figures graph install install-library uninstall
 build:
 	$(CARGO) build --release --bin kmod
 
@@ -60,8 +62,19 @@ tools:
 demo: tools build
 	$(CARGO) test --quiet --test lab -- demo
 
+# Ten minutes, before each commit.
+check: export KMOD_ONCE_LIBRARY = $(LIBRARY)
+check: tools build library
+	$(CARGO) test --lib
+	$(CARGO) test --test compliance
+	$(CARGO) test --profile exploration --test exploration
+	$(CARGO) test --test lab -- --exact storm_16::6.12
+
 test: export KMOD_ONCE_LIBRARY = $(LIBRARY)
 test: tools build library
+	@echo 'make test: unit, compliance and library tests (10 minutes on 2 cores), the exploration of the gate (3), the'
+	@echo 'sanitizer (3), real kernels in QEMU (35 without KVM), a whole Debian that boots with the packages (5).'
+	@echo 'The first time some minutes more, for downloads; each test is named when it ends.'
 	$(CARGO) test
 	$(CARGO) test --profile exploration --test exploration
 	tests/sanitize.sh
@@ -79,18 +92,26 @@ sanitize: tools
 fuzz:
 	tests/fuzz/run $(if $(findstring command,$(origin TARGET)),$(TARGET),all) $(or $(SECONDS),60)
 
-plot:
+figures:
 	mkdir -p dist/lab
 	cp $(TARGET)/lab/results.csv dist/lab/
-	$(CARGO) test --quiet --test lab -- plot dist/lab/results.csv dist/lab/coldplug.svg
-	$(CARGO) test --quiet --test lab -- table dist/lab/results.csv README.md
+	$(CARGO) test --quiet --test lab -- table dist/lab/results.csv tests/lab/RESULTS.md
 
-# Speed as a ratio to kmod 34.2, 30 and an empty process: the tables of README.md, which are written anew.
+# The first picture of README.md: what udev's coldplug costs over the CPUs of the machine, before and after. An hour.
+graph: export KMOD_ONCE_FULL = 1
+graph: export KMOD_ONCE_LIBRARY = $(LIBRARY)
+graph: tools build library
+	$(CARGO) test --test lab -- --test-threads 1 coldplug_of
+	mkdir -p dist/lab
+	grep -E '^kernel,|,coldplug_of_' $(TARGET)/lab/results.csv > dist/lab/cpus.csv
+	$(CARGO) test --quiet --test lab -- plot dist/lab/cpus.csv dist/lab/cpus.svg
+
+# Speed as a ratio to kmod 34.2, 30 and an empty process: the tables of benches/RESULTS.md, which are written anew.
 bench: tools
-	$(CARGO) bench --bench against_kmod -- $(CURDIR)/README.md
+	$(CARGO) bench --bench against_kmod -- $(CURDIR)/benches/RESULTS.md
 	$(CARGO) bench --bench library
 
-# What this puts where is listed in README.md; tests/install.rs compares the two. Files are replaced, never written through:
+# What this puts where is listed in INSTALL.md; tests/install.rs compares the two. Files are replaced, never written through:
 # where a distribution's links are, they may lead out of DESTDIR.
 install: install-library
 	test -x $(KMOD) || $(MAKE) build

@@ -1,15 +1,28 @@
 //! kmod-once: the kernel module tools, in which a module reaches the kernel once.
 //!
-//! The map of the crate, from the top down; imports only ever go downward:
+//! One static program, whose tool is chosen by the name it is called by, and one shared library. A request flows one way:
+//!
+//! ```text
+//! argv -> cli -> tree.lookup -> plan -> steps -> gate -> kernel -> outcome -> text and exit status
+//! ```
+//!
+//! The map, from the top down; imports only run downward, and tests/architecture.rs holds them to it:
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cli`] | one file per tool: arguments, output, exit status |
-//! | `capi` | `libkmod.so.2`: C's handles and error numbers around the rooms below (feature `library`) |
-//! | [`load`], [`depmod`] | a request becomes a plan, the plan is walked; the indexes are made |
-//! | [`gate`], [`tree`] | load exactly once; one module directory with its configuration |
-//! | [`config`], [`formats`], [`system`] | modprobe.d; bytes into values; the only room that touches the OS |
-//! | [`error`], [`log`], [`name`], [`limits`] | what everyone uses |
+//! | [`cli`] | one file per tool: arguments as GNU getopt reads them, output, exit status |
+//! | `capi` | `libkmod.so.2`: C's handles, lists and error numbers around the rooms below (feature `library`); knows nothing of `cli`, nor `cli` of it |
+//! | [`load`] | a request becomes a plan (pure; `-D`, `-n`, `-v` print it), which is walked through the gate; threads load ahead of the walk |
+//! | [`depmod`] | makes the indexes |
+//! | [`gate`] | load exactly once: the protocol, its record, counters, trace |
+//! | [`tree`] | one module directory with its configuration: lookup, dependencies |
+//! | [`config`] | modprobe.d and the kernel command line |
+//! | [`formats`] | bytes into values: ELF, modinfo, indexes, compression, signatures; no I/O, no `unsafe` |
+//! | [`system`] | the only room that touches the operating system |
+//! | [`mod@error`], [`errno`], [`log`], [`name`], [`limits`] | what everyone uses |
+//!
+//! Nothing below `cli` and `capi` prints, exits, or reads the environment, so that a whole tool runs inside a unit test on a
+//! fixture.
 #![deny(unsafe_code)]
 
 #[cfg(feature = "library")]

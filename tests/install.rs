@@ -1,4 +1,4 @@
-//! `make install` and `make uninstall`: the files that README.md lists and no other, wherever they are put.
+//! `make install` and `make uninstall`: the files that INSTALL.md lists and no other, wherever they are put.
 //!
 //! make runs in a mount namespace in which only the directory under test can be written to. That takes root.
 
@@ -70,11 +70,11 @@ fn listing(dir: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// The files that README.md names, below the prefix.
+/// The files that INSTALL.md names, below the prefix.
 fn promised() -> Vec<PathBuf> {
-    let readme = fs::read_to_string(Path::new(SOURCE).join("README.md")).unwrap();
+    let page = fs::read_to_string(Path::new(SOURCE).join("INSTALL.md")).unwrap();
     let block =
-        readme.split_once("<!-- installed -->\n").unwrap().1.split_once("<!-- /installed -->").unwrap().0;
+        page.split_once("<!-- installed -->\n").unwrap().1.split_once("<!-- /installed -->").unwrap().0;
     let mut files: Vec<PathBuf> = block
         .lines()
         .flat_map(|line| {
@@ -93,7 +93,7 @@ fn promised() -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_is_installed_is_what_the_readme_lists() {
+fn what_is_installed_is_what_the_page_lists() {
     let dir = tempfile::tempdir().unwrap();
     make(dir.path(), &["install", &format!("DESTDIR={}", dir.path().display())]);
     let installed = listing(dir.path());

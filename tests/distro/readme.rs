@@ -1,8 +1,8 @@
 //! README's commands as a new user would give them: Debian 13 with its own cargo, gcc, make and git and nothing of ours, a
-//! fresh checkout, and each command of "Install, check, go back" in the page's order and as it is printed there. It also
+//! fresh checkout, and each command of README.md and then INSTALL.md in the pages' order and as it is printed there. It also
 //! shows that Debian's cargo builds this, which is as old as Cargo.toml allows.
 //!
-//! The page's commands are read from the page: one that is new there and not known here is an error. Two are not given:
+//! The commands are read from the pages: one that is new there and not known here is an error. Two are not given:
 //! what needs another distribution, and `make demo` and `make test`, of which the latter gives this test.
 
 use std::fs;
@@ -71,7 +71,7 @@ pub fn check() -> Result<()> {
     fs::write(user.path("/etc/sudoers.d/chroot"), keep)?;
     user.add_module(&cache)?;
     let before = manifest(&user.root)?;
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))?;
+    let page = pages()?;
     for words in [BACK, PACKAGE, REMOVE] {
         if !page.contains(words) {
             bail!("README does not say any more: {words}");
@@ -104,10 +104,19 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// The lines of the page's blocks of commands, up to "The gate"; the list of files is none.
+/// README.md up to "Using it", and INSTALL.md.
+fn pages() -> Result<String> {
+    let read = |name: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).with_context(|| name.to_owned())
+    };
+    let readme = read("README.md")?;
+    let (commands, _) = readme.split_once("\n## Using it\n").context("README.md: no \"Using it\"")?;
+    Ok(commands.to_owned() + &read("INSTALL.md")?)
+}
+
+/// The lines of the pages' blocks of commands; the list of files is none.
 fn commands(page: &str) -> Vec<&str> {
-    let part = page.split("\n## The gate\n").next().unwrap_or_default();
-    let (before, rest) = part.split_once("<!-- installed -->").unwrap_or((part, ""));
+    let (before, rest) = page.split_once("<!-- installed -->").unwrap_or((page, ""));
     let after = rest.split_once("<!-- /installed -->").map_or("", |(_, after)| after);
     let lines = before.lines().chain(after.lines());
     // A comment may go on in the next line.

@@ -9,7 +9,7 @@
 //! cargo test --test lab -- --exact storm_64::6.1     one of them
 //! cargo test --test lab -- demo                      stock kmod and ours, one table
 //! cargo test --test lab -- plot                      draws the figures of the last runs
-//! cargo test --test lab -- table CSV README.md       writes them into the page
+//! cargo test --test lab -- table CSV RESULTS.md      writes them into the page
 //! ```
 //!
 //! Variables: `KMOD_ONCE_BIN` names the `kmod` to test (else cargo's build of this profile), `KMOD_ONCE_CACHE` the folder

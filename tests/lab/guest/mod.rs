@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::kmod::{DeleteModuleFlags, delete_module};
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::reboot::{RebootMode, reboot};
 use serde_json::{Value, json};
@@ -163,6 +163,18 @@ impl Guest {
         cpu_ms: u64,
         calls: &[trace::Call],
     ) -> trace::Counts {
+        self.row_of(None, requests, wall, cpu_ms, calls)
+    }
+
+    /// The same of a machine with so many CPUs, where they are not all emulated.
+    pub fn row_of(
+        &mut self,
+        cpus: Option<usize>,
+        requests: usize,
+        wall: Duration,
+        cpu_ms: u64,
+        calls: &[trace::Call],
+    ) -> trace::Counts {
         for call in calls {
             self.say(&json!({
                 "t": "call", "tool": self.tool.name(), "pid": call.pid, "kind": format!("{:?}", call.kind),
@@ -171,7 +183,8 @@ impl Guest {
             }));
         }
         let counts = trace::Counts::of(calls);
-        let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+        let emulated = std::thread::available_parallelism().map_or(0, usize::from);
+        let cpus = cpus.unwrap_or(emulated);
         self.say(&json!({
             "t": "row", "tool": self.tool.name(), "cpus": cpus, "requests": requests, "calls": counts.calls,
             "distinct": counts.distinct, "duplicates": counts.duplicates, "eexist": counts.eexist, "ebusy": counts.ebusy,
@@ -180,6 +193,15 @@ impl Guest {
         }));
         counts
     }
+}
+
+/// Inserts a helper module (tests/lab/modules) by a call of our own: no tool under test has a part in it.
+pub fn insert_helper(name: &str, parameters: &str) -> Result<()> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let path = format!("/lib/modules/{}/updates/{name}.ko", release.trim());
+    let file = fs::File::open(&path).with_context(|| path.clone())?;
+    let parameters = std::ffi::CString::new(parameters)?;
+    finit_module(&file, &parameters, ModuleInitFlags::empty()).with_context(|| path)
 }
 
 /// The names in /proc/modules.

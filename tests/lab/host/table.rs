@@ -1,4 +1,4 @@
-//! Writes the lab's figures as a table into README.md, between two marks, so that the page never says what was not
+//! Writes the lab's figures as tables into RESULTS.md, between two marks, so that the page never says what was not
 //! measured.
 
 use std::fmt::Write;
@@ -28,11 +28,11 @@ const CPUS: [u32; 6] = [1, 2, 4, 8, 16, 32];
 /// Those that our rule was measured with.
 const RULE: std::ops::RangeInclusive<u32> = 2..=16;
 
-/// `table RESULTS.CSV README.md`
+/// `table RESULTS.CSV RESULTS.md`
 pub fn main(args: &[String]) -> ExitCode {
     let done = match args {
         [csv, page] => write(csv, page),
-        _ => Err(anyhow::anyhow!("table RESULTS.CSV README.md")),
+        _ => Err(anyhow::anyhow!("table RESULTS.CSV RESULTS.md")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use nix::mount::MsFlags;
 use serde_json::json;
 
 use crate::guest::crowd::cpu_ms;
-use crate::guest::{Guest, modules, mount_at, system, trace, until};
+use crate::guest::{Guest, insert_helper, modules, mount_at, system, trace, until};
 use crate::tool::Tool;
 
 /// The userland's library, and ours in the image.
@@ -40,11 +40,17 @@ impl Udevd {
         Ok(Self(None))
     }
 
-    /// Starts it, and waits until it listens.
+    /// Starts it with as many workers as it takes by itself, and waits until it listens.
     pub fn start(&mut self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// Starts it, and waits until it listens.
+    fn start_with(&mut self, args: &[&str]) -> Result<()> {
         let program = "/usr/lib/systemd/systemd-udevd";
         let log = fs::File::create("/tmp/udevd.log")?;
         let mut command = Command::new(program);
+        command.args(args);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.0 = Some(command.spawn().context(program)?);
         until("udevd's control socket", Duration::from_secs(30), || {
@@ -80,15 +86,37 @@ impl Udevd {
 
 /// The stock rules and udev's built-in libkmod, or our rule and our modprobe, or the stock rules and our library.
 pub fn coldplug(guest: &mut Guest) -> Result<()> {
+    storm(guest, &[], None)?;
+    if guest.tool == Tool::Library {
+        modules_load(guest)?;
+    }
+    Ok(())
+}
+
+/// The same on a machine that has more CPUs than are emulated: `lab_cpus=N` of the kernel command line says how many. The
+/// missing ones are devices that ask as CPUs do (lab_cpus.c), and udevd takes as many workers as it does for N CPUs.
+pub fn cpus(guest: &mut Guest) -> Result<()> {
+    let line = fs::read_to_string("/proc/cmdline")?;
+    let number = line.split_whitespace().find_map(|word| word.strip_prefix("lab_cpus="));
+    let cpus: usize = number.context("lab_cpus= is not on the kernel command line")?.parse()?;
+    let emulated = std::thread::available_parallelism()?.get();
+    if cpus > emulated {
+        insert_helper("lab_cpus", &format!("n={}", cpus - emulated))?;
+    }
+    storm(guest, &[&format!("--children-max={}", 2 * cpus + 16)], Some(cpus))
+}
+
+/// One coldplug. `cpus`: of how many the figures are, where it is not those that are emulated.
+fn storm(guest: &mut Guest, args: &[&str], cpus: Option<usize>) -> Result<()> {
     let mut udevd = Udevd::prepare(guest)?;
     trace::start()?;
     let (begin, cpu) = (Instant::now(), cpu_ms()?);
-    udevd.start()?;
+    udevd.start_with(args)?;
     udevd.coldplug()?;
     let (wall, cpu) = (begin.elapsed(), cpu_ms()? - cpu);
     let calls = trace::stop()?;
     udevd.stop(guest)?;
-    let counts = guest.row(0, wall, cpu, &calls);
+    let counts = guest.row_of(cpus, 0, wall, cpu, &calls);
     let mut names = modules()?;
     names.sort();
     guest.say(&json!({"t": "modules", "tool": guest.tool.name(), "names": names}));
@@ -102,9 +130,6 @@ pub fn coldplug(guest: &mut Guest) -> Result<()> {
     let again = counts.duplicates - counts.eexist - counts.ebusy;
     let failed = calls.iter().filter(|c| c.name.is_some() && c.ret.is_some_and(|r| r < 0)).count();
     guest.check(again <= failed, format!("{again} further attempts, {failed} failed inits"));
-    if guest.tool == Tool::Library {
-        modules_load(guest)?;
-    }
     Ok(())
 }
 
