@@ -299,7 +299,7 @@ const LONG: [&str; 11] = [
     "coldplug_2",
     "coldplug_of_1",
     "coldplug_of_8",
-    "coldplug_of_32",
+    "coldplug_of_64",
     "coldplug_of_128",
     "coldplug_of_192",
     "coldplug_of_255",
