@@ -14,6 +14,7 @@ mod errors;
 mod explain;
 mod faults;
 mod files;
+mod forbid;
 mod init;
 mod jobs;
 mod leader;
@@ -179,6 +180,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::coldplug("coldplug_8", 8, Tools::EachApart),
     Scenario::coldplug("coldplug_16", 16, Tools::EachApart),
     Scenario::coldplug("coldplug_32", 32, Tools::LibraryApart),
+    Scenario { guest: forbid::forbidden, ..Scenario::coldplug("forbidden", 4, Tools::LibraryApart) },
     Scenario::small("failing_init", Tools::Both, 180, init::failing).group("init"),
     Scenario::small("slow_init", Tools::Both, 120, init::slow).group("init"),
     requests("own_name", 120, names::own_name),
