@@ -119,6 +119,12 @@ const CASES: &[[&str; 4]] = &[
     ["it is built in", "forbid ext2", "ext2", ""],
     ["it is removed", "live loop\nforbid loop", "-r loop", "-loop"],
     ["it is removed along", "live usbcore usb_common\nforbid usb*", "-r usbcore", "-usb_common -usbcore"],
+    [
+        "it is removed along with a softdep",
+        "live loop usbcore usb_common\nsoftdep loop pre: usbcore\nforbid usb_common",
+        "-r loop",
+        "-loop -usb_common -usbcore",
+    ],
     // softdeps
     ["a softdep before", "softdep loop pre: dummy\nforbid dummy", "loop", "+loop"],
     ["a softdep after", "softdep loop post: dummy\nforbid dummy", "loop", "+loop"],
@@ -339,6 +345,22 @@ fn the_message_names_the_file_and_the_line() {
     );
     machine.kernel.remove("dummy");
     assert_eq!(machine.run(&["modprobe", "dummy"]), printed(""));
+}
+
+#[test]
+fn what_threads_made_of_a_module_is_for_the_plan_that_wants_it() {
+    // The second plan's loop has options of its own, so that no thread has made it.
+    let told = |name: &str, reason: &str| format!("modprobe: ERROR: could not insert '{name}': {reason}\n");
+    let no_memory = told("loop", "Cannot allocate memory");
+    let told = failed(&[no_memory.as_str(), &no_memory, &told("usbcore", "No such device")].concat());
+    for jobs in ["--jobs=1", "--jobs=8"] {
+        let machine = machine();
+        machine.live(&["usb_common"]);
+        machine.config("alias mine loop\noptions mine x=1\nsoftdep loop pre: usbcore\nforbid usb_common");
+        let refusals = [("loop".to_owned(), Errno::ENOMEM), ("usbcore".to_owned(), Errno::ENODEV)];
+        machine.kernel.refuses.lock().unwrap().extend(refusals);
+        assert_eq!(machine.run(&["modprobe", jobs, "-a", "loop", "mine", "usbcore"]), told, "{jobs}");
+    }
 }
 
 #[test]
