@@ -1,5 +1,5 @@
 //! Which modules are kept out. Who wins, from strong to weak: `forbid` of exactly the name, `permit`, `forbid` of a pattern.
-//! What `permit` covers besides is for the module directory to say: [`crate::tree::Tree::forbidden`].
+//! What `permit` covers besides is for the module directory to say: `Tree::forbidden`.
 
 use super::{Config, Kind, Origin, Raw};
 use crate::bytes;
