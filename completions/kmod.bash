@@ -6,7 +6,7 @@ _kmod_once_options() {
     case $1 in
     modprobe)
         echo -a --all -r --remove --remove-holders -w:number --wait:number --jobs:number -R --resolve-alias --show-alias --first-time \
-            -i --ignore-install --ignore-remove -b --use-blacklist -f --force --force-modversion --force-vermagic \
+            -i --ignore-install --ignore-remove --ignore-forbid -b --use-blacklist -f --force --force-modversion --force-vermagic \
             -D --show-depends --explain --json -c --showconfig --show-config --show-modversions --dump-modversions --show-exports \
             -n --dry-run --show -C:path --config:path -d:root --dirname:root -S:version --set-version:version \
             -s --syslog -q --quiet -v --verbose -V --version -h --help

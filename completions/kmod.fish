@@ -7,7 +7,7 @@ function __kmod_once_said
     set -l options
     switch (string replace -r '.*/' '' -- $words[1])
         case modprobe
-            set options a/all r/remove remove-holders R/resolve-alias i/ignore-install b/use-blacklist f/force D/show-depends \
+            set options a/all r/remove remove-holders R/resolve-alias i/ignore-install ignore-forbid b/use-blacklist f/force D/show-depends \
                 c/show-config n/dry-run s/syslog q/quiet v/verbose w/wait= jobs= explain C/config= d/dirname= S/set-version=
         case modinfo
             set options a/author d/description l/license p/parameters n/filename m/modname F/field= \
@@ -120,6 +120,7 @@ complete -c modprobe -l show-alias -d 'Print the modules that a name stands for'
 complete -c modprobe -l first-time -d 'Fail if there is nothing to do'
 complete -c modprobe -s i -l ignore-install -d 'No install commands, no softdeps'
 complete -c modprobe -l ignore-remove -d 'No remove commands, no softdeps'
+complete -c modprobe -l ignore-forbid -d 'Load even what the configuration forbids'
 complete -c modprobe -s b -l use-blacklist -d 'The blacklist counts for names, too'
 complete -c modprobe -s f -l force -d 'No comparison of versions; DANGEROUS'
 complete -c modprobe -l force-modversion -d 'Do not compare the versions of symbols'

@@ -7,9 +7,10 @@ use crate::bytes;
 use crate::error::{Errno, Error, strerror};
 use crate::gate::{self, Gate, Outcome, Patience, trace::Origin};
 use crate::load::insert::{Force, Insertion, Loader};
-use crate::load::plan::{Step, plan};
+use crate::load::plan::{Ignore, Step, plan};
 use crate::load::remove::Remover;
 use crate::load::walk::{self, Manner};
+use crate::log::{Priority, Sink};
 use crate::name::ModuleName;
 use crate::system::command::{Process, run_shell};
 use crate::system::roots::as_path;
@@ -136,7 +137,10 @@ impl Probe<'_> {
                 return Ok(flag);
             }
         }
-        let steps = plan(&module.tree(), &module.found(), extra, self.asks(IGNORE_COMMAND));
+        // A dry run that takes nothing for loaded shows what belongs to a module: see `modprobe -D`.
+        let shown = self.asks(DRY_RUN) && self.asks(IGNORE_LOADED);
+        let ignore = Ignore { install: self.asks(IGNORE_COMMAND), forbid: shown };
+        let steps = plan(&module.tree(), &module.found(), extra, ignore);
         let steps = steps.map_err(|error: Error| {
             module.ctx().log().error(error.to_string().as_bytes());
             error.errno()
@@ -178,6 +182,15 @@ impl walk::Host for Walk<'_, '_> {
             let options = c_string(&step.options);
             // SAFETY: the host's function, with an object that is held and a string that outlives the call.
             unsafe { print(self.steps[index].0.0, step.command.is_some(), options.as_ptr()) };
+        }
+    }
+
+    fn refuse(&mut self, index: usize, step: &Step) {
+        if let Some(forbidden) = &step.forbidden {
+            let (object, name) = (self.steps[index].0.get(), &step.module.name);
+            let why = object.tree().forbidden_by(name, forbidden);
+            // As for other failures: a host that asks for every device would otherwise say it for every device.
+            object.ctx().log().log(Priority::Info, &bytes!["module '", name, "' is not loaded: ", why]);
         }
     }
 

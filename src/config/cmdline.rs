@@ -1,25 +1,27 @@
-//! Module parameters and blacklist entries on the kernel command line.
+//! Module parameters, and lists of modules, on the kernel command line.
 //!
 //! ```text
 //! MODULE.PARAM          options MODULE PARAM
 //! MODULE.PARAM=VALUE    options MODULE PARAM=VALUE
 //! modprobe.blacklist=A,B,...
+//! modprobe.forbid=A,B,...      forbid A B ...
+//! modprobe.permit=A,B,...      permit A B ...
 //! ```
 //!
 //! Options end at white space outside double quotes. Quotes may stand in a value, of which they stay a part, and
 //! before the whole option, from where they move behind the `=`. A quote elsewhere, a blank in quotes before the value,
 //! a second dot before the `=`, or a quote that never ends makes an option void. What follows ` -- ` counts too.
 //!
-//! The names of a blacklist end at commas and at white space (in quotes); the quotes are no part of them, and an empty
+//! The names of a list end at commas and at white space (in quotes); the quotes are no part of them, and an empty
 //! name is none.
 
-use super::is_space;
+use super::{Kind, is_space};
 use crate::limits;
 
 /// One option that means something here.
 pub enum Option<'a> {
-    /// A name in the list of `modprobe.blacklist=`, not folded.
-    Blacklist(&'a [u8]),
+    /// A name, or a pattern, in a list of `modprobe.`, not folded: of `Blacklist`, `Forbid` or `Permit`.
+    Name(Kind, &'a [u8]),
     /// A parameter of a module.
     Parameter {
         /// The module, not folded.
@@ -109,10 +111,16 @@ fn option(
         State::Value(dot, equals) => {
             let (module, parameter) = (&text[start..dot], &text[dot + 1..equals]);
             let value = &text[equals + 1..end];
-            if module == b"modprobe" && parameter == b"blacklist" {
+            let kind = match parameter {
+                b"blacklist" => Some(Kind::Blacklist),
+                b"forbid" => Some(Kind::Forbid),
+                b"permit" => Some(Kind::Permit),
+                _ => None,
+            };
+            if let Some(kind) = kind.filter(|_| module == b"modprobe") {
                 let value: Vec<u8> = value.iter().copied().filter(|&b| b != b'"').collect();
                 let names = value.split(|&b| b == b',' || is_space(b)).filter(|name| !name.is_empty());
-                names.for_each(|name| visit(Option::Blacklist(name)));
+                names.for_each(|name| visit(Option::Name(kind, name)));
             } else {
                 let quote: &[u8] = if leading { b"\"" } else { b"" };
                 visit(Option::Parameter { module, text: [&text[dot + 1..=equals], quote, value] });

@@ -8,11 +8,13 @@
 mod by_name;
 pub mod cmdline;
 pub mod files;
+mod forbid;
 pub(crate) mod lines;
 mod parse;
 #[cfg(test)]
 mod tests;
 
+pub use forbid::Forbids;
 pub use parse::Parser;
 
 use by_name::List;
@@ -36,9 +38,13 @@ pub enum Kind {
     Softdep,
     /// `weakdep PATTERN NAME...`
     Weakdep,
+    /// `forbid PATTERN...`, an entry for each pattern, without a value.
+    Forbid,
+    /// `permit PATTERN...`, the same.
+    Permit,
 }
 
-const KINDS: usize = 7;
+const KINDS: usize = 9;
 
 /// Where an entry was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

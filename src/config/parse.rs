@@ -7,6 +7,7 @@
 //! | `options MODULE TEXT` | a word and something after its blank | folded; tabs become blanks |
 //! | `install`, `remove PATTERN COMMAND` | the same | folded; as written |
 //! | `softdep`, `weakdep PATTERN WORDS` | the same | folded; as written |
+//! | `forbid`, `permit PATTERN...` | a word | an entry for each, folded; a word with `#` in front ends the line |
 //! | `include`, `config` | | told to be out of use |
 //!
 //! Whatever else stands after the words that a line needs is ignored. Anything else is told and passed over.
@@ -95,6 +96,8 @@ impl Parser {
             b"remove" => Kind::Remove,
             b"softdep" => Kind::Softdep,
             b"weakdep" => Kind::Weakdep,
+            b"forbid" => return self.patterns(Kind::Forbid, words, origin),
+            b"permit" => return self.patterns(Kind::Permit, words, origin),
             _ => return None,
         };
         // A bad line may leave its words in the buffer, where nothing points at them.
@@ -110,22 +113,41 @@ impl Parser {
         Some(())
     }
 
+    /// Adds an entry for each word. Here every word counts: one that nobody heeds would be a module that is not kept out.
+    /// No module's name begins with `#`, so a comment may stand behind.
+    fn patterns(&mut self, kind: Kind, mut words: Words<'_>, origin: Origin) -> Option<()> {
+        let mut some = None;
+        while let Some(word) = words.next_word().filter(|word| word.text[0] != b'#') {
+            self.pattern(kind, word, origin)?;
+            some = Some(());
+        }
+        some
+    }
+
+    fn pattern(&mut self, kind: Kind, word: Word<'_>, origin: Origin) -> Option<()> {
+        let (key, value) = (self.fold(word)?, self.keep(b""));
+        self.add(kind, key, word.meaning & WILD != 0, value, origin);
+        Some(())
+    }
+
     fn option(&mut self, origin: Origin, option: cmdline::Option<'_>) {
         match option {
-            cmdline::Option::Blacklist(name) => {
+            cmdline::Option::Name(Kind::Blacklist, name) => {
                 let (key, value) = (self.keep(name), self.keep(b""));
                 // A name, not a pattern: brackets mean nothing.
                 let bytes = self.config.text[key.clone()].iter_mut();
                 bytes.filter(|byte| **byte == b'-').for_each(|byte| *byte = b'_');
                 self.add(Kind::Blacklist, key, false, value, origin);
             }
+            cmdline::Option::Name(kind, name) => {
+                let start = self.config.text.len();
+                if self.pattern(kind, Word::new(name), origin).is_none() {
+                    self.bad_name(start);
+                }
+            }
             cmdline::Option::Parameter { module, text } => {
                 let start = self.config.text.len();
-                let Some(key) = self.fold(Word::new(module)) else {
-                    const TOLD: &str =
-                        "Ignoring bad option on kernel command line while parsing module name: '";
-                    return self.warn(bytes![TOLD, self.config.text[start..], "'"]);
-                };
+                let Some(key) = self.fold(Word::new(module)) else { return self.bad_name(start) };
                 let start = self.config.text.len();
                 for part in text {
                     self.config.text.extend_from_slice(part);
@@ -134,6 +156,12 @@ impl Parser {
                 self.add(Kind::Options, key, false, value, origin);
             }
         }
+    }
+
+    /// Tells of a name on the kernel command line that is none, kept from `start` on.
+    fn bad_name(&mut self, start: usize) {
+        const TOLD: &str = "Ignoring bad option on kernel command line while parsing module name: '";
+        self.warn(bytes![TOLD, self.config.text[start..], "'"]);
     }
 
     fn add(&mut self, kind: Kind, key: Range<usize>, wild: bool, value: Range<usize>, origin: Origin) {

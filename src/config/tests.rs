@@ -19,6 +19,8 @@ const NAMES: [(Kind, &str); KINDS] = [
     (Kind::Options, "options"),
     (Kind::Softdep, "softdep"),
     (Kind::Weakdep, "weakdep"),
+    (Kind::Forbid, "forbid"),
+    (Kind::Permit, "permit"),
 ];
 
 /// All entries as lines, each ending in a `$` as `cat -A` has it.
@@ -59,6 +61,47 @@ fn aliases_and_blacklist() {
             &format!(" line 5{BAD} 'alias'"),
         ],
     );
+}
+
+#[test]
+fn every_word_of_forbid_and_permit_is_an_entry() {
+    expect(
+        "forbid a-b c-*\t[d-e]-f  # g\npermit a-b x\npermit * #\nforbid\nforbid # a\npermit \nforbid g h[ i\n",
+        &[
+            "forbid a_b $",
+            "forbid c_* $",
+            "forbid [d-e]_f $",
+            "forbid g $",
+            "permit a_b $",
+            "permit x $",
+            "permit * $",
+        ],
+        &[
+            &format!(" line 4{BAD} 'forbid'"),
+            &format!(" line 5{BAD} 'forbid'"),
+            &format!(" line 6{BAD} 'permit'"),
+            &format!(" line 7{BAD} 'forbid'"),
+        ],
+    );
+}
+
+#[test]
+fn what_forbids_a_name() {
+    let text = b"forbid a*\nforbid *b\nforbid ab\nforbid ab c\npermit x* ab\n";
+    let (config, _) = Config::parse([("/a.conf", text)], b"modprobe.forbid=c,d");
+    let said = |name: &[u8]| match config.forbids(name) {
+        None => String::new(),
+        Some(Forbids::Name(origin)) => format!("name {}", config.place(origin).escape_ascii()),
+        Some(Forbids::Pattern(origin)) => format!("pattern {}", config.place(origin).escape_ascii()),
+    };
+    assert_eq!(said(b"ab"), "name /a.conf line 3", "the first of the names, though patterns come before");
+    assert_eq!(said(b"acb"), "pattern /a.conf line 1");
+    assert_eq!(said(b"xb"), "pattern /a.conf line 2");
+    assert_eq!(said(b"c"), "name /a.conf line 4");
+    assert_eq!(said(b"d"), "name the kernel command line");
+    assert_eq!(said(b"x"), "");
+    assert!(config.permits(b"xb") && config.permits(b"ab") && !config.permits(b"acb"));
+    assert_eq!(config.permitted(), (vec![&b"ab"[..]], vec![&b"x*"[..]]));
 }
 
 #[test]
@@ -170,7 +213,7 @@ fn origins_name_file_and_line() {
 
 #[test]
 fn kernel_command_line_table() {
-    let table: [(&str, &[&str]); 29] = [
+    let table: [(&str, &[&str]); 32] = [
         ("foo-x.bar-y=1 a.b -- c.d=2", &["options foo_x bar-y=1$", "options a b$", "options c d=2$"]),
         ("a.b=c=d.e", &["options a b=c=d.e$"]),
         ("a.b.c=1", &[]),
@@ -191,6 +234,12 @@ fn kernel_command_line_table() {
             "modprobe.blacklist=a modprobe.blacklist=[b-,c",
             &["blacklist a $", "blacklist [b_ $", "blacklist c $"],
         ),
+        (
+            "modprobe.forbid=a-b,\"usb-*,[c-d]-e\" modprobe.permit=usb-x modprobe.forbid=z",
+            &["forbid a_b $", "forbid usb_* $", "forbid [c-d]_e $", "forbid z $", "permit usb_x $"],
+        ),
+        ("modprobe.forbid modprobe.permit=1.2", &["options modprobe forbid$", "permit 1.2 $"]),
+        ("x.forbid=a modprobe.forbidden=b", &["options x forbid=a$", "options modprobe forbidden=b$"]),
         ("x.p=\"a b\"", &["options x p=\"a b\"$"]),
         ("\"x.p=a b\"", &["options x p=\"a b\"$"]),
         ("foo.\"bar=1 2\" x.y=1", &["options x y=1$"]),
@@ -220,10 +269,11 @@ fn kernel_command_line_table() {
 
 #[test]
 fn kernel_command_line_brackets_and_length() {
-    let (config, warnings) = Config::parse([("", ""); 0], b"x-[b-c.d=1 a]b-c.d=1 a[b-c].c-d=1");
-    assert_eq!(shown(&config), ["options a[b-c] c-d=1$"]);
+    let (config, warnings) =
+        Config::parse([("", ""); 0], b"x-[b-c.d=1 a]b-c.d=1 a[b-c].c-d=1 modprobe.forbid=y-[,z");
+    assert_eq!(shown(&config), ["options a[b-c] c-d=1$", "forbid z $"]);
     let told = "Ignoring bad option on kernel command line while parsing module name: ";
-    let want = [format!("{told}'x_[b-c'"), format!("{told}'a]b-c'")];
+    let want = [format!("{told}'x_[b-c'"), format!("{told}'a]b-c'"), format!("{told}'y_['")];
     assert_eq!(warnings.into_iter().map(|w| String::from_utf8(w.text).unwrap()).collect::<Vec<_>>(), want);
 
     let text = [b"x.y=".to_vec(), vec![b'a'; 4080], b" b.c=12345678 d.e=1".to_vec()].concat();

@@ -69,13 +69,14 @@ pub struct Graph<'o> {
 }
 
 impl<'o> Graph<'o> {
-    /// The jobs of `plans`, in which no step has a command. Steps without a file are none; the walk knows what to say.
+    /// The jobs of `plans`, in which no step has a command. Steps without a file, and forbidden ones, are none; the walk
+    /// knows what to say.
     pub fn new(tree: &Tree<'_>, plans: Vec<Plan<'o>>) -> Self {
         let mut graph = Graph { jobs: Vec::new(), by_name: BTreeMap::new() };
         for (number, plan) in plans.into_iter().enumerate() {
             for step in plan.steps {
                 let Some(path) = step.path.clone() else { continue };
-                if tree.is_builtin(&step.module) {
+                if step.forbidden.is_some() || tree.is_builtin(&step.module) {
                     continue;
                 }
                 match graph.by_name.get(&step.module.name) {

@@ -2,7 +2,7 @@
 //! Whole modprobes on threads are in `cli/tests/parallel.rs`.
 
 use super::*;
-use crate::load::plan::plan;
+use crate::load::plan::{Ignore, plan};
 use crate::tree::fixture::Fixture;
 
 /// `a` needs `b` and `c`, which both need `d`; the others need nothing.
@@ -24,7 +24,7 @@ fn fixture(softdeps: &str) -> Fixture {
 fn graph<'o>(tree: &Tree<'_>, requests: &[&'o str]) -> Graph<'o> {
     let plans = requests.iter().map(|request| {
         let target = tree.lookup(request.as_bytes()).unwrap().remove(0);
-        Plan { request: request.as_bytes(), steps: plan(tree, &target, b"", false).unwrap() }
+        Plan { request: request.as_bytes(), steps: plan(tree, &target, b"", Ignore::default()).unwrap() }
     });
     Graph::new(tree, plans.collect())
 }
@@ -155,9 +155,9 @@ fn other_options_are_another_question() {
     ahead.begin();
     ahead.finish("e", WELL);
     let target = tree.lookup(b"other").unwrap().remove(0);
-    assert_eq!(ahead.take(&plan(&tree, &target, b"", false).unwrap()[0]), None);
+    assert_eq!(ahead.take(&plan(&tree, &target, b"", Ignore::default()).unwrap()[0]), None);
     let target = tree.lookup(b"e").unwrap().remove(0);
-    assert!(ahead.take(&plan(&tree, &target, b"", false).unwrap()[0]).is_some());
+    assert!(ahead.take(&plan(&tree, &target, b"", Ignore::default()).unwrap()[0]).is_some());
 }
 
 #[test]

@@ -12,12 +12,15 @@
 //! loaded already. A module whose soft dependencies lead to any module is inserted in spite of its install command. Both
 //! are what kmod does, and programs that make an initramfs read the list. But a command that only refuses
 //! ([`super::command::refuses`]) holds wherever the module stands: who wrote it forbids the module.
+//!
+//! A module that the configuration forbids stays in the list, with the line that says so; it is never made. Where it, or
+//! what it needs, is forbidden and only a soft dependency led there, nothing is planned for it.
 
 use super::command::refuses;
 use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::limits;
-use crate::tree::{Key, Module, Tree};
+use crate::tree::{Forbidden, Key, Module, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -38,24 +41,35 @@ pub struct Step {
     /// The parameters: the configured ones with a blank behind them if there are any, and for the target the extra
     /// ones.
     pub options: Vec<u8>,
+    /// Why it is not made.
+    pub forbidden: Option<Forbidden>,
 }
 
-/// The steps that load `target`. `extra` are parameters for it besides the configured ones; `bare` says to ignore its
-/// own install command and soft dependencies (`-i`), not those of others.
+/// What of the configuration does not count.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ignore {
+    /// The target's own install command and soft dependencies (`-i`), not those of others.
+    pub install: bool,
+    /// What it forbids.
+    pub forbid: bool,
+}
+
+/// The steps that load `target`. `extra` are parameters for it besides the configured ones.
 ///
 /// # Errors
 /// `ELOOP` where the list would be longer than any honest one ([`limits::PLAN_TASKS`], [`limits::PLAN_NAMES`]).
-pub fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], bare: bool) -> Result<Vec<Step>> {
+pub fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], ignore: Ignore) -> Result<Vec<Step>> {
     let mut planner = Planner {
         tree,
         target,
-        bare,
+        ignore,
         tasks: Vec::new(),
         spent: 0,
         names: 0,
         planned: BTreeSet::new(),
         needed: Vec::new(),
         around: BTreeMap::new(),
+        left_out: BTreeMap::new(),
         emitted: Vec::new(),
     };
     planner.run()?;
@@ -84,7 +98,7 @@ type Around = Rc<(Vec<Module>, Vec<Module>)>;
 struct Planner<'p> {
     tree: &'p Tree<'p>,
     target: &'p Module,
-    bare: bool,
+    ignore: Ignore,
     tasks: Vec<Task>,
     spent: usize,
     names: usize,
@@ -94,6 +108,8 @@ struct Planner<'p> {
     needed: Vec<Vec<u8>>,
     /// By module name; only modules that have any.
     around: BTreeMap<Vec<u8>, Around>,
+    /// The soft dependencies that are not planned, by name.
+    left_out: BTreeMap<Vec<u8>, Forbidden>,
     emitted: Vec<Module>,
 }
 
@@ -102,14 +118,22 @@ impl Planner<'_> {
         let needed = self.tree.dependencies(self.target);
         self.needed = needed.iter().map(|module| module.name.clone()).collect();
         self.needed.sort_unstable();
-        let last = if self.bare { Task::Emit } else { Task::Place }(self.target.clone());
+        let last = if self.ignore.install { Task::Emit } else { Task::Place }(self.target.clone());
         self.push(needed.into_iter().map(Task::Place).chain([last]))?;
         while let Some(task) = self.tasks.pop() {
             match task {
                 Task::Plan(module) => {
                     if !self.is_target(&module) && self.planned.insert(module.key()) {
                         let needed = self.tree.dependencies(&module);
-                        self.push(needed.into_iter().chain([module]).map(Task::Place))?;
+                        let forbidden =
+                            [&module].into_iter().chain(&needed).find_map(|it| self.forbidden(it));
+                        match forbidden {
+                            None => self.push(needed.into_iter().chain([module]).map(Task::Place))?,
+                            Some(forbidden) => {
+                                self.left_out.insert(module.name.clone(), forbidden);
+                                self.emitted.push(module);
+                            }
+                        }
                     }
                 }
                 Task::Place(module) => self.place(module)?,
@@ -122,6 +146,10 @@ impl Planner<'_> {
     /// Whether it is the module that was asked for, found the same way.
     fn is_target(&self, module: &Module) -> bool {
         module.name == self.target.name && module.alias == self.target.alias
+    }
+
+    fn forbidden(&self, module: &Module) -> Option<Forbidden> {
+        if self.ignore.forbid { None } else { self.tree.forbidden(&module.name) }
     }
 
     fn place(&mut self, module: Module) -> Result<()> {
@@ -171,7 +199,8 @@ impl Planner<'_> {
         let module = if is_target { self.target.clone() } else { module };
         let extra = if is_target { extra } else { b"" };
         // The target of -i is inserted, whatever its command. So is a module with soft dependencies, unless that forbids it.
-        let command = if is_target && self.bare { None } else { self.tree.install_command(&module) };
+        let command =
+            if is_target && self.ignore.install { None } else { self.tree.install_command(&module) };
         let around = self.around.contains_key(&module.name);
         let command = command.filter(|command| !around || refuses(command));
         Step {
@@ -184,6 +213,7 @@ impl Planner<'_> {
                 Some(configured) => bytes![configured, " ", extra],
                 None => extra.to_vec(),
             },
+            forbidden: self.left_out.get(&module.name).cloned().or_else(|| self.forbidden(&module)),
             module,
         }
     }

@@ -15,7 +15,7 @@
 //!
 //! That somebody asked for a module by its own name is written nowhere, so such a one goes if nobody uses it.
 
-use super::plan::plan;
+use super::plan::{Ignore, plan};
 use crate::error::Result;
 use crate::gate;
 use crate::system::{System, sysfs};
@@ -60,7 +60,8 @@ pub fn removal(
     let mut steps: Vec<Step> = Vec::new();
     let mut seen = BTreeSet::new();
     for module in &required {
-        for step in plan(tree, module, b"", bare)? {
+        // What is there goes, whether it may come back or not.
+        for step in plan(tree, module, b"", Ignore { install: bare, forbid: true })? {
             if seen.insert(step.module.name.clone()) {
                 let asked = required.iter().find(|module| module.name == step.module.name);
                 steps.extend(candidate(tree, system, asked.unwrap_or(&step.module), asked.is_some(), bare));

@@ -17,6 +17,8 @@ pub trait Host {
     /// # Errors
     /// Why it failed.
     fn command(&mut self, index: usize, step: &Step, command: &[u8]) -> Result<i32, Errno>;
+    /// Is told of a step that the configuration forbids, and that is not made.
+    fn refuse(&mut self, index: usize, step: &Step);
     /// Inserts the step's module.
     ///
     /// # Errors
@@ -33,16 +35,23 @@ pub struct Manner {
     pub first_time: bool,
 }
 
-/// Makes the steps in their order; the value of the last one.
+/// Makes the steps in their order; the value of the last one. Where a required step is forbidden and its module is not
+/// there, none is made.
 ///
 /// # Errors
-/// That of the first required step that failed. A module that somebody else loads meanwhile is there: no failure, unless
-/// [`Manner::first_time`] says so.
+/// That of the first required step that failed; `EPERM` for one that is forbidden. A module that somebody else loads
+/// meanwhile is there: no failure, unless [`Manner::first_time`] says so.
 pub fn walk<'s>(
-    steps: impl Iterator<Item = &'s Step>,
+    steps: impl Iterator<Item = &'s Step> + Clone,
     manner: Manner,
     host: &mut dyn Host,
 ) -> Result<i32, Errno> {
+    let mut forbidden =
+        steps.clone().enumerate().filter(|(_, step)| step.required && step.forbidden.is_some());
+    if let Some((index, step)) = forbidden.find(|(index, step)| !host.is_there(*index, step)) {
+        host.refuse(index, step);
+        return Err(Errno::EPERM);
+    }
     let mut last = 0;
     // The target itself was looked at before there was a plan; only a step before it can have changed that.
     let mut changed = false;
@@ -65,6 +74,10 @@ pub fn walk<'s>(
 }
 
 fn make(index: usize, step: &Step, manner: Manner, host: &mut dyn Host) -> Result<i32, Errno> {
+    if step.forbidden.is_some() {
+        host.refuse(index, step);
+        return Err(Errno::EPERM);
+    }
     host.begin(index, step);
     if manner.dry {
         return Ok(0);

@@ -6,12 +6,14 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
+mod forbid;
 pub mod image;
 mod indexes;
 mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use forbid::Forbidden;
 pub use indexes::Which;
 pub use settings::ConfigPaths;
 
@@ -100,6 +102,8 @@ pub struct Tree<'a> {
     config: OnceCell<Config>,
     indexes: Indexes,
     reader: Cell<Reader>,
+    /// What the modules need that `permit` names, sorted.
+    permitted: OnceCell<Vec<Vec<u8>>>,
 }
 
 impl<'a> Tree<'a> {
@@ -110,8 +114,8 @@ impl<'a> Tree<'a> {
     /// the configuration apart calls [`Tree::config`] first.
     pub fn open(system: &System<'a>, dir: PathBuf, config_paths: ConfigPaths, sink: &'a dyn Sink) -> Self {
         let (config, indexes) = (OnceCell::new(), Indexes::default());
-        let reader = Cell::new(Reader::Mapped);
-        Tree { roots: system.roots, dir, paths: config_paths, sink, config, indexes, reader }
+        let (reader, permitted) = (Cell::new(Reader::Mapped), OnceCell::new());
+        Tree { roots: system.roots, dir, paths: config_paths, sink, config, indexes, reader, permitted }
     }
 
     /// The same directory with the same configuration files, to be read anew for somebody whose questions are not to be
@@ -130,6 +134,7 @@ impl<'a> Tree<'a> {
             config,
             indexes,
             reader,
+            permitted: OnceCell::new(),
         }
     }
 
@@ -260,10 +265,8 @@ impl<'a> Tree<'a> {
     /// exist, that is told, and the module counts as one without dependencies.
     pub fn dependencies(&self, module: &Module) -> Vec<Module> {
         let line = self.opened(Which::Dep).line(&module.name).unwrap_or_default();
-        let Some(colon) = line.iter().position(|&b| b == b':') else { return Vec::new() };
-        let words = line[colon + 1..].split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
         let mut needed = Vec::new();
-        for word in words {
+        for word in needs(line) {
             let path = self.below(word);
             let found = std::fs::metadata(&path).map_err(|error| errno_of(&error));
             match (found, name::from_path(word)) {
@@ -400,11 +403,13 @@ impl<'a> Tree<'a> {
     /// Closes the indexes whose files have changed; the next question opens them anew.
     pub fn renew(&mut self) {
         self.indexes.renew(&self.dir);
+        self.permitted.take();
     }
 
     /// Closes all indexes; the next question opens them anew.
     pub fn close(&mut self) {
         self.indexes.close();
+        self.permitted.take();
     }
 
     fn opened(&self, which: Which) -> Opened<'_> {
@@ -418,6 +423,13 @@ impl<'a> Tree<'a> {
         }
         into_path([self.dir.as_os_str().as_bytes(), b"/", path].concat())
     }
+}
+
+/// The files that the module of a line of `modules.dep` needs.
+fn needs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let colon = line.iter().position(|&b| b == b':');
+    let words = colon.map_or(&[][..], |colon| &line[colon + 1..]);
+    words.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty())
 }
 
 fn folded(query: &[u8]) -> Result<Vec<u8>, Errno> {

@@ -162,12 +162,13 @@ fn index(lines: &[u8]) -> Vec<u8> {
 
 const CONFIG: &[u8] = b"# comment\nalias eth0 e1000\nalias x-[0-9-]* \\\n  mod-y\nblacklist pcspkr\n\
     options snd-hda-intel power_save=1\tx=\"a b\"\ninstall loop /sbin/modprobe --ignore-install loop $CMDLINE_OPTS && :\n\
-    remove a-* echo\\ b\nsoftdep drm pre: a b-c post: d\nsoftdep e  pre: a\nweakdep nouveau nvidia a\ninclude /x\nbogus\n";
+    remove a-* echo\\ b\nsoftdep drm pre: a b-c post: d\nsoftdep e  pre: a\nweakdep nouveau nvidia a\n\
+    forbid usb-* drm # all\npermit usb-storage\ninclude /x\nbogus\n";
 const DEPMOD: &[u8] =
     b"search updates extra\\\n built-in\noverride kmod 4.6.* extra\noverride m/x * weak/y\n\
     external 6[.]1.* /usr/lib/ext\nexternal * /e\nexclude .git tmp\nmake_map_files no\nbad\n";
 const CMDLINE: &[u8] = b"BOOT_IMAGE=/vmlinuz root=UUID=1 ro quiet loop.max_loop=8 \"usb.x=a b\" a-b.c \
-    modprobe.blacklist=pcspkr,a-b kmod.gate=off kmod.gate_timeout=250 kmod.failure_ttl=9 kmod.gate_trace=1 x.y=\"1 2\" -- z.z=1\n";
+    modprobe.blacklist=pcspkr,a-b modprobe.forbid=usb-*,drm modprobe.permit=\"usb-storage a\" kmod.gate=off kmod.gate_timeout=250 kmod.failure_ttl=9 kmod.gate_trace=1 x.y=\"1 2\" -- z.z=1\n";
 const KMSG: &[u8] = b"6,1234,5678901,-;a: Unknown symbol b_one (err -2)\n SUBSYSTEM=module\n4,1,2,-,caller=T1;a: disagrees about version of symbol x\n\
     3,2,3,-;a: version magic '6.1 SMP ' should be '6.2 SMP '\n3,3,4,-;a: exports duplicate symbol x (owned by b)\n\
     3,4,5,-;a: `x' invalid for parameter `y'\n3,5,6,-;a: unknown parameter 'z' ignored\n3,6,7,-;Loading of unsigned module is rejected\n\

@@ -7,6 +7,7 @@ use crate::cli::usage::Usage;
 use crate::cli::{Call, Exit};
 use crate::limits;
 use crate::load::insert::Force;
+use crate::load::plan::Ignore;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ const SHOW_EXPORTS: u8 = 206;
 const JOBS: u8 = 207;
 const EXPLAIN: u8 = 208;
 const JSON: u8 = 209;
+const IGNORE_FORBID: u8 = 210;
 
 /// The options, in the order in which getopt lists them when a name is ambiguous.
 const OPTIONS: &[Opt] = &[
@@ -33,6 +35,7 @@ const OPTIONS: &[Opt] = &[
     opt(FIRST_TIME, "first-time", "fail if there is nothing to do"),
     opt(b'i', "ignore-install", "do not run install commands for NAME"),
     opt(b'i', "ignore-remove", "do not run remove commands for NAME"),
+    opt(IGNORE_FORBID, "ignore-forbid", "load even what the configuration forbids").whole(),
     opt(JOBS, "jobs", "load up to N modules at the same time (1 unless said here\nor by KMOD_JOBS)")
         .takes("N")
         .whole(),
@@ -112,6 +115,8 @@ pub struct Request<'w> {
     pub first_time: bool,
     /// `-i`
     pub bare: bool,
+    /// `--ignore-forbid`
+    pub ignore_forbid: bool,
     /// `--jobs`
     pub jobs: Option<usize>,
     /// `-b`
@@ -157,6 +162,12 @@ impl Request<'_> {
             _ if self.remove => Mode::Remove,
             _ => Mode::Insert,
         }
+    }
+
+    /// What of the configuration does not count. `-D` shows what belongs to a module, forbidden or not: makers of initial RAM
+    /// disks take a failure for a broken system, and in the image the same configuration refuses the module.
+    pub fn ignore(&self) -> Ignore {
+        Ignore { install: self.bare, forbid: self.ignore_forbid || self.depends }
     }
 }
 
@@ -208,6 +219,7 @@ pub fn parse<'w>(
             b'R' => request.resolve = true,
             FIRST_TIME => request.first_time = true,
             b'i' => request.bare = true,
+            IGNORE_FORBID => request.ignore_forbid = true,
             JOBS => request.jobs = Some(jobs(value).ok_or_else(|| bad_jobs(log, value))?),
             b'b' => request.blacklist = true,
             b'f' => {

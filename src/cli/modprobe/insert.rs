@@ -111,7 +111,7 @@ impl Insert<'_, '_> {
         } else if (request.blacklist || module.alias.is_some()) && tree.blacklisted(module) {
             Ok(())
         } else {
-            plan(tree, module, self.parameters, request.bare)
+            plan(tree, module, self.parameters, request.ignore())
                 .map_err(|error| {
                     self.session.log.error(error.to_string().as_bytes());
                     error.errno()
@@ -199,7 +199,8 @@ impl Walk<'_, '_, '_> {
 
 impl walk::Host for Walk<'_, '_, '_> {
     fn is_there(&mut self, _: usize, step: &Step) -> bool {
-        self.insert.is_there(&step.module) || self.take(step)
+        // What threads have made of a module that is left out here is for the plan that wants it.
+        self.insert.is_there(&step.module) || (step.forbidden.is_none() && self.take(step))
     }
 
     fn begin(&mut self, index: usize, step: &Step) {
@@ -214,6 +215,16 @@ impl walk::Host for Walk<'_, '_, '_> {
                 session.action(&[b"builtin ", &step.module.name])
             }
             (None, None) => {}
+        }
+    }
+
+    fn refuse(&mut self, index: usize, step: &Step) {
+        self.begun = index;
+        let (session, name) = (self.insert.session, &step.module.name);
+        // What is required is told when the walk has ended.
+        if let Some(forbidden) = step.forbidden.as_ref().filter(|_| !step.required) {
+            let why = session.tree.forbidden_by(name, forbidden);
+            session.log.log(Priority::Notice, &bytes!["'", name, "' is left out: ", why]);
         }
     }
 

@@ -13,7 +13,7 @@ mod remove;
 mod show;
 
 use super::message::{Log, Stages};
-use super::refusal::{self, Refusal};
+use super::refusal;
 use super::{Call, Exit, Outcome};
 use crate::bytes;
 use crate::error::{Errno, strerror};
@@ -101,17 +101,20 @@ impl<'s> Session<'s> {
         self.loader.get_or_init(|| Loader::new(self.call.world.system, self.gate(), self.log))
     }
 
-    /// What `could not insert 'TARGET': REASON` does not say: which step failed, if it was not the target, and why the
-    /// kernel refused it.
+    /// What `could not insert 'TARGET': REASON` does not say: which step failed, if it was not the target, and why it was
+    /// refused, by the configuration or the kernel.
     fn blame(&self, step: &Step, target: &[u8], errno: Errno) {
         let (roots, name) = (self.call.world.system.roots, &step.module.name);
         let path = step.path.as_ref().filter(|_| errno == Errno::EPERM);
-        let refusal = path.and_then(|path| refusal::of_file(roots, name, path)).map(Refusal::text);
+        let refusal = match &step.forbidden {
+            Some(forbidden) => Some(self.tree.forbidden_by(name, forbidden)),
+            None => path.and_then(|path| refusal::of_file(roots, name, path)).map(|why| why.text().into()),
+        };
         let text = match (step.is_target, refusal) {
             (true, None) => return,
             (true, Some(why)) => bytes!["'", name, "' is refused: ", why],
             (false, why) => {
-                let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+                let why = why.map(|why| bytes![" (", why, ")"]).unwrap_or_default();
                 bytes![
                     "'",
                     target,

@@ -129,8 +129,11 @@ fn plan_ahead<'o>(
         let steps = if there || unwanted {
             Vec::new()
         } else {
-            plan(tree, module, parameters, request.bare).unwrap_or_default()
+            plan(tree, module, parameters, request.ignore()).unwrap_or_default()
         };
+        let live = |step: &Step| is_live(&session.call.world.system, &step.module.name);
+        let refused = |step: &Step| step.required && step.forbidden.is_some() && !live(step);
+        let steps = if steps.iter().any(refused) { Vec::new() } else { steps };
         let commands = steps.iter().any(|step| step.command.is_some());
         (!commands).then_some(Plan { request: operand, steps })
     });

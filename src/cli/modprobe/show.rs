@@ -17,8 +17,10 @@ use std::path::PathBuf;
 pub fn config(session: &Session<'_>) -> Outcome {
     let print = |parts: &[&[u8]]| session.call.print(&[&parts.concat(), &b"\n"[..]].concat());
     let config = session.tree.config();
-    for entry in config.entries(Kind::Blacklist) {
-        print(&[b"blacklist ", entry.key]);
+    let lists: [(Kind, &[u8]); 3] =
+        [(Kind::Blacklist, b"blacklist "), (Kind::Forbid, b"forbid "), (Kind::Permit, b"permit ")];
+    for (kind, word) in lists {
+        config.entries(kind).for_each(|entry| print(&[word, entry.key]));
     }
     let pairs: [(Kind, &[u8]); 6] = [
         (Kind::Install, b"install "),

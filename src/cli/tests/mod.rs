@@ -4,6 +4,7 @@ mod arguments;
 #[path = "../../../tests/common/elf.rs"]
 mod elf;
 mod explain;
+mod forbid;
 mod insert;
 mod live;
 mod others;

@@ -7,7 +7,7 @@ use crate::tree::fixture::Fixture;
 fn lines(fixture: &Fixture, query: &str, extra: &str, bare: bool) -> Vec<String> {
     let tree = fixture.tree();
     let target = tree.lookup(query.as_bytes()).unwrap().remove(0);
-    print(fixture, &plan(&tree, &target, extra.as_bytes(), bare).unwrap())
+    print(fixture, &plan(&tree, &target, extra.as_bytes(), Ignore { install: bare, forbid: false }).unwrap())
 }
 
 fn print(fixture: &Fixture, steps: &[Step]) -> Vec<String> {
@@ -78,7 +78,7 @@ fn the_worked_example() {
 
     let tree = fixture.tree();
     let target = tree.lookup(b"uhci_hcd").unwrap().remove(0);
-    let steps = plan(&tree, &target, b"", false).unwrap();
+    let steps = plan(&tree, &target, b"", Ignore::default()).unwrap();
     let required: Vec<bool> = steps.iter().map(|step| step.required).collect();
     // The one that loop is before needs it not; usb_common is needed wherever it stands.
     assert_eq!(required, [false, true, true, true, true, false, true, false]);
@@ -194,7 +194,7 @@ fn a_file_stands_for_its_module_wherever_that_is_needed() {
     let tree = fixture.tree();
     let file = fixture.path("x/base.ko");
     let target = tree.module_from_path(file.to_str().unwrap().as_bytes()).unwrap();
-    let steps = plan(&tree, &target, b"z=1", false).unwrap();
+    let steps = plan(&tree, &target, b"z=1", Ignore::default()).unwrap();
     let line = format!("insmod {} o=1 z=1", file.display());
     assert_eq!(print(&fixture, &steps), [&line[..], &line, "insmod mid.ko "]);
     assert!(steps[0].is_target && steps[1].is_target && steps[0].required && !steps[2].required);
@@ -222,7 +222,7 @@ fn a_chain_of_a_hundred_thousand_soft_dependencies() {
     fixture.etc("a.conf", &conf);
     let tree = fixture.tree();
     let target = tree.lookup(b"m0").unwrap().remove(0);
-    let steps = plan(&tree, &target, b"", false).unwrap();
+    let steps = plan(&tree, &target, b"", Ignore::default()).unwrap();
     assert_eq!(steps.len(), LENGTH);
     assert_eq!(steps[0].module.name, format!("m{}", LENGTH - 1).as_bytes());
     assert!(steps[LENGTH - 1].is_target);
@@ -242,7 +242,7 @@ fn a_plan_without_end_is_refused() {
     fixture.etc("a.conf", &format!("softdep m* pre: {}\n", names.join(" ")));
     let tree = fixture.tree();
     let target = tree.lookup(b"m199").unwrap().remove(0);
-    let error = plan(&tree, &target, b"", false).unwrap_err();
+    let error = plan(&tree, &target, b"", Ignore::default()).unwrap_err();
     assert_eq!(error.errno(), Errno::ELOOP);
     assert_eq!(error.to_string(), "loading m199 would take more than 1048576 steps");
 }

@@ -14,6 +14,7 @@ mod errors;
 mod explain;
 mod faults;
 mod files;
+mod forbid;
 mod init;
 mod jobs;
 mod leader;
@@ -197,6 +198,7 @@ pub const ALL: &[Scenario] = &[
         tools: Tools::Library,
         ..Scenario::many_cpus("coldplug_of_1024", "kmod.gate_timeout=300000 lab_cpus=1024")
     },
+    Scenario { guest: forbid::forbidden, ..Scenario::coldplug("forbidden", 4, Tools::LibraryApart) },
     Scenario::small("failing_init", Tools::Both, 180, init::failing).group("init"),
     Scenario::small("slow_init", Tools::Both, 120, init::slow).group("init"),
     requests("own_name", 120, names::own_name),

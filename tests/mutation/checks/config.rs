@@ -1,7 +1,7 @@
 //! Configuration: modprobe.d, depmod.d, the kernel command line.
 
 use super::{KIB, bounded};
-use kmod_once::config::{Config, Kind, cmdline as options};
+use kmod_once::config::{Config, Entry, Forbids, Kind, cmdline as options};
 use kmod_once::depmod::settings::{Place, Settings as DepmodSettings};
 use kmod_once::formats::pattern::fnmatch;
 use kmod_once::gate::settings::Settings;
@@ -9,7 +9,7 @@ use kmod_once::limits;
 use kmod_once::log::Silent;
 use std::time::Duration;
 
-const WORDS: [(Kind, &[u8]); 7] = [
+const WORDS: [(Kind, &[u8]); 9] = [
     (Kind::Alias, b"alias"),
     (Kind::Blacklist, b"blacklist"),
     (Kind::Options, b"options"),
@@ -17,6 +17,8 @@ const WORDS: [(Kind, &[u8]); 7] = [
     (Kind::Remove, b"remove"),
     (Kind::Softdep, b"softdep"),
     (Kind::Weakdep, b"weakdep"),
+    (Kind::Forbid, b"forbid"),
+    (Kind::Permit, b"permit"),
 ];
 
 /// Any bytes as a file of modprobe.d: what was understood, printed, is understood the same; every lookup says what a walk over
@@ -28,8 +30,8 @@ pub fn modprobe_d(input: &[u8]) -> bool {
     let mut printed = Vec::new();
     for (kind, word) in WORDS {
         for entry in config.entries(kind) {
-            let blank: &[u8] = if kind == Kind::Blacklist { b"" } else { b" " };
-            let line = [word, b" ", entry.key, blank, entry.value].concat();
+            // With a blank, so that a carriage return at the end of a word is not one at the end of the line.
+            let line = [word, b" ", entry.key, b" ", entry.value].concat();
             for byte in line {
                 printed.extend_from_slice(if byte == b'\\' { b"\\" } else { b"" });
                 printed.push(byte);
@@ -90,6 +92,11 @@ fn agrees(config: &Config, names: usize) {
                 config.is_blacklisted(name),
                 config.entries(Kind::Blacklist).any(|entry| entry.key == name)
             );
+            assert_eq!(config.permits(name), matching(Kind::Permit).next().is_some());
+            let is_name = |entry: &Entry<'_>| !entry.key.iter().any(|b| b"*?[\\".contains(b));
+            let by_name = matching(Kind::Forbid).find(is_name).map(|entry| Forbids::Name(entry.origin));
+            let by_pattern = matching(Kind::Forbid).next().map(|entry| Forbids::Pattern(entry.origin));
+            assert_eq!(config.forbids(name), by_name.or(by_pattern));
             let texts: Vec<&[u8]> = config
                 .entries(Kind::Options)
                 .filter(|entry| entry.key == name && !entry.value.is_empty())
@@ -149,9 +156,11 @@ pub fn cmdline(input: &[u8]) -> bool {
     options::parse(input, &mut |option| {
         found += 1;
         match option {
-            options::Option::Blacklist(name) => {
+            options::Option::Name(kind, name) => {
                 assert!(!name.is_empty() && !name.iter().any(|b| b" \t\n\x0b\x0c\r,\"\0".contains(b)));
-                again.push(([&b"modprobe.blacklist="[..], name].concat(), None, name.to_vec()));
+                let word = WORDS.iter().find(|(other, _)| *other == kind).expect("a kind").1;
+                let printed = [&b"modprobe."[..], word, b"=", name].concat();
+                again.push((printed, None, name.to_vec()));
             }
             options::Option::Parameter { module, text } => {
                 let text = text.concat();
@@ -165,7 +174,7 @@ pub fn cmdline(input: &[u8]) -> bool {
         let mut reparsed = Vec::new();
         options::parse(&printed, &mut |option| {
             reparsed.push(match option {
-                options::Option::Blacklist(name) => (None, name.to_vec()),
+                options::Option::Name(_, name) => (None, name.to_vec()),
                 options::Option::Parameter { module, text } => (Some(module.to_vec()), text.concat()),
             });
         });

@@ -53,12 +53,17 @@ fn step(step: &Planned) -> Value {
         Action::Insert(path) => ("insert", json!(path), None),
         Action::Run(command, at) => ("run", json!(command), at.as_ref()),
         Action::Missing => ("missing", Value::Null, None),
+        Action::Refuse(..) => ("refuse", Value::Null, None),
     };
     let (why, by, why_at) = match &step.why {
         Why::Asked => ("asked", None, None),
         Why::NeededBy(by) => ("needed", Some(by), None),
         Why::Before(by, at) => ("before", Some(by), at.as_ref()),
         Why::After(by, at) => ("after", Some(by), at.as_ref()),
+    };
+    let forbidden = match &step.action {
+        Action::Refuse(module, at) => json!({"module": module, "place": place(at)}),
+        _ => Value::Null,
     };
     let passed_over =
         step.passed_over.as_ref().map(|(command, at)| json!({"command": command, "place": place(at)}));
@@ -77,6 +82,7 @@ fn step(step: &Planned) -> Value {
         "options_from": origins.collect::<Vec<_>>(),
         "odd_parameters": odd.collect::<Vec<_>>(),
         "refused": step.refused(),
+        "forbidden": forbidden,
         "passed_over": passed_over,
         "why": {"reason": why, "module": by, "place": why_at.map(place)},
     })

@@ -26,7 +26,7 @@ use crate::system::Roots;
 use crate::system::file::read_whole;
 use crate::system::kmsg::Log;
 use crate::system::sysfs::{self, State};
-use crate::tree::{Module, Tree};
+use crate::tree::{Forbidden, Module, Tree};
 use doubts::Doubts;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -110,12 +110,15 @@ enum Action {
     Run(String, Option<Place>),
     /// No file is known.
     Missing,
+    /// Nothing: it is forbidden, or this module is, which it needs.
+    Refuse(String, Place),
 }
 
 impl Planned {
-    /// Who will not have it, for programs: the kernel, or a command that stands for a refusal.
+    /// Who will not have it, for programs: the configuration, the kernel, or a command that stands for a refusal.
     fn refused(&self) -> Option<&'static str> {
         match &self.action {
+            Action::Refuse(..) => Some("forbid"),
             Action::Run(command, _) if refuses(command.as_bytes()) => Some("command"),
             _ => self.doubts.refusal.map(Refusal::word),
         }
@@ -208,7 +211,7 @@ impl Explainer<'_, '_> {
         let steps = if done || blacklist.as_ref().is_some_and(|(_, counts)| *counts) {
             Vec::new()
         } else {
-            plan(tree, module, self.parameters, self.session.request.bare)
+            plan(tree, module, self.parameters, self.session.request.ignore())
                 .map(|steps| self.steps(&steps, module))
                 .unwrap_or_default()
         };
@@ -338,6 +341,11 @@ impl Explainer<'_, '_> {
                 passed_over,
             });
         }
+        // Nothing is loaded for a request that is refused.
+        let ends = |step: &Planned| step.required && matches!(step.action, Action::Refuse(..));
+        if planned.iter().any(ends) {
+            planned.retain(ends);
+        }
         planned
     }
 
@@ -345,6 +353,9 @@ impl Explainer<'_, '_> {
         let presence = self.presence(&step.module);
         if !self.session.request.depends && matches!(presence, Presence::Builtin | Presence::Live) {
             return Action::Skip(presence);
+        }
+        if let Some(Forbidden { module, origin }) = &step.forbidden {
+            return Action::Refuse(shown(module), self.place(*origin));
         }
         if let Some(command) = &step.command {
             let entry = self.tree().config().install_for(&step.module.name);

@@ -118,6 +118,13 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
             write!(out, "    run \"{command}\" instead of inserting {name}{}", Behind(at.as_ref()))?;
         }
         Action::Missing => write!(out, "    look for {name} in vain: it has no file")?,
+        Action::Refuse(module, place) => {
+            let what = if step.required { "refuse" } else { "leave out" };
+            match module == name {
+                true => write!(out, "    {what} {name} ({place} forbids it)")?,
+                false => write!(out, "    {what} {name} ({place} forbids {module}, which it needs)")?,
+            }
+        }
     }
     match &step.why {
         Why::Asked => out.push('\n'),
@@ -125,7 +132,7 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
         Why::Before(by, at) => writeln!(out, ", wished for before {by}{}", Behind(at.as_ref()))?,
         Why::After(by, at) => writeln!(out, ", wished for after {by}{}", Behind(at.as_ref()))?,
     }
-    if !step.options.is_empty() && !matches!(step.action, Action::Skip(_)) {
+    if !step.options.is_empty() && !matches!(step.action, Action::Skip(_) | Action::Refuse(..)) {
         write!(out, "      with {}", step.options)?;
         for (index, (_, place)) in step.origins.iter().enumerate() {
             write!(out, "{}{place}", if index == 0 { ", from " } else { ", " })?;
@@ -188,7 +195,7 @@ fn failure(module: &Explained, out: &mut String) -> fmt::Result {
 
 impl Explained {
     /// What a request would come to, in a word: `nothing` (it is there), `blacklisted`, `load`, `missing` (a step has no
-    /// file), `refused` (a step that it takes will be refused, by the kernel or by a command).
+    /// file), `refused` (a step that it takes will be refused, by the configuration, the kernel or a command).
     pub(super) fn verdict(&self) -> &'static str {
         let missing = |step: &Planned| matches!(step.action, Action::Missing);
         match self {
