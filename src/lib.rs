@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`cli`] | one file per tool: arguments, output, exit status |
 //! | `capi` | `libkmod.so.2`: C's handles and error numbers around the rooms below (feature `library`) |
+//! | [`check`] | what is wrong with the configuration, the modules and the machine, a small function each |
 //! | [`load`], [`depmod`] | a request becomes a plan, the plan is walked; the indexes are made |
 //! | [`gate`], [`tree`] | load exactly once; one module directory with its configuration |
 //! | [`config`], [`formats`], [`system`] | modprobe.d; bytes into values; the only room that touches the OS |
@@ -14,6 +15,7 @@
 
 #[cfg(feature = "library")]
 pub mod capi;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod depmod;
