@@ -27,6 +27,7 @@ _kmod_once_options() {
     kmod) echo -V --version -h --help ;;
     'kmod static-nodes') echo -o:path --output:path -f:format --format:format -h --help ;;
     'kmod blame') echo --json --until:number -h --help ;;
+    'kmod check') echo --json -S:version --set-version:version -d:root --dirname:root -C:path --config:path -h --help ;;
     'kmod plot') echo --until:number -h --help ;;
     'kmod stats') echo --json --openmetrics --who -h --help ;;
     esac
@@ -82,7 +83,8 @@ _kmod_once_value() {
         ;;
     format) compgen -W 'human tmpfiles devname' -- "$cur" ;;
     parameter) [[ $cur != *=* ]] && compgen -W "$(_kmod_once_parameters "$2")" -- "$cur" ;;
-    command) compgen -W 'blame help list plot stats static-nodes' -- "$cur" ;;
+    part) compgen -W 'config machine modules' -- "$cur" ;;
+    command) compgen -W 'blame check help list plot stats static-nodes' -- "$cur" ;;
     esac
 }
 
@@ -187,6 +189,7 @@ _kmod_once() {
         depmod:0) kind=version ;;
         depmod:*) kind=file ;;
         kmod:0) kind=command ;;
+        'kmod check':*) kind=part ;;
         esac
     fi
 

@@ -17,6 +17,8 @@ function __kmod_once_said
                 C/config= E/symvers= F/filesyms= P/symbol-prefix= cache-dir=
         case insmod rmmod
             set options f/force s/syslog v/verbose
+        case kmod
+            set options C/config= d/dirname= S/set-version=
     end
     # The option before the cursor may still lack its value.
     argparse -i $options -- $words[2..-1] '<cursor>' 2>/dev/null
@@ -201,6 +203,7 @@ end
 complete -c kmod -n __fish_is_first_token -s V -l version -d 'Print the version'
 complete -c kmod -n "not __fish_seen_subcommand_from help" -s h -l help -d 'Print a list of the options'
 complete -c kmod -n __fish_is_first_token -a blame -d 'Which modules took long to load'
+complete -c kmod -n __fish_is_first_token -a check -d 'What is wrong with configuration, modules and machine'
 complete -c kmod -n __fish_is_first_token -a help -d 'Print the help text'
 complete -c kmod -n __fish_is_first_token -a list -d 'List the loaded modules'
 complete -c kmod -n __fish_is_first_token -a plot -d 'An SVG of when each module was loaded'
@@ -212,6 +215,13 @@ complete -c kmod -n '__fish_seen_subcommand_from list' -s v -l verbose -d 'More 
 complete -c kmod -n '__fish_seen_subcommand_from list' -s V -l version -d 'Print the version'
 complete -c kmod -n '__fish_seen_subcommand_from blame' -l json -d 'Print JSON'
 complete -c kmod -n '__fish_seen_subcommand_from blame plot' -l until -x -d 'Only what was asked for so long after boot'
+complete -c kmod -n '__fish_seen_subcommand_from check' -a 'config machine modules'
+complete -c kmod -n '__fish_seen_subcommand_from check' -l json -d 'Print JSON'
+complete -c kmod -n '__fish_seen_subcommand_from check' -s S -l set-version -x -a '(__kmod_once_versions)' \
+    -d 'Check the modules of that kernel'
+complete -c kmod -n '__fish_seen_subcommand_from check' -s d -l dirname -x -a '(__fish_complete_directories)' \
+    -d 'Check the system below'
+complete -c kmod -n '__fish_seen_subcommand_from check' -s C -l config -rF -d 'Check the configuration there'
 complete -c kmod -n '__fish_seen_subcommand_from stats' -l json -d 'Print JSON'
 complete -c kmod -n '__fish_seen_subcommand_from stats' -l openmetrics -d 'Print the counts for Prometheus'
 complete -c kmod -n '__fish_seen_subcommand_from stats' -l who -d 'Who asked, from the trace'

@@ -14,6 +14,7 @@
 //! | `capi` | `libkmod.so.2`: C's handles, lists and error numbers around the rooms below (feature `library`); knows nothing of `cli`, nor `cli` of it |
 //! | [`load`] | a request becomes a plan (pure; `-D`, `-n`, `-v` print it), which is walked through the gate; threads load ahead of the walk |
 //! | [`depmod`] | makes the indexes |
+//! | [`check`] | what is wrong with configuration, modules and machine |
 //! | [`gate`] | load exactly once: the protocol, its record, counters, trace |
 //! | [`tree`] | one module directory with its configuration: lookup, dependencies |
 //! | [`config`] | modprobe.d and the kernel command line |
@@ -27,6 +28,7 @@
 
 #[cfg(feature = "library")]
 pub mod capi;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod depmod;

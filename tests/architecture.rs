@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate from the bottom up; a module may use those of a lower floor, and those named beside it.
-const FLOORS: [&[&str]; 6] = [
+const FLOORS: [&[&str]; 7] = [
     &["errno", "limits"],
     &["error", "log", "name"],
     &["formats", "system"],
     &["config", "gate"],
     &["tree"],
     &["depmod", "load"],
+    &["check"],
 ];
 const TOP: [&str; 2] = ["capi", "cli"];
 

@@ -156,6 +156,7 @@ fn the_manual_names_every_member() {
     ) {
         members(&value, &mut found);
     }
+    members(&values("kmod", &["check", "--json", "-d", base, "-S", RELEASE])[0], &mut found);
     // What takes a running machine: those of a lock that is held and of a load that failed (the lab has both), of the
     // loaded modules, of the gate's books.
     let elsewhere = [

@@ -15,6 +15,7 @@ pub const USAGE: Usage = Usage {
     notes: concat!(
         "\nCommands:\n",
         "  blame        print which modules took long to load, and who asked for them\n",
+        "  check        print what is wrong with the configuration, the modules and the machine\n",
         "  help         print this text\n",
         "  list         list the loaded modules, as lsmod does\n",
         "  plot         print an SVG of when each module was loaded, and what waited for it\n",
@@ -46,7 +47,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
             Ok(0)
         }
         b"list" => lsmod::run(&inner),
-        b"blame" | b"plot" | b"stats" => own::run(call, &call.words[parser.consumed()..]),
+        b"blame" | b"check" | b"plot" | b"stats" => own::run(call, &call.words[parser.consumed()..]),
         b"static-nodes" => static_nodes::run(&inner),
         _ => refuse(call, &bytes!["invalid command '", command, "'"]),
     }

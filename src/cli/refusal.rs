@@ -1,12 +1,10 @@
 //! Why the kernel takes a module from nobody, as far as it can be read: then it answers EPERM, which says little.
 
-use crate::error::Result;
-use crate::formats::elf::Elf;
 use crate::formats::{kernel_args, modinfo};
 use crate::limits;
 use crate::system::Roots;
 use crate::system::file::read_whole;
-use crate::tree::image::Image;
+use crate::tree::image;
 use std::path::Path;
 
 /// What stands against a module.
@@ -52,14 +50,5 @@ pub fn look(roots: &Roots, name: &[u8], own: Option<&[u8]>) -> Option<Refusal> {
 
 /// The same for the module in a file.
 pub fn of_file(roots: &Roots, name: &[u8], path: &Path) -> Option<Refusal> {
-    look(roots, name, own_words(path).ok().as_deref())
-}
-
-/// The content of `.modinfo` of the module in a file.
-///
-/// # Errors
-/// Why the file cannot be read.
-pub fn own_words(path: &Path) -> Result<Vec<u8>> {
-    let image = Image::read(path)?;
-    Ok(modinfo::section(&Elf::parse(&image)?)?.to_vec())
+    look(roots, name, image::own_words(path).ok().as_deref())
 }

@@ -109,6 +109,11 @@ impl Config {
         self.entries[kind as usize].entries.iter().map(|raw| self.entry(raw))
     }
 
+    /// The paths of all files that were read, in order, the kernel command line's among them.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// The path of the file that an [`Origin`] names.
     pub fn file(&self, origin: Origin) -> &Path {
         self.files.get(origin.file as usize).map_or(Path::new(""), PathBuf::as_path)

@@ -8,6 +8,7 @@ use crate::formats::compress;
 use crate::formats::elf::{Early, Elf, Needed, exports, needed};
 use crate::formats::modinfo;
 use crate::formats::reading::{self, Depth, Reading};
+use crate::formats::signature;
 use crate::limits;
 use std::borrow::Cow;
 
@@ -62,6 +63,28 @@ pub struct Facts {
     pub symbols: Symbols,
     /// Why not, if something could not be read.
     pub trouble: Option<Trouble>,
+    /// What only [`Wanted::Everything`] has.
+    pub more: More,
+}
+
+/// What no output file needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct More {
+    /// All of `.modinfo`.
+    pub modinfo: Vec<u8>,
+    /// Whether there is a signature at the end.
+    pub signed: bool,
+}
+
+/// How much of a module is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Symbols by name, and the parts of `.modinfo` that go into the output files.
+    Names,
+    /// The same with the CRCs of exports; for these whole files have to be read.
+    Crcs,
+    /// All that there is.
+    Everything,
 }
 
 /// What went wrong with a module file. It stays a module, without what could not be read.
@@ -76,15 +99,15 @@ pub struct Trouble {
 /// Reads modules from the contents of their files.
 #[derive(Debug)]
 pub struct Reader {
-    depth: Depth,
+    wanted: Wanted,
     /// What is inflated, used again for each module.
     buffer: Vec<u8>,
 }
 
 impl Reader {
-    /// A reader. `with_crcs`: the CRCs of exports are wanted; for these it has to read whole files.
-    pub fn new(with_crcs: bool) -> Self {
-        Reader { depth: if with_crcs { Depth::Whole } else { Depth::Symbols }, buffer: Vec::new() }
+    /// A reader.
+    pub fn new(wanted: Wanted) -> Self {
+        Reader { wanted, buffer: Vec::new() }
     }
 
     /// Reads one module.
@@ -103,10 +126,18 @@ impl Reader {
     /// # Errors
     /// Where nothing can be decompressed.
     fn try_read(&mut self, content: &[u8]) -> Result<Facts> {
-        Ok(match reading::read(content, limits::INFLATED, self.depth, &mut self.buffer)? {
+        let depth = if self.wanted == Wanted::Names { Depth::Symbols } else { Depth::Whole };
+        Ok(match reading::read(content, limits::INFLATED, depth, &mut self.buffer)? {
             Reading::Early(module) => Facts::early(&module),
             Reading::Whole(image) => match Elf::parse(image) {
-                Ok(elf) => Facts::of(&elf),
+                Ok(elf) => {
+                    let mut facts = Facts::of(&elf);
+                    if self.wanted == Wanted::Everything {
+                        let modinfo = modinfo::section(&elf).unwrap_or_default().to_vec();
+                        facts.more = More { modinfo, signed: signature::parse(image).is_some() };
+                    }
+                    facts
+                }
                 Err(error) => Facts::failed(Trouble { decoder: None, errno: error.errno() }),
             },
         })

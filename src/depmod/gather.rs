@@ -4,7 +4,7 @@
 
 use super::Progress;
 use super::digest::Digest;
-use super::facts::{Facts, Reader, Trouble};
+use super::facts::{Facts, Reader, Trouble, Wanted};
 use super::library::Known;
 use super::scan::Module;
 use crate::error::Error;
@@ -36,11 +36,10 @@ pub struct Read {
 /// What was learnt from contents before.
 pub type Memory<'m, 'c> = &'m HashMap<Digest, Known<'c>>;
 
-/// Reads the modules, in no particular order. `with_crcs`: the CRCs of exports are wanted. Without a `memory` nothing is
-/// known and nothing is to be remembered.
+/// Reads the modules, in no particular order. Without a `memory` nothing is known and nothing is to be remembered.
 pub fn read(
     modules: &[Module],
-    with_crcs: bool,
+    wanted: Wanted,
     memory: Option<Memory<'_, '_>>,
     cores: usize,
     progress: &dyn Progress,
@@ -55,7 +54,7 @@ pub fn read(
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worker = || {
         let mut found = Vec::new();
-        let mut worker = Worker { with_crcs, memory, reader: Reader::new(with_crcs), content: Vec::new() };
+        let mut worker = Worker { wanted, memory, reader: Reader::new(wanted), content: Vec::new() };
         while let Some(&index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
             let (facts, digest) = worker.file(&modules[index].path);
             found.push(Read { module: index, facts, digest });
@@ -92,7 +91,7 @@ fn cost(path: &[u8]) -> u64 {
 
 /// What a thread uses again for each module.
 struct Worker<'m, 'c> {
-    with_crcs: bool,
+    wanted: Wanted,
     memory: Option<Memory<'m, 'c>>,
     reader: Reader,
     content: Vec<u8>,
@@ -117,7 +116,7 @@ impl Worker<'_, '_> {
         (&module.file).take(limits::INFLATED).read_to_end(&mut self.content)?;
         let digest = self.memory.map(|_| Digest::of(&self.content));
         let known = self.memory.zip(digest).and_then(|(memory, digest)| memory.get(&digest));
-        let enough = known.is_some_and(|known| !(self.with_crcs && known.without_crcs));
+        let enough = known.is_some_and(|known| !(self.wanted != Wanted::Names && known.without_crcs));
         Ok((if enough { None } else { Some(self.reader.read(&self.content)) }, digest))
     }
 }

@@ -12,7 +12,7 @@ pub mod cache;
 pub mod cycles;
 pub mod digest;
 pub mod facts;
-mod gather;
+pub(crate) mod gather;
 pub mod hash;
 pub mod library;
 pub mod order;
@@ -33,6 +33,7 @@ use crate::system::System;
 use crate::system::map::{self, Contents};
 use crate::system::replace::Directory;
 use crate::system::roots::as_path;
+use facts::Wanted;
 use library::Known;
 use resolve::Reports;
 use scan::{Found, Module, Scan};
@@ -142,7 +143,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         }
         (None, None) => {}
     }
-    let Found { modules, left_out } = find_modules(request, sink)?;
+    let Found { modules, left_out, .. } = find_modules(request, sink)?;
 
     let reports = Reports {
         unknown: request.report_symbols,
@@ -150,7 +151,8 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         dependencies: request.print_dependencies,
     };
     let memory = place.as_ref().map(|_| &remembered.modules);
-    let read = gather::read(&modules, reports.versions, memory, request.cores, outputs.progress);
+    let wanted = if reports.versions { Wanted::Crcs } else { Wanted::Names };
+    let read = gather::read(&modules, wanted, memory, request.cores, outputs.progress);
     outputs.progress.end();
     // Lives no longer than what was read, which it refers to.
     let mut library = std::mem::take(&mut remembered.library);
@@ -315,7 +317,7 @@ fn kernel_symbols(path: Option<&[u8]>) -> Result<Option<(&[u8], Contents)>, Fail
 }
 
 /// The contents of a file of the module directory, if it can be had.
-fn input(dir: &[u8], name: &str) -> Option<Contents> {
+pub(crate) fn input(dir: &[u8], name: &str) -> Option<Contents> {
     map::open(as_path(&bytes![dir, "/", name]), limits::TEXT_FILE).ok()
 }
 

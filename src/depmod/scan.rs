@@ -90,6 +90,8 @@ pub struct Found {
     pub modules: Vec<Module>,
     /// How many have paths that the indexes cannot hold; each was told.
     pub left_out: usize,
+    /// The files that another one of the same name is preferred to.
+    pub beaten: Vec<Module>,
 }
 
 /// The modules of a directory, each name once.
@@ -102,6 +104,7 @@ pub struct Scan<'a> {
     /// Device and inode of the directories that lead to the one being read.
     above: Vec<(u64, u64)>,
     left_out: usize,
+    beaten: Vec<Module>,
 }
 
 impl<'a> Scan<'a> {
@@ -115,6 +118,7 @@ impl<'a> Scan<'a> {
             by_name: HashMap::new(),
             above: Vec::new(),
             left_out: 0,
+            beaten: Vec::new(),
         }
     }
 
@@ -129,7 +133,7 @@ impl<'a> Scan<'a> {
             // Told already; the other directories are searched all the same.
             let _ = self.top(external);
         }
-        Ok(Found { modules: self.modules, left_out: self.left_out })
+        Ok(Found { modules: self.modules, left_out: self.left_out, beaten: self.beaten })
     }
 
     /// Takes the files that the command line names.
@@ -153,7 +157,7 @@ impl<'a> Scan<'a> {
                 self.modules.push(module);
             }
         }
-        Ok(Found { modules: self.modules, left_out: self.left_out })
+        Ok(Found { modules: self.modules, left_out: self.left_out, beaten: self.beaten })
     }
 
     /// Refuses a second file of one name.
@@ -257,9 +261,12 @@ impl<'a> Scan<'a> {
             }
             Entry::Occupied(old) => {
                 let old = &mut self.modules[*old.get()];
-                if prefers(self.settings, self.dir, old, &new) {
-                    *old = new;
-                }
+                let beaten = if prefers(self.settings, self.dir, old, &new) {
+                    std::mem::replace(old, new)
+                } else {
+                    new
+                };
+                self.beaten.push(beaten);
             }
         }
     }

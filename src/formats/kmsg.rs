@@ -48,6 +48,18 @@ pub fn is_about(text: &str, name: &str) -> bool {
         || (text.starts_with("Lockdown: ") && text.contains("module loading is restricted"))
 }
 
+/// The firmware that a driver asked for in vain, by a text of the firmware loader or of Debian's:
+///
+/// ```text
+/// DRIVER DEVICE: Direct firmware load for NAME failed with error -2
+/// DRIVER DEVICE: firmware: failed to load NAME (-2)
+/// ```
+pub fn missing_firmware(text: &str) -> Option<&str> {
+    let direct = || text.split_once("Direct firmware load for ")?.1.strip_suffix(" failed with error -2");
+    let debian = || text.split_once("firmware: failed to load ")?.1.strip_suffix(" (-2)");
+    direct().or_else(debian).filter(|name| !name.is_empty() && !name.contains(' '))
+}
+
 /// What the kernel's words about a module mean, with the symbol or parameter that they are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meaning {
@@ -146,6 +158,22 @@ fn quoted_pair<'t>(text: &'t str, middle: &str) -> Option<(&'t str, &'t str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn firmware_that_was_asked_for_in_vain() {
+        for (text, name) in [
+            (
+                "r8169 0000:01:00.0: Direct firmware load for rtl_nic/a.fw failed with error -2",
+                Some("rtl_nic/a.fw"),
+            ),
+            ("r8169 0000:01:00.0: firmware: failed to load rtl_nic/a.fw (-2)", Some("rtl_nic/a.fw")),
+            ("r8169 0000:01:00.0: Direct firmware load for rtl_nic/a.fw failed with error -12", None),
+            ("r8169 0000:01:00.0: firmware: direct-loading firmware rtl_nic/a.fw", None),
+            ("x: firmware: failed to load  (-2)", None),
+        ] {
+            assert_eq!(missing_firmware(text), name, "{text}");
+        }
+    }
 
     #[test]
     fn records_are_told_from_what_belongs_to_them() {

@@ -11,6 +11,7 @@ pub mod kernel_args;
 pub mod kernel_decoder;
 pub mod kmsg;
 pub mod modinfo;
+pub mod parameter;
 pub mod pattern;
 pub mod reading;
 pub mod signature;

@@ -103,6 +103,9 @@ pub fn builtin_info<'a>(file: &'a [u8], name: &[u8]) -> Result<Vec<Entry<'a>>> {
     Ok(found)
 }
 
+/// Parameters that every module has, though none says so: of dynamic debugging and of asynchronous probing.
+pub const OF_ALL: [&[u8]; 2] = [b"dyndbg", b"async_probe"];
+
 /// A parameter of a module, put together from its `parm` and `parmtype` entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {

@@ -56,6 +56,20 @@ impl GateDir {
         Self::reach(roots, false)
     }
 
+    /// Whether the directory can be used, or made where it is missing. Writes nothing.
+    ///
+    /// # Errors
+    /// See [`NoGateDir`].
+    pub fn verify(roots: &Roots) -> Result<(), NoGateDir> {
+        match Self::existing(roots) {
+            Err(NoGateDir::Unavailable(Errno::ENOENT)) => {
+                let run = directory(AT_FDCWD, &roots.run, 0, false)?;
+                in_memory(&run, &trusted(&run, &roots.run, roots.gate_owner, 0o022)?, roots)
+            }
+            other => other.map(drop),
+        }
+    }
+
     fn reach(roots: &Roots, make: bool) -> Result<Self, NoGateDir> {
         let parent_path = roots.gate_parent();
         let parent = match directory(AT_FDCWD, &parent_path, 0o755, false) {
@@ -247,6 +261,19 @@ mod tests {
         std::fs::set_permissions(&gate, std::fs::Permissions::from_mode(0o700)).unwrap();
         roots.gate_owner += 1;
         assert_eq!(distrust(&roots), "is not owned by root");
+    }
+
+    #[test]
+    fn what_could_be_made_is_told_without_making_it() {
+        let (_dir, roots) = fixture();
+        assert_eq!(GateDir::verify(&roots), Ok(()));
+        assert!(!roots.run.join("kmod").exists());
+        std::fs::set_permissions(&roots.run, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let open = NoGateDir::Distrusted(roots.run.clone(), "is open to other users");
+        assert_eq!(GateDir::verify(&roots), Err(open));
+        let mut on_disk = roots.clone();
+        (on_disk.gate_on_disk, on_disk.run) = (false, format!("/proc/{}", std::process::id()).into());
+        assert_eq!(GateDir::verify(&on_disk), Err(NoGateDir::OnDisk));
     }
 
     #[test]

@@ -34,6 +34,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// A part of a message, by which a program or library that has a gate can be told from others.
+pub const MARK: &str = "not used to serialise module loading";
+
 /// One request to load one module.
 pub struct Load<'r> {
     /// The name that it was asked for by: of the file, where it was found through the indexes; else the module's own.
@@ -205,7 +208,7 @@ impl<'a> Gate<'a> {
                 Ok(directory) => Some(directory),
                 Err(NoGateDir::Unavailable(_) | NoGateDir::OnDisk) => None,
                 Err(NoGateDir::Distrusted(path, why)) => {
-                    let text = format!("{} {why}: not used to serialise module loading", path.display());
+                    let text = format!("{} {why}: {MARK}", path.display());
                     self.sink.log(Priority::Warning, text.as_bytes());
                     None
                 }

@@ -5,9 +5,11 @@ use crate::error::{Errno, Error, Result, errno_of};
 use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::stat::Mode;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -127,6 +129,19 @@ pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> R
             return Ok(());
         }
     }
+}
+
+/// The label that SELinux has for a file, without its NUL.
+pub fn label(path: &Path) -> Option<Vec<u8>> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut buffer = vec![0u8; 1024];
+    let name = c"security.selinux".as_ptr();
+    // SAFETY: both strings end in NUL and live through the call, which writes at most as many bytes as the buffer has.
+    let length = unsafe { libc::lgetxattr(path.as_ptr(), name, buffer.as_mut_ptr().cast(), buffer.len()) };
+    buffer.truncate(usize::try_from(length).ok()?);
+    let end = buffer.iter().position(|&byte| byte == 0).unwrap_or(buffer.len());
+    buffer.truncate(end);
+    Some(buffer)
 }
 
 /// What a directory says of an entry.

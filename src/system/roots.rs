@@ -150,7 +150,8 @@ impl Roots {
         self.lib_link.get_or_init(|| std::fs::read_link(self.prefixed("/lib")).ok()).as_deref()
     }
 
-    fn prefixed(&self, absolute: &str) -> PathBuf {
+    /// An absolute path of the system, below the prefix.
+    pub fn prefixed(&self, absolute: impl AsRef<OsStr>) -> PathBuf {
         let mut path = self.prefix.as_os_str().to_os_string();
         path.push(absolute);
         path.into()

@@ -1,7 +1,11 @@
 //! A module file's contents, decompressed, for those who look inside.
 
+use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{self, Compression};
+use crate::formats::elf::Elf;
+use crate::formats::kernel_args::same_name;
+use crate::formats::modinfo;
 use crate::limits;
 use crate::system::descriptors::done_with;
 use crate::system::map::Contents;
@@ -38,6 +42,28 @@ impl Image {
             )),
         }
     }
+}
+
+/// What the module in a file says about itself: the content of its `.modinfo`; then, as `parmtype=NAME:`, each parameter that
+/// has a setter of its own and no description. Of these only the symbol `__param_str_NAME` tells (`module_param_call` in the
+/// kernel's include/linux/moduleparam.h).
+///
+/// # Errors
+/// Why the file cannot be read, `ENODATA` for a module without `.modinfo`.
+pub fn own_words(path: &Path) -> Result<Vec<u8>> {
+    let image = Image::read(path)?;
+    let elf = Elf::parse(&image)?;
+    let section = modinfo::section(&elf)?;
+    let known = modinfo::parameters(modinfo::entries(section)).0;
+    let mut words = section.to_vec();
+    for name in
+        elf.symbols().into_iter().flatten().filter_map(|symbol| symbol.name()?.strip_prefix(b"__param_str_"))
+    {
+        if !known.iter().any(|known| same_name(known.name, name)) {
+            words.extend_from_slice(&bytes![b"\0parmtype=", name, b":\0"]);
+        }
+    }
+    Ok(words)
 }
 
 /// The contents of the module file at `path` as they are.

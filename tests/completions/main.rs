@@ -208,7 +208,7 @@ fn options_are_those_of_the_tables() {
         commands::tables().iter().map(|(tool, options)| (format!("{tool} -"), listed(options))).collect();
     let lsmod = cases["lsmod -"].clone();
     cases.insert("kmod list -".into(), lsmod);
-    assert_eq!(cases.len(), 12);
+    assert_eq!(cases.len(), 13);
     check(&cases);
 }
 
@@ -263,7 +263,10 @@ fn values_are_those_of_this_machine() {
         ("depmod -b /mnt-fixture 6.12", "6.12.0"),
         ("depmod 6.1.0 /work/t", "two.ko.xz three.ko.gz"),
         ("depmod -b / -m mnt-fixture/lib/modules ", "6.1.0 6.12.0"),
-        ("kmod ", "blame help list plot stats static-nodes"),
+        ("kmod ", "blame check help list plot stats static-nodes"),
+        ("kmod check ", "config machine modules"),
+        ("kmod check config mo", "modules"),
+        ("kmod check -d /mnt-fixture -S ", "6.1.0 6.12.0"),
         ("kmod st", "stats static-nodes"),
         ("kmod static-nodes -f ", "human tmpfiles devname"),
         ("kmod stats ", ""),

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use kmod_once::depmod::facts::Reader;
+use kmod_once::depmod::facts::{Reader, Wanted};
 use kmod_once::formats::compress;
 use kmod_once::formats::elf::{self, Elf, Look, Search};
 
@@ -45,7 +45,7 @@ fn compare(image: &[u8]) -> Result<Option<usize>, String> {
 fn whole_tree(stages: &Stages, prefix: &str) -> Result<(), String> {
     let (package, _) = stages.cache.kernel(prefix, "-amd64-unsigned").map_err(|error| error.to_string())?;
     let (mut modules, mut early, mut read, mut total) = (0, 0, 0usize, 0usize);
-    let mut reader = (Reader::new(false), Reader::new(true));
+    let mut reader = (Reader::new(Wanted::Names), Reader::new(Wanted::Crcs));
     for path in tree::modules(&package.join("lib/modules")).map_err(|error| error.to_string())? {
         let content = fs::read(&path).map_err(|error| error.to_string())?;
         let image = compress::image(&content, 1 << 30).map_err(|error| error.to_string())?;

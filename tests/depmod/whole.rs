@@ -177,6 +177,54 @@ pub fn symvers(dir: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
+/// What Debian 12 and 13 have in /usr/lib/modprobe.d.
+const CONFIGURATION: &str = "options snd-pcsp index=-2\noptions cx88_alsa index=-2\noptions snd-atiixp-modem index=-2\n\
+    options snd-intel8x0m index=-2\noptions snd-via82xx-modem index=-2\nsoftdep uhci-hcd pre: ehci-hcd\n\
+    softdep ohci-hcd pre: ehci-hcd\nblacklist arkfb\nblacklist aty128fb\nblacklist atyfb\nblacklist radeonfb\n\
+    blacklist cirrusfb\nblacklist cyber2000fb\nblacklist kyrofb\nblacklist matroxfb_base\nblacklist mb862xxfb\n\
+    blacklist neofb\nblacklist pm2fb\nblacklist pm3fb\nblacklist s3fb\nblacklist savagefb\nblacklist sisfb\n\
+    blacklist tdfxfb\nblacklist tridentfb\nblacklist vt8623fb\noptions bonding max_bonds=0\noptions dummy numdummies=0\n\
+    options ifb numifbs=0\n";
+
+/// `kmod check` has nothing to say of a kernel as it comes: with its distribution's configuration, the indexes of its
+/// distribution's depmod, and the symbols of its headers. One symbol less there, and one module less, and it has.
+fn clean(stages: &Stages, stage: io::Result<Stage>, prefix: &str) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    let stage = stage.map_err(text)?;
+    let version = place(stages, &stage, prefix)?;
+    let dir = stage.at("lib/modules").join(&version);
+    stage.depmod(Who::Theirs, &[&version])?;
+    fs::create_dir_all(stage.at("usr/lib/modprobe.d")).map_err(text)?;
+    fs::write(stage.at("usr/lib/modprobe.d/distribution.conf"), CONFIGURATION).map_err(text)?;
+    let headers = stages.cache.headers(&version).map_err(text)?;
+    let symvers = headers.join(format!("usr/src/linux-headers-{version}/Module.symvers"));
+    let symvers = fs::read_to_string(&symvers).map_err(text)?;
+    let _ = fs::remove_file(dir.join("build"));
+    fs::create_dir(dir.join("build")).map_err(text)?;
+    let check = |symvers: &str| -> Result<(String, String), String> {
+        fs::write(dir.join("build/Module.symvers"), symvers).map_err(text)?;
+        let ended = stage.run(Who::Ours, "kmod", &["check", "-S", &version])?;
+        Ok((String::from_utf8_lossy(&ended.stdout).into_owned(), ended.status))
+    };
+    let quiet = (String::new(), "exit status: 0".to_owned());
+    let found = check(&symvers)?;
+    if found != quiet {
+        return Err(format!("{version}, as it comes:\n{}{}", found.0, found.1));
+    }
+    fs::remove_file(dir.join("kernel/drivers/net/dummy.ko"))
+        .or_else(|_| fs::remove_file(dir.join("kernel/drivers/net/dummy.ko.xz")))
+        .map_err(text)?;
+    let less = symvers.replacen("\tpci_enable_device\t", "\tpci_enable\t", 1);
+    let (found, status) = check(&less)?;
+    let is_told = |words: &str| found.lines().any(|line| line.contains(words));
+    let told =
+        is_told("has: pci_enable_device") && is_told("modules.dep: error: kernel/drivers/net/dummy.ko");
+    if !told || status != "exit status: 1" {
+        return Err(format!("{version}, broken:\n{found}{status}"));
+    }
+    Ok(())
+}
+
 /// All as tests.
 pub fn trials() -> Vec<(String, Body)> {
     let mut all: Vec<(String, Body)> = Vec::new();
@@ -187,6 +235,10 @@ pub fn trials() -> Vec<(String, Body)> {
         all.push((format!("whole::{name}"), Box::new(body)));
     }
     all.push(("whole::reads_kmod_30".into(), Box::new(reads_30)));
+    let check_13 = |stages: &Stages| clean(stages, stages.stage("whole-check-13"), KERNELS[0].1);
+    all.push(("whole::check_debian_13".into(), Box::new(check_13)));
+    let check_12 = |stages: &Stages| clean(stages, stages.stage_30("whole-check-12"), KERNELS[1].1);
+    all.push(("whole::check_debian_12".into(), Box::new(check_12)));
     all.push(("whole::reports".into(), Box::new(reports)));
     all
 }

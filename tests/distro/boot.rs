@@ -31,6 +31,7 @@ echo "== modules"; cut -d' ' -f1 /proc/modules
 echo "== lspci"; lspci -k
 echo "== version"; modprobe --version; modprobe --help
 echo "== stats"; kmod stats --json
+echo "== check"; kmod check
 if [ -d /var/lib/dkms/lab-slow ]; then
     echo "== dkms"; dkms status; modinfo -n lab_slow
     modprobe lab_slow; echo "loaded: $(cat /sys/module/lab_slow/initstate)"

@@ -80,6 +80,19 @@ pub fn is_ours(report: &Report) -> Result<()> {
     Ok(())
 }
 
+/// Whether `kmod check` finds nothing wrong with a system as it comes, but for what dkms made.
+///
+/// # Errors
+/// What it found.
+pub fn finds_nothing(report: &Report) -> Result<()> {
+    let found: Vec<_> =
+        report.section("check").iter().filter(|line| !line.contains("/updates/dkms/")).collect();
+    if !found.is_empty() {
+        bail!("kmod check: {found:#?}");
+    }
+    Ok(())
+}
+
 /// Whether udevd has our library loaded, and what it loads goes through the gate, once.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::boot::{self, Report};
-use crate::check::{check, is_ours, our_library, ours, serves_udev};
+use crate::check::{check, finds_nothing, is_ours, our_library, ours, serves_udev};
 use crate::debian::Cache;
 use crate::dkms;
 use crate::system::{PACKAGES, System, base, copy, inside, run};
@@ -56,6 +56,7 @@ impl Machine {
             check(&self.named("ours"), report, stock)?;
             is_ours(report)?;
             serves_udev(report, stock)?;
+            finds_nothing(report)?;
             dkms::check(report)?;
         }
         dkms::remove(&self.root(), &self.release()?)?;

@@ -2,6 +2,7 @@
 //! of them what getopt makes of the tools' words, and nobody waits for them at boot.
 
 mod blame;
+mod check;
 mod openmetrics;
 mod plot;
 mod stats;
@@ -9,7 +10,6 @@ mod stats;
 use super::message::Log;
 use super::{Call, Outcome};
 use crate::error::Errno;
-use crate::system::System;
 use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -29,6 +29,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Blame(blame::Options),
+    Check(check::Options),
     Plot(plot::Options),
     Stats(stats::Options),
 }
@@ -54,10 +55,10 @@ pub fn run(call: &Call<'_>, words: &[Vec<u8>]) -> Outcome {
         }
     };
     let log = call.log();
-    match line.command.text(&call.world.system, &log) {
-        Ok(text) => {
+    match line.command.said(call, &log) {
+        Ok((text, status)) => {
             call.print(text.as_bytes());
-            Ok(0)
+            Ok(status)
         }
         Err(error) => {
             log.error(format!("{error:#}").as_bytes());
@@ -67,13 +68,16 @@ pub fn run(call: &Call<'_>, words: &[Vec<u8>]) -> Outcome {
 }
 
 impl Command {
-    /// What the command prints.
-    fn text(self, system: &System<'_>, log: &Log<'_>) -> Result<String> {
-        match self {
-            Command::Blame(options) => blame::text(&options, system, log),
-            Command::Plot(options) => plot::text(&options, system, log),
-            Command::Stats(options) => stats::text(&options, system, log),
-        }
+    /// What the command prints, and its status.
+    fn said(self, call: &Call<'_>, log: &Log<'_>) -> Result<(String, u8)> {
+        let system = &call.world.system;
+        let text = match self {
+            Command::Blame(options) => blame::text(&options, system, log)?,
+            Command::Check(options) => return check::said(&options, call),
+            Command::Plot(options) => plot::text(&options, system, log)?,
+            Command::Stats(options) => stats::text(&options, system, log)?,
+        };
+        Ok((text, 0))
     }
 }
 

@@ -243,9 +243,12 @@ fn parameters_that_the_module_does_not_have_are_told_with_their_line() {
     let machine = Machine::with_modules();
     let ko = elf::KoBuilder::new().modinfo("name", "loop").parm("max_loop", "int", "How many");
     let ko = ko.modinfo("parmtype", "hw-depth:uint").modinfo("parm", "words:Only a text");
+    // One with a setter of its own and without a description, which only a symbol names.
+    let name = b"__param_str_mode".to_vec();
+    let ko = ko.symbol(elf::Symbol { name, value: 0, binding: elf::LOCAL, kind: 1, section: 1 });
     fs::write(machine.module_file("loop.ko"), ko.build()).unwrap();
     machine.config(
-        "options loop max-loop=8 words=\"a b\" hw_depth=1 dyndbg=+p\noptions loop max_part=3 async_probe",
+        "options loop max-loop=8 mode=a words=\"a b\" hw_depth=1 dyndbg=+p\noptions loop max_part=3 async_probe",
     );
     fs::write(machine.roots.cmdline(), "loop.nosuch loop.max_loop=2\n").unwrap();
     let text = words(&machine, &["modprobe", "--explain", "loop", "typo=1", "hw-depth=4"]);

@@ -260,3 +260,47 @@ fn blame_names_the_modules_that_took_long() {
         assert_eq!((ran.status, ran.err.starts_with("error: invalid value")), (1, true), "{}", ran.err);
     }
 }
+
+#[test]
+fn check_prints_what_is_wrong_and_ends_with_1_for_errors() {
+    let machine = Machine::with_modules();
+    machine.builtin("ext2");
+    machine.config("options loop max_loop=8\nblackist loop\nblacklist ext2");
+    let file = "/etc/modprobe.d/test.conf";
+    let error = format!("{file}:2: error: unknown directive 'blackist', the line is not read (blacklist?)\n");
+    let warning = format!(
+        "{file}:3: warning: ext2 is built in, which no blacklist keeps out \
+         (initcall_blacklist= on the kernel command line)\n"
+    );
+    let ran = machine.run(&["kmod", "check", "config"]);
+    assert_eq!(ran, Ran { out: format!("{error}{warning}"), err: String::new(), status: 1 });
+    let ran = machine.run(&["kmod", "check", "config", "--json"]);
+    let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.status, &read["errors"], &read["warnings"]), (1, &1.into(), &1.into()));
+    assert_eq!(
+        read["findings"][0],
+        serde_json::json!({
+            "file": file, "line": 2, "severity": "error", "what": "unknown directive 'blackist', the line is not read",
+            "hint": "blacklist?",
+        })
+    );
+    // Warnings alone are no failure; another configuration is checked in the place of this one.
+    let other = machine.dir.path().join("other");
+    fs::write(&other, "blacklist ext2\n").unwrap();
+    let ran = machine.run(&["kmod", "check", "config", "-C", "other"]);
+    assert_eq!(ran, printed(&warning.replace(file, "/other").replace(":3:", ":1:")));
+    // Without a part everything is checked, of another kernel or below another root all but the machine.
+    let base = machine.dir.path().to_str().unwrap();
+    fs::create_dir_all(machine.roots.proc_fs.join("sys/kernel")).unwrap();
+    fs::write(machine.roots.proc_fs.join("sys/kernel/modprobe"), "\n").unwrap();
+    let nobody = "/proc/sys/kernel/modprobe: warning: the kernel calls nobody for modules\n";
+    assert!(machine.run(&["kmod", "check"]).out.contains(nobody));
+    for words in [&["-S", "9.9"][..], &["-d", base]] {
+        let out = machine.run(&[&["kmod", "check"], words].concat()).out;
+        assert!(
+            out.contains(&error) && out.contains("/lib/modules/") && !out.contains(nobody),
+            "{words:?}: {out}"
+        );
+    }
+    assert_eq!(machine.run(&["kmod", "check", "everything"]).status, 1);
+}

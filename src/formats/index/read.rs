@@ -3,6 +3,8 @@
 
 use super::{CHILDREN, HEADER, MAGIC, OFFSET, PREFIX, VALUES, VERSION};
 use crate::error::{Errno, Error, Result};
+use crate::limits;
+use std::collections::HashSet;
 use std::ffi::CStr;
 
 /// An index in memory (or in a map); copying it copies a reference.
@@ -43,6 +45,32 @@ impl<'a> Index<'a> {
             return Err(Error::new(Errno::EINVAL, "the root node of the index lies outside of the file"));
         }
         Ok(Index { bytes, root })
+    }
+
+    /// Whether all of it can be read: each node and value that is referred to lies in the file, and no node is reached twice.
+    /// The answers do not look so far, each only as far as it has to.
+    pub fn is_whole(&self) -> bool {
+        // In a whole file nodes do not overlap, either.
+        let mut budget = self.bytes.len();
+        let mut seen = HashSet::new();
+        // References with the length of the key that leads there.
+        let mut pending = vec![(self.root, 0)];
+        while let Some((reference, length)) = pending.pop() {
+            let Some(node) = self.node(reference) else { return false };
+            let length = length + node.prefix.len();
+            let (mut count, mut size) = (0, node.size());
+            for (_, value) in node.values.clone() {
+                count += 1;
+                size += value.len() + 5;
+            }
+            let Some(left) = budget.checked_sub(size) else { return false };
+            if count != node.values.left || length > limits::INDEX_KEY || !seen.insert(reference & OFFSET) {
+                return false;
+            }
+            budget = left;
+            pending.extend(node.children().map(|(_, child)| (child, length + 1)));
+        }
+        true
     }
 
     /// The node behind a reference; `None` where there is none or it does not lie inside the file.

@@ -352,6 +352,28 @@ fn damaged_files_are_read_without_a_panic() {
 }
 
 #[test]
+fn a_whole_index_is_told_from_a_damaged_one() {
+    let empty = IndexBuilder::new().write().unwrap();
+    for whole in [hex(EXAMPLE_34), hex(EXAMPLE_30), hex(SYMBOLS), empty] {
+        assert!(Index::open(&whole).unwrap().is_whole());
+        for length in super::HEADER..whole.len() {
+            let cut = Index::open(&whole[..length]);
+            assert!(cut.is_err() || !cut.unwrap().is_whole(), "cut off after {length} bytes");
+        }
+    }
+    // A loop, two ways to one node, and a count of values that are not there.
+    for damaged in [
+        "b007f457 00020001 2000000c 6161 2000000c",
+        "b007f457 00020001 2000000c 6162 40000016 40000016 00000001 00000000 7600",
+        "b007f457 00020001 4000000c 00000002 00000000 76767600 00",
+    ] {
+        let damaged = hex(damaged);
+        let whole = Index::open(&damaged).unwrap().is_whole();
+        assert!(!whole, "{damaged:x?}");
+    }
+}
+
+#[test]
 fn what_the_format_cannot_hold_is_refused() {
     let mut builder = IndexBuilder::new();
     let error = builder.insert("gr\u{fc}n".as_bytes(), b"m", 0).unwrap_err();

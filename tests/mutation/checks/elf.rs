@@ -1,7 +1,7 @@
 //! Module files.
 
 use super::{KIB, bounded, inside};
-use kmod_once::depmod::facts::Reader;
+use kmod_once::depmod::facts::{Reader, Wanted};
 use kmod_once::error::Result;
 use kmod_once::formats::elf::{
     Elf, Look, Search, exports, module_name, needed, strip_modversions, strip_vermagic, versions,
@@ -17,7 +17,7 @@ pub fn check(image: &[u8]) -> bool {
 /// The same; how many readers found something.
 pub fn read_all(image: &[u8]) -> usize {
     let mut found = 0;
-    let facts = bounded(image, KIB, 64, || Reader::new(true).read(image));
+    let facts = bounded(image, KIB, 64, || Reader::new(Wanted::Everything).read(image));
     search(image);
     let Ok(elf) = Elf::parse(image) else {
         assert!(

@@ -6,9 +6,7 @@ use crate::formats::kernel_args::{self, same_name};
 use crate::formats::modinfo;
 use crate::load::plan::Step;
 use crate::system::Roots;
-
-/// Parameters that every module has, though none says so: of dynamic debugging and of asynchronous probing.
-const OF_ALL: [&[u8]; 2] = [b"dyndbg", b"async_probe"];
+use crate::tree::image;
 
 /// What there is to doubt about inserting a module.
 #[derive(Default)]
@@ -45,7 +43,7 @@ impl Oddity {
 
 /// The doubts about a step that inserts a file: its parameters come from `lines`, and then from what was `typed`.
 pub(super) fn about(roots: &Roots, step: &Step, lines: &[(String, Place)], typed: &[u8]) -> Doubts {
-    let own = step.path.as_deref().and_then(|path| refusal::own_words(path).ok());
+    let own = step.path.as_deref().and_then(|path| image::own_words(path).ok());
     let parameters = own.as_deref().map(|own| odd(own, lines, typed)).unwrap_or_default();
     Doubts { refusal: refusal::look(roots, &step.module.name, own.as_deref()), parameters }
 }
@@ -53,7 +51,10 @@ pub(super) fn about(roots: &Roots, step: &Step, lines: &[(String, Place)], typed
 fn odd(own: &[u8], lines: &[(String, Place)], typed: &[u8]) -> Vec<Odd> {
     let known = modinfo::parameters(modinfo::entries(own)).0;
     let is_known = |name: &[u8]| {
-        OF_ALL.into_iter().chain(known.iter().map(|known| known.name)).any(|known| same_name(known, name))
+        modinfo::OF_ALL
+            .into_iter()
+            .chain(known.iter().map(|known| known.name))
+            .any(|known| same_name(known, name))
     };
     let lines = lines.iter().map(|(text, place)| (text.as_bytes(), Some(place.clone())));
     let mut given: Vec<(&[u8], Vec<Option<Place>>)> = Vec::new();

@@ -1,0 +1,79 @@
+//! Blacklists that do not keep their module out. A blacklist answers requests for an alias of the module, and of nothing else.
+
+use super::{is_pattern, own};
+use crate::check::finding::{shown, some};
+use crate::check::{Context, Finding, Severity};
+use crate::config::{Entry, Kind};
+use crate::formats::pattern::fnmatch;
+use crate::load::command::refuses;
+use crate::name;
+use crate::tree::Which;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Through modules that need it, or whose soft dependency it is.
+pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
+    let listed: BTreeMap<&[u8], Entry<'_>> =
+        own(context, Kind::Blacklist).map(|entry| (entry.key, entry)).collect();
+    if listed.is_empty() {
+        return Vec::new();
+    }
+    let config = context.config();
+    let is_refused = |name: &[u8]| config.install_for(name).is_some_and(|entry| refuses(entry.value));
+    let comes = |name: &[u8]| !config.is_blacklisted(name) && !is_refused(name);
+    let mut ways: BTreeMap<&[u8], (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+    let mut modules: Vec<Vec<u8>> = Vec::new();
+    context.tree.dump(Which::Dep, &mut |module, line| {
+        modules.push(module.to_vec());
+        let needs = line.splitn(2, |&b| b == b':').nth(1).unwrap_or_default();
+        for need in needs.split(|&b| b == b' ').filter_map(name::from_path) {
+            if let Some((&unwanted, _)) = listed.get_key_value(&need[..]).filter(|_| comes(module)) {
+                ways.entry(unwanted).or_default().0.insert(shown(module));
+            }
+        }
+    });
+    for soft in config.entries(Kind::Softdep) {
+        for word in soft.pre().chain(soft.post()) {
+            let found = context.tree.lookup(word).unwrap_or_default();
+            for (&unwanted, _) in found.iter().filter_map(|module| listed.get_key_value(&module.name[..])) {
+                let fits = |name: &[u8]| {
+                    if is_pattern(soft.key) { fnmatch(soft.key, name) } else { name == soft.key }
+                };
+                let asks = modules.iter().filter(|name| fits(name) && comes(name) && *name != unwanted);
+                ways.entry(unwanted).or_default().1.extend(asks.map(|name| shown(name)));
+            }
+        }
+    }
+    let mut findings = Vec::new();
+    for (name, (needing, asking)) in ways.into_iter().filter(|(name, _)| !is_refused(name)) {
+        let asking: Vec<String> = asking.difference(&needing).cloned().collect();
+        let needing: Vec<String> = needing.into_iter().collect();
+        let through = match (&needing[..], &asking[..]) {
+            ([], []) => continue,
+            (needing, []) => format!("with {}, for which it is needed", some(needing)),
+            ([], asking) => format!("with {}, whose soft dependency it is", some(asking)),
+            (needing, asking) => {
+                format!(
+                    "with {}, for which it is needed, and {}, whose soft dependency it is",
+                    some(needing),
+                    some(asking)
+                )
+            }
+        };
+        let Some(entry) = listed.get(name) else { continue };
+        let name = shown(name);
+        let what = format!("{name} is loaded all the same {through}");
+        findings.push(context.at(entry, Severity::Warning, what).hint(format!("install {name} /bin/false")));
+    }
+    findings
+}
+
+/// What is built in is there before anything is read.
+pub(super) fn builtin(context: &Context<'_>) -> Vec<Finding> {
+    let builtin = own(context, Kind::Blacklist).filter(|entry| context.is_builtin(entry.key));
+    builtin
+        .map(|entry| {
+            let what = format!("{} is built in, which no blacklist keeps out", shown(entry.key));
+            context.at(&entry, Severity::Warning, what).hint("initcall_blacklist= on the kernel command line")
+        })
+        .collect()
+}

@@ -1,0 +1,66 @@
+//! What only the kernel command line has. Its options and blacklists are entries of the configuration, and checked as such.
+
+use crate::bytes;
+use crate::check::finding::shown;
+use crate::check::{Context, Finding};
+use crate::formats::kernel_args::{parameters, same_name};
+use crate::gate::settings::Settings;
+use crate::limits;
+use crate::name;
+use crate::system::file::read_whole;
+
+fn read(context: &Context<'_>) -> Vec<u8> {
+    read_whole(&context.system.roots.cmdline(), limits::CMDLINE_FILE).unwrap_or_default()
+}
+
+fn means_something(word: &[u8]) -> bool {
+    Settings::from_cmdline(word) != Settings::default()
+}
+
+/// Switches of the gate that do nothing. Which there are is asked of the gate.
+pub(super) fn switches(context: &Context<'_>) -> Vec<Finding> {
+    let text = read(context);
+    let words = text.split(u8::is_ascii_whitespace).filter(|word| word.starts_with(b"kmod."));
+    let findings = words.filter_map(|word| {
+        let equals = word.iter().position(|&b| b == b'=').unwrap_or(word.len());
+        let (key, value) = (&word[..equals], word.get(equals + 1..).unwrap_or_default());
+        let takes = |value: &str| means_something(&bytes![key, "=", value]);
+        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let is_switch = [&b"on"[..], b"1", b"yes", b"off", b"0", b"no"].contains(&value);
+        // What says the default does nothing either, and is right.
+        let (is_right, wants) = match key {
+            _ if takes("77") => (is_number, "a number of milliseconds"),
+            _ if takes("off") => (is_switch, "on or off"),
+            _ if takes("1") => (is_switch, "0 or 1"),
+            _ => (false, ""),
+        };
+        let what = match wants {
+            _ if is_right => return None,
+            "" => format!("there is no switch '{}'", shown(key)),
+            wants => format!("'{}' wants {wants}", shown(key)),
+        };
+        Some(Finding::error(context.system.roots.cmdline(), what).hint("kmod-gate(7)"))
+    });
+    findings.collect()
+}
+
+/// `module_blacklist=` of the kernel, which folds no names.
+pub(super) fn module_blacklist(context: &Context<'_>) -> Vec<Finding> {
+    let text = read(context);
+    let lists = parameters(&text).filter(|(parameter, _)| same_name(parameter, b"module_blacklist"));
+    let last = lists.filter_map(|(_, value)| value).last().unwrap_or_default();
+    let names = last.split(|&b| b == b',').filter(|name| !name.is_empty());
+    names
+        .filter_map(|written| {
+            let folded = name::canonical(written);
+            let meant = match context.exists(&folded) {
+                true if folded == written => return None,
+                true => shown(&folded),
+                false => context.near(&folded)?,
+            };
+            let what =
+                format!("module_blacklist= has '{}', which the kernel calls no module", shown(written));
+            Some(Finding::error(context.system.roots.cmdline(), what).hint(format!("{meant}?")))
+        })
+        .collect()
+}

@@ -1,0 +1,242 @@
+//! Each line by itself. What makes sense is asked of the parser, a line at a time, so that there is one list of what can be
+//! written.
+
+use crate::bytes;
+use crate::check::finding::shown;
+use crate::check::{Context, Finding};
+use crate::config::lines::{Line, Lines, Words};
+use crate::config::{Config, Kind};
+use crate::depmod::places;
+use crate::formats::kernel_args;
+use crate::limits;
+use crate::log::{Kept, Priority};
+use crate::system::file::read_whole;
+use std::path::{Path, PathBuf};
+
+/// A line that may hold something.
+struct Written {
+    file: PathBuf,
+    number: u32,
+    /// `None` where it is longer than what is read.
+    text: Option<Vec<u8>>,
+}
+
+/// Directives that are none, and those that lack something.
+pub(super) fn directives(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for line in written(context) {
+        let error = |what: String| Finding::error(&line.file, what).line(line.number);
+        let Some(text) = &line.text else {
+            findings.push(error(format!(
+                "the line is longer than {} bytes, and is not read",
+                limits::CONFIG_LINE
+            )));
+            continue;
+        };
+        let Some(word) = Words(text).next() else { continue };
+        if parsed(text).1 {
+            continue;
+        }
+        let named = shown(word);
+        findings.push(if word.first() == Some(&b'#') {
+            Finding::warning(&line.file, "'#' begins a comment only at the start of a line")
+                .line(line.number)
+                .hint("remove the blanks before it")
+        } else if is_directive(word) {
+            match text.contains(&b'[') || text.contains(&b']') {
+                true => error(format!("brackets that do not pair up behind '{named}'")),
+                false => error(format!("'{named}' lacks a word")),
+            }
+            .hint("modprobe.d(5)")
+        } else {
+            let finding = error(format!("unknown directive '{named}', the line is not read"));
+            match near_directive(word) {
+                Some(near) => finding.hint(format!("{near}?")),
+                None => finding,
+            }
+        });
+    }
+    findings
+}
+
+/// Words behind those that a line needs: they do not count.
+pub(super) fn words_behind(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    each(context, &mut |line, kind, text| {
+        let needed = match kind {
+            Kind::Blacklist => 2,
+            Kind::Alias => 3,
+            _ => return,
+        };
+        let mut words = Words(text);
+        let behind = (0..=needed).filter_map(|_| words.next()).nth(needed);
+        if let Some(word) = behind.filter(|word| word[0] != b'#') {
+            let what = format!("'{}' does not count: the line ends before it", shown(word));
+            findings.push(Finding::error(&line.file, what).line(line.number).hint("a line for each"));
+        }
+    });
+    findings
+}
+
+/// Comments behind what is written: they are taken for a part of it.
+pub(super) fn comments(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    each(context, &mut |line, kind, text| {
+        let mut words = Words(text);
+        words.next();
+        words.next();
+        let rest = words.rest().unwrap_or_default();
+        let is_comment = |word: &[u8]| word.first() == Some(&b'#');
+        let meaning = match kind {
+            Kind::Options if kernel_args::parameters(rest).any(|(name, _)| is_comment(name)) => "parameters",
+            Kind::Softdep | Kind::Weakdep if rest.split(|&b| b == b' ' || b == b'\t').any(is_comment) => {
+                "names of modules"
+            }
+            _ => return,
+        };
+        let what = format!("a comment behind a line is none, its words are taken for {meaning}");
+        findings.push(Finding::warning(&line.file, what).line(line.number).hint("put it above"));
+    });
+    findings
+}
+
+/// Carriage returns within a line: they are a part of words, and in a comment they hide what follows.
+pub(super) fn carriage_returns(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, contents) in files(context) {
+        for (number, line) in (1..).zip(contents.split(|&b| b == b'\n')) {
+            let end = line.iter().rposition(|&b| b != b'\r').map_or(0, |last| last + 1);
+            if line[..end].contains(&b'\r') {
+                let what = "a carriage return within the line does not end it";
+                findings.push(Finding::error(&path, what).line(number).hint("end lines with a newline"));
+            }
+        }
+    }
+    findings
+}
+
+/// The lines of depmod.d that depmod does not understand.
+pub(super) fn depmod(context: &Context<'_>) -> Vec<Finding> {
+    let kept = Kept::default();
+    let dirs = context.system.roots.config_dirs("depmod.d");
+    places::read(&dirs, context.request.release, &kept);
+    let told = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
+    told.filter_map(|(_, text)| {
+        // PATH:LINE: WHAT. What is no such line is about a directory entry, which `unread` tells.
+        let text = shown(&text);
+        let (place, what) = text.split_once(": ")?;
+        let (path, line) = place.rsplit_once(':')?;
+        Some(Finding::error(path, what).line(line.parse().ok()?).hint("depmod.d(5)"))
+    })
+    .collect()
+}
+
+/// What people wrote: path and contents of each file.
+fn files(context: &Context<'_>) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
+    let cmdline = context.system.roots.cmdline();
+    let written = context.config().files().iter().filter(move |path| **path != cmdline);
+    let written = written.filter(move |path| !path.starts_with(context.tree.dir()));
+    // What cannot be read is told by the check for files that are not read.
+    written.filter_map(|path| Some((path.clone(), read_whole(path, limits::CONFIG_FILE).ok()?)))
+}
+
+fn written(context: &Context<'_>) -> Vec<Written> {
+    let mut found = Vec::new();
+    for (file, contents) in files(context) {
+        let mut lines = Lines::new(&contents);
+        while let Some((number, line)) = lines.next() {
+            let text = if let Line::Text(text) = line { Some(text.to_vec()) } else { None };
+            found.push(Written { file: file.clone(), number, text });
+        }
+    }
+    found
+}
+
+/// Calls `visit` for each line that says something, with what kind it is of.
+fn each(context: &Context<'_>, visit: &mut dyn FnMut(&Written, Kind, &[u8])) {
+    const KINDS: [Kind; 5] = [Kind::Alias, Kind::Blacklist, Kind::Options, Kind::Softdep, Kind::Weakdep];
+    for line in written(context) {
+        let Some(text) = &line.text else { continue };
+        let config = parsed(text).0;
+        if let Some(kind) = KINDS.into_iter().find(|&kind| config.entries(kind).len() > 0) {
+            visit(&line, kind, text);
+        }
+    }
+}
+
+/// What the parser makes of a line, and whether it had nothing to say against it.
+fn parsed(text: &[u8]) -> (Config, bool) {
+    // The line is one already: its backslashes mean themselves.
+    let text = text.iter().flat_map(|&byte| if byte == b'\\' { vec![byte, byte] } else { vec![byte] });
+    let (config, warnings) = Config::parse([(Path::new(""), text.collect::<Vec<u8>>())], b"");
+    (config, warnings.is_empty())
+}
+
+fn is_directive(word: &[u8]) -> bool {
+    // More than enough words for any. A comment has nothing said against it, either.
+    word.first() != Some(&b'#') && parsed(&bytes![word, " a b c"]).1
+}
+
+/// The directive that was probably meant.
+fn near_directive(word: &[u8]) -> Option<String> {
+    let word = word.to_ascii_lowercase();
+    slips(&word).into_iter().find(|near| is_directive(near)).map(|near| shown(&near))
+}
+
+/// All words that a single slip of the pen turns into this one, and itself.
+fn slips(word: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = vec![word.to_vec()];
+    // Words of this length are not meant to be directives.
+    if word.len() > 20 {
+        return found;
+    }
+    for at in 0..=word.len() {
+        let (start, end) = word.split_at(at);
+        for letter in b'a'..=b'z' {
+            found.push(bytes![start, [letter], end]);
+            if let Some((_, rest)) = end.split_first() {
+                found.push(bytes![start, [letter], rest]);
+            }
+        }
+        if let Some((_, rest)) = end.split_first() {
+            found.push(bytes![start, rest]);
+        }
+        if let [first, second, rest @ ..] = end {
+            found.push(bytes![start, [*second, *first], rest]);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_says_what_a_directive_is() {
+        for word in ["alias", "blacklist", "options", "install", "remove", "softdep", "weakdep"] {
+            assert!(is_directive(word.as_bytes()), "{word}");
+        }
+        for word in ["include", "config", "Alias", "opt", "#"] {
+            assert!(!is_directive(word.as_bytes()), "{word}");
+        }
+        for (slip, meant) in [
+            ("blackist", Some("blacklist")),
+            ("black-list", Some("blacklist")),
+            ("Options", Some("options")),
+            ("optoins", Some("options")),
+            ("softdeps", Some("softdep")),
+            ("foo", None),
+            ("", None),
+        ] {
+            assert_eq!(near_directive(slip.as_bytes()).as_deref(), meant, "{slip}");
+        }
+    }
+
+    #[test]
+    fn the_backslashes_of_a_line_mean_themselves() {
+        let (config, good) = parsed(b"install a /bin/echo \\ b");
+        assert!(good);
+        assert_eq!(config.entries(Kind::Install).next().unwrap().value, b"/bin/echo \\ b");
+    }
+}

@@ -1,0 +1,45 @@
+//! The configuration: each line by itself, then what the lines say of modules, and of each other.
+
+mod blacklist;
+mod cmdline;
+mod lines;
+mod names;
+mod overrides;
+mod parameters;
+mod unread;
+
+use super::{Check, Context};
+use crate::config::{Entry, Kind};
+
+/// All of them.
+pub(super) const CHECKS: &[Check] = &[
+    lines::directives,
+    lines::words_behind,
+    lines::comments,
+    lines::carriage_returns,
+    lines::depmod,
+    unread::files,
+    names::blacklists,
+    names::options,
+    names::commands,
+    names::aliases,
+    names::wishes,
+    parameters::parameters,
+    parameters::builtin,
+    overrides::commands,
+    overrides::options,
+    blacklist::needed,
+    blacklist::builtin,
+    cmdline::switches,
+    cmdline::module_blacklist,
+];
+
+/// The entries of a kind that this machine's own files have.
+fn own<'c>(context: &'c Context<'_>, kind: Kind) -> impl Iterator<Item = Entry<'c>> {
+    context.config().entries(kind).filter(move |entry| context.is_own_entry(entry))
+}
+
+/// Whether a key is a pattern, and no name.
+fn is_pattern(key: &[u8]) -> bool {
+    key.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
+}

@@ -1,0 +1,117 @@
+//! Names that nothing has. A name that is near to one that something has is an error: it was meant for that. One that is near
+//! to nothing may be of a module that is not installed, and is told where the line was to do something.
+
+use super::{is_pattern, own};
+use crate::check::finding::shown;
+use crate::check::{Context, Finding, Severity};
+use crate::config::{Entry, Kind};
+
+/// Blacklists of modules that do not exist keep out what does not come; one that was misspelled, or that names an alias, keeps
+/// nothing out.
+pub(super) fn blacklists(context: &Context<'_>) -> Vec<Finding> {
+    let unknown = own(context, Kind::Blacklist).filter(|entry| !context.exists(entry.key));
+    unknown
+        .filter_map(|entry| {
+            let name = shown(entry.key);
+            if let Some(near) = context.near(entry.key) {
+                let what = format!("no module is called '{name}', so nothing is blacklisted");
+                return Some(context.at(&entry, Severity::Error, what).hint(format!("{near}?")));
+            }
+            let module = led_to(context, entry.key)?;
+            let what = format!("'{name}' is an alias, and a blacklist goes by the module's name");
+            Some(context.at(&entry, Severity::Error, what).hint(format!("blacklist {module}")))
+        })
+        .collect()
+}
+
+/// Options of nothing.
+pub(super) fn options(context: &Context<'_>) -> Vec<Finding> {
+    // What is not a module's on the kernel command line is somebody else's.
+    let unknown =
+        own(context, Kind::Options).filter(|entry| entry.origin.line > 0 && !leads(context, entry.key));
+    unknown
+        .map(|entry| {
+            let name = shown(entry.key);
+            doubt(
+                context,
+                &entry,
+                entry.key,
+                format!("nothing is called '{name}', so its options do nothing"),
+            )
+        })
+        .collect()
+}
+
+/// Install and remove commands may have names of their own, which only a slip of the pen makes suspicious.
+pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
+    let both = own(context, Kind::Install).chain(own(context, Kind::Remove));
+    let unknown = both.filter(|entry| !is_pattern(entry.key) && !context.exists(entry.key));
+    unknown
+        .filter_map(|entry| {
+            let near = context.near(entry.key)?;
+            let what =
+                format!("no module is called '{}', so the command is run for nothing else", shown(entry.key));
+            Some(context.at(&entry, Severity::Warning, what).hint(format!("{near}?")))
+        })
+        .collect()
+}
+
+/// Aliases that lead nowhere. `off` is a custom of old.
+pub(super) fn aliases(context: &Context<'_>) -> Vec<Finding> {
+    let config = context.config();
+    let is_there = |name: &[u8]| context.exists(name) || config.install_for(name).is_some();
+    let nowhere = own(context, Kind::Alias).filter(|entry| entry.value != b"off" && !is_there(entry.value));
+    nowhere
+        .map(|entry| {
+            let (alias, name) = (shown(entry.key), shown(entry.value));
+            doubt(
+                context,
+                &entry,
+                entry.value,
+                format!("the alias '{alias}' leads to '{name}', which no module is called"),
+            )
+        })
+        .collect()
+}
+
+/// Soft and weak dependencies on nothing.
+pub(super) fn wishes(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for entry in own(context, Kind::Softdep).chain(own(context, Kind::Weakdep)) {
+        let soft = entry.pre().chain(entry.post()).count() > 0;
+        let words: Vec<&[u8]> =
+            if soft { entry.pre().chain(entry.post()).collect() } else { entry.names().collect() };
+        // A comment is told by another check.
+        let words = words.iter().take_while(|word| word[0] != b'#');
+        let unknown = words.filter(|word| !leads(context, word));
+        findings.extend(unknown.map(|word| {
+            doubt(context, &entry, word, format!("it asks for '{}', and nothing is called so", shown(word)))
+        }));
+        let key = entry.key;
+        if !is_pattern(key) && !context.exists(key) {
+            if let Some(near) = context.near(key) {
+                let what = format!("no module is called '{}', so the line does nothing", shown(key));
+                findings.push(context.at(&entry, Severity::Error, what).hint(format!("{near}?")));
+            }
+        }
+    }
+    findings
+}
+
+/// A finding about a name: an error if another one was meant.
+fn doubt(context: &Context<'_>, entry: &Entry<'_>, name: &[u8], what: String) -> Finding {
+    match crate::name::alias(name).and_then(|name| context.near(&name)) {
+        Some(near) => context.at(entry, Severity::Error, what).hint(format!("{near}?")),
+        None => context.at(entry, Severity::Warning, what),
+    }
+}
+
+/// Whether a name or alias leads to anything.
+fn leads(context: &Context<'_>, word: &[u8]) -> bool {
+    context.tree.lookup(word).is_ok_and(|found| !found.is_empty())
+}
+
+/// The module that an alias leads to.
+fn led_to(context: &Context<'_>, alias: &[u8]) -> Option<String> {
+    Some(shown(&context.tree.lookup(alias).ok()?.first()?.name))
+}

@@ -1,0 +1,65 @@
+//! Lines that another one keeps from counting. That a line of the distribution does not count is what somebody wanted; that
+//! one of this machine does not, he may not know: files are read in the order of their names, wherever they are.
+
+use super::own;
+use crate::check::finding::shown;
+use crate::check::{Context, Finding, Severity};
+use crate::config::{Entry, Kind};
+use crate::formats::kernel_args::{self, same_name};
+use crate::formats::modinfo::OF_ALL;
+
+/// Of install and of remove commands the first one that fits a module is run.
+pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
+    let config = context.config();
+    let about = |entry: Entry<'_>, first: Option<Entry<'_>>| {
+        let first = first.filter(|first| first.origin != entry.origin && first.value != entry.value)?;
+        let what = format!(
+            "the command for '{}' is not run: {} has one before",
+            shown(entry.key),
+            context.place(&first)
+        );
+        Some(context.at(&entry, Severity::Warning, what))
+    };
+    let installs =
+        own(context, Kind::Install).filter_map(|entry| about(entry, config.install_for(entry.key)));
+    let removes = own(context, Kind::Remove).filter_map(|entry| about(entry, config.remove_for(entry.key)));
+    installs.chain(removes).collect()
+}
+
+/// One value of a parameter, and who gives it.
+struct Given<'c> {
+    entry: Entry<'c>,
+    name: &'c [u8],
+    value: Option<&'c [u8]>,
+}
+
+impl Given<'_> {
+    fn text(&self) -> String {
+        let value = self.value.map_or_else(String::new, |value| format!("={}", shown(value)));
+        format!("{}{value}", shown(self.name))
+    }
+}
+
+/// Of several values of a parameter the last one counts.
+pub(super) fn options(context: &Context<'_>) -> Vec<Finding> {
+    let mut given = Vec::new();
+    for entry in context.config().entries(Kind::Options) {
+        for (name, value) in kernel_args::parameters(entry.value) {
+            if !OF_ALL.into_iter().any(|of_all| same_name(of_all, name)) {
+                given.push(Given { entry, name, value });
+            }
+        }
+    }
+    let mut findings = Vec::new();
+    for (at, one) in given.iter().enumerate() {
+        let is_same =
+            |other: &&Given<'_>| other.entry.key == one.entry.key && same_name(other.name, one.name);
+        let Some(last) = given[at + 1..].iter().rev().find(is_same) else { continue };
+        if last.value != one.value && context.is_own_entry(&one.entry) {
+            let place = context.place(&last.entry);
+            let what = format!("{} does not count: {place} says {}", one.text(), last.text());
+            findings.push(context.at(&one.entry, Severity::Warning, what));
+        }
+    }
+    findings
+}

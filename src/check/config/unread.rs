@@ -1,0 +1,80 @@
+//! Files in the directories of the configuration that are not read.
+
+use crate::check::{Context, Finding};
+use crate::config::files::is_config_name;
+use crate::error::strerror;
+use crate::limits;
+use crate::system::file::{Entry, names, read_whole};
+use crate::system::roots::as_path;
+use crate::tree::ConfigPaths;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Ends of names that package managers, editors and people give to files that are not to be read.
+const PUT_AWAY: [&[u8]; 16] = [
+    b"~",
+    b".bak",
+    b".dist",
+    b".dpkg-bak",
+    b".dpkg-dist",
+    b".dpkg-new",
+    b".dpkg-old",
+    b".disabled",
+    b".off",
+    b".old",
+    b".orig",
+    b".rpmnew",
+    b".rpmorig",
+    b".rpmsave",
+    b".save",
+    b".swp",
+];
+
+/// Files without `.conf`, directories, links to nowhere, and what cannot be read.
+pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
+    let roots = context.system.roots;
+    let dirs = match &context.request.paths {
+        ConfigPaths::Default => [roots.config_dirs("modprobe.d"), roots.config_dirs("depmod.d")].concat(),
+        ConfigPaths::List(paths) => paths.clone(),
+    };
+    // By what they are: on most systems /lib is a link.
+    let mut seen = BTreeSet::new();
+    let dirs = dirs.into_iter().filter(|dir| dir.canonicalize().map_or(true, |real| seen.insert(real)));
+    dirs.flat_map(|dir| in_directory(&dir)).collect()
+}
+
+fn in_directory(dir: &Path) -> Vec<Finding> {
+    let mut found = Vec::new();
+    // What is no directory is a file, which is read, or is not there.
+    let _ = names(dir, &mut Vec::new(), &mut |name, kind| found.push((name.to_vec(), kind)));
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.into_iter().filter_map(|(name, kind)| about(&dir.join(as_path(&name)), &name, kind)).collect()
+}
+
+fn about(path: &Path, name: &[u8], kind: Entry) -> Option<Finding> {
+    if !is_config_name(name) {
+        let put_away =
+            name[0] == b'.' || name.starts_with(b"README") || PUT_AWAY.iter().any(|end| name.ends_with(end));
+        if put_away || kind == Entry::Directory {
+            return None;
+        }
+        let what = "not read: its name does not end in .conf";
+        return Some(Finding::warning(path, what).hint("rename it, or put it elsewhere"));
+    }
+    match std::fs::metadata(path) {
+        // The usual way to mask a file of the distribution.
+        Ok(meta) if meta.is_file() && meta.len() == 0 => None,
+        Ok(meta) if meta.is_dir() => Some(Finding::warning(path, "not read: a directory")),
+        Ok(meta) if meta.is_file() => {
+            let error = read_whole(path, limits::CONFIG_FILE).err()?;
+            let why = if error.what().is_empty() { strerror(error.errno()) } else { error.what().to_owned() };
+            Some(Finding::error(path, format!("not read: {why}")))
+        }
+        // A device is read: /dev/null masks.
+        Ok(_) => None,
+        Err(error) => {
+            let why = strerror(crate::error::errno_of(&error));
+            Some(Finding::error(path, format!("not read: {why}")))
+        }
+    }
+}

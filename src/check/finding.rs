@@ -1,0 +1,149 @@
+//! What a check found, and how it is shown.
+
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Something that is written will not happen, or a module cannot be found or loaded.
+    Error,
+    /// It works, and perhaps not as it was meant.
+    Warning,
+}
+
+impl Severity {
+    /// For people and programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+/// One thing that is wrong. Shown as `FILE:LINE: error|warning: WHAT (HINT)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, or the directory, that it is about.
+    pub file: PathBuf,
+    /// The line, from 1; of a line that backslashes join, the last. `None` where it is about the whole file.
+    pub line: Option<u32>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, a clause.
+    pub what: String,
+    /// What to do about it, or where to look.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    /// An error about a file.
+    pub fn error(file: impl AsRef<Path>, what: impl Into<String>) -> Self {
+        Finding::new(file.as_ref(), Severity::Error, what.into())
+    }
+
+    /// A warning about a file.
+    pub fn warning(file: impl AsRef<Path>, what: impl Into<String>) -> Self {
+        Finding::new(file.as_ref(), Severity::Warning, what.into())
+    }
+
+    pub(super) fn new(file: &Path, severity: Severity, what: String) -> Self {
+        Finding { file: file.to_path_buf(), line: None, severity, what, hint: None }
+    }
+
+    /// The same about a line; 0 is none.
+    #[must_use]
+    pub fn line(mut self, line: u32) -> Self {
+        self.line = (line > 0).then_some(line);
+        self
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// `{"file", "line", "severity", "what", "hint"}`.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "file": shown(self.file.as_os_str().as_bytes()),
+            "line": self.line,
+            "severity": self.severity.word(),
+            "what": self.what,
+            "hint": self.hint,
+        })
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = shown(self.file.as_os_str().as_bytes());
+        if let Some(line) = self.line {
+            text.push_str(&format!(":{line}"));
+        }
+        text.push_str(&format!(": {}: {}", self.severity.word(), self.what));
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!(" ({hint})"));
+        }
+        // What others wrote moves no cursor and ends no line.
+        f.write_str(&text.replace(char::is_control, "?"))
+    }
+}
+
+/// Somebody else's bytes as text.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Some names, and how many more there are: `a, b, c and 4 more`.
+pub(super) fn some(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{first} and {} more", names.len() - SHOWN) } else { first }
+}
+
+/// At most ten of many findings that say the same of different files, and how many more there are: a tree has thousands of
+/// modules, and what is wrong with one of them is often wrong with all.
+pub(super) fn first_of(mut findings: Vec<Finding>, dir: &Path) -> Vec<Finding> {
+    const MOST: usize = 10;
+    if findings.len() > MOST + 1 {
+        let next = &findings[MOST];
+        let what = if next.file == dir {
+            next.what.clone()
+        } else {
+            format!("{}: {}", next.file.display(), next.what)
+        };
+        let more =
+            Finding::new(dir, next.severity, format!("{} more, such as {what}", findings.len() - MOST));
+        findings.truncate(MOST);
+        findings.push(more);
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_one_line() {
+        let finding = Finding::error("/etc/a\n.conf", "bad \x1b[2J").line(3).hint("why");
+        assert_eq!(finding.to_string(), "/etc/a?.conf:3: error: bad ?[2J (why)");
+        assert_eq!(Finding::warning("/a", "b").line(0).to_string(), "/a: warning: b");
+    }
+
+    #[test]
+    fn many_are_counted() {
+        let many = |count: usize| (0..count).map(|n| Finding::error(format!("/{n}"), "x")).collect();
+        assert_eq!(first_of(many(11), Path::new("/d")).len(), 11);
+        let shown = first_of(many(500), Path::new("/d"));
+        assert_eq!(shown.len(), 11);
+        assert_eq!(shown[10].to_string(), "/d: error: 490 more, such as /10: x");
+        let names: Vec<String> = (0..5).map(|n| n.to_string()).collect();
+        assert_eq!((some(&names), some(&names[..3])), ("0, 1, 2 and 2 more".into(), "0, 1, 2".into()));
+    }
+}

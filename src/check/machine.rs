@@ -1,0 +1,178 @@
+//! The running machine: the gate, and whose program and library load its modules.
+
+use super::finding::shown;
+use super::{Check, Context, Finding};
+use crate::error::{Errno, strerror};
+use crate::gate;
+use crate::gate::dir::{GateDir, NoGateDir};
+use crate::gate::settings::Settings;
+use crate::limits;
+use crate::system::file::{label, names, read_attribute, read_whole};
+use crate::system::roots::as_path;
+use memchr::memmem;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// All of them.
+pub(super) const CHECKS: &[Check] = &[gate_directory, gate_label, gate_switch, disabled, modprobe, udevd];
+
+/// The directory of the locks cannot be used.
+fn gate_directory(context: &Context<'_>) -> Vec<Finding> {
+    let roots = context.system.roots;
+    let finding = match GateDir::verify(roots) {
+        Ok(()) => return Vec::new(),
+        Err(NoGateDir::Distrusted(path, why)) => {
+            Finding::error(path, format!("{why}, so the gate is not used"))
+                .hint("remove it, the next load makes it anew")
+        }
+        Err(NoGateDir::OnDisk) => {
+            let what = "not a file system in memory that is mounted for itself, so the gate is not used";
+            Finding::warning(&roots.run, what).hint("kmod-gate(7)")
+        }
+        // Only root can tell.
+        Err(NoGateDir::Unavailable(Errno::EACCES | Errno::EPERM)) if !nix::unistd::geteuid().is_root() => {
+            return Vec::new();
+        }
+        Err(NoGateDir::Unavailable(errno)) => {
+            Finding::error(roots.gate_parent(), format!("{}, so the gate is not used", strerror(errno)))
+        }
+    };
+    vec![finding]
+}
+
+/// The directory of the locks has no label of the policy's.
+fn gate_label(context: &Context<'_>) -> Vec<Finding> {
+    let roots = context.system.roots;
+    let mut buffer = [0; 4];
+    if read_attribute(&roots.sys_fs.join("fs/selinux/enforce"), &mut buffer) != Ok(b"1") {
+        return Vec::new();
+    }
+    let dirs = [roots.gate_parent(), roots.gate_parent().join("gate")];
+    let labelled = dirs.iter().filter_map(|dir| Some((dir, label(dir)?)));
+    labelled
+        // USER:ROLE:TYPE:LEVEL
+        .filter(|(_, label)| {
+            let kind = label.split(|&b| b == b':').nth(2).unwrap_or_default();
+            matches!(kind, b"unlabeled_t" | b"default_t")
+        })
+        .map(|(dir, label)| {
+            let what = format!("labelled {}, which the policy knows no program to use", shown(&label));
+            Finding::warning(dir, what).hint("restorecon -R /run/kmod")
+        })
+        .collect()
+}
+
+/// The gate was switched off.
+fn gate_switch(context: &Context<'_>) -> Vec<Finding> {
+    let cmdline = context.system.roots.cmdline();
+    let text = read_whole(&cmdline, limits::CMDLINE_FILE).unwrap_or_default();
+    if Settings::from_cmdline(&text).enabled {
+        return Vec::new();
+    }
+    vec![Finding::warning(cmdline, "kmod.gate= has switched the gate off").hint("kmod-gate(7)")]
+}
+
+/// The kernel takes no module from anybody.
+fn disabled(context: &Context<'_>) -> Vec<Finding> {
+    let path = context.system.roots.modules_disabled();
+    let mut buffer = [0; 4];
+    if read_attribute(&path, &mut buffer).is_ok_and(|text| text.starts_with(b"1")) {
+        return vec![Finding::warning(path, "no module can be loaded before the next boot")];
+    }
+    Vec::new()
+}
+
+/// The kernel calls no modprobe, or another one than that of this program.
+fn modprobe(context: &Context<'_>) -> Vec<Finding> {
+    let setting = context.system.roots.proc_fs.join("sys/kernel/modprobe");
+    // Not there in a kernel that asks nobody.
+    let Ok(path) = read_whole(&setting, 4096) else { return Vec::new() };
+    let path = path.trim_ascii();
+    if path.is_empty() {
+        return vec![Finding::warning(setting, "the kernel calls nobody for modules")];
+    }
+    let program = context.system.roots.prefixed(as_path(path));
+    if let Err(error) = std::fs::metadata(&program) {
+        let why = strerror(Errno::of(&error));
+        return vec![
+            Finding::error(program, format!("the kernel calls it for modules: {why}"))
+                .hint("kernel.modprobe"),
+        ];
+    }
+    if is_same(&program, &context.system.roots.proc_fs.join("self/exe")) {
+        return Vec::new();
+    }
+    let what = "the kernel calls it for modules, and it is another program than this kmod";
+    vec![Finding::warning(program, what).hint("kernel.modprobe")]
+}
+
+/// Whether two files are one, or copies.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let (Ok(a), Ok(b)) = (std::fs::metadata(one), std::fs::metadata(other)) else { return false };
+    if (a.dev(), a.ino()) == (b.dev(), b.ino()) {
+        return true;
+    }
+    let read = |path| read_whole(path, limits::TEXT_FILE);
+    a.len() == b.len() && matches!((read(one), read(other)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// udevd loads modules by a library that knows nothing of the gate, or by one that was replaced since. Where a rule makes it
+/// call modprobe, its library does not matter.
+fn udevd(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if rule_calls_modprobe(context) {
+        return findings;
+    }
+    for pid in processes(context, b"systemd-udevd") {
+        // Only root may read it.
+        let maps =
+            read_whole(&context.system.roots.process(pid, "maps"), limits::TEXT_FILE).unwrap_or_default();
+        // ADDRESS PERMISSIONS OFFSET DEVICE INODE     PATH
+        let paths =
+            maps.split(|&b| b == b'\n').filter_map(|line| line.get(line.iter().position(|&b| b == b'/')?..));
+        let libraries: BTreeSet<&[u8]> =
+            paths.filter(|path| memmem::find(path, b"/libkmod.so").is_some()).collect();
+        for library in libraries {
+            if let Some(gone) = library.strip_suffix(b" (deleted)") {
+                let what = format!("systemd-udevd ({pid}) still has the one mapped that was here before");
+                findings.push(Finding::warning(as_path(gone), what).hint("systemctl restart systemd-udevd"));
+                continue;
+            }
+            let contents = read_whole(&context.system.roots.prefixed(as_path(library)), limits::TEXT_FILE)
+                .unwrap_or_default();
+            if memmem::find(&contents, gate::MARK.as_bytes()).is_none() {
+                let what =
+                    format!("systemd-udevd ({pid}) loads modules by it, and it knows nothing of the gate");
+                findings.push(Finding::warning(as_path(library), what).hint("kmod-gate(7)"));
+            }
+        }
+    }
+    findings
+}
+
+/// Whether the rule that counts of those that load drivers runs modprobe.
+fn rule_calls_modprobe(context: &Context<'_>) -> bool {
+    const PARENTS: [&str; 5] = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
+    let roots = context.system.roots;
+    let paths = PARENTS.iter().map(|parent| roots.prefixed(parent).join("udev/rules.d/80-drivers.rules"));
+    let mut rules = paths.filter_map(|path| read_whole(&path, limits::CONFIG_FILE).ok());
+    let rule = rules.next().unwrap_or_default();
+    rule.split(|&b| b == b'\n')
+        .any(|line| !line.starts_with(b"#") && memmem::find(line, b"modprobe").is_some())
+}
+
+/// The processes that are called so.
+fn processes(context: &Context<'_>, name: &[u8]) -> Vec<i32> {
+    let mut found = Vec::new();
+    let _ = names(&context.system.roots.proc_fs, &mut Vec::new(), &mut |entry, _| {
+        let Some(pid) = std::str::from_utf8(entry).ok().and_then(|text| text.parse().ok()) else { return };
+        let mut buffer = [0; 32];
+        let comm = read_attribute(&context.system.roots.process(pid, "comm"), &mut buffer);
+        if comm.is_ok_and(|comm| comm.trim_ascii_end() == name) {
+            found.push(pid);
+        }
+    });
+    found.sort_unstable();
+    found
+}

@@ -1,0 +1,230 @@
+//! `kmod check`: what is wrong with the configuration, with a module directory and with this machine, before it shows at boot.
+//!
+//! Each check is a function from a [`Context`] to findings, in one of three parts:
+//!
+//! | part | what it is about |
+//! |---|---|
+//! | [`config`] | modprobe.d, depmod.d and the kernel command line, against the modules that they name |
+//! | [`modules`] | the indexes of a module directory, and every module file in it |
+//! | [`machine`] | the gate, and whose program and library the running system uses |
+//!
+//! **A finding is worth reading or it is not made.** A distribution's own files (`/usr/lib`, `/lib`) name modules that this
+//! kernel does not have, and say so for many kernels at once: in them, only what will make a module fail is told. What
+//! people write (`/etc`, `/run`, `/usr/local/lib`, `-C`) is meant for this machine.
+//!
+//! Nothing here prints, and nothing is loaded, written or locked.
+
+mod config;
+mod finding;
+mod machine;
+mod modules;
+
+pub use finding::{Finding, Severity};
+
+use crate::config::{Config, Entry};
+use crate::log::Silent;
+use crate::system::System;
+use crate::system::roots::as_path;
+use crate::tree::{ConfigPaths, Module, Tree, Which};
+use finding::shown;
+use modules::Study;
+use std::cell::OnceCell;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A part of what can be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The configuration.
+    Config,
+    /// The module directory.
+    Modules,
+    /// The running machine.
+    Machine,
+}
+
+/// What is to be checked.
+#[derive(Debug)]
+pub struct Request<'r> {
+    /// The kernel's release.
+    pub release: &'r [u8],
+    /// Its module directory.
+    pub dir: PathBuf,
+    /// Where the configuration is.
+    pub paths: ConfigPaths,
+    /// Whether the kernel of that release is the running one, and its files are those of this system.
+    pub running: bool,
+    /// The parts to check.
+    pub parts: &'r [Part],
+    /// How many threads may run at once.
+    pub cores: usize,
+}
+
+/// What the checks look at. What is read for one is kept for the others.
+pub(crate) struct Context<'a> {
+    system: &'a System<'a>,
+    request: &'a Request<'a>,
+    tree: Tree<'a>,
+    names: OnceCell<Vec<Vec<u8>>>,
+    study: OnceCell<Option<Study>>,
+}
+
+/// One check.
+type Check = fn(&Context<'_>) -> Vec<Finding>;
+
+/// Everything that is wrong, by file and line.
+pub fn run(system: &System<'_>, request: &Request<'_>) -> Vec<Finding> {
+    let tree = Tree::open(system, request.dir.clone(), request.paths.clone(), &Silent);
+    let context = Context { system, request, tree, names: OnceCell::new(), study: OnceCell::new() };
+    let checks = request.parts.iter().flat_map(|part| match part {
+        Part::Config => config::CHECKS,
+        Part::Modules => modules::CHECKS,
+        Part::Machine => machine::CHECKS,
+    });
+    let mut findings: Vec<Finding> = checks.flat_map(|check| check(&context)).collect();
+    findings.sort_by(|a, b| (&a.file, a.line, &a.what).cmp(&(&b.file, b.line, &b.what)));
+    findings.dedup();
+    findings
+}
+
+impl Context<'_> {
+    fn config(&self) -> &Config {
+        self.tree.config()
+    }
+
+    /// Whether a file of the configuration is this machine's own, and not the distribution's or depmod's.
+    fn is_own(&self, file: &Path) -> bool {
+        let below = |dir: &str| file.starts_with(self.system.roots.prefixed(dir));
+        let theirs =
+            matches!(self.request.paths, ConfigPaths::Default) && (below("/usr/lib") || below("/lib"));
+        !theirs && !file.starts_with(self.tree.dir())
+    }
+
+    /// The same of an entry.
+    fn is_own_entry(&self, entry: &Entry<'_>) -> bool {
+        self.is_own(self.config().file(entry.origin))
+    }
+
+    /// Whether there is a file for the module `name` (canonical).
+    fn has_file(&self, name: &[u8]) -> bool {
+        self.tree.path(&Module::named(name)).is_some()
+    }
+
+    fn is_builtin(&self, name: &[u8]) -> bool {
+        self.tree.is_builtin(&Module::named(name))
+    }
+
+    /// Whether a module has this name.
+    fn exists(&self, name: &[u8]) -> bool {
+        self.has_file(name) || self.is_builtin(name)
+    }
+
+    /// The name that was probably meant by one that no module has.
+    fn near(&self, name: &[u8]) -> Option<String> {
+        let bare = crate::name::canonical(name);
+        if bare != name && self.exists(&bare) {
+            return Some(shown(&bare));
+        }
+        let names = self.names.get_or_init(|| {
+            let mut names = Vec::new();
+            for which in [Which::Dep, Which::Builtin] {
+                self.tree.dump(which, &mut |name, _| names.push(name.to_vec()));
+            }
+            names
+        });
+        nearest(name, names.iter().map(Vec::as_slice))
+    }
+
+    /// What is known of the modules; `None` where there is no directory of them.
+    fn study(&self) -> Option<&Study> {
+        self.study.get_or_init(|| Study::of(self)).as_ref()
+    }
+
+    /// A finding's place, by the entry that it is about.
+    fn at(&self, entry: &Entry<'_>, severity: Severity, what: String) -> Finding {
+        Finding::new(self.config().file(entry.origin), severity, what).line(entry.origin.line)
+    }
+
+    /// `FILE:LINE`, for a line that another one is told of.
+    fn place(&self, entry: &Entry<'_>) -> String {
+        let file = shown(self.config().file(entry.origin).as_os_str().as_bytes());
+        if entry.origin.line > 0 { format!("{file}:{}", entry.origin.line) } else { file }
+    }
+
+    /// A path of the module directory.
+    fn file(&self, name: &[u8]) -> PathBuf {
+        self.tree.dir().join(as_path(name))
+    }
+}
+
+/// Of `known`, the one that a single slip of the pen turns into `name`: a letter too much, too few, another one, or two in the
+/// wrong order. Short names are left alone: all of them are near to each other. So are names of which only the digits
+/// differ: r8168 and r8169 are two drivers.
+fn nearest<'k>(name: &[u8], known: impl Iterator<Item = &'k [u8]>) -> Option<String> {
+    const SHORT: usize = 4;
+    if name.len() < SHORT {
+        return None;
+    }
+    let name = shown(name);
+    let letters = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+    let mut near = known
+        .filter(|known| known.len().abs_diff(name.len()) <= 1)
+        .map(shown)
+        .filter(|known| strsim::osa_distance(known, &name) == 1 && letters(known) != letters(&name));
+    near.next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::Roots;
+    use crate::tree::fixture::Fixture;
+
+    #[test]
+    fn a_slip_of_the_pen_is_near() {
+        let known = ["pcspkr", "snd_hda_intel", "loop", "sr", "r8169"];
+        let near = |name: &str| nearest(name.as_bytes(), known.iter().map(|name| name.as_bytes()));
+        for slip in ["pcspk", "pcspkrr", "pcsbkr", "pcsprk"] {
+            assert_eq!(near(slip).as_deref(), Some("pcspkr"), "{slip}");
+        }
+        for other in ["pcspkr", "pcs", "sp", "hda_intel", "lo", "nouveau", "pcspkrxx", "r8168", "r816"] {
+            assert_eq!(near(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn files_of_the_distribution_are_told_from_those_of_the_machine() {
+        let fixture = Fixture::new(&[]);
+        let parts = [Part::Config];
+        let mut request = Request {
+            release: b"1.0",
+            dir: "/lib/modules/1.0".into(),
+            paths: ConfigPaths::Default,
+            running: true,
+            parts: &parts,
+            cores: 1,
+        };
+        let is_own = |roots: &Roots, request: &Request<'_>, file: &str| {
+            let system = System { roots, ..fixture.system() };
+            let tree = Tree::open(&system, request.dir.clone(), request.paths.clone(), &Silent);
+            let (names, study) = Default::default();
+            Context { system: &system, request, tree, names, study }.is_own(Path::new(file))
+        };
+        for (roots, prefix) in [(Roots::default(), ""), (Roots::below(Path::new("/mnt")), "/mnt")] {
+            for (file, own) in [
+                ("/etc/modprobe.d/a.conf", true),
+                ("/run/modprobe.d/a.conf", true),
+                ("/usr/local/lib/modprobe.d/a.conf", true),
+                ("/usr/lib/modprobe.d/a.conf", false),
+                ("/lib/modprobe.d/a.conf", false),
+            ] {
+                assert_eq!(is_own(&roots, &request, &format!("{prefix}{file}")), own, "{prefix}{file}");
+            }
+        }
+        let roots = Roots::default();
+        assert!(is_own(&roots, &request, "/proc/cmdline"));
+        request.paths = ConfigPaths::List(vec![]);
+        assert!(is_own(&roots, &request, "/usr/lib/modprobe.d/a.conf"));
+        assert!(!is_own(&roots, &request, "/lib/modules/1.0/modules.softdep"));
+    }
+}

@@ -1,0 +1,109 @@
+//! The module files themselves.
+
+use crate::check::finding::{first_of, shown, some};
+use crate::check::{Context, Finding};
+use crate::error::strerror;
+use crate::system::roots::as_path;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+
+/// Files that are no modules.
+pub(in crate::check) fn unreadable(context: &Context<'_>) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    let broken =
+        study.facts.iter().enumerate().filter_map(|(place, facts)| Some((place, facts.trouble.as_ref()?)));
+    let findings = broken.map(|(place, trouble)| {
+        let why = trouble.decoder.clone().unwrap_or_else(|| strerror(trouble.errno));
+        Finding::error(study.path(place), format!("cannot be read as a module: {why}"))
+    });
+    first_of(findings.collect(), context.tree.dir())
+}
+
+/// Several files of one name, and which of them counts.
+pub(in crate::check) fn duplicates(context: &Context<'_>) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    let dir = context.tree.dir().as_os_str().as_bytes();
+    let winners: BTreeMap<&[u8], &[u8]> =
+        study.modules.iter().map(|module| (&module.name[..], module.relative(dir))).collect();
+    let findings = study.beaten.iter().map(|module| {
+        let winner = winners.get(&module.name[..]).map(|path| shown(path)).unwrap_or_default();
+        Finding::warning(as_path(&module.path), format!("{winner} is preferred to it"))
+            .hint("search and override of depmod.d(5)")
+    });
+    first_of(findings.collect(), context.tree.dir())
+}
+
+/// Modules that are built in, too: nothing loads them.
+pub(in crate::check) fn builtin_too(context: &Context<'_>) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    let both = study.modules.iter().filter(|module| context.is_builtin(&module.name));
+    let findings = both.map(|module| {
+        let what = format!("{} is built in, so nothing loads this", shown(&module.name));
+        Finding::warning(as_path(&module.path), what)
+    });
+    first_of(findings.collect(), context.tree.dir())
+}
+
+/// Modules that need each other.
+pub(in crate::check) fn cycles(context: &Context<'_>) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    let findings = study.resolved.cycles.iter().map(|ring| {
+        let names: Vec<String> = ring.iter().chain(ring.first()).map(|name| shown(name)).collect();
+        let what = format!("modules need each other: {}", names.join(" -> "));
+        Finding::error(context.tree.dir(), what).hint("depmod writes nothing")
+    });
+    first_of(findings.collect(), context.tree.dir())
+}
+
+/// Modules that were built for another kernel. The kernel compares the version magic; of one that has versions of symbols
+/// without its first word, the release. What this kernel's is, most modules say.
+pub(in crate::check) fn vermagic(context: &Context<'_>) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    let magic = |place: usize| study.info(place, b"vermagic").next().map(<[u8]>::trim_ascii_end);
+    let rest = |magic: &[u8]| magic.splitn(2, |&b| b == b' ').nth(1).unwrap_or_default().to_vec();
+    let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+    for magic in (0..study.modules.len()).filter_map(magic) {
+        *counts.entry(rest(magic)).or_default() += 1;
+    }
+    let Some(usual) = counts.iter().max_by_key(|(_, count)| **count).map(|(rest, _)| rest) else {
+        return Vec::new();
+    };
+    let findings = (0..study.modules.len()).filter_map(|place| {
+        let magic = magic(place)?;
+        let release = magic.split(|&b| b == b' ').next().unwrap_or_default();
+        let versions = rest(magic).split(|&b| b == b' ').any(|word| word == b"modversions");
+        let what = if !versions && release != context.request.release {
+            format!("built for the kernel {}", shown(release))
+        } else if rest(magic) != *usual {
+            format!("built for a kernel with '{}', and this one has '{}'", shown(&rest(magic)), shown(usual))
+        } else {
+            return None;
+        };
+        Some(Finding::error(study.path(place), what).hint("build it anew"))
+    });
+    first_of(findings.collect(), context.tree.dir())
+}
+
+/// Symbols that nothing has.
+pub(in crate::check) fn symbols(context: &Context<'_>) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    by_module(context, &study.resolved.missing, "needs what neither the kernel nor a module has")
+}
+
+/// Symbols that have another version than the module was built against.
+pub(in crate::check) fn versions(context: &Context<'_>) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    by_module(context, &study.resolved.disagreeing, "built against other versions of symbols")
+}
+
+fn by_module(context: &Context<'_>, symbols: &[(usize, Vec<u8>)], what: &str) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    let mut names: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (place, name) in symbols {
+        names.entry(*place).or_default().push(shown(name));
+    }
+    let findings = names
+        .iter()
+        .map(|(&place, names)| Finding::error(study.path(place), format!("{what}: {}", some(names))));
+    first_of(findings.collect(), context.tree.dir())
+}

@@ -1,0 +1,178 @@
+//! The index files of a module directory. Whether they are those of its modules is not a question of times, which copying and
+//! unpacking change: what depmod would write now is compared with what is there.
+
+use crate::check::finding::{first_of, shown, some};
+use crate::check::{Context, Finding};
+use crate::error::{Errno, strerror};
+use crate::formats::index::Index;
+use crate::formats::{modinfo, text};
+use crate::limits;
+use crate::name;
+use crate::system::map::{self, Contents};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
+
+/// What is looked up, and the text file that says the same.
+const INDEXES: [(&str, &str); 5] = [
+    ("modules.dep.bin", "modules.dep"),
+    ("modules.alias.bin", "modules.alias"),
+    ("modules.symbols.bin", "modules.symbols"),
+    ("modules.builtin.bin", "modules.builtin"),
+    ("modules.builtin.alias.bin", "modules.builtin.modinfo"),
+];
+
+/// The text files that depmod makes of modules alone, and that each of its versions makes alike.
+const MADE: [&str; 4] = ["modules.dep", "modules.alias", "modules.softdep", "modules.symbols"];
+
+fn depmod(context: &Context<'_>) -> String {
+    format!("depmod {}", shown(context.request.release))
+}
+
+fn open(context: &Context<'_>, name: &str) -> Result<Contents, Errno> {
+    map::open(&context.file(name.as_bytes()), limits::TEXT_FILE).map_err(|error| error.errno())
+}
+
+/// Directories and indexes that are not there.
+pub(in crate::check) fn missing(context: &Context<'_>) -> Vec<Finding> {
+    let dir = context.tree.dir();
+    if !dir.is_dir() {
+        let release = shown(context.request.release);
+        return vec![Finding::error(dir, format!("there are no modules for the kernel {release}"))];
+    }
+    let mut findings = Vec::new();
+    // That of the aliases of built-in modules is of kmod 27 and later.
+    for (index, source) in &INDEXES[..4] {
+        if let Err(errno) = open(context, index) {
+            let finding = Finding::error(context.file(index.as_bytes()), strerror(errno));
+            findings.push(match *source {
+                "modules.builtin" if open(context, source).is_err() => continue,
+                _ => finding.hint(depmod(context)),
+            });
+        }
+    }
+    for list in ["modules.builtin", "modules.order"] {
+        if let Err(errno) = open(context, list) {
+            let finding = Finding::warning(context.file(list.as_bytes()), strerror(errno));
+            findings.push(finding.hint("it comes with the kernel"));
+        }
+    }
+    findings
+}
+
+/// Indexes that cannot be read to their end.
+pub(in crate::check) fn damaged(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, source) in INDEXES {
+        let Ok(contents) = open(context, name) else { continue };
+        let what = match Index::open(&contents) {
+            Ok(index) if index.is_whole() => continue,
+            // depmod leaves an empty one where it had nothing to make it of.
+            Err(error) if error.errno() == Errno::ENODATA && open(context, source).is_err() => continue,
+            Ok(_) => "the index is damaged".to_owned(),
+            Err(error) => error.what().to_owned(),
+        };
+        findings.push(Finding::error(context.file(name.as_bytes()), what).hint(depmod(context)));
+    }
+    findings
+}
+
+type Pairs = BTreeSet<(Vec<u8>, Vec<u8>)>;
+
+/// Binary indexes that say something else than the text beside them.
+pub(in crate::check) fn texts(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, source) in INDEXES {
+        let (Ok(binary), Ok(source_text)) = (open(context, name), open(context, source)) else { continue };
+        let Ok(index) = Index::open(&binary) else { continue };
+        if !index.is_whole() {
+            continue;
+        }
+        let mut left = Pairs::new();
+        index.dump(&mut |key, value| {
+            left.insert((key.to_vec(), value.to_vec()));
+        });
+        let right = pairs(source, &source_text);
+        let differing: BTreeSet<&[u8]> = left.symmetric_difference(&right).map(|(key, _)| &key[..]).collect();
+        if !differing.is_empty() {
+            let keys: Vec<String> = differing.into_iter().map(shown).collect();
+            let what = format!("says something else than {source} of {}", some(&keys));
+            findings.push(Finding::error(context.file(name.as_bytes()), what).hint(depmod(context)));
+        }
+    }
+    findings
+}
+
+/// What an index of this text would have.
+fn pairs(name: &str, contents: &[u8]) -> Pairs {
+    match name {
+        "modules.dep" => {
+            let keyed = |line: &[u8]| Some((name::from_path(path(line))?, line.to_vec()));
+            statements(contents).into_iter().filter_map(keyed).collect()
+        }
+        "modules.builtin" => text::builtins(contents).map(|name| (name, Vec::new())).collect(),
+        "modules.builtin.modinfo" => {
+            let aliases = modinfo::builtin(contents)
+                .filter(|record| record.key == b"alias" && !record.value.is_empty());
+            aliases.filter_map(|record| Some((name::alias(record.value)?, record.name.to_vec()))).collect()
+        }
+        _ => text::aliases(contents)
+            .filter_map(|(key, value)| Some((name::alias(key)?, value.to_vec())))
+            .collect(),
+    }
+}
+
+/// Modules that `modules.dep` does not know, and those that it knows and that are not there.
+pub(in crate::check) fn files(context: &Context<'_>) -> Vec<Finding> {
+    let (Some(study), Ok(dep)) = (context.study(), open(context, "modules.dep")) else { return Vec::new() };
+    let dir = context.tree.dir().as_os_str().as_bytes();
+    let named: BTreeSet<&[u8]> = statements(&dep).into_iter().map(path).collect();
+    let there: BTreeSet<&[u8]> = study.modules.iter().map(|module| module.relative(dir)).collect();
+    let dep = context.file(b"modules.dep");
+    let unknown = there.difference(&named).map(|path| {
+        Finding::error(context.file(path), "not in modules.dep, so nothing finds it").hint(depmod(context))
+    });
+    let gone = named.difference(&there).map(|path| {
+        let why = if context.file(path).exists() { "is not the file that counts" } else { "is not there" };
+        Finding::error(&dep, format!("{} {why}", shown(path))).hint(depmod(context))
+    });
+    let mut findings = first_of(unknown.collect(), context.tree.dir());
+    findings.extend(first_of(gone.collect(), &dep));
+    findings
+}
+
+/// Files that say other things of modules than these do now.
+pub(in crate::check) fn stale(context: &Context<'_>) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    let made: BTreeMap<&str, &[u8]> =
+        study.resolved.texts.iter().map(|file| (file.name, &file.contents[..])).collect();
+    let mut findings = Vec::new();
+    for name in MADE {
+        let (Ok(there), Some(made)) = (open(context, name), made.get(name)) else { continue };
+        let (mut there, mut made) = (statements(&there), statements(made));
+        if name == "modules.dep" {
+            // Files that are not known, or not there, are told one by one.
+            let paths = |lines: &BTreeSet<&[u8]>| lines.iter().map(|line| path(line).to_vec()).collect();
+            let (known, present): (BTreeSet<_>, BTreeSet<_>) = (paths(&there), paths(&made));
+            there.retain(|line| present.contains(path(line)));
+            made.retain(|line| known.contains(path(line)));
+        }
+        let (missing, more) = (made.difference(&there).count(), there.difference(&made).count());
+        if let Some(first) = made.symmetric_difference(&there).next() {
+            let what = format!(
+                "of other modules than these: {missing} lines are missing and {more} too many, such as '{}'",
+                shown(first)
+            );
+            findings.push(Finding::error(context.file(name.as_bytes()), what).hint(depmod(context)));
+        }
+    }
+    findings
+}
+
+/// The module's file in a line of `modules.dep`.
+fn path(line: &[u8]) -> &[u8] {
+    line.split(|&b| b == b':').next().unwrap_or_default()
+}
+
+fn statements(text: &[u8]) -> BTreeSet<&[u8]> {
+    text.split(|&b| b == b'\n').filter(|line| !line.is_empty() && line[0] != b'#').collect()
+}

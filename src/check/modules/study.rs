@@ -1,0 +1,175 @@
+//! Reading every module of a directory once, and what depmod would make of them now.
+
+use crate::bytes;
+use crate::check::Context;
+use crate::depmod::facts::{Facts, Wanted};
+use crate::depmod::library::{Known, Library};
+use crate::depmod::output::{self, Sources};
+use crate::depmod::resolve::{Reports, dependencies, number};
+use crate::depmod::scan::{Module, Scan};
+use crate::depmod::symbols::Table;
+use crate::depmod::{Progress, cycles, gather, input, order, places};
+use crate::formats::compress;
+use crate::formats::modinfo;
+use crate::limits;
+use crate::log::Silent;
+use crate::system::file::read_whole;
+use crate::system::map::{self, Contents};
+use crate::system::roots::as_path;
+use std::cell::Cell;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// What is known of all modules.
+pub(crate) struct Study {
+    /// The modules that count, in depmod's order.
+    pub modules: Vec<Module>,
+    /// What each says, by its place.
+    pub facts: Vec<Facts>,
+    /// The files that another one of the same name is preferred to.
+    pub beaten: Vec<Module>,
+    /// What becomes of them together.
+    pub resolved: Resolved,
+}
+
+/// What depmod would make of the modules, and what does not go together.
+#[derive(Default)]
+pub(crate) struct Resolved {
+    /// By its place, the symbols that a module needs and that neither the kernel nor a module has; only where the kernel's
+    /// symbols are known.
+    pub missing: Vec<(usize, Vec<u8>)>,
+    /// By its place, the symbols that a module was built against in another version.
+    pub disagreeing: Vec<(usize, Vec<u8>)>,
+    /// The text files that depmod would write; nothing where there are cycles.
+    pub texts: Vec<output::File>,
+    /// The names of the modules on each cycle.
+    pub cycles: Vec<Vec<Vec<u8>>>,
+}
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn step(&self, _: usize, _: usize) {}
+    fn end(&self) {}
+}
+
+/// Where the kernel's symbols are from.
+enum Kernel {
+    /// A `Module.symvers`: with versions.
+    Symvers(Vec<u8>),
+    /// A `System.map`, or the running kernel's own list: names only.
+    Names(Vec<u8>),
+    Unknown,
+}
+
+impl Study {
+    /// Reads everything; `None` where there is no such directory.
+    pub fn of(context: &Context<'_>) -> Option<Study> {
+        let dir = context.tree.dir().as_os_str().as_bytes();
+        // What is wrong with depmod.d and with modules.order is told by the checks that are about them.
+        let dirs = context.system.roots.config_dirs("depmod.d");
+        let settings = places::read(&dirs, context.request.release, &Silent);
+        let found = Scan::new(dir, &settings, &Silent).everything().ok()?;
+        let (mut modules, beaten) = (found.modules, found.beaten);
+        let listed = input(dir, "modules.order");
+        order::sort(&mut modules, dir, listed.as_deref(), &Silent).ok()?;
+        let mut facts = vec![Facts::default(); modules.len()];
+        for read in gather::read(&modules, Wanted::Everything, None, context.request.cores, &Quiet) {
+            facts[read.module] = read.facts.unwrap_or_default();
+        }
+        let resolved = resolve(dir, &modules, &facts, &kernel_symbols(context));
+        Some(Study { modules, facts, beaten, resolved })
+    }
+
+    /// The values of a key of `.modinfo` of the module at a place.
+    pub fn info<'s>(&'s self, place: usize, key: &'s [u8]) -> impl Iterator<Item = &'s [u8]> {
+        let entries = modinfo::entries(&self.facts[place].more.modinfo);
+        entries.filter(move |(found, _)| *found == key).map(|(_, value)| value)
+    }
+
+    /// The path of the module at a place.
+    pub fn path(&self, place: usize) -> PathBuf {
+        as_path(&self.modules[place].path).to_path_buf()
+    }
+}
+
+fn resolve(dir: &[u8], modules: &[Module], facts: &[Facts], kernel: &Kernel) -> Resolved {
+    let mut resolved = Resolved::default();
+    let mut library = Library::default();
+    let mut table = Table::new(None);
+    match kernel {
+        Kernel::Symvers(text) => table.read_symvers(&mut library, text, b"", &Silent),
+        Kernel::Names(text) => table.read_system_map(&mut library, text, b"", &Silent),
+        Kernel::Unknown => {}
+    }
+    let known: Vec<Known<'_>> = facts.iter().map(|facts| library.add(facts)).collect();
+    table.add_exports(&mut library, &known);
+    let symbols = table.resolve(&mut library);
+    for (place, known) in known.iter().enumerate() {
+        for need in known.needs.iter().map(|&id| library.need(id)).filter(|need| !need.weak) {
+            let name = || (place, library.name(need.name).to_vec());
+            match symbols[need.name as usize] {
+                None if !matches!(kernel, Kernel::Unknown) => resolved.missing.push(name()),
+                // Without a version on either side there is nothing to compare.
+                Some(symbol) if symbol.crc != 0 && need.crc != 0 && symbol.crc != need.crc => {
+                    resolved.disagreeing.push(name());
+                }
+                _ => {}
+            }
+        }
+    }
+    let lists = dependencies(modules, &known, &library, &symbols, Reports::default(), &Silent, &|_| {});
+    let numbers = match number(&lists) {
+        Ok(numbers) => numbers,
+        Err(left) => {
+            let name = |at: &u32| modules[*at as usize].name.clone();
+            let rings = cycles::find(&lists, &left);
+            resolved.cycles = rings.iter().map(|ring| ring.iter().map(name).collect()).collect();
+            return resolved;
+        }
+    };
+    let provided: Vec<_> = table.provided().collect();
+    let sources = Sources {
+        dir,
+        modules,
+        known: &known,
+        library: &library,
+        dependencies: &lists,
+        numbers: &numbers,
+        provided: &provided,
+        builtin: None,
+        builtin_info: None,
+        warn_duplicates: false,
+        left_out: Cell::new(0),
+    };
+    resolved.texts = output::texts(&sources, &Silent);
+    resolved
+}
+
+/// The list that comes with the kernel or its headers, else that of the running kernel. Some distributions leave a file
+/// without content in the place of `System.map`, and the kernel's own list may be without the names that count.
+fn kernel_symbols(context: &Context<'_>) -> Kernel {
+    let release = context.request.release;
+    let boot =
+        |name: &str| bytes![context.system.roots.prefixed("/boot/").as_os_str().as_bytes(), name, release];
+    let dir = |name: &str| bytes![context.tree.dir().as_os_str().as_bytes(), "/", name];
+    let read = |path: Vec<u8>| {
+        let contents: Contents = map::open(as_path(&path), limits::TEXT_FILE).ok()?;
+        compress::image(&contents, limits::TEXT_FILE).ok().map(|text| text.into_owned())
+    };
+    let ends = |start: Vec<u8>| ["", ".gz", ".xz", ".zst"].map(|end| bytes![start, end]);
+    let symvers = [dir("build/Module.symvers")].into_iter().chain(ends(dir("symvers")));
+    let is_symvers = |text: &Vec<u8>| text.starts_with(b"0x") && has(text, b"\tvmlinux\t");
+    if let Some(text) = symvers.chain(ends(boot("symvers-"))).filter_map(read).find(is_symvers) {
+        return Kernel::Symvers(text);
+    }
+    let maps = [dir("System.map"), boot("System.map-")].into_iter().filter_map(read);
+    let own = context.request.running.then(|| context.system.roots.proc_fs.join("kallsyms"));
+    let own = own.and_then(|path| read_whole(&path, limits::TEXT_FILE).ok());
+    let is_list = |text: &Vec<u8>| has(text, b" __ksymtab_");
+    maps.chain(own).find(is_list).map_or(Kernel::Unknown, Kernel::Names)
+}
+
+fn has(text: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
+}

@@ -1,0 +1,103 @@
+//! `kmod check`: what is wrong, before it shows at boot.
+
+use crate::check::{self, Finding, Part, Request, Severity};
+use crate::cli::Call;
+use crate::error::{Errno, strerror};
+use crate::system::{Roots, System};
+use crate::tree::ConfigPaths;
+use anyhow::{Result, anyhow};
+use clap::ValueEnum;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Print what is wrong with the configuration, the modules and the machine
+#[derive(clap::Args)]
+pub struct Options {
+    /// What to check; everything unless said
+    #[arg(value_name = "PART")]
+    parts: Vec<Named>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    /// Check the modules of that kernel
+    #[arg(short = 'S', long = "set-version", value_name = "VERSION")]
+    version: Option<OsString>,
+    /// Check the system below ROOT, with its configuration
+    #[arg(short = 'd', long = "dirname", value_name = "ROOT")]
+    root: Option<OsString>,
+    /// Check the configuration in PATH instead; may repeat
+    #[arg(short = 'C', long = "config", value_name = "PATH")]
+    config: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Named {
+    /// modprobe.d, depmod.d and the kernel command line
+    Config,
+    /// The gate, and whose program and library load modules
+    Machine,
+    /// The indexes and every module file
+    Modules,
+}
+
+impl Named {
+    fn part(self) -> Part {
+        match self {
+            Named::Config => Part::Config,
+            Named::Machine => Part::Machine,
+            Named::Modules => Part::Modules,
+        }
+    }
+}
+
+/// The findings, and 1 where one of them is an error.
+pub fn said(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
+    let absolute = |path: &OsString| -> Result<PathBuf> {
+        let no_directory = |errno: Errno| {
+            anyhow!("no working directory for {}: {}", Path::new(path).display(), strerror(errno))
+        };
+        call.absolute(path.as_bytes()).map_err(no_directory)
+    };
+    let running = call.world.host.release().map_err(|errno| anyhow!("uname failed: {}", strerror(errno)))?;
+    let release = options.version.as_ref().map_or(&running[..], |version| version.as_bytes());
+    // Another system's configuration, command line and machine are not this one's.
+    let below = options.root.as_ref().map(absolute).transpose()?;
+    let below = below.filter(|root| root != Path::new("/")).map(|root| Roots::below(&root));
+    let roots = below.as_ref().unwrap_or(call.world.system.roots);
+    let is_running = below.is_none() && release == running;
+    let parts: Vec<Part> = match &options.parts[..] {
+        [] if is_running => vec![Part::Config, Part::Modules, Part::Machine],
+        [] => vec![Part::Config, Part::Modules],
+        named => named.iter().map(|named| named.part()).collect(),
+    };
+    let paths = match &options.config[..] {
+        [] => ConfigPaths::Default,
+        paths => ConfigPaths::List(paths.iter().map(absolute).collect::<Result<_>>()?),
+    };
+    let request = Request {
+        release,
+        dir: roots.module_dir(release),
+        paths,
+        running: is_running,
+        parts: &parts,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let findings = check::run(&System { roots, ..call.world.system }, &request);
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let errors = count(Severity::Error);
+    let mut text = String::new();
+    if options.json {
+        let list: Vec<serde_json::Value> = findings.iter().map(Finding::to_json).collect();
+        let warnings = count(Severity::Warning);
+        text =
+            format!("{}\n", serde_json::json!({ "findings": list, "errors": errors, "warnings": warnings }));
+    } else {
+        for finding in &findings {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{finding}");
+        }
+    }
+    Ok((text, u8::from(errors > 0)))
+}

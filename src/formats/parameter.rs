@@ -1,0 +1,101 @@
+//! Which values the kernel takes for a module parameter of a type (kernel/params.c, lib/kstrtox.c).
+//!
+//! ```text
+//! byte short ushort int uint hexint long ulong ullong     a number: decimal, 0x hexadecimal, 0 octal; one + or - in front
+//! bool bint bool_enable_only invbool                       y t 1 on, n f 0 off, by the first letters; no value is on
+//! charp string                                             any text
+//! array of TYPE                                            values that commas separate
+//! ```
+//!
+//! Other types have code of their own, which takes what it takes.
+
+/// Whether a parameter whose `parmtype` is `kind` takes this value; `None` is no `=`. True where it cannot be told.
+pub fn takes(kind: &[u8], value: Option<&[u8]>) -> bool {
+    if let Some(kind) = kind.strip_prefix(b"array of ") {
+        return value.is_some_and(|value| value.split(|&b| b == b',').all(|value| takes(kind, Some(value))));
+    }
+    let (low, high) = match kind {
+        b"bool" | b"bint" | b"bool_enable_only" | b"invbool" => return value.is_none_or(is_truth),
+        b"charp" | b"string" => return value.is_some(),
+        b"byte" => (0, u8::MAX.into()),
+        b"short" => (i16::MIN.into(), i16::MAX.into()),
+        b"ushort" => (0, u16::MAX.into()),
+        b"int" => (i32::MIN.into(), i32::MAX.into()),
+        b"uint" | b"hexint" => (0, u32::MAX.into()),
+        // By the widest machine: what it is loaded on is not known.
+        b"long" => (i64::MIN.into(), i64::MAX.into()),
+        b"ulong" | b"ullong" => (0, u64::MAX.into()),
+        _ => return true,
+    };
+    value.and_then(|value| number(value, low < 0)).is_some_and(|number| (low..=high).contains(&number))
+}
+
+fn is_truth(value: &[u8]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    matches!(lower[..], [b'y' | b't' | b'1' | b'n' | b'f' | b'0', ..] | [b'o', b'n' | b'f', ..])
+}
+
+/// A number, with a sign only where the type has one.
+fn number(text: &[u8], signed: bool) -> Option<i128> {
+    let text = std::str::from_utf8(text.strip_suffix(b"\n").unwrap_or(text)).ok()?;
+    let (negative, digits) = match text.strip_prefix('-').filter(|_| signed) {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let (digits, base) = match hexadecimal {
+        Some(digits) => (digits, 16),
+        None if digits.len() > 1 && digits.starts_with('0') => (digits, 8),
+        None => (digits, 10),
+    };
+    // from_str_radix takes signs of its own.
+    if !digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let number = i128::from_str_radix(digits, base).ok()?;
+    Some(if negative { -number } else { number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_fit_their_types() {
+        let all = |kind: &str, values: &[&str], wanted: bool| {
+            for value in values {
+                assert_eq!(takes(kind.as_bytes(), Some(value.as_bytes())), wanted, "{kind}={value}");
+            }
+        };
+        all("int", &["0", "-1", "+7", "0x1F", "010", "2147483647", "-2147483648"], true);
+        all(
+            "int",
+            &["", "x", "1x", "0x", "08", "2147483648", "--1", "+-1", "1 ", "0x-1", "1,2", "on"],
+            false,
+        );
+        all("uint", &["4294967295", "0xffffffff"], true);
+        all("uint", &["-1", "4294967296"], false);
+        all("byte", &["255"], true);
+        all("byte", &["256", "-1"], false);
+        all("short", &["-32768"], true);
+        all("ushort", &["65536"], false);
+        all("ulong", &["18446744073709551615"], true);
+        all("ullong", &["18446744073709551616"], false);
+        all("bool", &["y", "N", "1", "0", "on", "OFF", "true", "False"], true);
+        all("bool", &["", "2", "o", "-1", "enabled"], false);
+        all("array of int", &["1,2,-3", "7"], true);
+        all("array of int", &["1,,2", "1,x", ","], false);
+        all("charp", &["", "anything at all"], true);
+        all("somebody's own", &["", "x"], true);
+    }
+
+    #[test]
+    fn without_a_value() {
+        for kind in ["bool", "bint", "invbool", "ringparam"] {
+            assert!(takes(kind.as_bytes(), None), "{kind}");
+        }
+        for kind in ["int", "charp", "ullong", "array of bool"] {
+            assert!(!takes(kind.as_bytes(), None), "{kind}");
+        }
+    }
+}
