@@ -12,9 +12,9 @@
 //! |---|---|
 //! | [`cli`] | one file per tool: arguments as GNU getopt reads them, output, exit status |
 //! | `capi` | `libkmod.so.2`: C's handles, lists and error numbers around the rooms below (feature `library`); knows nothing of `cli`, nor `cli` of it |
+//! | [`check`] | what is wrong with configuration, modules and machine |
 //! | [`load`] | a request becomes a plan (pure; `-D`, `-n`, `-v` print it), which is walked through the gate; threads load ahead of the walk |
 //! | [`depmod`] | makes the indexes |
-//! | [`check`] | what is wrong with configuration, modules and machine |
 //! | [`gate`] | load exactly once: the protocol, its record, counters, trace |
 //! | [`tree`] | one module directory with its configuration: lookup, dependencies |
 //! | [`config`] | modprobe.d and the kernel command line |
