@@ -67,9 +67,8 @@ struct Curve {
 
 /// The curve of one tool on a kernel.
 fn curve(rows: &[Row], kernel: &str, tool: Tool, (column, unit): (&str, f64)) -> Vec<(u64, f64)> {
-    let of_it = |row: &&Row| {
-        row.kernel == kernel && row.tool == tool.name() && row.scenario.starts_with(SCENARIO)
-    };
+    let of_it =
+        |row: &&Row| row.kernel == kernel && row.tool == tool.name() && row.scenario.starts_with(SCENARIO);
     let point = |row: &Row| (row.number("cpus"), row.number(column) as f64 / unit);
     let mut points: Vec<_> =
         rows.iter().filter(of_it).map(point).filter(|(cpus, _)| *cpus <= MOST_CPUS).collect();
@@ -85,8 +84,7 @@ fn draw(rows: &[Row]) -> Result<String> {
     if measured.is_empty() {
         bail!("no figures of {SCENARIO}*")
     }
-    let (width, height) =
-        (STEP_X * QUANTITIES.len() as f64 + 10.0, STEP_Y * measured.len() as f64 + 10.0);
+    let (width, height) = (STEP_X * QUANTITIES.len() as f64 + 10.0, STEP_Y * measured.len() as f64 + 10.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" \
          font-size=\"12\">\n<title>What udev's coldplug costs over the CPUs of the machine</title>\n\
@@ -100,7 +98,11 @@ fn draw(rows: &[Row]) -> Result<String> {
             let after = curve(rows, kernel, Tool::Library, (column, *unit));
             // A point that one has and the other has not would compare nothing.
             if before.iter().map(|(cpus, _)| cpus).ne(after.iter().map(|(cpus, _)| cpus)) {
-                bail!("{kernel}: {} and {} were not measured with the same CPUs", stock.name(), Tool::Library.name())
+                bail!(
+                    "{kernel}: {} and {} were not measured with the same CPUs",
+                    stock.name(),
+                    Tool::Library.name()
+                )
             }
             let before = Curve { name: format!("before: {}", stock.name()), colour: BEFORE, points: before };
             let after = Curve { name: "after: kmod-once".into(), colour: AFTER, points: after };
