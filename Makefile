@@ -5,6 +5,7 @@
 # fuzz       TARGET=... SECONDS=...: one of the fuzz targets, or all of them (tests/fuzz/run)
 # plot       the table's figures and the plot of README.md, from the lab's last run
 # library    libkmod.so.2
+# selinux    the SELinux policy module for the gate
 # deb, rpm   packages of them
 # install    tools and library; DESTDIR= PREFIX=/usr/local LIBDIR=PREFIX/lib; uninstall takes the same
 CARGO  ?= cargo
@@ -38,7 +39,7 @@ package   = $(shell sed -n '/^\[package\]/,/^\[lib\]/s/^$(1) = "\(.*\)"/\1/p' Ca
 VERSION  := $(call package,version)
 PACKAGES ?= $(TARGET)/packages
 
-.PHONY: deb rpm library bench build tools demo test test-full sanitize fuzz plot install install-library uninstall
+.PHONY: deb rpm selinux library bench build tools demo test test-full sanitize fuzz plot install install-library uninstall
 build:
 	$(CARGO) build --release --bin kmod
 
@@ -121,6 +122,16 @@ install-library:
 	install -D -m 644 dist/library/libkmod.pc.in $(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc
 	install -D -m 644 dist/library/kmod.pc.in $(ROOT)/share/pkgconfig/kmod.pc
 	sed -i $(PC) $(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc $(ROOT)/share/pkgconfig/kmod.pc
+
+# checkmodule and semodule_package are in Debian's checkpolicy and semodule-utils.
+POLICY := $(TARGET)/selinux/kmod-once.pp
+$(POLICY): dist/selinux/kmod-once.te dist/selinux/kmod-once.fc
+	@mkdir -p $(@D)
+	new=$$(mktemp -d $(@D)/new.XXXXXX) && checkmodule -M -m -o $$new/kmod_once.mod $< && \
+		semodule_package -o $$new/kmod_once.pp -m $$new/kmod_once.mod -f $(word 2,$^) && \
+		mv $$new/kmod_once.pp $@ && rm -r $$new
+selinux: $(POLICY)
+	@echo $(POLICY)
 
 # Packages of what was built, in $(PACKAGES). How they live with the distribution's kmod: dist/deb/control/postinst and
 # dist/rpm/kmod-once.spec.
