@@ -133,20 +133,26 @@ $(POLICY): dist/selinux/kmod-once.te dist/selinux/kmod-once.fc
 selinux: $(POLICY)
 	@echo $(POLICY)
 
-# Packages of what was built, in $(PACKAGES). How they live with the distribution's kmod: dist/deb/control/postinst and
-# dist/rpm/kmod-once.spec.
+# Packages of what was built, in $(PACKAGES). How they live with the distribution's kmod: dist/deb/scripts/place.sh and
+# dist/rpm/kmod-once.spec. Where the policy cannot be compiled, they are made without.
+HAS_CHECKMODULE := $(shell PATH="$$PATH:/usr/sbin:/sbin" command -v checkmodule)
+ifneq ($(HAS_CHECKMODULE),)
+deb: export POLICY := $(POLICY)
+deb rpm: $(POLICY)
+endif
 deb rpm: BUILT = KMOD=$(KMOD) LIBRARY=$(LIBRARY)
 deb:
-	mkdir -p $(PACKAGES)
-	dist/deb/build $(PACKAGES)/kmod-once_$(VERSION)-1_$$(dpkg --print-architecture).deb $(PACKAGES)/deb $(BUILT)
+	@mkdir -p $(PACKAGES)
+	@dist/deb/build $(PACKAGES) $(PACKAGES)/deb $(BUILT)
 
 rpm:
-	mkdir -p $(PACKAGES)
-	rpmbuild -bb --quiet --define "_topdir $(PACKAGES)/rpm" --define "_rpmdir $(PACKAGES)" \
-		--define "version_of_cargo $(VERSION)" --define "summary_of_cargo $(call package,description)" \
-		--define "source_of_cargo $(CURDIR)" --define "make_arguments $(BUILT)" \
+	@mkdir -p $(PACKAGES)
+	@rpmbuild -bb --quiet --define "_topdir $(PACKAGES)/rpm" --define "_rpmdir $(PACKAGES)" \
+		--define "version_of_cargo $(VERSION)" --define "source_of_cargo $(CURDIR)" \
+		--define "make_arguments $(BUILT)" --define "policy $(POLICY)" \
+		$(if $(HAS_CHECKMODULE),--with selinux) $(if $(shell readelf -S $(KMOD) | grep debug_info),--with debuginfo) \
 		--define "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" dist/rpm/kmod-once.spec
-	@echo $(PACKAGES)/kmod-once-$(VERSION)-1.$$(rpm --eval %_arch).rpm
+	@ls $(PACKAGES)/kmod-once-*$(VERSION)-1*.rpm
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libkmod.so libkmod.so.2 libkmod.so.2.5.1 pkgconfig/libkmod.pc)
