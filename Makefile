@@ -7,6 +7,7 @@
 # figures    the tables of tests/lab/RESULTS.md, from the lab's last run
 # graph      measures and draws the picture of README.md
 # library    libkmod.so.2
+# selinux    the SELinux policy module for the gate
 # deb, rpm   packages of them
 # install    tools and library; DESTDIR= PREFIX=/usr/local LIBDIR=PREFIX/lib; uninstall takes the same
 CARGO  ?= cargo
@@ -40,7 +41,7 @@ package   = $(shell sed -n '/^\[package\]/,/^\[lib\]/s/^$(1) = "\(.*\)"/\1/p' Ca
 VERSION  := $(call package,version)
 PACKAGES ?= $(TARGET)/packages
 
-.PHONY: deb rpm library bench build tools demo test test-full sanitize fuzz check figures graph install install-library uninstall
+.PHONY: deb rpm selinux library bench build tools demo test test-full sanitize fuzz check figures graph install install-library uninstall
 build:
 	$(CARGO) build --release --bin kmod
 
@@ -143,20 +144,36 @@ install-library:
 	install -D -m 644 dist/library/kmod.pc.in $(ROOT)/share/pkgconfig/kmod.pc
 	sed -i $(PC) $(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc $(ROOT)/share/pkgconfig/kmod.pc
 
-# Packages of what was built, in $(PACKAGES). How they live with the distribution's kmod: dist/deb/control/postinst and
-# dist/rpm/kmod-once.spec.
+# checkmodule and semodule_package are in Debian's checkpolicy and semodule-utils.
+POLICY := $(TARGET)/selinux/kmod-once.pp
+$(POLICY): dist/selinux/kmod-once.te dist/selinux/kmod-once.fc
+	@mkdir -p $(@D)
+	new=$$(mktemp -d $(@D)/new.XXXXXX) && checkmodule -M -m -o $$new/kmod_once.mod $< && \
+		semodule_package -o $$new/kmod_once.pp -m $$new/kmod_once.mod -f $(word 2,$^) && \
+		mv $$new/kmod_once.pp $@ && rm -r $$new
+selinux: $(POLICY)
+	@echo $(POLICY)
+
+# Packages of what was built, in $(PACKAGES). How they live with the distribution's kmod: dist/deb/scripts/place.sh and
+# dist/rpm/kmod-once.spec. Where the policy cannot be compiled, they are made without.
+HAS_CHECKMODULE := $(shell PATH="$$PATH:/usr/sbin:/sbin" command -v checkmodule)
+ifneq ($(HAS_CHECKMODULE),)
+deb: export POLICY := $(POLICY)
+deb rpm: $(POLICY)
+endif
 deb rpm: BUILT = KMOD=$(KMOD) LIBRARY=$(LIBRARY)
 deb:
-	mkdir -p $(PACKAGES)
-	dist/deb/build $(PACKAGES)/kmod-once_$(VERSION)-1_$$(dpkg --print-architecture).deb $(PACKAGES)/deb $(BUILT)
+	@mkdir -p $(PACKAGES)
+	@dist/deb/build $(PACKAGES) $(PACKAGES)/deb $(BUILT)
 
 rpm:
-	mkdir -p $(PACKAGES)
-	rpmbuild -bb --quiet --define "_topdir $(PACKAGES)/rpm" --define "_rpmdir $(PACKAGES)" \
-		--define "version_of_cargo $(VERSION)" --define "summary_of_cargo $(call package,description)" \
-		--define "source_of_cargo $(CURDIR)" --define "make_arguments $(BUILT)" \
+	@mkdir -p $(PACKAGES)
+	@rpmbuild -bb --quiet --define "_topdir $(PACKAGES)/rpm" --define "_rpmdir $(PACKAGES)" \
+		--define "version_of_cargo $(VERSION)" --define "source_of_cargo $(CURDIR)" \
+		--define "make_arguments $(BUILT)" --define "policy $(POLICY)" \
+		$(if $(HAS_CHECKMODULE),--with selinux) $(if $(shell readelf -S $(KMOD) | grep debug_info),--with debuginfo) \
 		--define "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" dist/rpm/kmod-once.spec
-	@echo $(PACKAGES)/kmod-once-$(VERSION)-1.$$(rpm --eval %_arch).rpm
+	@ls $(PACKAGES)/kmod-once-*$(VERSION)-1*.rpm
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libkmod.so libkmod.so.2 libkmod.so.2.5.1 pkgconfig/libkmod.pc)

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Other people's pages that ours point to.
-const ELSEWHERE: [&str; 5] = ["lslocks.8", "syslog.3", "systemd-tmpfiles.8", "systemd-udevd.8", "udev.7"];
+const ELSEWHERE: [&str; 6] =
+    ["lslocks.8", "syslog.3", "systemd-modules-load.8", "systemd-tmpfiles.8", "systemd-udevd.8", "udev.7"];
 
 /// The pages by file name, `modprobe.8`, with their texts.
 fn pages() -> BTreeMap<String, String> {

@@ -39,7 +39,7 @@ const KNOWN: [Known; 9] = [
     ("echo /usr/local/sbin/modprobe | sudo tee", Some(is_told)),
     ("sudo ldconfig && sudo systemctl restart systemd-udevd", Some(library_is_first)),
     ("sudo cp /usr/local/share/kmod-once/udev/80-drivers.rules", Some(rule_is_there)),
-    ("sudo dpkg -i target/packages/kmod-once_", Some(package_serves)),
+    ("sudo dpkg -i target/packages/*.deb", Some(packages_serve)),
     ("sudo dnf swap", None),
 ];
 
@@ -47,7 +47,7 @@ const KNOWN: [Known; 9] = [
 /// package and how to be rid of it.
 const BACK: &str = "sudo make uninstall && sudo ldconfig";
 const PACKAGE: &str = "make deb";
-const REMOVE: &str = "sudo apt remove kmod-once";
+const REMOVE: &str = "sudo apt remove kmod-once libkmod2-once";
 
 /// The one who reads the page.
 struct User {
@@ -228,9 +228,13 @@ fn rule_is_there(user: &User, _: &str) -> Result<()> {
     Ok(())
 }
 
-fn package_serves(user: &User, _: &str) -> Result<()> {
+fn packages_serve(user: &User, _: &str) -> Result<()> {
     if !inside(&user.root, &["modprobe", "--help"])?.contains("--explain") {
         bail!("modprobe is not ours");
+    }
+    let library = inside(&user.root, &["sh", "-c", "realpath /usr/lib/*/libkmod.so.2"])?;
+    if !library.trim().ends_with("/libkmod.so.2.99") {
+        bail!("the loader takes {library}");
     }
     Ok(())
 }

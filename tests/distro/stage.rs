@@ -48,7 +48,7 @@ impl Machine {
             check(&self.named("stock"), report, report)?;
         }
 
-        self.add_package()?;
+        self.add_packages()?;
         self.build("ours")?;
         self.image_holds_ours()?;
         dkms::install(&self.root(), &self.release()?, &ours()?)?;
@@ -61,7 +61,7 @@ impl Machine {
         }
         dkms::remove(&self.root(), &self.release()?)?;
 
-        let line = "rm /etc/ld.so.conf.d/00-kmod-once.conf && ldconfig && dpkg --purge kmod-once && rm /tmp/kmod-once.deb";
+        let line = "dpkg --purge kmod-once libkmod2-once && rm /tmp/*.deb";
         inside(&self.root(), &["sh", "-c", line])?;
         let changed: Vec<String> = differences(&before, &manifest(&self.root())?);
         if !changed.is_empty() {
@@ -78,25 +78,27 @@ impl Machine {
         Ok(())
     }
 
-    /// Makes our package and installs it over the distribution's kmod.
-    fn add_package(&self) -> Result<()> {
+    /// Makes our packages and installs them over the distribution's kmod and libkmod2.
+    fn add_packages(&self) -> Result<()> {
         let packages = self.dir.join("packages");
         let mut command = Command::new("make");
         command.arg("-C").arg(env!("CARGO_MANIFEST_DIR")).arg("deb");
         run(command.arg(format!("PACKAGES={}", packages.display())))?;
         let is_deb = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
-        let mut files = fs::read_dir(&packages)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-        let file = files.find(is_deb).context("make deb left no package")?;
-        fs::copy(file, self.root().join("tmp/kmod-once.deb"))?;
-        inside(&self.root(), &["dpkg", "--install", "/tmp/kmod-once.deb"])?;
-        // As README says, for udev and all others that load modules in-process.
-        let line = "echo /usr/lib/kmod-once/lib >/etc/ld.so.conf.d/00-kmod-once.conf && ldconfig";
-        inside(&self.root(), &["sh", "-c", line])?;
+        let files = fs::read_dir(&packages)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        for file in files.filter(is_deb) {
+            fs::copy(&file, self.root().join("tmp").join(file.file_name().unwrap_or_default()))?;
+        }
+        inside(&self.root(), &["sh", "-c", "dpkg --install /tmp/*.deb"])?;
         // Theirs, unchanged, and ours from now on: what builds dracut's image, and what lists devices.
         for program in ["/usr/lib/dracut/dracut-install", "/usr/bin/lspci"] {
-            let needs = inside(&self.root(), &["ldd", program])?;
-            if !needs.contains("/usr/lib/kmod-once/lib/libkmod.so.2") {
-                bail!("{}: {program} is not linked to our library: {needs}", self.system.name);
+            let script =
+                format!("realpath $(ldd {program} | sed -n 's/.*libkmod.so.2 => \\([^ ]*\\).*/\\1/p')");
+            let library = inside(&self.root(), &["sh", "-c", &script])?;
+            if fs::read(self.root().join(library.trim().trim_start_matches('/')))?
+                != fs::read(our_library()?)?
+            {
+                bail!("{}: {program} is not linked to our library: {library}", self.system.name);
             }
         }
         let audit = inside(&self.root(), &["dpkg", "--audit"])?;
@@ -106,24 +108,15 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether our program is in both images, and theirs in neither; says whether our library is.
+    /// Whether our program is in both images, and theirs in neither; and our library, where there is one.
     fn image_holds_ours(&self) -> Result<()> {
         let (program, library) = (fs::read(ours()?)?, fs::read(our_library()?)?);
         for (builder, image) in BUILDERS {
             let script = format!("rm -rf /tmp/image && unmkinitramfs /boot/{image} /tmp/image");
             inside(&self.root(), &["sh", "-c", &script])?;
             let unpacked = self.root().join("tmp/image");
-            let found = run(Command::new("find").arg(&unpacked).args([
-                "-type",
-                "f",
-                "(",
-                "-name",
-                "kmod",
-                "-o",
-                "-name",
-                "libkmod.so.*",
-                ")",
-            ]))?;
+            let named = ["(", "-name", "kmod", "-type", "f", ")", "-o", "-name", "libkmod.so.2"];
+            let found = run(Command::new("find").arg(&unpacked).args(named))?;
             let (mut programs, mut libraries) = (0, 0);
             for path in found.lines().map(Path::new) {
                 if path.file_name().is_some_and(|name| name == "kmod") {
@@ -136,12 +129,13 @@ impl Machine {
                     }
                 } else if fs::read(path)? == library {
                     libraries += 1;
+                } else {
+                    bail!("{builder}: {} is not ours", path.display());
                 }
             }
             if programs == 0 {
                 bail!("{builder}: no program of ours in\n{found}");
             }
-            // An image whose builder looks for the library in the system's own directory has the distribution's.
             println!("distro: {}: {builder}: our program, {libraries} of our library", self.named("ours"));
             fs::remove_dir_all(unpacked)?;
         }

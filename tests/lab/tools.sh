@@ -18,6 +18,12 @@ need valgrind valgrind
 need strace strace
 need dpkg-deb dpkg
 need rpmbuild rpm
+need lintian lintian
+need rpmlint rpmlint
+need cpio cpio
+need checkmodule checkpolicy
+need semodule_package semodule-utils
+need sesearch setools
 need mandoc mandoc
 need debootstrap debootstrap
 need mkfs.ext4 e2fsprogs

@@ -282,3 +282,24 @@ fn parameters_that_the_module_does_not_have_are_told_with_their_line() {
     machine.config("options dummy nosuch=1");
     assert_eq!(explained(&machine, &["dummy"])["steps"][0]["odd_parameters"], serde_json::json!([]));
 }
+
+#[test]
+fn the_lock_is_told_where_it_is_not_the_gates() {
+    let machine = Machine::with_modules();
+    let request = ["modprobe", "--explain", "loop"];
+    assert!(!words(&machine, &request).contains("The lock"));
+    fs::create_dir_all(machine.roots.run.join("kmod")).unwrap();
+    fs::write(machine.roots.run.join("kmod/gate"), "").unwrap();
+    let text = words(&machine, &request);
+    let root = nix::unistd::geteuid().is_root();
+    let told = "  The lock would be the module's file, and not the gate: ";
+    assert!(
+        text.contains(told) == root && text.contains("kmod/gate is not a directory.\n") == root,
+        "{text}"
+    );
+    let json = words(&machine, &["modprobe", "--explain", "--json", "loop"]);
+    assert!(json.contains("is not a directory\"") == root, "{json}");
+    // What is loaded needs no lock.
+    machine.live(&["loop"]);
+    assert!(!words(&machine, &request).contains("The lock"));
+}

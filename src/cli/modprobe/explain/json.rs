@@ -42,6 +42,7 @@ fn module(module: &Explained) -> Value {
         "blacklist": module.blacklist.as_ref().map(|(at, counts)| json!({"place": place(at), "counts": counts})),
         "steps": module.steps.iter().map(step).collect::<Vec<_>>(),
         "gate": gate,
+        "no_gate": module.no_gate,
         "last_failure": failure,
         "kernel_log": module.kernel.iter().map(said).collect::<Vec<_>>(),
     })

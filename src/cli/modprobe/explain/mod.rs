@@ -17,6 +17,7 @@ use crate::error::Errno;
 use crate::error::strerror;
 use crate::formats::kmsg;
 use crate::formats::pattern::fnmatch;
+use crate::gate::dir::{GateDir, NoGateDir};
 use crate::gate::holder::{self, Gatekeeper};
 use crate::limits;
 use crate::load::command::refuses;
@@ -52,6 +53,8 @@ struct Explained {
     /// What a run would do, in order; empty where it would do nothing.
     steps: Vec<Planned>,
     gate: Gatekeeper,
+    /// Why the module's file would be the lock and not the gate's.
+    no_gate: Option<String>,
     /// How the last load ended if it failed: errno, and how long ago.
     failure: Option<(Errno, Duration)>,
     /// The kernel's last words about it.
@@ -228,6 +231,7 @@ impl Explainer<'_, '_> {
             steps,
             failure,
             gate,
+            no_gate: no_gate(system.roots),
             // Of a module that is there, what it said while it was loaded explains nothing.
             kernel: if done { Vec::new() } else { self.kernel(module) },
             now,
@@ -399,6 +403,18 @@ fn words_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Said> {
         said.push(Said { time: record.time, text: record.text, meaning });
     }
     said.split_off(said.len().saturating_sub(WORDS))
+}
+
+/// Why a load by this process would not use the gate's directory. Only root loads modules.
+fn no_gate(roots: &Roots) -> Option<String> {
+    match GateDir::existing(roots) {
+        _ if !nix::unistd::geteuid().is_root() => None,
+        // Where it is missing it will be made.
+        Ok(_) | Err(NoGateDir::Unavailable(Errno::ENOENT)) => None,
+        Err(NoGateDir::Unavailable(errno)) => Some(format!("/run/kmod/gate: {}", strerror(errno))),
+        Err(NoGateDir::OnDisk) => Some("/run is not a file system in memory".to_owned()),
+        Err(NoGateDir::Distrusted(path, why)) => Some(format!("{} {why}", path.display())),
+    }
 }
 
 /// Who would have a symbol that was missing.

@@ -85,6 +85,8 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
         module.steps.iter().try_for_each(|step| self::step(step, out))?;
         if module.verdict() == "refused" {
             writeln!(out, "  So it will not be loaded.")?;
+        } else if let Some(why) = &module.no_gate {
+            writeln!(out, "  The lock would be the module's file, and not the gate: {why}.")?;
         }
     }
     failure(module, out)
