@@ -4,13 +4,11 @@
 use kmod_once::cli::streams::{Stderr, Stdout, Streams};
 use kmod_once::cli::world::{Process, World};
 use kmod_once::system::{Roots, System, clock, kernel, map};
-use std::os::unix::ffi::OsStringExt;
 
 kmod_once::entry_point!(run);
 
-fn run() -> u8 {
+fn run(args: Vec<Vec<u8>>) -> u8 {
     map::survive_truncation();
-    let args: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
     let roots = Roots::default();
     let system = System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real };
     let world = World { args: &args, system, host: &Process, streams: Streams::new(Stdout, Stderr) };

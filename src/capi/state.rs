@@ -126,10 +126,9 @@ pub extern "C" fn kmod_module_get_sections(module: Handle<Module>) -> *mut Node 
         let module = module.get()?;
         let (roots, name) = module.in_kernel()?;
         let sections = sysfs::sections(roots, name).map_err(|error| module.complain(&error))?;
-        let sections = sections.into_iter().map(|(name, address)| Section {
-            name: super::abi::c_string(&name),
-            address: address as c_ulong,
-        });
+        let sections = sections
+            .into_iter()
+            .map(|(name, address)| Section { name: super::abi::c_string(&name), address });
         Ok(Builder::of(sections).finish())
     })
 }

@@ -112,7 +112,7 @@ impl Worker<'_, '_> {
         }
         // Read and not mapped: what is understood is what the digest is of, whatever happens to the file.
         self.content.clear();
-        self.content.reserve(size as usize + 1);
+        self.content.reserve(usize::try_from(size).unwrap_or(0) + 1);
         (&module.file).take(limits::INFLATED).read_to_end(&mut self.content)?;
         let digest = self.memory.map(|_| Digest::of(&self.content));
         let known = self.memory.zip(digest).and_then(|(memory, digest)| memory.get(&digest));

@@ -1,5 +1,5 @@
 //! The order in which kmod's hash tables give their entries back, which two of the output files show: ascending bucket,
-//! and inside a bucket ascending bytes of the key. Observed of kmod 30 and 34.2 (spec formats.md 3.9).
+//! and inside a bucket ascending bytes of the key. Observed of kmod 30 and 34.2.
 
 /// Buckets of the table of modules.
 pub const MODULES: u32 = 512;
@@ -11,10 +11,14 @@ pub fn place(key: &[u8], buckets: u32) -> (u32, &[u8]) {
     (hash(key) % buckets, key)
 }
 
-/// Paul Hsieh's SuperFastHash on 32 bits, seeded with the length; pairs of bytes are read as little-endian numbers,
-/// single bytes as signed ones.
+/// Paul Hsieh's SuperFastHash on 32 bits, seeded with the length. Pairs of bytes are read in the machine's order, as kmod
+/// reads them: on a big-endian machine the entries come in another order. Single bytes are signed.
 pub fn hash(key: &[u8]) -> u32 {
-    let pair = |at: &[u8]| u32::from(u16::from_le_bytes([at[0], at[1]]));
+    hash_with(key, u16::from_ne_bytes)
+}
+
+fn hash_with(key: &[u8], order: impl Fn([u8; 2]) -> u16) -> u32 {
+    let pair = |at: &[u8]| u32::from(order([at[0], at[1]]));
     let single = |byte: u8| i32::from(byte as i8) as u32;
     let mut x = key.len() as u32;
     let (fours, rest) = key.split_at(key.len() & !3);
@@ -55,32 +59,39 @@ pub fn hash(key: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
+    const BIG: bool = cfg!(target_endian = "big");
+
     #[test]
     fn the_test_vectors() {
-        for (key, expected) in [
-            ("", 0u32),
-            ("a", 0x115e_a782),
-            ("ab", 0x516b_8b44),
-            ("abc", 0xd2be_198a),
-            ("abcd", 0xdad8_b8db),
-            ("loop", 0xeb99_169f),
-            ("ext4", 0xe679_ab16),
-            ("snd_hda_intel", 0x6e40_28a1),
-            ("mod_a", 0x1655_b74e),
-            ("mod_b", 0x0612_946c),
-            ("c", 0xf4c7_3ebf),
+        // What a little-endian machine makes of a key, and what a big-endian one does.
+        for (key, little, big) in [
+            ("", 0u32, 0),
+            ("a", 0x115e_a782, 0x115e_a782),
+            ("ab", 0x516b_8b44, 0x2f50_ad47),
+            ("abc", 0xd2be_198a, 0xc61b_366a),
+            ("abcd", 0xdad8_b8db, 0x5f47_1517),
+            ("loop", 0xeb99_169f, 0x2c36_36b4),
+            ("ext4", 0xe679_ab16, 0x57f2_60a5),
+            ("snd_hda_intel", 0x6e40_28a1, 0x18f4_3bea),
+            ("mod_a", 0x1655_b74e, 0x820e_f8a0),
+            ("mod_b", 0x0612_946c, 0x8844_9ee5),
+            ("c", 0xf4c7_3ebf, 0xf4c7_3ebf),
         ] {
-            assert_eq!(hash(key.as_bytes()), expected, "{key}");
+            let bytes = key.as_bytes();
+            assert_eq!(hash_with(bytes, u16::from_le_bytes), little, "{key}");
+            assert_eq!(hash_with(bytes, u16::from_be_bytes), big, "{key}");
+            assert_eq!(hash(bytes), if BIG { big } else { little }, "{key}");
         }
     }
 
     #[test]
     fn the_order_of_a_table() {
+        let expected = |little: [&'static str; 3], big| if BIG { big } else { little };
         let mut modules = ["mod_a", "mod_b", "c"];
         modules.sort_by_key(|name| place(name.as_bytes(), MODULES));
-        assert_eq!(modules, ["mod_b", "c", "mod_a"]);
+        assert_eq!(modules, expected(["mod_b", "c", "mod_a"], ["mod_a", "c", "mod_b"]));
         let mut symbols = ["a_one", "a_two", "b_one"];
         symbols.sort_by_key(|name| place(name.as_bytes(), SYMBOLS));
-        assert_eq!(symbols, ["a_one", "b_one", "a_two"]);
+        assert_eq!(symbols, expected(["a_one", "b_one", "a_two"], ["a_one", "a_two", "b_one"]));
     }
 }

@@ -9,9 +9,8 @@
 use crate::error::{Errno, errno_of};
 use crate::name::ModuleName;
 use crate::system::Roots;
-use crate::system::descriptors::opening;
-use nix::dir::Dir;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use crate::system::file::{names_at, open_at};
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use std::fs::{File, Metadata};
@@ -20,6 +19,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// `RAMFS_MAGIC` of statfs(2).
+// The bits are what counts: some machines have a signed type for it.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6u32 as _);
 
 /// The open directory of the gate.
@@ -94,21 +94,21 @@ impl GateDir {
     /// # Errors
     /// What openat(2) said.
     pub fn file(&self, key: &ModuleName) -> Result<File, Errno> {
-        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mode = Mode::from_bits_retain(0o600);
-        match opening(|| openat(&self.directory, key.as_path(), flags, mode)) {
+        match open_at(&self.directory, key.as_path(), flags, mode) {
             Err(Errno::ENOENT) => {}
             opened => return opened.map(File::from),
         }
         let new = flags | OFlag::O_CREAT | OFlag::O_EXCL;
-        match opening(|| openat(&self.directory, key.as_path(), new, mode)) {
+        match open_at(&self.directory, key.as_path(), new, mode) {
             Ok(made) => {
                 let made = File::from(made);
                 unmask(&made, mode);
                 Ok(made)
             }
             // Somebody else has just made it.
-            Err(Errno::EEXIST) => Ok(openat(&self.directory, key.as_path(), flags, mode).map(File::from)?),
+            Err(Errno::EEXIST) => open_at(&self.directory, key.as_path(), flags, mode).map(File::from),
             Err(errno) => Err(errno),
         }
     }
@@ -118,22 +118,20 @@ impl GateDir {
     /// # Errors
     /// What openat(2) said.
     pub fn read(&self, key: &ModuleName) -> Result<File, Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        Ok(openat(&self.directory, key.as_path(), flags, Mode::empty()).map(File::from)?)
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        open_at(&self.directory, key.as_path(), flags, Mode::empty()).map(File::from)
     }
 
     /// The modules that have a file, in no order.
     ///
     /// # Errors
-    /// What reading the directory said.
+    /// What open or the first read of the directory said.
     pub fn modules(&self) -> Result<Vec<ModuleName>, Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut listing = Dir::openat(&self.directory, ".", flags, Mode::empty())?;
-        let mut names = Vec::new();
-        for entry in listing.iter() {
-            names.extend(ModuleName::new(entry?.file_name().to_bytes()));
-        }
-        Ok(names)
+        let mut found = Vec::new();
+        names_at(&self.directory, Path::new("."), &mut Vec::new(), &mut |name, _| {
+            found.extend(ModuleName::new(name));
+        })?;
+        Ok(found)
     }
 
     /// The directory above, `/run/kmod`, where the trace lies.
@@ -157,11 +155,11 @@ fn unmask(file: &File, mode: Mode) {
 }
 
 fn directory(at: impl AsFd + Copy, path: &Path, mode: u32, make: bool) -> Result<File, NoGateDir> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     let mode = Mode::from_bits_retain(mode);
     let (mut tried, mut made) = (false, false);
     loop {
-        match opening(|| openat(at, path, flags, Mode::empty())) {
+        match open_at(at, path, flags, Mode::empty()) {
             Ok(fd) => {
                 let file = File::from(fd);
                 if made {

@@ -48,7 +48,7 @@ pub fn look(system: &System<'_>, name: &ModuleName) -> Gatekeeper {
     else {
         return found;
     };
-    let place = format!("{:02x}:{:02x}:{}", major(meta.dev() as _), minor(meta.dev() as _), meta.ino());
+    let place = format!("{:02x}:{:02x}:{}", major(meta.dev()), minor(meta.dev()), meta.ino());
     let locks = String::from_utf8_lossy(&locks);
     for lock in locks.lines().filter_map(Lock::parse).filter(|lock| lock.place == place) {
         if lock.exclusive {

@@ -21,9 +21,8 @@ use super::{Load, Outcome, kin};
 use crate::error::Result;
 use crate::limits;
 use crate::system::System;
-use crate::system::descriptors::opening;
-use crate::system::file::{read_attribute, read_whole, within_size_limit};
-use nix::fcntl::{OFlag, openat};
+use crate::system::file::{open_at, read_attribute, read_whole, within_size_limit};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -52,9 +51,9 @@ pub(super) fn append(
     result: &Result<Outcome>,
     begin: Duration,
 ) {
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
     let mode = Mode::from_bits_retain(0o600);
-    let Ok(file) = opening(|| openat(directory.parent(), FILE, flags, mode)) else { return };
+    let Ok(file) = open_at(directory.parent(), FILE, flags, mode) else { return };
     let file = File::from(file);
     let length = file.metadata().map_or(u64::MAX, |meta| meta.len());
     if length >= limits::GATE_TRACE {

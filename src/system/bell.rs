@@ -6,7 +6,7 @@
 use super::map;
 use crate::error::Errno;
 use memmap2::MmapRaw;
-use nix::libc;
+use nix::libc::{self, c_long};
 use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -48,11 +48,14 @@ impl Bell {
     /// Sleeps until it is rung again after `strikes`, `time` is over, or a signal came: whichever is first. May return
     /// early.
     pub fn wait(&self, strikes: u32, time: Duration) {
-        let time = nix::sys::time::TimeSpec::from_duration(time);
+        // What SYS_futex takes is two longs (futex(2)), also where the C library's timespec has 64 bits and a long has 32. It
+        // is a span: 32 bits of seconds are enough.
+        let seconds = c_long::try_from(time.as_secs()).unwrap_or(c_long::MAX);
+        let nanoseconds = i32::try_from(time.subsec_nanos()).unwrap_or(i32::MAX);
+        let time = [seconds, c_long::from(nanoseconds)];
         // SAFETY: both pointers are valid during the call, which only reads what they point to.
         let result = unsafe {
-            let time = std::ptr::from_ref(time.as_ref());
-            libc::syscall(libc::SYS_futex, self.word().as_ptr(), libc::FUTEX_WAIT, strikes, time)
+            libc::syscall(libc::SYS_futex, self.word().as_ptr(), libc::FUTEX_WAIT, strikes, time.as_ptr())
         };
         // Where futexes are refused (a seccomp filter), the caller must not turn in circles.
         if result == -1 && !matches!(Errno::last(), Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT) {

@@ -2,13 +2,14 @@
 
 use super::descriptors::{done_with, opening};
 use crate::error::{Errno, Error, Result, errno_of};
-use nix::fcntl::{OFlag, open};
+use nix::NixPath;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::libc;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -16,9 +17,24 @@ use std::path::Path;
 /// The room that a reader begins with, in bytes: nearly all configuration files and directories fit.
 const ROOM: usize = 16 << 10;
 
+/// Opens `path` as the directory `at` has it; a program that this one starts does not get the descriptor. Every open that std
+/// has no flags for comes through here: without `O_LARGEFILE`, a 32-bit machine answers `EOVERFLOW` to a file of 2 GiB.
+///
+/// # Errors
+/// What openat(2) said, `EMFILE` only where no descriptor could be given back.
+pub fn open_at<P: ?Sized + NixPath>(
+    at: impl AsFd,
+    path: &P,
+    flags: OFlag,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE;
+    opening(|| openat(&at, path, flags, mode))
+}
+
 /// Reads a small attribute file (sysfs, procfs) into `buffer` with one open and one read; what does not fit is cut.
 pub fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
-    let fd = opening(|| open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()))?;
+    let fd = open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty())?;
     let length = loop {
         match nix::unistd::read(&fd, buffer).map_err(Errno::from) {
             Err(Errno::EINTR) => {}
@@ -76,9 +92,10 @@ pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> 
 /// # Errors
 /// `EFBIG` where it may not.
 pub fn within_size_limit(length: u64) -> Result<(), Errno> {
-    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the kernel writes one struct rlimit. Where it refuses, the value above stays.
-    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    // getrlimit(2) knows 32 bits on a 32-bit machine.
+    let mut limit = libc::rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX };
+    // SAFETY: one struct rlimit64 is written. Where the kernel refuses, the value above stays.
+    unsafe { libc::getrlimit64(libc::RLIMIT_FSIZE, &mut limit) };
     if length > limit.rlim_cur { Err(Errno::EFBIG) } else { Ok(()) }
 }
 
@@ -100,8 +117,7 @@ pub enum End {
 /// What open or read said (`EISDIR` for a directory, `EAGAIN` for a FIFO with a silent writer), `EFBIG` past the limit.
 pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> Result<(), Errno> {
     let wait = if end == End::Patient { OFlag::empty() } else { OFlag::O_NONBLOCK };
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | wait;
-    let fd = opening(|| open(path, flags, Mode::empty()))?;
+    let fd = open_at(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_NOCTTY | wait, Mode::empty())?;
     buffer.clear();
     loop {
         // One byte more than the limit: that there is more is only seen by reading it.
@@ -156,18 +172,32 @@ pub enum Entry {
 }
 
 /// Calls `visit` with the names in the directory `dir`, in its own order, without `.` and `..`. `buffer` is room that is
-/// reused: opendir(3) allocates 32 KiB, and asks once more what it has opened.
+/// reused: opendir(3) allocates 32 KiB, and asks once more what it has opened. And on a 32-bit machine readdir(3) refuses what
+/// has a large inode or offset (`EOVERFLOW`), which getdents64(2) does not.
 ///
 /// # Errors
 /// What open or the first read of the directory said (`ENOTDIR`); what comes after a later failure is not shown.
 pub fn names(dir: &Path, buffer: &mut Vec<u8>, visit: &mut dyn FnMut(&[u8], Entry)) -> Result<(), Errno> {
+    names_at(AT_FDCWD, dir, buffer, visit)
+}
+
+/// The same for `dir` as the directory `at` has it (openat(2)).
+///
+/// # Errors
+/// Those of [`names`].
+pub fn names_at(
+    at: impl AsFd,
+    dir: &Path,
+    buffer: &mut Vec<u8>,
+    visit: &mut dyn FnMut(&[u8], Entry),
+) -> Result<(), Errno> {
     /// Where the parts of a `struct linux_dirent64` begin: inode and offset of 8 bytes each come first, then its length
     /// in 2 bytes, the kind in one, and the name, ended by NUL (getdents(2)).
     const LENGTH: usize = 16;
     const KIND: usize = 18;
     const NAME: usize = 19;
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
-    let fd = opening(|| open(dir, flags, Mode::empty()))?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
+    let fd = open_at(at, dir, flags, Mode::empty())?;
     buffer.clear();
     buffer.reserve(ROOM);
     let mut first = true;

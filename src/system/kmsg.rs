@@ -1,9 +1,9 @@
 //! Reads the kernel's log, as far as this process may.
 
-use super::descriptors::opening;
+use super::file::open_at;
 use super::roots::Roots;
 use crate::error::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 use nix::unistd::{Whence, lseek, read};
 use std::os::fd::OwnedFd;
@@ -17,8 +17,8 @@ impl Log {
     /// # Errors
     /// What open(2) said: `EPERM` where only root may read it, `ENOENT` without a /dev.
     pub fn whole(roots: &Roots) -> Result<Self, Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        opening(|| open(&roots.kernel_log(), flags, Mode::empty())).map(Log)
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        open_at(AT_FDCWD, &roots.kernel_log(), flags, Mode::empty()).map(Log)
     }
 
     /// What is logged from now on.

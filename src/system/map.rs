@@ -47,15 +47,16 @@ pub fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
     if meta.len() > limit {
         return Err(Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused")).at(path));
     }
-    if meta.is_file() && meta.len() > 0 && SURVIVES.load(Ordering::Relaxed) {
+    let length = usize::try_from(meta.len()).unwrap_or(0);
+    if meta.is_file() && length > 0 && SURVIVES.load(Ordering::Relaxed) {
         // SAFETY: the map is private and read-only. A file that changes under it changes bytes that the parsers check
         // one by one and never trust twice; one that shrinks is caught by the handler, which SURVIVES says is there.
-        if let Ok(map) = unsafe { MmapOptions::new().len(meta.len() as usize).map_copy_read_only(file) } {
+        if let Ok(map) = unsafe { MmapOptions::new().len(length).map_copy_read_only(file) } {
             register(map.as_ptr() as usize, map.len());
             return Ok(Contents::Mapped(map));
         }
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+    let mut bytes = Vec::with_capacity(length);
     if meta.is_file() {
         // It may have been read before, as standard input. What cannot seek begins where it is.
         let _ = Seek::rewind(&mut &*file);
@@ -83,6 +84,8 @@ static SURVIVES: AtomicBool = AtomicBool::new(false);
 /// The lowest and the highest address that a map of ours ever had. The handler leaves faults elsewhere alone.
 static LOWEST: AtomicUsize = AtomicUsize::new(usize::MAX);
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
+/// The size of a page, 64 KiB on some machines; set before the handler is there that needs it.
+static PAGE_SIZE: AtomicUsize = AtomicUsize::new(4096);
 
 fn register(start: usize, length: usize) {
     LOWEST.fetch_min(start, Ordering::Relaxed);
@@ -93,7 +96,7 @@ fn register(start: usize, length: usize) {
 /// only: it owns SIGBUS from then on.
 pub fn survive_truncation() {
     extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        const PAGE: usize = 4096;
+        let page_size = PAGE_SIZE.load(Ordering::Relaxed);
         // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler, and for SIGBUS si_addr is set.
         let address = unsafe { (*info).si_addr() } as usize;
         let ours = address >= LOWEST.load(Ordering::Relaxed) && address < HIGHEST.load(Ordering::Relaxed);
@@ -101,14 +104,18 @@ pub fn survive_truncation() {
         // bounds say so up to pages that other maps of this process hold in between; those do not raise SIGBUS).
         let mended = ours
             && unsafe {
-                let page = (address & !(PAGE - 1)) as *mut libc::c_void;
+                let page = (address & !(page_size - 1)) as *mut libc::c_void;
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-                libc::mmap(page, PAGE, libc::PROT_READ, flags, -1, 0) != libc::MAP_FAILED
+                libc::mmap(page, page_size, libc::PROT_READ, flags, -1, 0) != libc::MAP_FAILED
             };
         if !mended {
             // SAFETY: back to the default action; the instruction runs again and the signal then ends the process.
             unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
         }
+    }
+    // SAFETY: the call has no conditions.
+    if let Ok(size) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) {
+        PAGE_SIZE.store(size, Ordering::Relaxed);
     }
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     let action = SigAction::new(SigHandler::SigAction(on_bus_error), SaFlags::SA_SIGINFO, SigSet::empty());

@@ -10,11 +10,13 @@
 //! A regular file whose size is 0 is empty, as for the kernel: files of procfs have no size and may have no end.
 
 use super::descriptors::opening;
+use super::file::open_at;
 use super::map::{self, Contents};
 use crate::error::{Errno, Error, Result, errno_of};
 use crate::limits;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 use nix::sys::statfs::{FsType, fstatfs};
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
@@ -50,8 +52,8 @@ impl ModuleFile {
                 return std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| errno_of(&e));
             }
             // Without O_NONBLOCK the open of a FIFO would wait for a writer that may never come.
-            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-            nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty()).map_err(Errno::from)
+            let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+            open_at(AT_FDCWD, path, flags, Mode::empty())
         });
         let file = file.map(File::from).map_err(|errno| Error::os(errno).at(path))?;
         let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;
@@ -143,7 +145,7 @@ mod tests {
     fn fifo() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.ko");
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
         (dir, path)
     }
 

@@ -7,6 +7,7 @@
 //! them, with /dev/null, or with something as mute where there is none: an initramfs may not have mounted /dev yet.
 
 use nix::libc;
+use std::ffi::{CStr, c_char, c_int};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -75,8 +76,21 @@ pub(super) fn size_signal_was_on() -> bool {
     SIZE_SIGNAL.load(Ordering::Relaxed)
 }
 
-/// Makes `run`, a `fn() -> u8`, the whole program; what it returns is the exit status. The crate that uses it is
-/// `no_main`. Arguments and environment are where std finds them: the C library hands them to it before main.
+/// The words of the command line. Only glibc hands them to std before main, so `main` takes them from C.
+///
+/// # Safety
+/// `argc` and `argv` are those of C's main.
+pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<Vec<u8>> {
+    (0..usize::try_from(argc).unwrap_or(0))
+        .map(|index| {
+            // SAFETY: argv has argc pointers to C strings.
+            unsafe { CStr::from_ptr(*argv.add(index)) }.to_bytes().to_vec()
+        })
+        .collect()
+}
+
+/// Makes `run`, a `fn(Vec<Vec<u8>>) -> u8` that gets the words of the command line, the whole program; what it returns is
+/// the exit status. The crate that uses it is `no_main`.
 #[macro_export]
 macro_rules! entry_point {
     ($run:path) => {
@@ -87,10 +101,18 @@ macro_rules! entry_point {
         static LOOK: extern "C" fn() = $crate::system::start::look;
 
         /// C's entry point.
+        ///
+        /// # Safety
+        /// `argc` and `argv` are what C hands to main.
         #[unsafe(no_mangle)]
-        pub extern "C" fn main() -> i32 {
+        pub unsafe extern "C" fn main(
+            argc: std::ffi::c_int,
+            argv: *const *const std::ffi::c_char,
+        ) -> std::ffi::c_int {
             $crate::system::descriptors::ends_soon();
-            i32::from($run())
+            // SAFETY: they are those of C's main.
+            let words = unsafe { $crate::system::start::arguments(argc, argv) };
+            std::ffi::c_int::from($run(words))
         }
     };
 }

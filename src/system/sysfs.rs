@@ -4,6 +4,9 @@
 use super::file::{names, read_attribute};
 use super::roots::{Roots, as_path};
 use crate::error::{Errno, Error, Result};
+use std::ffi::{c_long, c_ulong};
+use std::num::IntErrorKind;
+use std::str::FromStr;
 
 /// A module's state as `/sys/module/NAME/initstate` gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,11 +59,11 @@ pub fn refcount(roots: &Roots, name: &[u8]) -> Result<i64> {
 ///
 /// # Errors
 /// As [`refcount`].
-pub fn core_size(roots: &Roots, name: &[u8]) -> Result<i64> {
+pub fn core_size(roots: &Roots, name: &[u8]) -> Result<c_long> {
     number(roots, name, "coresize")
 }
 
-fn number(roots: &Roots, name: &[u8], attribute: &str) -> Result<i64> {
+fn number<N: FromStr>(roots: &Roots, name: &[u8], attribute: &str) -> Result<N> {
     let path = roots.sys_module(name, attribute);
     let mut buffer = [0u8; 32];
     let text = read_attribute(&path, &mut buffer).map_err(|errno| Error::os(errno).at(&path))?;
@@ -111,7 +114,7 @@ pub fn state_from_proc(roots: &Roots, name: &[u8]) -> Result<State> {
 ///
 /// # Errors
 /// What opening or reading the directory or one of its files said, `EINVAL` for an address that is none.
-pub fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, u64)>> {
+pub fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, c_ulong)>> {
     let dir = roots.sys_module(name, "sections");
     let mut found = Vec::new();
     let mut files = Vec::new();
@@ -122,8 +125,12 @@ pub fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, u64)>> {
         let path = dir.join(as_path(&name));
         let text = read_attribute(&path, &mut buffer).map_err(|errno| Error::os(errno).at(&path))?;
         let text = std::str::from_utf8(text).unwrap_or_default().trim();
-        let address = u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16)
-            .map_err(|_| Error::new(Errno::EINVAL, "not an address").at(&path))?;
+        let address = match c_ulong::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16) {
+            Ok(address) => address,
+            // As strtoul(3) has it: a 64-bit kernel's address in a 32-bit program.
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => c_ulong::MAX,
+            Err(_) => return Err(Error::new(Errno::EINVAL, "not an address").at(&path)),
+        };
         found.push((name, address));
     }
     Ok(found)
@@ -159,9 +166,12 @@ mod tests {
         let at = roots.sys_module(b"m", "sections");
         fs::create_dir_all(&at).unwrap();
         fs::create_dir_all(&roots.proc_fs).unwrap();
-        fs::write(at.join(".text"), "0xffffffffc0200000\n").unwrap();
+        fs::write(at.join(".text"), "0xc0200000\n").unwrap();
+        fs::write(at.join(".data"), "0xffffffffc02000000\n").unwrap();
         fs::write(roots.proc_modules(), "m 4096 0 - Live 0x0\nn-o 12\n").unwrap();
-        assert_eq!(sections(&roots, b"m").unwrap(), [(b".text".to_vec(), 0xffff_ffff_c020_0000)]);
+        let mut found = sections(&roots, b"m").unwrap();
+        found.sort();
+        assert_eq!(found, [(b".data".to_vec(), c_ulong::MAX), (b".text".to_vec(), 0xc020_0000)]);
         let names = [(b"m".to_vec(), b"4096".to_vec()), (b"n-o".to_vec(), b"12".to_vec())];
         assert_eq!(loaded(&roots).unwrap(), names);
         fs::write(at.join(".bss"), "garbage\n").unwrap();

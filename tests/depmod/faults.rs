@@ -167,11 +167,9 @@ impl Scene {
         let (mut count, mut first) = (0, None);
         while let Some(call) = traced.next() {
             // The first of the new files is removed, in case a killed run left one, before it is made.
-            let removes = call.number == libc::SYS_unlink && {
-                let path = traced.string(call.args[0]);
-                path.to_string_lossy().contains("/.depmod.modules.")
-            };
-            if first.is_none() && removes {
+            let removed = call.removes().map(|at| traced.string(at));
+            let own = |path: PathBuf| path.to_string_lossy().contains("/.depmod.modules.");
+            if first.is_none() && removed.is_some_and(own) {
                 first = Some(count);
             }
             count += 1;
@@ -239,9 +237,10 @@ fn failing(stages: &Stages, errno: Errno) -> Result<(), String> {
         let (mut call, mut renames) = (None, 0);
         for _ in 0..=point {
             call = traced.next();
-            renames += usize::from(call.is_some_and(|call| call.number == libc::SYS_rename));
+            renames += usize::from(call.is_some_and(|call| call.renames()));
         }
-        let number = call.ok_or("it ended early")?.number;
+        let call = call.ok_or("it ended early")?;
+        let number = call.number;
         // Calls about memory and about the process; and close(2), whose failure tells nothing that fsync(2) did not, and
         // which the standard library takes for a mistake of the program.
         if [
@@ -265,11 +264,7 @@ fn failing(stages: &Stages, errno: Errno) -> Result<(), String> {
         let named = ended.stderr.contains(DIR) && ended.stderr.contains("ERROR");
         match ended.status.as_str() {
             // Only one of the renames can leave some new and some old.
-            "exit status: 1"
-                if named && which == Which::Mixed && number == libc::SYS_rename && renames > 1 =>
-            {
-                mixed += 1
-            }
+            "exit status: 1" if named && which == Which::Mixed && call.renames() && renames > 1 => mixed += 1,
             "exit status: 1" if named && which == Which::Old && renames <= 1 => failed += 1,
             "exit status: 1" if named && which == Which::New && renames == OUTPUTS.len() => failed += 1,
             "exit status: 0" if which == Which::New => done += 1,
@@ -464,10 +459,7 @@ fn two_at_once(stages: &Stages) -> Result<(), String> {
     let mut first = scene.start()?;
     loop {
         let call = first.next().ok_or("it ended without writing")?;
-        if call.number == libc::SYS_rename
-            || call.number == libc::SYS_renameat
-            || call.number == libc::SYS_renameat2
-        {
+        if call.renames() {
             break;
         }
     }

@@ -1,5 +1,5 @@
 //! Runs a tool one system call at a time, so that a test can do something at exactly one moment: kill it, let a call
-//! fail, change a file. x86-64 only, as the packages that the tests compare with.
+//! fail, change a file.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -29,9 +29,61 @@ pub struct Traced {
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     /// Which.
-    pub number: i64,
+    pub number: libc::c_long,
     /// Its arguments.
     pub args: [u64; 6],
+}
+
+/// The numbers of the calls that newer architectures have only in a form with more arguments.
+#[cfg(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm", target_arch = "s390x"))]
+const OLD: (libc::c_long, libc::c_long) = (libc::SYS_rename, libc::SYS_unlink);
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm", target_arch = "s390x")))]
+const OLD: (libc::c_long, libc::c_long) = (-1, -1);
+
+impl Call {
+    /// Whether it renames a file.
+    pub fn renames(&self) -> bool {
+        [OLD.0, libc::SYS_renameat2].contains(&self.number)
+    }
+
+    /// Where the name of the file is that it removes, if it does.
+    pub fn removes(&self) -> Option<u64> {
+        match self.number {
+            number if number == OLD.1 => Some(self.args[0]),
+            number if number == libc::SYS_unlinkat => Some(self.args[1]),
+            _ => None,
+        }
+    }
+}
+
+/// The registers of a stopped process that hold the number of its system call and the result.
+#[cfg(target_arch = "x86_64")]
+mod registers {
+    use super::{Pid, ptrace};
+
+    /// The call is not made: no call has this number.
+    pub fn skip(pid: Pid) -> nix::Result<()> {
+        let registers = ptrace::getregs(pid)?;
+        ptrace::setregs(pid, libc::user_regs_struct { orig_rax: u64::MAX, ..registers })
+    }
+
+    /// What the call gives back.
+    pub fn answer(pid: Pid, result: i64) -> nix::Result<()> {
+        let registers = ptrace::getregs(pid)?;
+        ptrace::setregs(pid, libc::user_regs_struct { rax: result as u64, ..registers })
+    }
+}
+#[cfg(not(target_arch = "x86_64"))]
+mod registers {
+    use super::{Errno, Pid};
+
+    pub fn skip(_: Pid) -> nix::Result<()> {
+        Err(Errno::ENOSYS)
+    }
+
+    pub fn answer(_: Pid, _: i64) -> nix::Result<()> {
+        Err(Errno::ENOSYS)
+    }
 }
 
 impl Traced {
@@ -64,21 +116,16 @@ impl Traced {
             if info.op == libc::PTRACE_SYSCALL_INFO_ENTRY {
                 // SAFETY: `op` says which part of the union is there.
                 let entry = unsafe { info.u.entry };
-                return Some(Call { number: entry.nr as i64, args: entry.args });
+                return Some(Call { number: entry.nr as libc::c_long, args: entry.args });
             }
         }
     }
 
     /// Lets the call that it is stopped before fail without being made.
     pub fn fail(&mut self, errno: Errno) {
-        let set = |pid, change: &dyn Fn(&mut libc::user_regs_struct)| {
-            let mut registers = ptrace::getregs(pid).expect("it is stopped");
-            change(&mut registers);
-            ptrace::setregs(pid, registers).expect("it is stopped");
-        };
-        set(self.pid, &|registers| registers.orig_rax = u64::MAX);
+        registers::skip(self.pid).expect("it is stopped, and this machine's registers are known");
         if self.stop().is_some() {
-            set(self.pid, &|registers| registers.rax = (-(errno as i64)) as u64);
+            registers::answer(self.pid, -i64::from(errno as i32)).expect("it is stopped");
         }
     }
 
@@ -114,7 +161,7 @@ impl Traced {
                 }
                 None => bytes.extend_from_slice(&word),
             }
-            at += 8;
+            at += word.len() as u64;
         }
         OsString::from_vec(bytes).into()
     }

@@ -72,7 +72,7 @@ impl Place {
         if !meta.is_file() || !ours || meta.len() > LARGEST {
             return None;
         }
-        let mut bytes = Vec::with_capacity(meta.len() as usize);
+        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
         file.take(LARGEST).read_to_end(&mut bytes).ok()?;
         format::is_whole(&bytes).then_some(bytes)
     }
