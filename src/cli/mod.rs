@@ -78,11 +78,16 @@ pub const HELP: [(&str, Usage); 8] = [
     ("kmod static-nodes", static_nodes::USAGE),
 ];
 
-/// Runs the tool that `argv[0]` names, and returns its exit status. Any other name: 1, without a word.
+/// Runs the tool that `argv[0]` names, and returns its exit status: 1 for any other name, under which somebody may have put
+/// the program (a wrapper that keeps it as `.modprobe-wrapped`), and would search long for why nothing happens.
 pub fn run(world: &World<'_>) -> u8 {
     let Some((argv0, words)) = world.args.split_first() else { return 1 };
     let program = argv0.rsplit(|&b| b == b'/').next().unwrap_or(argv0);
-    let Some(tool) = tool(program) else { return 1 };
+    let Some(tool) = tool(program) else {
+        let names = "kmod modprobe insmod rmmod lsmod modinfo depmod";
+        world.streams.complain(&bytes!["kmod: ERROR: called as '", program, "', but its names are ", names]);
+        return 1;
+    };
     let status = tool(&Call { world, program, argv0, words }).unwrap_or_else(|exit| exit.0);
     match world.streams.finish() {
         Ok(()) => status,

@@ -5,8 +5,17 @@ use super::*;
 #[test]
 fn tools_are_told_apart_by_the_last_component_of_their_name() {
     let machine = Machine::new();
-    for name in ["foo", "lsmod.old", "modprobe-ng", "/sbin/", ""] {
-        assert_eq!(machine.run(&[name, "-V"]), failed(""), "{name}");
+    for (name, last) in [
+        ("foo", "foo"),
+        ("lsmod.old", "lsmod.old"),
+        ("modprobe-ng", "modprobe-ng"),
+        ("/sbin/", ""),
+        ("", ""),
+        ("/nix/store/x/bin/.modprobe-wrapped", ".modprobe-wrapped"),
+    ] {
+        let names = "kmod modprobe insmod rmmod lsmod modinfo depmod";
+        let line = format!("kmod: ERROR: called as '{last}', but its names are {names}\n");
+        assert_eq!(machine.run(&[name, "-V"]), failed(&line), "{name}");
     }
     let version = printed("kmod version 34\n+ZSTD +XZ +ZLIB -OPENSSL\n");
     for name in ["kmod", "/sbin/modprobe", "insmod", "./rmmod", "lsmod", "modinfo", "depmod"] {
