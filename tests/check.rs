@@ -262,8 +262,17 @@ const ROWS: &[Row] = &[
         |m| m.config("blacklist pcspk\nblacklist snd-hda-intel.ko\nblacklist platform:pcspkr\n"),
         "/etc/modprobe.d/a.conf:1: error: no module is called 'pcspk', so nothing is blacklisted (pcspkr?)\n\
          /etc/modprobe.d/a.conf:2: error: no module is called 'snd_hda_intel.ko', so nothing is blacklisted (snd_hda_intel?)\n\
-         /etc/modprobe.d/a.conf:3: error: 'platform:pcspkr' is an alias, and a blacklist goes by the module's name (blacklist pcspkr)\n",
+         /etc/modprobe.d/a.conf:3: error: 'platform:pcspkr' is an alias, and 'blacklist' goes by the module's name (blacklist pcspkr)\n",
         |m| m.config("blacklist pcspkr\nblacklist snd-hda-intel\nblacklist nouveau\n"),
+    ),
+    row(
+        "what keeps nothing out, or lets nothing in",
+        |m| m.config("forbid pcspk loop\npermit snd-hda-intell\nforbid platform:pcspkr\nforbid ext2\n"),
+        "/etc/modprobe.d/a.conf:1: error: no module is called 'pcspk', so nothing is forbidden (pcspkr?)\n\
+         /etc/modprobe.d/a.conf:2: error: no module is called 'snd_hda_intell', so nothing is permitted (snd_hda_intel?)\n\
+         /etc/modprobe.d/a.conf:3: error: 'platform:pcspkr' is an alias, and 'forbid' goes by the module's name (forbid pcspkr)\n\
+         /etc/modprobe.d/a.conf:4: warning: ext2 is built in, which no such line keeps out (initcall_blacklist= on the kernel command line)\n",
+        |m| m.config("forbid pcspkr *hda*\npermit snd-hda-intel\nforbid nouveau\n"),
     ),
     row(
         "options of nothing",
@@ -364,16 +373,16 @@ const ROWS: &[Row] = &[
         |m| {
             m.config("blacklist one\nblacklist pcspkr\nsoftdep loop pre: platform:pcspkr\n");
         },
-        "/etc/modprobe.d/a.conf:1: warning: one is loaded all the same with two, for which it is needed (install one /bin/false)\n\
-         /etc/modprobe.d/a.conf:2: warning: pcspkr is loaded all the same with loop, whose soft dependency it is (install pcspkr /bin/false)\n",
+        "/etc/modprobe.d/a.conf:1: warning: one is loaded all the same with two, for which it is needed (forbid one)\n\
+         /etc/modprobe.d/a.conf:2: warning: pcspkr is loaded all the same with loop, whose soft dependency it is (forbid pcspkr)\n",
         |m| {
-            m.config("blacklist one\nblacklist two\nblacklist pcspkr\ninstall pcspkr /bin/false\nsoftdep loop pre: pcspkr\n");
+            m.config("blacklist one\nforbid one\nblacklist two\nblacklist pcspkr\ninstall pcspkr /bin/false\nsoftdep loop pre: pcspkr\n");
         },
     ),
     row(
         "a blacklist of what is built in",
         |m| m.config("blacklist ext2\n"),
-        "/etc/modprobe.d/a.conf:1: warning: ext2 is built in, which no blacklist keeps out (initcall_blacklist= on the kernel command line)\n",
+        "/etc/modprobe.d/a.conf:1: warning: ext2 is built in, which no such line keeps out (initcall_blacklist= on the kernel command line)\n",
         |m| m.write("usr/lib/modprobe.d/x.conf", "blacklist ext2\n"),
     ),
     row(

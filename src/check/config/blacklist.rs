@@ -18,7 +18,10 @@ pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let config = context.config();
-    let is_refused = |name: &[u8]| config.install_for(name).is_some_and(|entry| refuses(entry.value));
+    let is_refused = |name: &[u8]| {
+        context.tree.forbidden(name).is_some()
+            || config.install_for(name).is_some_and(|entry| refuses(entry.value))
+    };
     let comes = |name: &[u8]| !config.is_blacklisted(name) && !is_refused(name);
     let mut ways: BTreeMap<&[u8], (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
     let mut modules: Vec<Vec<u8>> = Vec::new();
@@ -62,17 +65,18 @@ pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
         let Some(entry) = listed.get(name) else { continue };
         let name = shown(name);
         let what = format!("{name} is loaded all the same {through}");
-        findings.push(context.at(entry, Severity::Warning, what).hint(format!("install {name} /bin/false")));
+        findings.push(context.at(entry, Severity::Warning, what).hint(format!("forbid {name}")));
     }
     findings
 }
 
 /// What is built in is there before anything is read.
 pub(super) fn builtin(context: &Context<'_>) -> Vec<Finding> {
-    let builtin = own(context, Kind::Blacklist).filter(|entry| context.is_builtin(entry.key));
-    builtin
+    let lines = own(context, Kind::Blacklist).chain(own(context, Kind::Forbid));
+    lines
+        .filter(|entry| context.is_builtin(entry.key))
         .map(|entry| {
-            let what = format!("{} is built in, which no blacklist keeps out", shown(entry.key));
+            let what = format!("{} is built in, which no such line keeps out", shown(entry.key));
             context.at(&entry, Severity::Warning, what).hint("initcall_blacklist= on the kernel command line")
         })
         .collect()

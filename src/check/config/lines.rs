@@ -214,7 +214,9 @@ mod tests {
 
     #[test]
     fn the_parser_says_what_a_directive_is() {
-        for word in ["alias", "blacklist", "options", "install", "remove", "softdep", "weakdep"] {
+        for word in
+            ["alias", "blacklist", "forbid", "permit", "options", "install", "remove", "softdep", "weakdep"]
+        {
             assert!(is_directive(word.as_bytes()), "{word}");
         }
         for word in ["include", "config", "Alias", "opt", "#"] {

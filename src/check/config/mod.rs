@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
     lines::carriage_returns,
     lines::depmod,
     unread::files,
-    names::blacklists,
+    names::keepers,
     names::options,
     names::commands,
     names::aliases,

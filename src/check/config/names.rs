@@ -6,20 +6,28 @@ use crate::check::finding::shown;
 use crate::check::{Context, Finding, Severity};
 use crate::config::{Entry, Kind};
 
-/// Blacklists of modules that do not exist keep out what does not come; one that was misspelled, or that names an alias, keeps
-/// nothing out.
-pub(super) fn blacklists(context: &Context<'_>) -> Vec<Finding> {
-    let unknown = own(context, Kind::Blacklist).filter(|entry| !context.exists(entry.key));
-    unknown
-        .filter_map(|entry| {
+/// Lines that keep modules out, or let them in, by their names. Those of modules that do not exist keep out what does not come;
+/// one that was misspelled, or that names an alias, does nothing.
+pub(super) fn keepers(context: &Context<'_>) -> Vec<Finding> {
+    let kinds = [
+        (Kind::Blacklist, "blacklist", "nothing is blacklisted"),
+        (Kind::Forbid, "forbid", "nothing is forbidden"),
+        (Kind::Permit, "permit", "nothing is permitted"),
+    ];
+    let lines = kinds.into_iter().flat_map(|(kind, word, so)| {
+        let names = own(context, kind).filter(move |entry| kind == Kind::Blacklist || !is_pattern(entry.key));
+        names.filter(|entry| !context.exists(entry.key)).map(move |entry| (entry, word, so))
+    });
+    lines
+        .filter_map(|(entry, word, so)| {
             let name = shown(entry.key);
             if let Some(near) = context.near(entry.key) {
-                let what = format!("no module is called '{name}', so nothing is blacklisted");
+                let what = format!("no module is called '{name}', so {so}");
                 return Some(context.at(&entry, Severity::Error, what).hint(format!("{near}?")));
             }
             let module = led_to(context, entry.key)?;
-            let what = format!("'{name}' is an alias, and a blacklist goes by the module's name");
-            Some(context.at(&entry, Severity::Error, what).hint(format!("blacklist {module}")))
+            let what = format!("'{name}' is an alias, and '{word}' goes by the module's name");
+            Some(context.at(&entry, Severity::Error, what).hint(format!("{word} {module}")))
         })
         .collect()
 }
