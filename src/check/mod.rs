@@ -1,12 +1,12 @@
 //! `kmod check`: what is wrong with the configuration, with a module directory and with this machine, before it shows at boot.
 //!
-//! Each check is a function from a [`Context`] to findings, in one of three parts:
+//! Each check is a function from a `Context` to findings, in one of three parts:
 //!
 //! | part | what it is about |
 //! |---|---|
-//! | [`config`] | modprobe.d, depmod.d and the kernel command line, against the modules that they name |
-//! | [`modules`] | the indexes of a module directory, and every module file in it |
-//! | [`machine`] | the gate, and whose program and library the running system uses |
+//! | `config` | modprobe.d, depmod.d and the kernel command line, against the modules that they name |
+//! | `modules` | the indexes of a module directory, and every module file in it |
+//! | `machine` | the gate, and whose program and library the running system uses |
 //!
 //! **A finding is worth reading or it is not made.** A distribution's own files (`/usr/lib`, `/lib`) name modules that this
 //! kernel does not have, and say so for many kernels at once: in them, only what will make a module fail is told. What
