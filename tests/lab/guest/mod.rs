@@ -30,7 +30,7 @@ pub struct Guest {
     /// The tool under test.
     pub tool: Tool,
     /// The running scenario's name; before the first, all that this boot runs, with commas.
-    scenario: String,
+    pub scenario: String,
 }
 
 /// The life of process 1. Does not return.

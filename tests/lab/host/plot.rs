@@ -12,10 +12,9 @@ use anyhow::{Context, Result, bail};
 
 use super::report::{self, Row};
 use super::suite::{SERIES, target};
+use crate::scenarios::MANY_CPUS;
 use crate::tool::Tool;
 
-/// The scenarios that are drawn have these names, with a number of CPUs behind.
-pub const SCENARIO: &str = "coldplug_of_";
 /// Column, title, what one unit of the axis is.
 const QUANTITIES: [(&str, &str, f64); 3] = [
     ("wasted", "MiB loaded for nothing", 1_048_576.0),
@@ -68,7 +67,7 @@ struct Curve {
 /// The curve of one tool on a kernel.
 fn curve(rows: &[Row], kernel: &str, tool: Tool, (column, unit): (&str, f64)) -> Vec<(u64, f64)> {
     let of_it =
-        |row: &&Row| row.kernel == kernel && row.tool == tool.name() && row.scenario.starts_with(SCENARIO);
+        |row: &&Row| row.kernel == kernel && row.tool == tool.name() && row.scenario.starts_with(MANY_CPUS);
     let point = |row: &Row| (row.number("cpus"), row.number(column) as f64 / unit);
     let mut points: Vec<_> =
         rows.iter().filter(of_it).map(point).filter(|(cpus, _)| *cpus <= MOST_CPUS).collect();
@@ -79,10 +78,10 @@ fn curve(rows: &[Row], kernel: &str, tool: Tool, (column, unit): (&str, f64)) ->
 fn draw(rows: &[Row]) -> Result<String> {
     let measured: Vec<&str> = SERIES
         .into_iter()
-        .filter(|kernel| rows.iter().any(|row| row.kernel == *kernel && row.scenario.starts_with(SCENARIO)))
+        .filter(|kernel| rows.iter().any(|row| row.kernel == *kernel && row.scenario.starts_with(MANY_CPUS)))
         .collect();
     if measured.is_empty() {
-        bail!("no figures of {SCENARIO}*")
+        bail!("no figures of {MANY_CPUS}*")
     }
     let (width, height) = (STEP_X * QUANTITIES.len() as f64 + 10.0, STEP_Y * measured.len() as f64 + 10.0);
     let mut svg = format!(

@@ -16,6 +16,9 @@ use crate::tool::Tool;
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libkmod.so.2";
 const OUR_LIBRARY: &str = "/lab/libkmod.so.2";
 
+/// The scenarios of many CPUs have this name with their number behind.
+pub const MANY_CPUS: &str = "coldplug_of_";
+
 /// systemd's own loader, which uses libkmod.
 pub const MODULES_LOAD: &str = "/usr/lib/systemd/systemd-modules-load";
 const UDEVADM: &str = "/usr/bin/udevadm";
@@ -93,12 +96,12 @@ pub fn coldplug(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// The same on a machine that has more CPUs than are emulated: `lab_cpus=N` of the kernel command line says how many. The
-/// missing ones are devices that ask as CPUs do (lab_cpus.c), and udevd takes as many workers as it does for N CPUs.
+/// The same on a machine that has more CPUs than are emulated: the scenario's name says how many. The missing ones are devices
+/// that ask as CPUs do (lab_cpus.c), and udevd takes as many workers as it does for so many CPUs.
 pub fn cpus(guest: &mut Guest) -> Result<()> {
-    let line = fs::read_to_string("/proc/cmdline")?;
-    let number = line.split_whitespace().find_map(|word| word.strip_prefix("lab_cpus="));
-    let cpus: usize = number.context("lab_cpus= is not on the kernel command line")?.parse()?;
+    let number =
+        guest.scenario.strip_prefix(MANY_CPUS).context("the scenario's name says no number of CPUs")?;
+    let cpus: usize = number.parse()?;
     let emulated = std::thread::available_parallelism()?.get();
     if cpus > emulated {
         insert_helper("lab_cpus", &format!("n={}", cpus - emulated))?;
@@ -106,9 +109,22 @@ pub fn cpus(guest: &mut Guest) -> Result<()> {
     storm(guest, &[&format!("--children-max={}", 2 * cpus + 16)], Some(cpus))
 }
 
-/// One coldplug. `cpus`: of how many the figures are, where it is not those that are emulated.
+/// One coldplug, of which all modules are told. `cpus`: of how many the figures are, where it is not those that are emulated.
 fn storm(guest: &mut Guest, args: &[&str], cpus: Option<usize>) -> Result<()> {
-    let mut udevd = Udevd::prepare(guest)?;
+    let udevd = Udevd::prepare(guest)?;
+    let (counts, _) = measured(guest, udevd, args, cpus)?;
+    tell_modules(guest, modules()?);
+    guest.check(counts.wasted == 0, format!("{} bytes wasted", counts.wasted));
+    Ok(())
+}
+
+/// Runs what was prepared, and tells and checks what reached the kernel.
+pub fn measured(
+    guest: &mut Guest,
+    mut udevd: Udevd,
+    args: &[&str],
+    cpus: Option<usize>,
+) -> Result<(trace::Counts, Vec<trace::Call>)> {
     trace::start()?;
     let (begin, cpu) = (Instant::now(), cpu_ms()?);
     udevd.start_with(args)?;
@@ -117,20 +133,22 @@ fn storm(guest: &mut Guest, args: &[&str], cpus: Option<usize>) -> Result<()> {
     let calls = trace::stop()?;
     udevd.stop(guest)?;
     let counts = guest.row_of(cpus, 0, wall, cpu, &calls);
-    let mut names = modules()?;
-    names.sort();
-    guest.say(&json!({"t": "modules", "tool": guest.tool.name(), "names": names}));
     guest.check(
         counts.eexist + counts.ebusy == 0,
         format!("{} EEXIST, {} EBUSY", counts.eexist, counts.ebusy),
     );
-    guest.check(counts.wasted == 0, format!("{} bytes wasted", counts.wasted));
     // What fails in its init (no such hardware) is asked for again with every device; the same attempt is shared, a later
     // one is made again.
     let again = counts.duplicates - counts.eexist - counts.ebusy;
     let failed = calls.iter().filter(|c| c.name.is_some() && c.ret.is_some_and(|r| r < 0)).count();
     guest.check(again <= failed, format!("{again} further attempts, {failed} failed inits"));
-    Ok(())
+    Ok((counts, calls))
+}
+
+/// Tells the host which modules are to be compared with those that are loaded where another tool serves.
+pub fn tell_modules(guest: &mut Guest, mut names: Vec<String>) {
+    names.sort();
+    guest.say(&json!({"t": "modules", "tool": guest.tool.name(), "names": names}));
 }
 
 /// systemd's own loader, unchanged, on our library; Debian 12's userland here does not have it.

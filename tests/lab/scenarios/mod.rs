@@ -26,6 +26,7 @@ mod operations;
 mod storm;
 
 pub use churn::main as churn;
+pub use coldplug::MANY_CPUS;
 pub use operations::main as operate;
 
 /// The image a scenario needs.
@@ -153,10 +154,9 @@ impl Scenario {
         }
     }
 
-    /// The coldplug of a machine with more CPUs than are emulated; the words say how many.
-    const fn many_cpus(name: &'static str, words: &'static str) -> Self {
-        let scenario = Self::coldplug(name, 4, Tools::LibraryApart).append(words);
-        Self { guest: coldplug::cpus, limit: 900, ..scenario }
+    /// The coldplug of a machine with more CPUs than are emulated, as many as the name ends in.
+    const fn many_cpus(name: &'static str) -> Self {
+        Self { guest: coldplug::cpus, limit: 900, ..Self::coldplug(name, 4, Tools::LibraryApart) }
     }
 }
 
@@ -186,18 +186,15 @@ pub const ALL: &[Scenario] = &[
     Scenario::coldplug("coldplug_8", 8, Tools::EachApart),
     Scenario::coldplug("coldplug_16", 16, Tools::EachApart),
     Scenario::coldplug("coldplug_32", 32, Tools::LibraryApart),
-    Scenario { cpus: 1, ..Scenario::many_cpus("coldplug_of_1", "kmod.gate_timeout=300000 lab_cpus=1") },
-    Scenario::many_cpus("coldplug_of_8", "kmod.gate_timeout=300000 lab_cpus=8"),
-    Scenario::many_cpus("coldplug_of_32", "kmod.gate_timeout=300000 lab_cpus=32"),
-    Scenario::many_cpus("coldplug_of_64", "kmod.gate_timeout=300000 lab_cpus=64"),
-    Scenario::many_cpus("coldplug_of_128", "kmod.gate_timeout=300000 lab_cpus=128"),
-    Scenario::many_cpus("coldplug_of_192", "kmod.gate_timeout=300000 lab_cpus=192"),
-    Scenario::many_cpus("coldplug_of_255", "kmod.gate_timeout=300000 lab_cpus=255"),
-    Scenario::many_cpus("coldplug_of_288", "kmod.gate_timeout=300000 lab_cpus=288"),
-    Scenario {
-        tools: Tools::Library,
-        ..Scenario::many_cpus("coldplug_of_1024", "kmod.gate_timeout=300000 lab_cpus=1024")
-    },
+    Scenario { cpus: 1, ..Scenario::many_cpus("coldplug_of_1") },
+    Scenario::many_cpus("coldplug_of_8"),
+    Scenario::many_cpus("coldplug_of_32"),
+    Scenario::many_cpus("coldplug_of_64"),
+    Scenario::many_cpus("coldplug_of_128"),
+    Scenario::many_cpus("coldplug_of_192"),
+    Scenario::many_cpus("coldplug_of_255"),
+    Scenario::many_cpus("coldplug_of_288"),
+    Scenario { tools: Tools::Library, ..Scenario::many_cpus("coldplug_of_1024") },
     Scenario { guest: forbid::forbidden, ..Scenario::coldplug("forbidden", 4, Tools::LibraryApart) },
     Scenario::small("failing_init", Tools::Both, 180, init::failing).group("init"),
     Scenario::small("slow_init", Tools::Both, 120, init::slow).group("init"),
