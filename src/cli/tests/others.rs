@@ -269,7 +269,7 @@ fn check_prints_what_is_wrong_and_ends_with_1_for_errors() {
     let file = "/etc/modprobe.d/test.conf";
     let error = format!("{file}:2: error: unknown directive 'blackist', the line is not read (blacklist?)\n");
     let warning = format!(
-        "{file}:3: warning: ext2 is built in, which no blacklist keeps out \
+        "{file}:3: warning: ext2 is built in, which no such line keeps out \
          (initcall_blacklist= on the kernel command line)\n"
     );
     let ran = machine.run(&["kmod", "check", "config"]);
