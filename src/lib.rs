@@ -26,8 +26,8 @@
 //! fixture.
 #![deny(unsafe_code)]
 
-#[cfg(feature = "library")]
-pub mod capi;
+#[cfg(any(test, feature = "library"))]
+mod capi;
 pub mod check;
 pub mod cli;
 pub mod config;

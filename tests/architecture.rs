@@ -136,6 +136,21 @@ fn no_request_reads_directories_by_std() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A panic must not unwind into C: `exports!` in src/capi/abi.rs catches it, and nothing else gives C a function by name. But
+/// for `main`, in a program that ends at a panic.
+#[test]
+fn what_c_calls_is_made_by_the_macro_that_catches_panics() {
+    let mut found = Vec::new();
+    for (path, _, text) in crate_files() {
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for _ in product.lines().filter(|line| line.contains("no_mangle") || line.contains("export_name")) {
+            found.push(path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string());
+        }
+    }
+    found.sort();
+    assert_eq!(found, ["src/capi/abi.rs", "src/system/start.rs"]);
+}
+
 #[test]
 fn the_scan_sees_what_it_is_meant_to_see() {
     assert_eq!(

@@ -8,6 +8,7 @@ use crate::system::directory;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::ptr::{null, null_mut};
 
 /// What stands for a panic of ours: a bug, which must not unwind into C.
 const BUG: Errno = Errno::ENOTRECOVERABLE;
@@ -18,7 +19,7 @@ pub struct Handle<T>(*mut T);
 
 impl<T> Handle<T> {
     /// The object; `ENOENT`, which is the answer to NULL nearly everywhere.
-    pub fn get<'a>(&self) -> Result<&'a T, Errno> {
+    pub fn get(&self) -> Result<&T, Errno> {
         // SAFETY: see the head of this file. Objects are changed through cells only.
         unsafe { self.0.as_ref() }.ok_or(Errno::ENOENT)
     }
@@ -35,7 +36,7 @@ pub struct Text(*const c_char);
 
 impl Text {
     /// Its bytes.
-    pub fn bytes<'a>(&self) -> Option<&'a [u8]> {
+    pub fn bytes(&self) -> Option<&[u8]> {
         // SAFETY: see the head of this file.
         (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) }.to_bytes())
     }
@@ -47,7 +48,7 @@ pub struct Texts(*const Text);
 
 impl Texts {
     /// The bytes of each.
-    pub fn bytes<'a>(&self) -> Option<Vec<&'a [u8]>> {
+    pub fn bytes(&self) -> Option<Vec<&[u8]>> {
         if self.0.is_null() {
             return None;
         }
@@ -85,7 +86,35 @@ impl<T> Out<T> {
     }
 }
 
-/// Runs the body of a function; an error becomes `otherwise`, with errno set.
+/// What a function that C calls returns where it fails.
+pub trait Answer {
+    /// Says which error it was, as far as the type can.
+    fn failed(errno: Errno) -> Self;
+}
+
+impl Answer for () {
+    fn failed(_: Errno) {}
+}
+
+impl Answer for c_int {
+    fn failed(errno: Errno) -> Self {
+        -errno.number()
+    }
+}
+
+impl<T> Answer for *mut T {
+    fn failed(_: Errno) -> Self {
+        null_mut()
+    }
+}
+
+impl<T> Answer for *const T {
+    fn failed(_: Errno) -> Self {
+        null()
+    }
+}
+
+/// Runs the body of a function that C calls. An error becomes `otherwise`, with errno set, and so does a panic.
 pub fn answer<T>(otherwise: impl FnOnce(Errno) -> T, body: impl FnOnce() -> Result<T, Errno>) -> T {
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         // Its destructor may panic again.
@@ -98,20 +127,23 @@ pub fn answer<T>(otherwise: impl FnOnce(Errno) -> T, body: impl FnOnce() -> Resu
     })
 }
 
-/// Runs the body of a function that returns 0, a positive number or a negative errno.
-pub fn number(body: impl FnOnce() -> Result<c_int, Errno>) -> c_int {
-    answer(|errno| -errno.number(), body)
+/// Makes functions that C calls: the body returns a `Result` with an [`Errno`], which [`Answer::failed`] or the closure behind
+/// `else` turns into what C gets. Nothing else in this room is exported (tests/architecture.rs).
+macro_rules! exports {
+    ($(
+        $(#[$attribute:meta])*
+        fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $(, else($otherwise:expr))? $body:block
+    )*) => {$(
+        $(#[$attribute])*
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name($($argument: $kind),*) $(-> $result)? {
+            $crate::capi::abi::answer($crate::capi::abi::exports!(@otherwise $($otherwise)?), || $body)
+        }
+    )*};
+    (@otherwise) => { $crate::capi::abi::Answer::failed };
+    (@otherwise $otherwise:expr) => { $otherwise };
 }
-
-/// Runs the body of a function that returns a pointer, NULL on errors.
-pub fn pointer<T>(body: impl FnOnce() -> Result<*mut T, Errno>) -> *mut T {
-    answer(|_| std::ptr::null_mut(), body)
-}
-
-/// Runs the body of a function that returns a string, NULL on errors.
-pub fn string(body: impl FnOnce() -> Result<*const c_char, Errno>) -> *const c_char {
-    answer(|_| std::ptr::null(), body)
-}
+pub(super) use exports;
 
 unsafe extern "C" {
     /// As getenv(3), but NULL in a program that runs with more rights than its user has.

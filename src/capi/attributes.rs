@@ -1,77 +1,90 @@
 //! What the module directory and the configuration say of a module.
 
-use super::abi::{Handle, Out, c_string, number, pointer, string};
+use super::abi::{Handle, Out, c_string, exports};
 use super::context::Context;
 use super::list::{self, Builder, Node};
 use super::module::Module;
 use crate::error::Errno;
 use std::ffi::{c_char, c_int, c_uint};
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 /// `KMOD_FILTER_*`
 const BLACKLIST: c_uint = 1;
 const BUILTIN: c_uint = 2;
 
-/// Its name, never an alias.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_name(module: Handle<Module>) -> *const c_char {
-    string(|| Ok(module.get()?.name.as_ptr()))
+/// Copies a list of modules without those that are blacklisted, built in, or either.
+fn filter(
+    ctx: &Handle<Context>,
+    which: c_uint,
+    input: &Handle<Node>,
+    output: &Out<Node>,
+) -> Result<c_int, Errno> {
+    let ctx = ctx.get()?;
+    if !output.is_there() {
+        return Err(Errno::ENOENT);
+    }
+    output.set(null_mut());
+    let mut left = Builder::new();
+    // SAFETY: the header says that it is a list of modules.
+    for raw in unsafe { list::elements::<Module>(input) } {
+        // SAFETY: each entry of the list has a reference.
+        let module = unsafe { &*raw };
+        let blacklisted = which & BLACKLIST != 0 && ctx.tree().blacklisted(&module.found());
+        let dropped = blacklisted || (which & BUILTIN != 0 && module.is_builtin());
+        if !dropped {
+            module.keep();
+            left.push(raw);
+        }
+    }
+    output.set(left.finish());
+    Ok(0)
 }
 
-/// The path of its file; NULL for a built-in one, or one that nothing is known of.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_path(module: Handle<Module>) -> *const c_char {
-    string(|| Ok(module.get()?.path().map_or(null(), |path| path.as_ptr())))
-}
+exports! {
+    /// Its name, never an alias.
+    fn kmod_module_get_name(module: Handle<Module>) -> *const c_char {
+        Ok(module.get()?.name.as_ptr())
+    }
 
-/// The configured options; NULL where there are none.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_options(module: Handle<Module>) -> *const c_char {
-    string(|| {
+    /// The path of its file; NULL for a built-in one, or one that nothing is known of.
+    fn kmod_module_get_path(module: Handle<Module>) -> *const c_char {
+        Ok(module.get()?.path().map_or(null(), |path| path.as_ptr()))
+    }
+
+    /// The configured options; NULL where there are none.
+    fn kmod_module_get_options(module: Handle<Module>) -> *const c_char {
         let module = module.get()?;
         let find = || module.tree().options(&module.found()).map(|options| c_string(&options));
         Ok(module.options.get_or_init(find).as_ref().map_or(null(), |options| options.as_ptr()))
-    })
-}
+    }
 
-/// The command that is run instead of inserting it.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_install_commands(module: Handle<Module>) -> *const c_char {
-    string(|| {
+    /// The command that is run instead of inserting it.
+    fn kmod_module_get_install_commands(module: Handle<Module>) -> *const c_char {
         let module = module.get()?;
         let (tree, found) = (module.tree(), module.found());
         Ok(tree.install_command(&found).map_or(null(), |command| module.ctx().lasting(command)))
-    })
-}
+    }
 
-/// The command that is run instead of removing it.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_remove_commands(module: Handle<Module>) -> *const c_char {
-    string(|| {
+    /// The command that is run instead of removing it.
+    fn kmod_module_get_remove_commands(module: Handle<Module>) -> *const c_char {
         let module = module.get()?;
         let (tree, found) = (module.tree(), module.found());
         Ok(tree.remove_command(&found).map_or(null(), |command| module.ctx().lasting(command)))
-    })
-}
+    }
 
-/// What it needs, in load order.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_dependencies(module: Handle<Module>) -> *mut Node {
-    pointer(|| {
+    /// What it needs, in load order.
+    fn kmod_module_get_dependencies(module: Handle<Module>) -> *mut Node {
         let module = module.get()?;
         let needed = module.tree().dependencies(&module.found());
         Ok(module.siblings(needed).finish())
-    })
-}
+    }
 
-/// What is to be loaded before and after it.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_softdeps(
-    module: Handle<Module>,
-    before: Out<Node>,
-    after: Out<Node>,
-) -> c_int {
-    number(|| {
+    /// What is to be loaded before and after it.
+    fn kmod_module_get_softdeps(
+        module: Handle<Module>,
+        before: Out<Node>,
+        after: Out<Node>,
+    ) -> c_int {
         let module = module.get()?;
         if !before.is_there() || !after.is_there() {
             return Err(Errno::ENOENT);
@@ -83,13 +96,10 @@ pub extern "C" fn kmod_module_get_softdeps(
         before.set(module.siblings(first).finish());
         after.set(module.siblings(then).finish());
         Ok(0)
-    })
-}
+    }
 
-/// What may help it if it is there.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_weakdeps(module: Handle<Module>, into: Out<Node>) -> c_int {
-    number(|| {
+    /// What may help it if it is there.
+    fn kmod_module_get_weakdeps(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         if !into.is_there() {
             return Err(Errno::ENOENT);
@@ -100,46 +110,24 @@ pub extern "C" fn kmod_module_get_weakdeps(module: Handle<Module>, into: Out<Nod
         let found = module.tree().weakdeps(&module.found());
         into.set(module.siblings(found).finish());
         Ok(0)
-    })
-}
+    }
 
-/// The modules of a list that are not blacklisted (1), not built in (2), or neither (3).
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_apply_filter(
-    ctx: Handle<Context>,
-    filter: c_uint,
-    input: Handle<Node>,
-    output: Out<Node>,
-) -> c_int {
-    number(|| {
-        let ctx = ctx.get()?;
-        if !output.is_there() {
-            return Err(Errno::ENOENT);
-        }
-        output.set(std::ptr::null_mut());
-        let mut left = Builder::new();
-        // SAFETY: the header says that it is a list of modules.
-        for raw in unsafe { list::elements::<Module>(&input) } {
-            // SAFETY: each entry of the list has a reference.
-            let module = unsafe { &*raw };
-            let blacklisted = filter & BLACKLIST != 0 && ctx.tree().blacklisted(&module.found());
-            let dropped = blacklisted || (filter & BUILTIN != 0 && module.is_builtin());
-            if !dropped {
-                module.keep();
-                left.push(raw);
-            }
-        }
-        output.set(left.finish());
-        Ok(0)
-    })
-}
+    /// The modules of a list that are not blacklisted (1), not built in (2), or neither (3).
+    fn kmod_module_apply_filter(
+        ctx: Handle<Context>,
+        which: c_uint,
+        input: Handle<Node>,
+        output: Out<Node>,
+    ) -> c_int {
+        filter(&ctx, which, &input, &output)
+    }
 
-/// The modules of a list that are not blacklisted.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_filtered_blacklist(
-    ctx: Handle<Context>,
-    input: Handle<Node>,
-    output: Out<Node>,
-) -> c_int {
-    kmod_module_apply_filter(ctx, BLACKLIST, input, output)
+    /// The modules of a list that are not blacklisted.
+    fn kmod_module_get_filtered_blacklist(
+        ctx: Handle<Context>,
+        input: Handle<Node>,
+        output: Out<Node>,
+    ) -> c_int {
+        filter(&ctx, BLACKLIST, &input, &output)
+    }
 }

@@ -1,6 +1,6 @@
 //! Iterators over the configuration. One stands before its first entry until it is moved, and again after its last.
 
-use super::abi::{Handle, answer, pointer, string};
+use super::abi::{Handle, exports};
 use super::context::Context;
 use crate::config::{Entry, Kind};
 use crate::error::Errno;
@@ -15,11 +15,9 @@ pub struct Iter {
 }
 
 impl Iter {
-    fn over(ctx: &Handle<Context>, kind: Kind) -> *mut Iter {
-        pointer(|| {
-            ctx.get()?;
-            Ok(Box::into_raw(Box::new(Iter { ctx: ctx.raw(), kind, at: Cell::new(None) })))
-        })
+    fn over(ctx: &Handle<Context>, kind: Kind) -> Result<*mut Iter, Errno> {
+        ctx.get()?;
+        Ok(Box::into_raw(Box::new(Iter { ctx: ctx.raw(), kind, at: Cell::new(None) })))
     }
 
     fn ctx(&self) -> &Context {
@@ -37,13 +35,12 @@ impl Iter {
 }
 
 macro_rules! iterators {
-    ($($name:ident: $kind:ident, $what:literal;)*) => {$(
+    ($($name:ident: $kind:ident, $what:literal;)*) => {exports! {$(
         #[doc = concat!("An iterator over the ", $what, ".")]
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $name(ctx: Handle<Context>) -> *mut Iter {
+        fn $name(ctx: Handle<Context>) -> *mut Iter {
             Iter::over(&ctx, Kind::$kind)
         }
-    )*};
+    )*}};
 }
 
 iterators! {
@@ -56,46 +53,32 @@ iterators! {
     kmod_config_get_weakdeps: Weakdep, "weak dependencies";
 }
 
-/// The module or pattern of the entry.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_config_iter_get_key(iter: Handle<Iter>) -> *const c_char {
-    string(|| iter.get()?.text(|entry| Some(entry.key.to_vec())))
-}
+exports! {
+    /// The module or pattern of the entry.
+    fn kmod_config_iter_get_key(iter: Handle<Iter>) -> *const c_char {
+        iter.get()?.text(|entry| Some(entry.key.to_vec()))
+    }
 
-/// What the entry says; NULL for a blacklisted module.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_config_iter_get_value(iter: Handle<Iter>) -> *const c_char {
-    string(|| {
+    /// What the entry says; NULL for a blacklisted module.
+    fn kmod_config_iter_get_value(iter: Handle<Iter>) -> *const c_char {
         let iter = iter.get()?;
         iter.text(|entry| (iter.kind != Kind::Blacklist).then(|| entry.shown(iter.kind)))
-    })
-}
+    }
 
-/// Goes to the next entry; false behind the last one.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_config_iter_next(iter: Handle<Iter>) -> bool {
-    answer(
-        |_| false,
-        || {
-            let iter = iter.get()?;
-            let next = iter.at.get().map_or(0, |at| at + 1);
-            let there = next < iter.ctx().tree().config().entries(iter.kind).len();
-            iter.at.set(there.then_some(next));
-            Ok(there)
-        },
-    )
-}
+    /// Goes to the next entry; false behind the last one.
+    fn kmod_config_iter_next(iter: Handle<Iter>) -> bool, else(|_| false) {
+        let iter = iter.get()?;
+        let next = iter.at.get().map_or(0, |at| at + 1);
+        let there = next < iter.ctx().tree().config().entries(iter.kind).len();
+        iter.at.set(there.then_some(next));
+        Ok(there)
+    }
 
-/// Frees the iterator.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_config_iter_free_iter(iter: Handle<Iter>) {
-    answer(
-        |_| (),
-        || {
-            iter.get()?;
-            // SAFETY: it came from a Box, and the host gives it back once.
-            drop(unsafe { Box::from_raw(iter.raw()) });
-            Ok(())
-        },
-    )
+    /// Frees the iterator.
+    fn kmod_config_iter_free_iter(iter: Handle<Iter>) {
+        iter.get()?;
+        // SAFETY: it came from a Box, and the host gives it back once.
+        drop(unsafe { Box::from_raw(iter.raw()) });
+        Ok(())
+    }
 }

@@ -3,7 +3,7 @@
 //! Entries of the three lists of symbols have one layout, since dracut asks entries of the list of needed symbols with the
 //! function for exported ones, and matches what it gets (the letter of the binding, then the name) unanchored.
 
-use super::abi::{Handle, Out, answer, c_string, number, string};
+use super::abi::{Handle, Out, c_string, exports};
 use super::list::{self, Builder, Node};
 use super::module::Module;
 use crate::bytes;
@@ -102,10 +102,9 @@ fn about(elf: &Elf<'_>, image: &[u8]) -> Result<Vec<Info>> {
     Ok(found)
 }
 
-/// What a module says about itself; how many entries there are.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_info(module: Handle<Module>, into: Out<Node>) -> c_int {
-    number(|| {
+exports! {
+    /// What a module says about itself; how many entries there are.
+    fn kmod_module_get_info(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         if module.is_builtin() && into.is_empty() {
             let list = Builder::of(module.builtin_info().map_err(|error| module.told(&error))?);
@@ -114,56 +113,45 @@ pub extern "C" fn kmod_module_get_info(module: Handle<Module>, into: Out<Node>) 
             return Ok(length);
         }
         module.list(&into, |elf| about(elf, module.image.get().map_or(&[][..], |image| image)))
-    })
-}
+    }
 
-/// The key of an entry.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_info_get_key(entry: Handle<Node>) -> *const c_char {
-    // SAFETY: the header says that it is an entry of such a list.
-    string(|| unsafe { list::element::<Info>(&entry) }.map(|info| info.key.as_ptr()))
-}
+    /// The key of an entry.
+    fn kmod_module_info_get_key(entry: Handle<Node>) -> *const c_char {
+        // SAFETY: the header says that it is an entry of such a list.
+        unsafe { list::element::<Info>(&entry) }.map(|info| info.key.as_ptr())
+    }
 
-/// The value of an entry.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_info_get_value(entry: Handle<Node>) -> *const c_char {
-    // SAFETY: as above.
-    string(|| unsafe { list::element::<Info>(&entry) }.map(|info| info.value.as_ptr()))
-}
+    /// The value of an entry.
+    fn kmod_module_info_get_value(entry: Handle<Node>) -> *const c_char {
+        // SAFETY: as above.
+        unsafe { list::element::<Info>(&entry) }.map(|info| info.value.as_ptr())
+    }
 
-/// Frees such a list.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_info_free_list(list: Handle<Node>) {
-    // SAFETY: the header says that it is such a list, which the host gives back.
-    unsafe { list::free_boxed::<Info>(&list) }
-}
+    /// Frees such a list.
+    fn kmod_module_info_free_list(list: Handle<Node>) {
+        // SAFETY: the header says that it is such a list, which the host gives back.
+        unsafe { list::free_boxed::<Info>(&list) };
+        Ok(())
+    }
 
-/// The versions of symbols that a module was built against; how many there are.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_versions(module: Handle<Module>, into: Out<Node>) -> c_int {
-    number(|| {
+    /// The versions of symbols that a module was built against; how many there are.
+    fn kmod_module_get_versions(module: Handle<Module>, into: Out<Node>) -> c_int {
         module.get()?.list(&into, |elf| {
             let symbol = |name: &[u8], crc| Symbol { crc, text: c_string(name) };
             Ok(versions(elf)?.into_iter().map(|version| symbol(version.name, version.crc)).collect())
         })
-    })
-}
+    }
 
-/// The symbols that a module has for others; how many there are.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
-    number(|| {
+    /// The symbols that a module has for others; how many there are.
+    fn kmod_module_get_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
         module.get()?.list(&into, |elf| {
             let symbol = |name: &[u8], crc| Symbol { crc, text: c_string(name) };
             Ok(exports(elf)?.into_iter().map(|export| symbol(export.name, export.crc)).collect())
         })
-    })
-}
+    }
 
-/// The symbols that a module needs; how many there are.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_dependency_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
-    number(|| {
+    /// The symbols that a module needs; how many there are.
+    fn kmod_module_get_dependency_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
         module.get()?.list(&into, |elf| {
             let found = needed(elf).map_err(|error| match error.errno() {
                 // A module without a symbol table cannot say what it needs.
@@ -176,44 +164,36 @@ pub extern "C" fn kmod_module_get_dependency_symbols(module: Handle<Module>, int
             };
             Ok(found.into_iter().map(|symbol_| symbol(symbol_.weak, symbol_.name, symbol_.crc)).collect())
         })
-    })
+    }
 }
 
 /// The text of an entry from its byte `skip` on.
-fn symbol(entry: &Handle<Node>, skip: usize) -> *const c_char {
-    string(|| {
-        // SAFETY: the header says that it is an entry of a list of symbols, of whichever kind: they have one layout.
-        let text = unsafe { list::element::<Symbol>(entry) }?.text.as_bytes_with_nul();
-        Ok(text[skip.min(text.len() - 1)..].as_ptr().cast())
-    })
-}
-
-fn crc(entry: &Handle<Node>) -> u64 {
-    // SAFETY: as above.
-    answer(|_| 0, || unsafe { list::element::<Symbol>(entry) }.map(|symbol| symbol.crc))
+fn symbol(entry: &Handle<Node>, skip: usize) -> Result<*const c_char, Errno> {
+    // SAFETY: the header says that it is an entry of a list of symbols, of whichever kind: they have one layout.
+    let text = unsafe { list::element::<Symbol>(entry) }?.text.as_bytes_with_nul();
+    Ok(text[skip.min(text.len() - 1)..].as_ptr().cast())
 }
 
 macro_rules! symbols {
-    ($($name:ident, $crc:ident, $free:ident: $skip:literal;)*) => {$(
+    ($($name:ident, $crc:ident, $free:ident: $skip:literal;)*) => {exports! {$(
         /// The symbol of an entry.
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $name(entry: Handle<Node>) -> *const c_char {
+        fn $name(entry: Handle<Node>) -> *const c_char {
             symbol(&entry, $skip)
         }
 
         /// The CRC of an entry.
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $crc(entry: Handle<Node>) -> u64 {
-            crc(&entry)
+        fn $crc(entry: Handle<Node>) -> u64, else(|_| 0) {
+            // SAFETY: the header says that it is an entry of such a list.
+            unsafe { list::element::<Symbol>(&entry) }.map(|symbol| symbol.crc)
         }
 
         /// Frees such a list.
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $free(list: Handle<Node>) {
+        fn $free(list: Handle<Node>) {
             // SAFETY: the header says that it is such a list, which the host gives back.
-            unsafe { list::free_boxed::<Symbol>(&list) }
+            unsafe { list::free_boxed::<Symbol>(&list) };
+            Ok(())
         }
-    )*};
+    )*}};
 }
 
 symbols! {
@@ -223,15 +203,11 @@ symbols! {
         kmod_module_dependency_symbols_free_list: 1;
 }
 
-/// The binding of a needed symbol: `U`, or `W` if the module can do without it.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_dependency_symbol_get_bind(entry: Handle<Node>) -> c_int {
-    answer(
-        |_| 0,
-        || {
-            // SAFETY: the header says that it is an entry of such a list.
-            let symbol = unsafe { list::element::<Symbol>(&entry) }?;
-            Ok(symbol.text.as_bytes_with_nul()[0].into())
-        },
-    )
+exports! {
+    /// The binding of a needed symbol: `U`, or `W` if the module can do without it.
+    fn kmod_module_dependency_symbol_get_bind(entry: Handle<Node>) -> c_int, else(|_| 0) {
+        // SAFETY: the header says that it is an entry of such a list.
+        let symbol = unsafe { list::element::<Symbol>(&entry) }?;
+        Ok(symbol.text.as_bytes_with_nul()[0].into())
+    }
 }

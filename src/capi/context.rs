@@ -1,8 +1,7 @@
 //! The context: one module directory with its configuration, and the modules that were made from it.
 
-use super::abi::{Handle, Text, Texts, absolute, answer, c_string, number, pointer, string};
-use super::log::Log;
-use super::module::Module;
+use super::abi::{Handle, Text, Texts, absolute, c_string, exports};
+use super::log::{Function, Log};
 use crate::bytes;
 use crate::error::Errno;
 use crate::formats::index::Reader;
@@ -16,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 use std::rc::Rc;
 
 /// `KMOD_RESOURCES_*`
@@ -36,8 +35,8 @@ pub struct Context {
     watched: Vec<(PathBuf, Changed)>,
     /// Whether the host asked for the indexes to be kept open, and be what they were then.
     loaded: Cell<bool>,
-    /// Every module that is alive, by name and alias.
-    pub modules: RefCell<BTreeMap<Box<[u8]>, *mut Module>>,
+    /// Every module that is alive, by name and alias: a pointer to a `module::Module`, of which only that file knows.
+    pub modules: RefCell<BTreeMap<Box<[u8]>, *mut c_void>>,
     strings: RefCell<BTreeSet<CString>>,
     /// Borrows the next two, which stay where they are as long as the context lives.
     tree: RefCell<Tree<'static>>,
@@ -188,87 +187,78 @@ fn system(roots: &Roots) -> System<'_> {
     System { roots, kernel: &kernel::Linux, clock: &clock::Real }
 }
 
-/// A context for a module directory (NULL: the running kernel's) with a configuration (NULL: the usual one).
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_new(dirname: Text, config_paths: Texts) -> *mut Context {
-    pointer(|| {
+exports! {
+    /// A context for a module directory (NULL: the running kernel's) with a configuration (NULL: the usual one).
+    fn kmod_new(dirname: Text, config_paths: Texts) -> *mut Context {
         let ctx = Context::new(dirname.bytes(), config_paths.bytes())?;
         Ok(Box::into_raw(Box::new(ctx)))
-    })
-}
+    }
 
-/// Takes a reference.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_ref(ctx: Handle<Context>) -> *mut Context {
-    pointer(|| {
+    /// Takes a reference.
+    fn kmod_ref(ctx: Handle<Context>) -> *mut Context {
         ctx.get()?.keep();
         Ok(ctx.raw())
-    })
-}
+    }
 
-/// Gives a reference back; NULL if it was the last one.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_unref(ctx: Handle<Context>) -> *mut Context {
-    pointer(|| {
+    /// Gives a reference back; NULL if it was the last one.
+    fn kmod_unref(ctx: Handle<Context>) -> *mut Context {
         ctx.get()?;
         // SAFETY: the host gives its own reference back.
         let gone = unsafe { Context::release(ctx.raw()) };
-        Ok(if gone { std::ptr::null_mut() } else { ctx.raw() })
-    })
-}
+        Ok(if gone { null_mut() } else { ctx.raw() })
+    }
 
-/// The module directory.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_get_dirname(ctx: Handle<Context>) -> *const c_char {
-    string(|| Ok(ctx.get()?.dirname.as_ptr()))
-}
+    /// The module directory.
+    fn kmod_get_dirname(ctx: Handle<Context>) -> *const c_char {
+        Ok(ctx.get()?.dirname.as_ptr())
+    }
 
-/// What the host stored with the context.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_get_userdata(ctx: Handle<Context>) -> *mut c_void {
-    pointer(|| Ok(ctx.get()?.userdata.get().cast_mut()))
-}
+    /// What the host stored with the context.
+    fn kmod_get_userdata(ctx: Handle<Context>) -> *mut c_void {
+        Ok(ctx.get()?.userdata.get().cast_mut())
+    }
 
-/// Stores something of the host's with the context.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_set_userdata(ctx: Handle<Context>, userdata: *const c_void) {
-    answer(
-        |_| (),
-        || {
-            ctx.get()?.userdata.set(userdata);
-            Ok(())
-        },
-    );
-}
+    /// Stores something of the host's with the context.
+    fn kmod_set_userdata(ctx: Handle<Context>, userdata: *const c_void) {
+        ctx.get()?.userdata.set(userdata);
+        Ok(())
+    }
 
-/// Opens all indexes and keeps them.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_load_resources(ctx: Handle<Context>) -> c_int {
-    number(|| ctx.get()?.load().map(|()| 0))
-}
+    /// Sends messages to `function` from now on; NULL: to nobody.
+    fn kmod_set_log_fn(ctx: Handle<Context>, function: Function, data: *const c_void) {
+        ctx.get()?.log.send_to(function, data);
+        Ok(())
+    }
 
-/// Lets the indexes go; questions open them again.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_unload_resources(ctx: Handle<Context>) {
-    answer(
-        |_| (),
-        || {
-            ctx.get()?.unload();
-            Ok(())
-        },
-    );
-}
+    /// The least severe priority that is logged, a number of syslog(3); -1 for NULL.
+    fn kmod_get_log_priority(ctx: Handle<Context>) -> c_int, else(|_| -1) {
+        Ok(ctx.get()?.log.priority())
+    }
 
-/// Whether the indexes must be loaded again, or the context made anew.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_validate_resources(ctx: Handle<Context>) -> c_int {
-    answer(|_| MUST_RECREATE, || Ok(ctx.get()?.validate()))
-}
+    /// Sets the least severe priority that is logged.
+    fn kmod_set_log_priority(ctx: Handle<Context>, priority: c_int) {
+        ctx.get()?.log.set_priority(priority);
+        Ok(())
+    }
 
-/// Writes an index to a descriptor, a line for each key and value.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_dump_index(ctx: Handle<Context>, index: c_int, fd: c_int) -> c_int {
-    number(|| {
+    /// Opens all indexes and keeps them.
+    fn kmod_load_resources(ctx: Handle<Context>) -> c_int {
+        ctx.get()?.load().map(|()| 0)
+    }
+
+    /// Lets the indexes go; questions open them again.
+    fn kmod_unload_resources(ctx: Handle<Context>) {
+        ctx.get()?.unload();
+        Ok(())
+    }
+
+    /// Whether the indexes must be loaded again, or the context made anew.
+    fn kmod_validate_resources(ctx: Handle<Context>) -> c_int, else(|_| MUST_RECREATE) {
+        Ok(ctx.get()?.validate())
+    }
+
+    /// Writes an index to a descriptor, a line for each key and value.
+    fn kmod_dump_index(ctx: Handle<Context>, index: c_int, fd: c_int) -> c_int {
         let ctx = ctx.get().map_err(|_| Errno::ENOSYS)?;
         let index = usize::try_from(index).map_err(|_| Errno::ENOENT)?;
         let which = *BY_NUMBER.get(index).ok_or(Errno::ENOENT)?;
@@ -291,5 +281,5 @@ pub extern "C" fn kmod_dump_index(ctx: Handle<Context>, index: c_int, fd: c_int)
             }
         }
         Ok(0)
-    })
+    }
 }

@@ -1,7 +1,7 @@
 //! Inserting and removing: the plan is walked through the gate, so that a module that several hosts ask for at one
 //! moment reaches the kernel once.
 
-use super::abi::{Handle, Text, c_string, number};
+use super::abi::{Handle, Text, c_string, exports};
 use super::module::Module;
 use crate::bytes;
 use crate::error::{Errno, Error, strerror};
@@ -226,10 +226,9 @@ impl Probe<'_> {
     }
 }
 
-/// Inserts one module: no dependencies, no configuration.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_insert_module(module: Handle<Module>, flags: c_uint, options: Text) -> c_int {
-    number(|| {
+exports! {
+    /// Inserts one module: no dependencies, no configuration.
+    fn kmod_module_insert_module(module: Handle<Module>, flags: c_uint, options: Text) -> c_int {
         let module = module.get()?;
         let gate = module.gate();
         let request = Request {
@@ -243,20 +242,17 @@ pub extern "C" fn kmod_module_insert_module(module: Handle<Module>, flags: c_uin
             Outcome::Joined => Err(Errno::EEXIST),
             Outcome::Loaded | Outcome::StillComing => Ok(0),
         }
-    })
-}
+    }
 
-/// Inserts a module with all that belongs to it.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_probe_insert_module(
-    module: Handle<Module>,
-    flags: c_uint,
-    extra_options: Text,
-    run_install: RunInstall,
-    data: *const c_void,
-    print_action: PrintAction,
-) -> c_int {
-    number(|| {
+    /// Inserts a module with all that belongs to it.
+    fn kmod_module_probe_insert_module(
+        module: Handle<Module>,
+        flags: c_uint,
+        extra_options: Text,
+        run_install: RunInstall,
+        data: *const c_void,
+        print_action: PrintAction,
+    ) -> c_int {
         let object = module.get()?;
         let extra = extra_options.bytes().unwrap_or_default();
         let words = object.found().alias.clone();
@@ -269,13 +265,10 @@ pub extern "C" fn kmod_module_probe_insert_module(
             words: words.as_deref().unwrap_or(object.name.as_bytes()),
         };
         Probe { request, flags, run_install, data, print_action }.run(module.raw(), object, extra)
-    })
-}
+    }
 
-/// Removes one module, if nothing uses it or it is forced.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_remove_module(module: Handle<Module>, flags: c_uint) -> c_int {
-    number(|| {
+    /// Removes one module, if nothing uses it or it is forced.
+    fn kmod_module_remove_module(module: Handle<Module>, flags: c_uint) -> c_int {
         let module = module.get()?;
         let (ctx, name) = (module.ctx(), module.name.as_bytes());
         let gate = module.gate();
@@ -289,5 +282,5 @@ pub extern "C" fn kmod_module_remove_module(module: Handle<Module>, flags: c_uin
             }
             error.errno()
         })
-    })
+    }
 }

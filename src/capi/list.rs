@@ -1,7 +1,7 @@
 //! Lists: circular, doubly linked, each node an allocation of its own that never moves. The handle is the first node,
 //! the empty list is NULL.
 
-use super::abi::{Handle, answer, pointer};
+use super::abi::{Handle, exports};
 use crate::error::Errno;
 use std::ptr::null_mut;
 
@@ -13,7 +13,7 @@ pub struct Node {
     data: *mut std::ffi::c_void,
 }
 
-/// A list that is being made. One that is not finished is lost with its elements, which only a panic can bring about.
+/// A list that is being made. Dropping an unfinished one leaks it; only a caught panic does that.
 pub struct Builder {
     first: *mut Node,
     /// How many elements it has.
@@ -61,7 +61,7 @@ impl Builder {
 ///
 /// # Safety
 /// The list that the node belongs to has elements of type `T`.
-pub unsafe fn element<'a, T>(node: &Handle<Node>) -> Result<&'a T, Errno> {
+pub unsafe fn element<T>(node: &Handle<Node>) -> Result<&T, Errno> {
     // SAFETY: an element lives as long as its node.
     node.get().map(|node| unsafe { &*node.data.cast::<T>() })
 }
@@ -86,20 +86,14 @@ pub unsafe fn elements<T>(list: &Handle<Node>) -> impl Iterator<Item = *mut T> {
 /// # Safety
 /// The list's elements are of type `T`, and nobody uses the list any more.
 pub unsafe fn free<T>(list: &Handle<Node>, mut release: impl FnMut(*mut T)) {
-    answer(
-        |_| (),
-        || {
-            let first = list.raw();
-            let mut at = first;
-            while !at.is_null() {
-                // SAFETY: every node came from a Box, and each is visited once.
-                let node = unsafe { Box::from_raw(at) };
-                at = if node.next == first { null_mut() } else { node.next };
-                release(node.data.cast());
-            }
-            Ok(())
-        },
-    );
+    let first = list.raw();
+    let mut at = first;
+    while !at.is_null() {
+        // SAFETY: every node came from a Box, and each is visited once.
+        let node = unsafe { Box::from_raw(at) };
+        at = if node.next == first { null_mut() } else { node.next };
+        release(node.data.cast());
+    }
 }
 
 /// Frees a list of boxed elements.
@@ -111,28 +105,23 @@ pub unsafe fn free_boxed<T>(list: &Handle<Node>) {
     unsafe { free(list, |element: *mut T| drop(Box::from_raw(element))) }
 }
 
-/// The node after `current`; NULL behind the last.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_list_next(list: Handle<Node>, current: Handle<Node>) -> *mut Node {
-    pointer(|| {
+exports! {
+    /// The node after `current`; NULL behind the last.
+    fn kmod_list_next(list: Handle<Node>, current: Handle<Node>) -> *mut Node {
         list.get()?;
         let next = current.get()?.next;
         Ok(if next == list.raw() { null_mut() } else { next })
-    })
-}
+    }
 
-/// The node before `current`; NULL before the first.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_list_prev(list: Handle<Node>, current: Handle<Node>) -> *mut Node {
-    pointer(|| {
+    /// The node before `current`; NULL before the first.
+    fn kmod_list_prev(list: Handle<Node>, current: Handle<Node>) -> *mut Node {
         list.get()?;
         let prev = current.get()?.prev;
         Ok(if current.raw() == list.raw() { null_mut() } else { prev })
-    })
-}
+    }
 
-/// The last node of a list.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_list_last(list: Handle<Node>) -> *mut Node {
-    pointer(|| Ok(list.get()?.prev))
+    /// The last node of a list.
+    fn kmod_list_last(list: Handle<Node>) -> *mut Node {
+        Ok(list.get()?.prev)
+    }
 }

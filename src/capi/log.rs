@@ -1,12 +1,12 @@
 //! Where a context's messages go: to stderr, or to a function of the host.
 
-use super::abi::{Handle, answer, c_string, variable};
-use super::context::Context;
+use super::abi::{c_string, variable};
 use crate::bytes;
 use crate::log::{Priority, Sink, threshold};
-use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::io::Write;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The host's function. Its true type has a `va_list`, which Rust cannot make; only `shim.c` calls it.
 pub type Function = Option<unsafe extern "C" fn()>;
@@ -30,37 +30,64 @@ unsafe extern "C" {
 enum Receiver {
     Stderr,
     Nobody,
-    Host(unsafe extern "C" fn(), *const c_void),
+    /// A function, and the address of what it is to be given.
+    Host(unsafe extern "C" fn(), usize),
 }
 
 /// The log of one context.
 pub struct Log {
-    priority: Cell<c_int>,
-    receiver: Cell<Receiver>,
+    priority: AtomicI32,
+    receiver: Mutex<Receiver>,
 }
-
-// SAFETY: a context is used by one thread at a time, and so is its log.
-unsafe impl Sync for Log {}
 
 impl Log {
     /// A log to stderr with the priority that the environment asks for.
     pub fn new() -> Self {
         let priority = threshold(variable(c"KMOD_LOG").as_deref());
-        Log { priority: Cell::new(priority), receiver: Cell::new(Receiver::Stderr) }
+        Log { priority: AtomicI32::new(priority), receiver: Mutex::new(Receiver::Stderr) }
     }
 
     /// An error.
     pub fn error(&self, text: &[u8]) {
         self.log(Priority::Err, text);
     }
+
+    /// The least severe priority that is logged, a number of syslog(3).
+    pub fn priority(&self) -> c_int {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Sets that.
+    pub fn set_priority(&self, priority: c_int) {
+        self.priority.store(priority, Ordering::Relaxed);
+    }
+
+    /// Sends messages to `function` from now on, or to nobody.
+    pub fn send_to(&self, function: Function, data: *const c_void) {
+        let receiver = match function {
+            None => Receiver::Nobody,
+            Some(function) => Receiver::Host(function, data.expose_provenance()),
+        };
+        *self.receiver() = receiver;
+        if let Some(function) = function {
+            let text = format!("custom logging function {function:p} registered");
+            self.log(Priority::Info, text.as_bytes());
+        }
+    }
+
+    fn receiver(&self) -> MutexGuard<'_, Receiver> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Sink for Log {
     fn log(&self, priority: Priority, text: &[u8]) {
-        if priority as i32 > self.priority.get() {
+        if priority as i32 > self.priority() {
             return;
         }
-        match self.receiver.get() {
+        // A copy: the host's function may set another one.
+        let receiver = *self.receiver();
+        match receiver {
             Receiver::Nobody => {}
             Receiver::Stderr => {
                 let level = match priority {
@@ -76,6 +103,7 @@ impl Sink for Log {
             }
             Receiver::Host(function, data) => {
                 let (text, own) = (c_string(&bytes![text, "\n"]), c"libkmod".as_ptr());
+                let data = std::ptr::with_exposed_provenance::<c_void>(data);
                 // SAFETY: the host promised a function of this type for as long as it is set, with this data; the
                 // strings outlive the call, and the format takes one string.
                 unsafe {
@@ -87,37 +115,9 @@ impl Sink for Log {
     }
 }
 
-/// Sends messages to `function` from now on; NULL: to nobody.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_set_log_fn(ctx: Handle<Context>, function: Function, data: *const c_void) {
-    answer(
-        |_| (),
-        || {
-            let log = ctx.get()?.log();
-            log.receiver.set(function.map_or(Receiver::Nobody, |function| Receiver::Host(function, data)));
-            if let Some(function) = function {
-                let text = format!("custom logging function {function:p} registered");
-                log.log(Priority::Info, text.as_bytes());
-            }
-            Ok(())
-        },
-    );
-}
-
-/// The least severe priority that is logged, a number of syslog(3); -1 for NULL.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_get_log_priority(ctx: Handle<Context>) -> c_int {
-    answer(|_| -1, || Ok(ctx.get()?.log().priority.get()))
-}
-
-/// Sets the least severe priority that is logged.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_set_log_priority(ctx: Handle<Context>, priority: c_int) {
-    answer(
-        |_| (),
-        || {
-            ctx.get()?.log().priority.set(priority);
-            Ok(())
-        },
-    );
+#[cfg(test)]
+mod tests {
+    /// What `shim.c` has, which is not linked here.
+    #[unsafe(no_mangle)]
+    extern "C" fn kmod_once_log() {}
 }

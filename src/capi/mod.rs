@@ -3,9 +3,9 @@
 //!
 //! | file | functions |
 //! |---|---|
-//! | `abi` | what C's arguments look like here, and how results go back: no panic crosses this border |
-//! | `context` | `kmod_new` to `kmod_unref`, resources |
-//! | `log` | priorities, the log function |
+//! | `abi` | what C's arguments look like here, and how results go back: every function is made by `exports!`, which no panic passes |
+//! | `context` | `kmod_new` to `kmod_unref`, resources, the log |
+//! | `log` | where messages go |
 //! | `list` | `kmod_list_*` |
 //! | `config` | `kmod_config_*` |
 //! | `module` | the objects: identity, references, how they are found |

@@ -1,7 +1,7 @@
 //! Module objects. Within a context there is one for each name, and one for each alias that a module was found by, as
 //! long as somebody has a reference: asking again gives the same pointer. dracut relies on it.
 
-use super::abi::{Handle, Out, Text, absolute, c_string, number, pointer};
+use super::abi::{Handle, Out, Text, absolute, c_string, exports};
 use super::context::Context;
 use super::list::{self, Builder, Node};
 use crate::error::{Errno, Result, strerror};
@@ -14,6 +14,7 @@ use crate::{bytes, limits};
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::ffi::{CString, c_int};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ptr::null_mut;
 
 /// What `struct kmod_module` is.
 pub struct Module {
@@ -47,8 +48,9 @@ impl Module {
             None => found.name[..].into(),
         };
         let mut modules = ctx.modules.borrow_mut();
-        if let Some(&known) = modules.get(&key) {
-            // SAFETY: what is in the map is alive; its last reference takes it out.
+        if let Some(known) = modules.get(&key) {
+            let known = known.cast::<Module>();
+            // SAFETY: this file alone puts modules into the map; what is there is alive, and its last reference takes it out.
             let module = unsafe { &*known };
             module.keep();
             module.learn(found);
@@ -66,7 +68,7 @@ impl Module {
             builtin: Cell::new(None),
             image: OnceCell::new(),
         }));
-        modules.insert(key, module);
+        modules.insert(key, module.cast());
         module
     }
 
@@ -160,23 +162,19 @@ pub fn list(ctx: &Handle<Context>, found: Vec<tree::Module>) -> Result<Builder, 
     Ok(list)
 }
 
-/// The module of this name, whether there is one or not.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_new_from_name(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
-    number(|| {
+exports! {
+    /// The module of this name, whether there is one or not.
+    fn kmod_module_new_from_name(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
         let name = name.bytes().ok_or(Errno::ENOENT)?;
         if !module.is_there() {
             return Err(Errno::ENOENT);
         }
         module.set(Module::of(&ctx, tree::Module::named(&name::canonical(name)))?);
         Ok(0)
-    })
-}
+    }
 
-/// The module in this file.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_new_from_path(ctx: Handle<Context>, path: Text, module: Out<Module>) -> c_int {
-    number(|| {
+    /// The module in this file.
+    fn kmod_module_new_from_path(ctx: Handle<Context>, path: Text, module: Out<Module>) -> c_int {
         let (context, path) = (ctx.get()?, path.bytes().ok_or(Errno::ENOENT)?);
         if !module.is_there() {
             return Err(Errno::ENOENT);
@@ -211,13 +209,10 @@ pub extern "C" fn kmod_module_new_from_path(ctx: Handle<Context>, path: Text, mo
         object.builtin.set(Some(false));
         module.set(raw);
         Ok(0)
-    })
-}
+    }
 
-/// The modules that an alias or a name leads to.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_new_from_lookup(ctx: Handle<Context>, alias: Text, into: Out<Node>) -> c_int {
-    number(|| {
+    /// The modules that an alias or a name leads to.
+    fn kmod_module_new_from_lookup(ctx: Handle<Context>, alias: Text, into: Out<Node>) -> c_int {
         let (context, alias) = (ctx.get()?, alias.bytes().ok_or(Errno::ENOENT)?);
         if !into.is_empty() {
             context.log().error(b"An empty list is needed to create lookup");
@@ -229,14 +224,11 @@ pub extern "C" fn kmod_module_new_from_lookup(ctx: Handle<Context>, alias: Text,
         let found = context.tree().lookup(alias)?;
         into.set(list(&ctx, found)?.finish());
         Ok(0)
-    })
-}
+    }
 
-/// `kmod_module_new_from_name_lookup`: the module of this name, if the indexes know it; aliases of modules do not count.
-/// `shim.c` gives it its name, in two versions.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_once_name_lookup(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
-    number(|| {
+    /// `kmod_module_new_from_name_lookup`: the module of this name, if the indexes know it; aliases of modules do not count.
+    /// `shim.c` gives it its name, in two versions.
+    fn kmod_once_name_lookup(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
         let (context, name) = (ctx.get()?, name.bytes().ok_or(Errno::ENOENT)?);
         if !module.is_there() {
             return Err(Errno::ENOENT);
@@ -246,13 +238,10 @@ pub extern "C" fn kmod_once_name_lookup(ctx: Handle<Context>, name: Text, module
             module.set(Module::of(&ctx, found)?);
         }
         Ok(0)
-    })
-}
+    }
 
-/// The modules that are loaded, in the order of /proc/modules.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_new_from_loaded(ctx: Handle<Context>, into: Out<Node>) -> c_int {
-    number(|| {
+    /// The modules that are loaded, in the order of /proc/modules.
+    fn kmod_module_new_from_loaded(ctx: Handle<Context>, into: Out<Node>) -> c_int {
         let context = ctx.get()?;
         if !into.is_there() {
             return Err(Errno::ENOENT);
@@ -265,48 +254,73 @@ pub extern "C" fn kmod_module_new_from_loaded(ctx: Handle<Context>, into: Out<No
         let found = loaded.into_iter().map(|(name, _)| tree::Module::named(&name::canonical(&name)));
         into.set(list(&ctx, found.collect())?.finish());
         Ok(0)
-    })
-}
+    }
 
-/// Takes a reference.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_ref(module: Handle<Module>) -> *mut Module {
-    pointer(|| {
+    /// Takes a reference.
+    fn kmod_module_ref(module: Handle<Module>) -> *mut Module {
         module.get()?.keep();
         Ok(module.raw())
-    })
-}
+    }
 
-/// Gives a reference back; NULL if it was the last one.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_unref(module: Handle<Module>) -> *mut Module {
-    pointer(|| {
+    /// Gives a reference back; NULL if it was the last one.
+    fn kmod_module_unref(module: Handle<Module>) -> *mut Module {
         module.get()?;
         // SAFETY: the host gives its own reference back.
         let gone = unsafe { Module::release(module.raw()) };
-        Ok(if gone { std::ptr::null_mut() } else { module.raw() })
-    })
-}
-
-/// Frees a list of modules with the reference that each entry has.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_unref_list(modules: Handle<Node>) -> c_int {
-    // SAFETY: the header says that it is a list of modules, which the host gives back; each entry has a reference.
-    unsafe {
-        list::free(&modules, |module| {
-            Module::release(module);
-        });
+        Ok(if gone { null_mut() } else { module.raw() })
     }
-    0
-}
 
-/// The module of a list's entry, with a reference for the caller.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_module(entry: Handle<Node>) -> *mut Module {
-    pointer(|| {
+    /// Frees a list of modules with the reference that each entry has.
+    fn kmod_module_unref_list(modules: Handle<Node>) -> c_int {
+        // SAFETY: the header says that it is a list of modules, which the host gives back; each entry has a reference.
+        unsafe {
+            list::free(&modules, |module| {
+                Module::release(module);
+            });
+        }
+        Ok(0)
+    }
+
+    /// The module of a list's entry, with a reference for the caller.
+    fn kmod_module_get_module(entry: Handle<Node>) -> *mut Module {
         // SAFETY: the header says that it is an entry of a list of modules.
         let module = unsafe { list::element::<Module>(&entry) }?;
         module.keep();
         Ok(std::ptr::from_ref(module).cast_mut())
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::{c_char, c_void};
+    use std::os::unix::ffi::OsStrExt;
+    use std::ptr::null;
+
+    // As C declares them.
+    unsafe extern "C" {
+        fn kmod_new(dirname: *const c_char, config_paths: *const *const c_char) -> *mut c_void;
+        fn kmod_unref(ctx: *mut c_void) -> *mut c_void;
+        fn kmod_module_new_from_name(ctx: *mut c_void, name: *const c_char, module: *mut *mut c_void) -> c_int;
+        fn kmod_module_unref(module: *mut c_void) -> *mut c_void;
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let (dirname, none) = (c_string(dir.path().as_os_str().as_bytes()), [null()]);
+        let mut module = null_mut();
+        // SAFETY: what C may hand over: strings, an array that ends in NULL, a context that is alive, a place for a pointer.
+        unsafe {
+            let ctx = kmod_new(dirname.as_ptr(), none.as_ptr());
+            let mut ask = || kmod_module_new_from_name(ctx, c"loop".as_ptr(), &raw mut module);
+            // A bug: the map of modules is in use further up. To change it is a panic.
+            let in_use = (*ctx.cast::<Context>()).modules.borrow_mut();
+            assert_eq!((ask(), Errno::last()), (-Errno::ENOTRECOVERABLE.number(), Errno::ENOTRECOVERABLE));
+            drop(in_use);
+            assert_eq!(ask(), 0);
+            assert_eq!(kmod_module_unref(module), null_mut());
+            assert_eq!(kmod_unref(ctx), null_mut());
+        }
+    }
 }

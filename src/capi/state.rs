@@ -1,6 +1,6 @@
 //! What the kernel says of a module: asked anew each time, never kept.
 
-use super::abi::{Handle, answer, number, pointer, string};
+use super::abi::{Handle, c_string, exports};
 use super::list::{self, Builder, Node};
 use super::module::Module;
 use crate::error::{Errno, Error};
@@ -38,10 +38,9 @@ impl Module {
     }
 }
 
-/// The state of a module (`KMOD_MODULE_*`).
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_initstate(module: Handle<Module>) -> c_int {
-    number(|| {
+exports! {
+    /// The state of a module (`KMOD_MODULE_*`).
+    fn kmod_module_get_initstate(module: Handle<Module>) -> c_int {
         let module = module.get()?;
         if module.is_builtin() {
             return Ok(BUILTIN);
@@ -57,60 +56,47 @@ pub extern "C" fn kmod_module_get_initstate(module: Handle<Module>) -> c_int {
             Err(_) if roots.sys_module(name, "").is_dir() => Ok(COMING),
             Err(error) => Err(error.errno()),
         }
-    })
-}
+    }
 
-/// The name of a state; NULL for a number that is none.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_initstate_str(state: c_uint) -> *const c_char {
-    string(|| Ok(STATES.get(state as usize).map_or(null(), |text| text.as_ptr())))
-}
+    /// The name of a state; NULL for a number that is none.
+    fn kmod_module_initstate_str(state: c_uint) -> *const c_char {
+        Ok(STATES.get(state as usize).map_or(null(), |text| text.as_ptr()))
+    }
 
-/// How many users a module has.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_refcnt(module: Handle<Module>) -> c_int {
-    number(|| {
+    /// How many users a module has.
+    fn kmod_module_get_refcnt(module: Handle<Module>) -> c_int {
         let module = module.get()?;
         let (roots, name) = module.in_kernel()?;
         let count = sysfs::refcount(roots, name).map_err(|error| module.complain_of_nonsense(&error))?;
         c_int::try_from(count).map_err(|_| Errno::EINVAL)
-    })
-}
+    }
 
-/// The size of a module in memory, in bytes.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_size(module: Handle<Module>) -> c_long {
-    answer(
-        |errno| -c_long::from(errno.number()),
-        || {
-            let module = module.get()?;
-            let (roots, name) = module.in_kernel()?;
-            std::fs::metadata(roots.sys_module(name, "")).map_err(|error| crate::error::errno_of(&error))?;
-            match sysfs::core_size(roots, name) {
-                Ok(size) => return Ok(size),
-                Err(error) if error.errno() == Errno::EINVAL => {
-                    module.complain(&error);
-                    return Ok(0);
-                }
-                Err(_) => {}
+    /// The size of a module in memory, in bytes.
+    fn kmod_module_get_size(module: Handle<Module>) -> c_long, else(|errno| -c_long::from(errno.number())) {
+        let module = module.get()?;
+        let (roots, name) = module.in_kernel()?;
+        std::fs::metadata(roots.sys_module(name, "")).map_err(|error| crate::error::errno_of(&error))?;
+        match sysfs::core_size(roots, name) {
+            Ok(size) => return Ok(size),
+            Err(error) if error.errno() == Errno::EINVAL => {
+                module.complain(&error);
+                return Ok(0);
             }
-            let loaded = sysfs::loaded(roots).map_err(|error| error.errno())?;
-            let (_, size) = loaded.into_iter().find(|(known, _)| known == name).ok_or(Errno::ENOENT)?;
-            Ok(std::str::from_utf8(&size).ok().and_then(|size| size.parse().ok()).unwrap_or(0))
-        },
-    )
-}
+            Err(_) => {}
+        }
+        let loaded = sysfs::loaded(roots).map_err(|error| error.errno())?;
+        let (_, size) = loaded.into_iter().find(|(known, _)| known == name).ok_or(Errno::ENOENT)?;
+        Ok(std::str::from_utf8(&size).ok().and_then(|size| size.parse().ok()).unwrap_or(0))
+    }
 
-/// The modules that hold a module.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_holders(module: Handle<Module>) -> *mut Node {
-    pointer(|| {
+    /// The modules that hold a module.
+    fn kmod_module_get_holders(module: Handle<Module>) -> *mut Node {
         let module = module.get()?;
         let (roots, name) = module.in_kernel()?;
         let holders = sysfs::holders(roots, name).map_err(|error| module.complain(&error))?;
         let named = holders.iter().map(|holder| tree::Module::named(&name::canonical(holder)));
         Ok(module.siblings(named).finish())
-    })
+    }
 }
 
 /// A section of a loaded module.
@@ -119,37 +105,34 @@ struct Section {
     address: c_ulong,
 }
 
-/// The sections of a loaded module.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_get_sections(module: Handle<Module>) -> *mut Node {
-    pointer(|| {
+exports! {
+    /// The sections of a loaded module.
+    fn kmod_module_get_sections(module: Handle<Module>) -> *mut Node {
         let module = module.get()?;
         let (roots, name) = module.in_kernel()?;
         let sections = sysfs::sections(roots, name).map_err(|error| module.complain(&error))?;
         let sections = sections
             .into_iter()
-            .map(|(name, address)| Section { name: super::abi::c_string(&name), address });
+            .map(|(name, address)| Section { name: c_string(&name), address });
         Ok(Builder::of(sections).finish())
-    })
-}
+    }
 
-/// The name of a section.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_section_get_name(entry: Handle<Node>) -> *const c_char {
-    // SAFETY: the header says that it is an entry of a list of sections.
-    string(|| unsafe { list::element::<Section>(&entry) }.map(|section| section.name.as_ptr()))
-}
+    /// The name of a section.
+    fn kmod_module_section_get_name(entry: Handle<Node>) -> *const c_char {
+        // SAFETY: the header says that it is an entry of a list of sections.
+        unsafe { list::element::<Section>(&entry) }.map(|section| section.name.as_ptr())
+    }
 
-/// The address of a section; the highest number for NULL.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_section_get_address(entry: Handle<Node>) -> c_ulong {
-    // SAFETY: as above.
-    answer(|_| c_ulong::MAX, || unsafe { list::element::<Section>(&entry) }.map(|section| section.address))
-}
+    /// The address of a section; the highest number for NULL.
+    fn kmod_module_section_get_address(entry: Handle<Node>) -> c_ulong, else(|_| c_ulong::MAX) {
+        // SAFETY: as above.
+        unsafe { list::element::<Section>(&entry) }.map(|section| section.address)
+    }
 
-/// Frees a list of sections.
-#[unsafe(no_mangle)]
-pub extern "C" fn kmod_module_section_free_list(sections: Handle<Node>) {
-    // SAFETY: the header says that it is a list of sections, which the host gives back.
-    unsafe { list::free_boxed::<Section>(&sections) }
+    /// Frees a list of sections.
+    fn kmod_module_section_free_list(sections: Handle<Node>) {
+        // SAFETY: the header says that it is a list of sections, which the host gives back.
+        unsafe { list::free_boxed::<Section>(&sections) };
+        Ok(())
+    }
 }

@@ -10,7 +10,6 @@
 //! tree.rs      a whole kernel
 //! callers.rs   dracut-install
 //! memory.rs    the same program under valgrind, and with AddressSanitizer
-//! guards.rs    no panic of ours gets into C
 //! cost.rs      instructions for a thousand lookups, theirs and ours
 //! ```
 //!
@@ -46,7 +45,6 @@ mod abi;
 mod build;
 mod callers;
 mod cost;
-mod guards;
 mod memory;
 mod tree;
 
@@ -141,7 +139,6 @@ fn trials(suite: &Arc<Suite>, cases: Vec<Case>) -> Vec<Trial> {
         }
         add(format!("{kind}::carelessness_is_seen"), Box::new(move |suite| memory::sees(suite, watcher)));
     }
-    add("guards::every_function_has_one".to_owned(), Box::new(|_| guards::check()));
     add("cost::a_thousand_lookups".to_owned(), Box::new(cost::check));
     trials
 }
