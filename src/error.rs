@@ -68,7 +68,7 @@ impl fmt::Display for Error {
             }
             f.write_str(": ")?;
         }
-        if self.what.is_empty() { f.write_str(&strerror(self.errno)) } else { f.write_str(&self.what) }
+        if self.what.is_empty() { self.errno.fmt(f) } else { f.write_str(&self.what) }
     }
 }
 
@@ -88,18 +88,8 @@ impl From<nix::errno::Errno> for Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Error::os(errno_of(&error))
+        Error::os(Errno::of(&error))
     }
-}
-
-/// [`Errno::of`].
-pub fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::of(error)
-}
-
-/// The C library's text for an errno in the C locale ("No such file or directory").
-pub fn strerror(errno: Errno) -> String {
-    errno.to_string()
 }
 
 #[cfg(test)]

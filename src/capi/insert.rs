@@ -4,7 +4,7 @@
 use super::abi::{Handle, Text, c_string, exports};
 use super::module::Module;
 use crate::bytes;
-use crate::error::{Errno, Error, strerror};
+use crate::error::{Errno, Error};
 use crate::gate::{self, Gate, Outcome, Patience, trace::Origin};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Ignore, Step, plan};
@@ -218,7 +218,7 @@ impl Probe<'_> {
         let problem = match run_shell(command, &changes, Process::Host) {
             Ok(0) => return Ok(0),
             Ok(code) => bytes!["retcode ", code.to_string()],
-            Err(errno) => strerror(errno).into_bytes(),
+            Err(errno) => errno.to_string().into_bytes(),
         };
         let text = bytes!["Error running install command '", command, "' for module ", name, ": ", problem];
         object.get().ctx().log().error(&text);
@@ -278,7 +278,7 @@ exports! {
             Remover::new(ctx.system(), &gate).remove(name, flags & REMOVE_FORCE != 0, &patience, allowed)?;
         removed.map(|()| 0).map_err(|error| {
             if flags & REMOVE_NOLOG == 0 {
-                ctx.log().error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);
+                ctx.log().error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);
             }
             error.errno()
         })

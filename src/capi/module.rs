@@ -4,7 +4,7 @@
 use super::abi::{Handle, Out, Text, absolute, c_string, exports};
 use super::context::Context;
 use super::list::{self, Builder, Node};
-use crate::error::{Errno, Result, strerror};
+use crate::error::{Errno, Result};
 use crate::name;
 use crate::system::roots::into_path;
 use crate::system::sysfs;
@@ -247,7 +247,7 @@ exports! {
             return Err(Errno::ENOENT);
         }
         let loaded = sysfs::loaded(context.system().roots).map_err(|error| {
-            let reason = strerror(error.errno());
+            let reason = error.errno().to_string();
             context.log().error(&bytes!["could not open /proc/modules: ", reason]);
             error.errno()
         })?;

@@ -75,7 +75,7 @@ exports! {
     fn kmod_module_get_size(module: Handle<Module>) -> c_long, else(|errno| -c_long::from(errno.number())) {
         let module = module.get()?;
         let (roots, name) = module.in_kernel()?;
-        std::fs::metadata(roots.sys_module(name, "")).map_err(|error| crate::error::errno_of(&error))?;
+        std::fs::metadata(roots.sys_module(name, "")).map_err(|error| Errno::of(&error))?;
         match sysfs::core_size(roots, name) {
             Ok(size) => return Ok(size),
             Err(error) if error.errno() == Errno::EINVAL => {

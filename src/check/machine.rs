@@ -2,7 +2,7 @@
 
 use super::finding::shown;
 use super::{Check, Context, Finding};
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::gate;
 use crate::gate::dir::{GateDir, NoGateDir};
 use crate::gate::settings::Settings;
@@ -35,7 +35,7 @@ fn gate_directory(context: &Context<'_>) -> Vec<Finding> {
             return Vec::new();
         }
         Err(NoGateDir::Unavailable(errno)) => {
-            Finding::error(roots.gate_parent(), format!("{}, so the gate is not used", strerror(errno)))
+            Finding::error(roots.gate_parent(), format!("{errno}, so the gate is not used"))
         }
     };
     vec![finding]
@@ -94,7 +94,7 @@ fn modprobe(context: &Context<'_>) -> Vec<Finding> {
     }
     let program = context.system.roots.prefixed(as_path(path));
     if let Err(error) = std::fs::metadata(&program) {
-        let why = strerror(Errno::of(&error));
+        let why = Errno::of(&error).to_string();
         return vec![
             Finding::error(program, format!("the kernel calls it for modules: {why}"))
                 .hint("kernel.modprobe"),

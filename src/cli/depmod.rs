@@ -8,7 +8,6 @@ use super::{Call, Exit, Outcome};
 use crate::bytes;
 use crate::depmod::settings::Settings;
 use crate::depmod::{self, Failure, Outputs, places, quick, scanf};
-use crate::error::strerror;
 use crate::log::Sink;
 use crate::system::roots::{as_path, into_path, module_parent};
 use std::os::unix::ffi::OsStrExt;
@@ -150,7 +149,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
     // Where a relative path of the command line begins.
     let absolute = |path: &[u8]| {
         call.absolute(path).map_err(|errno| {
-            log.error(&bytes!["no working directory for ", path, ": ", strerror(errno)]);
+            log.error(&bytes!["no working directory for ", path, ": ", errno.to_string()]);
             Exit(1)
         })
     };

@@ -3,7 +3,7 @@
 use super::getopt::{Opt, opt};
 use super::usage::Usage;
 use super::{Call, Outcome, parameters, refusal};
-use crate::error::{Errno, Error, errno_of, strerror};
+use crate::error::{Errno, Error};
 use crate::gate::{self, Patience};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::system::module_file::STDIN;
@@ -58,7 +58,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
     log.set_threshold(threshold);
     if file != STDIN.as_bytes() {
         if let Err(error) = std::fs::metadata(as_path(file)) {
-            log.error(&bytes!["could not load module ", file, ": ", strerror(errno_of(&error))]);
+            log.error(&bytes!["could not load module ", file, ": ", Errno::of(&error).to_string()]);
             return Ok(1);
         }
     }
@@ -96,6 +96,6 @@ fn reason(errno: Errno) -> String {
         Errno::ENOENT => "Unknown symbol in module".to_string(),
         Errno::ESRCH => "Module has wrong symbol version".to_string(),
         Errno::EINVAL => "Invalid parameters".to_string(),
-        other => strerror(other),
+        other => other.to_string(),
     }
 }

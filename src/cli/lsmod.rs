@@ -10,7 +10,6 @@ use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Outcome};
-use crate::error::strerror;
 use crate::system::file::read_whole;
 use crate::{bytes, limits, name};
 
@@ -54,7 +53,7 @@ fn list(call: &Call<'_>, log: &Log<'_>, json: bool) -> Outcome {
     let text = match read_whole(&path, limits::TEXT_FILE) {
         Ok(text) => text,
         Err(error) => {
-            let reason = strerror(error.errno());
+            let reason = error.errno().to_string();
             log.error(&bytes!["could not open /proc/modules: ", reason]);
             log.error(&bytes!["could not get list of modules: ", reason]);
             return Ok(1);

@@ -23,7 +23,7 @@ pub mod usage;
 pub mod world;
 
 use crate::bytes;
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::gate::{Gate, trace};
 use crate::system::directory;
 use crate::system::roots::module_parent;
@@ -92,7 +92,7 @@ pub fn run(world: &World<'_>) -> u8 {
     match world.streams.finish() {
         Ok(()) => status,
         Err(errno) => {
-            world.streams.complain(&bytes![program, ": ERROR: could not write to stdout: ", strerror(errno)]);
+            world.streams.complain(&bytes![program, ": ERROR: could not write to stdout: ", errno.to_string()]);
             1
         }
     }
@@ -204,7 +204,7 @@ impl<'a> Call<'a> {
         const PATH_MAX: usize = 4096;
         let release = match release {
             Some(release) => release.to_vec(),
-            None => self.world.host.release().map_err(|errno| bytes!["uname failed: ", strerror(errno)])?,
+            None => self.world.host.release().map_err(|errno| bytes!["uname failed: ", errno.to_string()])?,
         };
         let dir = match root {
             None => self.world.system.roots.module_dir(&release).into_os_string().into_vec(),
@@ -216,7 +216,7 @@ impl<'a> Call<'a> {
         if dir.len() >= PATH_MAX {
             return Err(bytes!["bad directory ", dir, ": path too long"]);
         }
-        self.absolute(&dir).map_err(|errno| bytes!["no working directory for ", dir, ": ", strerror(errno)])
+        self.absolute(&dir).map_err(|errno| bytes!["no working directory for ", dir, ": ", errno.to_string()])
     }
 }
 

@@ -4,7 +4,7 @@ use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Exit, Outcome};
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::gate::{self, Gate, Patience};
 use crate::load::remove::Remover;
 use crate::system::roots::as_path;
@@ -81,7 +81,7 @@ impl Tool<'_> {
             Ok(_) => match name::from_path(operand) {
                 Some(name) => name,
                 None => {
-                    let reason = strerror(Errno::ENOENT);
+                    let reason = Errno::ENOENT.to_string();
                     return self.leave(&[b"could not use module ", operand, b": ", reason.as_bytes()]);
                 }
             },
@@ -99,7 +99,7 @@ impl Tool<'_> {
         match Remover::new(system, self.gate).remove(&name, self.force, &Patience::new(&system), allowed)? {
             Ok(()) => Ok(()),
             Err(error) => {
-                let reason = strerror(error.errno());
+                let reason = error.errno().to_string();
                 self.log.error(&bytes!["could not remove '", name, "': ", reason]);
                 self.leave(&[b"could not remove module ", operand, b": ", reason.as_bytes()])
             }
@@ -122,7 +122,7 @@ impl Tool<'_> {
                 self.leave(&[b"Module unloading is not supported"])
             }
             Err(error) => {
-                self.leave(&[b"Module ", name, b": use count: ", strerror(error.errno()).as_bytes()])
+                self.leave(&[b"Module ", name, b": use count: ", error.errno().to_string().as_bytes()])
             }
         }
     }

@@ -7,7 +7,7 @@
 use super::getopt::{Opt, opt};
 use super::usage::Usage;
 use super::{Call, Exit, Outcome};
-use crate::error::{Errno, errno_of, strerror};
+use crate::error::Errno;
 use crate::system::file::read_whole;
 use crate::system::roots::as_path;
 use crate::system::start::no_write_signals;
@@ -95,7 +95,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn read(call: &Call<'_>) -> Result<Option<Vec<u8>>, Exit> {
     let say = |line: &[u8]| call.world.streams.complain(line);
     let release = call.world.host.release().map_err(|errno| {
-        say(&bytes!["Error: uname failed - ", strerror(errno)]);
+        say(&bytes!["Error: uname failed - ", errno.to_string()]);
         Exit(1)
     })?;
     let path = call.world.system.roots.module_dir(&release).join("modules.devname");
@@ -107,7 +107,7 @@ fn read(call: &Call<'_>) -> Result<Option<Vec<u8>>, Exit> {
             Ok(None)
         }
         Err(error) => {
-            say(&bytes!["Error: could not open ", shown, " - ", strerror(error.errno())]);
+            say(&bytes!["Error: could not open ", shown, " - ", error.errno().to_string()]);
             Err(Exit(1))
         }
     }
@@ -132,7 +132,7 @@ fn create<'a>(call: &Call<'_>, name: &'a [u8]) -> Result<(File, &'a [u8]), Exit>
 }
 
 fn cannot(call: &Call<'_>, what: &str, name: &[u8], end: &str, error: &std::io::Error) -> Exit {
-    let reason = strerror(errno_of(error));
+    let reason = Errno::of(error).to_string();
     call.world.streams.complain(&bytes!["Error: could not ", what, name, " - ", reason, end]);
     Exit(1)
 }

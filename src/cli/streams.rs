@@ -3,7 +3,7 @@
 //! stdout is buffered; what was printed before a complaint or before a child process comes out before it, whatever the
 //! two streams lead to. A reader that has gone away (`lsmod | head -1`) is no failure; a full disk is one.
 
-use crate::error::{Errno, errno_of};
+use crate::error::Errno;
 use crate::system::start::no_write_signals;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -76,7 +76,7 @@ impl Inner {
         if self.broken.is_none() && !self.held.is_empty() {
             if let Err(error) = self.stdout.write_all(&self.held) {
                 // Not a failure: nobody reads any more (EPIPE), or nobody ever did (EBADF, closed from the start).
-                let failure = Some(errno_of(&error)).filter(|e| !matches!(*e, Errno::EPIPE | Errno::EBADF));
+                let failure = Some(Errno::of(&error)).filter(|e| !matches!(*e, Errno::EPIPE | Errno::EBADF));
                 self.broken = Some(failure);
             }
         }

@@ -26,7 +26,7 @@ pub mod settings;
 pub mod symbols;
 
 use crate::bytes;
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::limits;
 use crate::log::{Priority, Sink};
 use crate::system::System;
@@ -254,7 +254,7 @@ fn tell_trouble(modules: &[Module], known: &[Known<'_>], sink: &dyn Sink) {
         if let Some(decoder) = &trouble.decoder {
             sink.log(Priority::Err, decoder.as_bytes());
         }
-        let reason = strerror(trouble.errno);
+        let reason = trouble.errno.to_string();
         sink.log(Priority::Err, &bytes!["failed to load symbols from ", module.path, ": ", reason]);
     }
 }
@@ -294,7 +294,7 @@ fn write(
         Some(directory) => directory,
         None => {
             Directory::create(as_path(request.out)).map_err(|error| {
-                let reason = strerror(error.errno());
+                let reason = error.errno().to_string();
                 Failure::Fatal(bytes!["could not create directory ", request.out, ": ", reason])
             })?;
             let gone = || Failure::Fatal(bytes!["directory ", request.out, " vanished"]);
@@ -312,7 +312,7 @@ fn write(
 fn kernel_symbols(path: Option<&[u8]>) -> Result<Option<(&[u8], Contents)>, Failure> {
     let Some(path) = path else { return Ok(None) };
     let contents = map::open(as_path(path), limits::TEXT_FILE)
-        .map_err(|error| Failure::Fatal(bytes!["could not load ", path, ": ", strerror(error.errno())]))?;
+        .map_err(|error| Failure::Fatal(bytes!["could not load ", path, ": ", error.errno().to_string()]))?;
     Ok(Some((path, contents)))
 }
 
@@ -323,6 +323,6 @@ pub(crate) fn input(dir: &[u8], name: &str) -> Option<Contents> {
 
 /// Tells that a file of the kernel's build is not there.
 fn missing(name: &str, dir: &[u8], sink: &dyn Sink) {
-    let text = bytes!["could not open ", name, " at ", dir, ": ", strerror(Errno::ENOENT)];
+    let text = bytes!["could not open ", name, " at ", dir, ": ", Errno::ENOENT.to_string()];
     sink.log(Priority::Warning, &text);
 }

@@ -5,7 +5,7 @@ use super::Failure;
 use super::hash;
 use super::scan::Module;
 use crate::bytes;
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::limits;
 use crate::log::{Priority, Sink};
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ pub fn sort(
     sink: &dyn Sink,
 ) -> Result<(), Failure> {
     if modules.len() >= MOST {
-        return Err(Failure::Fatal(bytes!["could not build module array: ", strerror(Errno::ERANGE)]));
+        return Err(Failure::Fatal(bytes!["could not build module array: ", Errno::ERANGE.to_string()]));
     }
     let lines = order.and_then(|text| lines(text, dir, sink)).unwrap_or_default();
     let place = |module: &Module| lines.get(module.uncompressed(dir)).copied().unwrap_or(usize::MAX);

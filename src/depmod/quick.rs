@@ -5,7 +5,7 @@ use super::output;
 use super::scan::{Scan, Times};
 use super::settings::Settings;
 use crate::bytes;
-use crate::error::{errno_of, strerror};
+use crate::error::Errno;
 use crate::limits;
 use crate::log::{Priority, Silent, Sink};
 use crate::system::map;
@@ -21,14 +21,14 @@ use std::fs;
 /// As with kmod, `modules.dep` is that of `dir`, also where the indexes are written elsewhere.
 pub fn is_outdated(dir: &[u8], out: &[u8], settings: &Settings, sink: &dyn Sink) -> bool {
     if let Err(error) = fs::read_dir(as_path(dir)) {
-        let reason = strerror(errno_of(&error));
+        let reason = Errno::of(&error).to_string();
         sink.log(Priority::Err, &bytes!["could not open directory ", dir, ": ", reason]);
         return true;
     }
     let made = match times(dir, "modules.dep") {
         Ok(made) => made,
         Err(error) => {
-            let reason = strerror(errno_of(&error));
+            let reason = Errno::of(&error).to_string();
             sink.log(Priority::Err, &bytes!["could not fstatat(", dir, ", modules.dep): ", reason]);
             return true;
         }

@@ -4,7 +4,7 @@
 use super::Failure;
 use super::settings::{Place, Settings};
 use crate::bytes;
-use crate::error::{errno_of, strerror};
+use crate::error::Errno;
 use crate::formats::index;
 use crate::log::{Priority, Sink};
 use crate::name;
@@ -127,7 +127,7 @@ impl<'a> Scan<'a> {
     /// # Errors
     /// Where the module directory cannot be read; other trouble is told and passed over.
     pub fn everything(mut self) -> Result<Found, Failure> {
-        let missing = |errno| Failure::Fatal(bytes!["could not search modules: ", strerror(errno)]);
+        let missing = |errno: Errno| Failure::Fatal(bytes!["could not search modules: ", errno.to_string()]);
         self.top(self.dir).map_err(missing)?;
         for external in self.settings.externals.iter().rev() {
             // Told already; the other directories are searched all the same.
@@ -146,7 +146,7 @@ impl<'a> Scan<'a> {
                 return Err(Failure::Fatal(bytes![path, ": not absolute path."]));
             }
             let fail = |what: &str| Failure::Fatal(bytes!["could not create module ", path, ": ", what]);
-            let meta = fs::metadata(as_path(path)).map_err(|e| fail(&strerror(errno_of(&e))))?;
+            let meta = fs::metadata(as_path(path)).map_err(|e| fail(&Errno::of(&e).to_string()))?;
             let name = name::from_path(path).ok_or_else(|| fail("No such file or directory"))?;
             if let Some(&old) = self.by_name.get(&name) {
                 return Err(self.second(&name, path, &self.modules[old].path));
@@ -178,8 +178,8 @@ impl<'a> Scan<'a> {
                 Ok(())
             }
             Err(error) => {
-                let errno = errno_of(&error);
-                self.error(&bytes!["could not open directory ", dir, ": ", strerror(errno)]);
+                let errno = Errno::of(&error);
+                self.error(&bytes!["could not open directory ", dir, ": ", errno.to_string()]);
                 Err(errno)
             }
         }
@@ -196,7 +196,7 @@ impl<'a> Scan<'a> {
             match entry {
                 Ok(entry) => self.entry(dir, &entry),
                 Err(error) => {
-                    self.error(&bytes!["could not read directory ", dir, ": ", strerror(errno_of(&error))]);
+                    self.error(&bytes!["could not read directory ", dir, ": ", Errno::of(&error).to_string()]);
                     break;
                 }
             }
@@ -212,7 +212,7 @@ impl<'a> Scan<'a> {
         }
         let path = bytes![dir, "/", name];
         let failed = |what: &str, error: &std::io::Error, rest: &str| {
-            bytes![what, "(", dir, ", ", name, rest, "): ", strerror(errno_of(error))]
+            bytes![what, "(", dir, ", ", name, rest, "): ", Errno::of(error).to_string()]
         };
         // Links are followed; for anything else what the directory says about the entry is enough.
         let kind = entry.file_type();

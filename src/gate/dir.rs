@@ -6,7 +6,7 @@
 //! /run, and in a root directory that somebody builds an image in, `/run` is a directory of the disk, whose files others
 //! would never see or another boot would find.
 
-use crate::error::{Errno, errno_of};
+use crate::error::Errno;
 use crate::name::ModuleName;
 use crate::system::Roots;
 use crate::system::file::{names_at, open_at};
@@ -186,7 +186,7 @@ fn directory(at: impl AsFd + Copy, path: &Path, mode: u32, make: bool) -> Result
 }
 
 fn stat(file: &File) -> Result<Metadata, NoGateDir> {
-    file.metadata().map_err(|e| NoGateDir::Unavailable(errno_of(&e)))
+    file.metadata().map_err(|e| NoGateDir::Unavailable(Errno::of(&e)))
 }
 
 fn trusted(file: &File, path: &Path, owner: u32, forbidden: u32) -> Result<Metadata, NoGateDir> {
@@ -210,7 +210,7 @@ fn in_memory(directory: &File, meta: &Metadata, roots: &Roots) -> Result<(), NoG
         return Ok(());
     }
     let kind = fstatfs(directory).map_err(|e| NoGateDir::Unavailable(e.into()))?.filesystem_type();
-    let root = std::fs::metadata("/").map_err(|e| NoGateDir::Unavailable(errno_of(&e)))?;
+    let root = std::fs::metadata("/").map_err(|e| NoGateDir::Unavailable(Errno::of(&e)))?;
     let own = meta.dev() != root.dev();
     if own && (kind == TMPFS_MAGIC || kind == RAMFS_MAGIC) { Ok(()) } else { Err(NoGateDir::OnDisk) }
 }

@@ -12,7 +12,7 @@
 //! init_module(2) has no flags: for a forced load the copy in memory is edited instead.
 
 use crate::bytes;
-use crate::error::{Errno, Error, Result, strerror};
+use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{Compression, detect};
 use crate::formats::elf::{Elf, module_name, strip_modversions, strip_vermagic};
 use crate::formats::kernel_decoder;
@@ -110,7 +110,7 @@ impl<'a> Loader<'a> {
             if !error.what().is_empty() {
                 self.sink.log(Priority::Err, error.to_string().as_bytes());
             }
-            let reason = strerror(error.errno());
+            let reason = error.errno().to_string();
             let path = insertion.path.as_os_str().as_bytes();
             self.sink.log(Priority::Info, &bytes!["Failed to insert module '", path, "': ", reason]);
         })
@@ -183,7 +183,7 @@ impl<'a> Loader<'a> {
     fn strip(&self, image: &mut [u8], force: Force) -> Result<()> {
         let stripped = |result: Result<()>| {
             result.map_err(|e| {
-                let text = format!("Failed to strip version information: {}", strerror(e.errno()));
+                let text = format!("Failed to strip version information: {}", e.errno());
                 Error::new(e.errno(), text)
             })
         };

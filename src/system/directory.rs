@@ -2,7 +2,7 @@
 
 use super::roots::into_path;
 use crate::bytes;
-use crate::error::{Errno, errno_of};
+use crate::error::Errno;
 use std::fs::metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -20,7 +20,7 @@ pub fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
     };
     match pwd.map(into_path) {
         Some(path) if path.is_absolute() && same(&path) => Ok(path),
-        _ => std::env::current_dir().map_err(|error| errno_of(&error)),
+        _ => std::env::current_dir().map_err(|error| Errno::of(&error)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Small reads and guarded opens.
 
 use super::descriptors::{done_with, opening};
-use crate::error::{Errno, Error, Result, errno_of};
+use crate::error::{Errno, Error, Result};
 use nix::NixPath;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::libc;
@@ -49,7 +49,7 @@ pub fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8],
 /// # Errors
 /// The errno of open or read, `EFBIG` past the limit, each with the path.
 pub fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = opening(|| File::open(path).map_err(|e| errno_of(&e))).map_err(|e| Error::os(e).at(path))?;
+    let file = opening(|| File::open(path).map_err(|e| Errno::of(&e))).map_err(|e| Error::os(e).at(path))?;
     let mut contents = Vec::new();
     file.take(limit + 1).read_to_end(&mut contents).map_err(|e| Error::from(e).at(path))?;
     if contents.len() as u64 > limit {
@@ -66,7 +66,7 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Err
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(errno_of(&error)),
+            Err(error) => return Err(Errno::of(&error)),
         }
     }
     Ok(filled)
@@ -82,7 +82,7 @@ pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> 
     loop {
         match file.write_at(bytes, offset) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            result => return result.map_err(|error| errno_of(&error)),
+            result => return result.map_err(|error| Errno::of(&error)),
         }
     }
 }

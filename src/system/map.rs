@@ -5,7 +5,7 @@
 //! parser then sees bad data instead of a signal. The C library must not touch its host's signals: it reads.
 
 use super::descriptors::{done_with, opening};
-use crate::error::{Errno, Error, Result, errno_of};
+use crate::error::{Errno, Error, Result};
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 use nix::libc;
 use std::fs::File;
@@ -73,7 +73,7 @@ pub fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
 /// # Errors
 /// As [`contents`], and what open said.
 pub fn open(path: &Path, limit: u64) -> Result<Contents> {
-    let file = opening(|| File::open(path).map_err(|e| errno_of(&e))).map_err(|e| Error::os(e).at(path))?;
+    let file = opening(|| File::open(path).map_err(|e| Errno::of(&e))).map_err(|e| Error::os(e).at(path))?;
     let contents = contents(&file, path, limit);
     done_with(file);
     contents
@@ -132,11 +132,11 @@ pub fn survive_truncation() {
 /// `EINVAL` where the file is shorter, or has no blocks: then it is a hole, and on a full tmpfs touching that would be SIGBUS.
 /// Else what fstat or mmap said.
 pub fn shared(file: &File, length: usize) -> Result<MmapRaw, Errno> {
-    let meta = file.metadata().map_err(|e| errno_of(&e))?;
+    let meta = file.metadata().map_err(|e| Errno::of(&e))?;
     if meta.len() < length as u64 || meta.blocks() == 0 {
         return Err(Errno::EINVAL);
     }
-    MmapOptions::new().len(length).map_raw(file).map_err(|e| errno_of(&e))
+    MmapOptions::new().len(length).map_raw(file).map_err(|e| Errno::of(&e))
 }
 
 /// Counters in a file, shared by all processes that map it. Each addition is one atomic instruction: no lock, and

@@ -12,7 +12,7 @@
 use super::descriptors::opening;
 use super::file::open_at;
 use super::map::{self, Contents};
-use crate::error::{Errno, Error, Result, errno_of};
+use crate::error::{Errno, Error, Result};
 use crate::limits;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -49,7 +49,7 @@ impl ModuleFile {
         let from_stdin = path.as_os_str() == STDIN;
         let file = opening(|| {
             if from_stdin {
-                return std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| errno_of(&e));
+                return std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| Errno::of(&e));
             }
             // Without O_NONBLOCK the open of a FIFO would wait for a writer that may never come.
             let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;

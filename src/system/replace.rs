@@ -16,7 +16,7 @@
 
 use super::System;
 use super::flock;
-use crate::error::{Errno, Error, Result, errno_of};
+use crate::error::{Errno, Error, Result};
 use crate::log::{Priority, Sink};
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
@@ -71,7 +71,7 @@ impl Directory {
     /// # Errors
     /// `ETIMEDOUT` where another process does not finish; what the system said where there is no such directory.
     pub fn open(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Self> {
-        let at = |error: io::Error| Error::os(errno_of(&error)).at(path);
+        let at = |error: io::Error| Error::os(Errno::of(&error)).at(path);
         fs::read_dir(path).map_err(at)?;
         Ok(Directory { path: path.to_path_buf(), lock: lock(path, system, sink)? })
     }
@@ -82,7 +82,7 @@ impl Directory {
     /// What the system said.
     pub fn create(path: &Path) -> Result<()> {
         let result = DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
-        result.map_err(|error| Error::os(errno_of(&error)).at(path))
+        result.map_err(|error| Error::os(Errno::of(&error)).at(path))
     }
 
     /// Replaces the files of these names by these contents, in this order.
@@ -128,12 +128,12 @@ impl Directory {
             Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => Ok(()),
             other => other,
         };
-        sync().map_err(|error| Error::os(errno_of(&error)).at(&self.path))
+        sync().map_err(|error| Error::os(Errno::of(&error)).at(&self.path))
     }
 
     /// An error of `work` is one about the file `name`, whatever it is called meanwhile.
     fn try_as<T>(&self, name: &str, work: impl FnOnce() -> io::Result<T>) -> Result<T> {
-        work().map_err(|error| Error::os(errno_of(&error)).at(self.path.join(name)))
+        work().map_err(|error| Error::os(Errno::of(&error)).at(self.path.join(name)))
     }
 }
 

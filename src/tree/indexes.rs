@@ -2,7 +2,7 @@
 //! one that is missing or broken.
 
 use crate::bytes;
-use crate::error::{Errno, Error, Result, strerror};
+use crate::error::{Errno, Error, Result};
 use crate::formats::index::{Index, Reader};
 use crate::formats::text;
 use crate::limits;
@@ -147,7 +147,7 @@ fn tell(path: &Path, error: &Error, sink: &dyn Sink) {
     // Nothing is wrong with one that is not (or cannot be) there, or that depmod left empty for want of its own input.
     let absent = [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG, Errno::ENODATA];
     if !absent.contains(&error.errno()) {
-        let what = if error.what().is_empty() { strerror(error.errno()) } else { error.what().to_string() };
+        let what = if error.what().is_empty() { error.errno().to_string() } else { error.what().to_string() };
         sink.log(Priority::Err, &bytes![path.as_os_str().as_bytes(), ": ", what]);
     }
 }

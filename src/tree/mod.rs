@@ -19,7 +19,7 @@ pub use settings::ConfigPaths;
 
 use crate::bytes;
 use crate::config::{Config, Kind, Origin};
-use crate::error::{Errno, Result, errno_of, strerror};
+use crate::error::{Errno, Result};
 use crate::formats::index::Reader;
 use crate::limits;
 use crate::log::{Ear, Priority, Sink};
@@ -246,7 +246,7 @@ impl<'a> Tree<'a> {
     /// # Errors
     /// `ENOENT` where the path ends in `/`, else what stat said.
     pub fn module_from_path(&self, path: &[u8]) -> Result<Module, Errno> {
-        std::fs::metadata(as_path(path)).map_err(|error| errno_of(&error))?;
+        std::fs::metadata(as_path(path)).map_err(|error| Errno::of(&error))?;
         let name = name::from_path(path).ok_or(Errno::ENOENT)?;
         Ok(Module { file: Some(as_path(path).to_path_buf()), ..Module::named(&name) })
     }
@@ -268,11 +268,11 @@ impl<'a> Tree<'a> {
         let mut needed = Vec::new();
         for word in needs(line) {
             let path = self.below(word);
-            let found = std::fs::metadata(&path).map_err(|error| errno_of(&error));
+            let found = std::fs::metadata(&path).map_err(|error| Errno::of(&error));
             match (found, name::from_path(word)) {
                 (Ok(_), Some(name)) => needed.push(Module::named(&name)),
                 (result, _) => {
-                    let reason = strerror(result.err().unwrap_or(Errno::ENOENT));
+                    let reason = result.err().unwrap_or(Errno::ENOENT).to_string();
                     let path = path.as_os_str().as_bytes();
                     let told = bytes!["dependency ", path, " of module ", module.name, ": ", reason];
                     self.sink.log(Priority::Err, &told);

@@ -6,7 +6,7 @@
 use crate::bytes;
 use crate::config::files::{self, Found, Kind};
 use crate::config::{Config, Parser};
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::limits;
 use crate::log::{Priority, Sink};
 use crate::system::file::{End, Entry, names, read_into};
@@ -115,7 +115,7 @@ impl Reader {
             Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG => {}
             errno => {
                 let path = path.as_os_str().as_bytes();
-                self.odd.push((self.seen, bytes![path, ": ", strerror(errno)]));
+                self.odd.push((self.seen, bytes![path, ": ", errno.to_string()]));
             }
         }
     }
@@ -172,7 +172,7 @@ impl Reader {
             Err(Errno::ENOENT) => {}
             Err(errno) => {
                 let path = path.as_os_str().as_bytes();
-                parser.warn(bytes!["could not read from '", path, "': ", strerror(errno)]);
+                parser.warn(bytes!["could not read from '", path, "': ", errno.to_string()]);
             }
         }
     }

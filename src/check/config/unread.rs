@@ -2,7 +2,7 @@
 
 use crate::check::{Context, Finding};
 use crate::config::files::is_config_name;
-use crate::error::strerror;
+use crate::error::Errno;
 use crate::limits;
 use crate::system::file::{Entry, names, read_whole};
 use crate::system::roots::as_path;
@@ -67,13 +67,13 @@ fn about(path: &Path, name: &[u8], kind: Entry) -> Option<Finding> {
         Ok(meta) if meta.is_dir() => Some(Finding::warning(path, "not read: a directory")),
         Ok(meta) if meta.is_file() => {
             let error = read_whole(path, limits::CONFIG_FILE).err()?;
-            let why = if error.what().is_empty() { strerror(error.errno()) } else { error.what().to_owned() };
+            let why = if error.what().is_empty() { error.errno().to_string() } else { error.what().to_owned() };
             Some(Finding::error(path, format!("not read: {why}")))
         }
         // A device is read: /dev/null masks.
         Ok(_) => None,
         Err(error) => {
-            let why = strerror(crate::error::errno_of(&error));
+            let why = Errno::of(&error).to_string();
             Some(Finding::error(path, format!("not read: {why}")))
         }
     }

@@ -2,7 +2,6 @@
 
 use crate::check::finding::{first_of, shown, some};
 use crate::check::{Context, Finding};
-use crate::error::strerror;
 use crate::system::roots::as_path;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +12,7 @@ pub(in crate::check) fn unreadable(context: &Context<'_>) -> Vec<Finding> {
     let broken =
         study.facts.iter().enumerate().filter_map(|(place, facts)| Some((place, facts.trouble.as_ref()?)));
     let findings = broken.map(|(place, trouble)| {
-        let why = trouble.decoder.clone().unwrap_or_else(|| strerror(trouble.errno));
+        let why = trouble.decoder.clone().unwrap_or_else(|| trouble.errno.to_string());
         Finding::error(study.path(place), format!("cannot be read as a module: {why}"))
     });
     first_of(findings.collect(), context.tree.dir())

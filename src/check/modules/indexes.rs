@@ -3,7 +3,7 @@
 
 use crate::check::finding::{first_of, shown, some};
 use crate::check::{Context, Finding};
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::formats::index::Index;
 use crate::formats::{modinfo, text};
 use crate::limits;
@@ -43,7 +43,7 @@ pub(in crate::check) fn missing(context: &Context<'_>) -> Vec<Finding> {
     // That of the aliases of built-in modules is of kmod 27 and later.
     for (index, source) in &INDEXES[..4] {
         if let Err(errno) = open(context, index) {
-            let finding = Finding::error(context.file(index.as_bytes()), strerror(errno));
+            let finding = Finding::error(context.file(index.as_bytes()), errno.to_string());
             findings.push(match *source {
                 "modules.builtin" if open(context, source).is_err() => continue,
                 _ => finding.hint(depmod(context)),
@@ -52,7 +52,7 @@ pub(in crate::check) fn missing(context: &Context<'_>) -> Vec<Finding> {
     }
     for list in ["modules.builtin", "modules.order"] {
         if let Err(errno) = open(context, list) {
-            let finding = Finding::warning(context.file(list.as_bytes()), strerror(errno));
+            let finding = Finding::warning(context.file(list.as_bytes()), errno.to_string());
             findings.push(finding.hint("it comes with the kernel"));
         }
     }

@@ -10,7 +10,7 @@ use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Exit, Outcome};
-use crate::error::{Errno, Error, Result, strerror};
+use crate::error::{Errno, Error, Result};
 use crate::formats::index::Reader;
 use crate::formats::modinfo::{self, Parameter, builtin_info, parameters};
 use crate::system::map::{self, Contents};
@@ -186,7 +186,7 @@ impl Tool<'_> {
                 Ok(modules) => {
                     for module in modules {
                         if let Err(error) = self.module(module, files) {
-                            let reason = strerror(error.errno());
+                            let reason = error.errno().to_string();
                             let mut text = bytes!["could not get modinfo from '", module.name, "': ", reason];
                             // A limit of ours, which nobody guesses from the errno.
                             if error.errno() == Errno::EFBIG {

@@ -7,7 +7,7 @@ use super::parallel::{self, Together};
 use super::{Session, command, insert_reason};
 use crate::bytes;
 use crate::cli::{Outcome, parameters};
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::gate::{self, Patience};
 use crate::load::ahead::{End, Tried};
 use crate::load::insert::{Force, Insertion, Loader};
@@ -72,7 +72,7 @@ fn operand(
     let modules = match find(session, session.tree, operand) {
         Ok(modules) => modules,
         Err(errno) => {
-            let reason = strerror(errno);
+            let reason = errno.to_string();
             return session.fail(&bytes!["Failed to get module from path ", operand, ": ", reason]);
         }
     };
@@ -255,7 +255,7 @@ impl walk::Host for Walk<'_, '_, '_> {
             Ok(0) => return Ok(0),
             Ok(code) => bytes!["retcode ", code.to_string()],
             Err(Errno::ELOOP) => b"install and remove commands start each other without end".to_vec(),
-            Err(errno) => strerror(errno).into_bytes(),
+            Err(errno) => errno.to_string().into_bytes(),
         };
         let text = bytes!["Error running install command '", filled, "' for module ", name, ": ", problem];
         session.log.error(&text);

@@ -16,7 +16,7 @@ use super::message::{Log, Stages};
 use super::refusal;
 use super::{Call, Exit, Outcome};
 use crate::bytes;
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::gate::{self, Gate};
 use crate::load::insert::Loader;
 use crate::load::plan::Step;
@@ -140,6 +140,6 @@ fn insert_reason(errno: Errno) -> String {
     match errno {
         Errno::EEXIST => "Module already in kernel".to_string(),
         Errno::ENOENT => "Unknown symbol in module, or unknown parameter (see dmesg)".to_string(),
-        other => strerror(other),
+        other => other.to_string(),
     }
 }

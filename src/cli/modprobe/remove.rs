@@ -7,7 +7,7 @@
 use super::{Session, command};
 use crate::bytes;
 use crate::cli::Outcome;
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::gate::{self, Patience};
 use crate::load::command::fill_in;
 use crate::load::removal::{Step, removal};
@@ -120,7 +120,7 @@ fn along(session: &Session<'_>, step: &Step, patience: &Patience) -> bool {
     match remover.remove(name, session.request.force_removal, patience, unused) {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
-            session.log.error(&bytes!["could not remove '", name, "': ", strerror(error.errno())]);
+            session.log.error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);
             false
         }
         Err(()) => false,
@@ -182,7 +182,7 @@ fn unload(session: &Session<'_>, name: &[u8], patience: &Patience) -> Outcome {
         Err(Refusal::Gone) => Ok(0),
         Err(Refusal::InUse) => in_use(session, name),
         Ok(Err(errno)) => {
-            session.log.error(&bytes!["could not remove '", name, "': ", strerror(errno)]);
+            session.log.error(&bytes!["could not remove '", name, "': ", errno.to_string()]);
             match errno {
                 // What a kernel would mean by it: it is not there.
                 Errno::EEXIST if request.first_time => not_in_kernel(session, name),

@@ -4,7 +4,7 @@ use super::Session;
 use crate::bytes;
 use crate::cli::Outcome;
 use crate::config::Kind;
-use crate::error::{Errno, Error, Result, strerror};
+use crate::error::{Errno, Error, Result};
 use crate::formats::elf::{Elf, exports as exported, versions};
 use crate::name;
 use crate::system::module_file::STDIN;
@@ -85,7 +85,7 @@ fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<
                 0
             }
             Err(error) => {
-                let reason = strerror(error.errno());
+                let reason = error.errno().to_string();
                 session.fail(&bytes!["could not get ", what, " of ", name, ": ", reason])?
             }
         };

@@ -84,7 +84,7 @@ pub fn who(module: &Module) -> String {
     }
     match module.errno.map(i32::try_from) {
         Some(Ok(errno)) => {
-            format!("{text}; {}", crate::error::strerror(crate::error::Errno::new(errno)))
+            format!("{text}; {}", crate::error::Errno::new(errno))
         }
         Some(Err(_)) => format!("{text}; failed"),
         None => text,

@@ -2,7 +2,7 @@
 
 use crate::check::{self, Finding, Part, Request, Severity};
 use crate::cli::Call;
-use crate::error::{Errno, strerror};
+use crate::error::Errno;
 use crate::system::{Roots, System};
 use crate::tree::ConfigPaths;
 use anyhow::{Result, anyhow};
@@ -56,11 +56,11 @@ impl Named {
 pub fn said(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
     let absolute = |path: &OsString| -> Result<PathBuf> {
         let no_directory = |errno: Errno| {
-            anyhow!("no working directory for {}: {}", Path::new(path).display(), strerror(errno))
+            anyhow!("no working directory for {}: {}", Path::new(path).display(), errno)
         };
         call.absolute(path.as_bytes()).map_err(no_directory)
     };
-    let running = call.world.host.release().map_err(|errno| anyhow!("uname failed: {}", strerror(errno)))?;
+    let running = call.world.host.release().map_err(|errno| anyhow!("uname failed: {errno}"))?;
     let release = options.version.as_ref().map_or(&running[..], |version| version.as_bytes());
     // Another system's configuration, command line and machine are not this one's.
     let below = options.root.as_ref().map(absolute).transpose()?;

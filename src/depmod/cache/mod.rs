@@ -27,7 +27,7 @@ mod format;
 
 pub use format::{Entry, Remembered, render};
 
-use crate::error::{Error, Result, errno_of};
+use crate::error::{Errno, Error, Result};
 use crate::system::replace;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -83,7 +83,7 @@ impl Place {
     /// What the system said; the work of the run is not touched by it.
     pub fn store(&self, contents: &[u8], now: i64) -> Result<()> {
         let caches = self.file.parent().unwrap_or(Path::new("."));
-        let at = |error: std::io::Error| Error::os(errno_of(&error)).at(&self.file);
+        let at = |error: std::io::Error| Error::os(Errno::of(&error)).at(&self.file);
         // Not /var/cache itself, nor what is above: a system without it wants no cache.
         if let Some(parent) = caches.parent() {
             let _ = fs::DirBuilder::new().mode(0o755).create(parent);

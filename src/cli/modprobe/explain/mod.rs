@@ -14,7 +14,6 @@ use crate::cli::refusal::Refusal;
 use crate::cli::{Call, Outcome, parameters};
 use crate::config::{self, Entry, Kind};
 use crate::error::Errno;
-use crate::error::strerror;
 use crate::formats::kmsg;
 use crate::formats::pattern::fnmatch;
 use crate::gate::dir::{GateDir, NoGateDir};
@@ -184,13 +183,13 @@ impl Explainer<'_, '_> {
             match path.and_then(|path| tree.module_from_path(path.as_os_str().as_bytes())) {
                 Ok(module) => vec![module],
                 Err(errno) => {
-                    problem = Some(strerror(errno));
+                    problem = Some(errno.to_string());
                     Vec::new()
                 }
             }
         } else {
             tree.lookup(operand).unwrap_or_else(|errno| {
-                problem = Some(strerror(errno));
+                problem = Some(errno.to_string());
                 Vec::new()
             })
         };
@@ -411,7 +410,7 @@ fn no_gate(roots: &Roots) -> Option<String> {
         _ if !nix::unistd::geteuid().is_root() => None,
         // Where it is missing it will be made.
         Ok(_) | Err(NoGateDir::Unavailable(Errno::ENOENT)) => None,
-        Err(NoGateDir::Unavailable(errno)) => Some(format!("/run/kmod/gate: {}", strerror(errno))),
+        Err(NoGateDir::Unavailable(errno)) => Some(format!("/run/kmod/gate: {errno}")),
         Err(NoGateDir::OnDisk) => Some("/run is not a file system in memory".to_owned()),
         Err(NoGateDir::Distrusted(path, why)) => Some(format!("{} {why}", path.display())),
     }
