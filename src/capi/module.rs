@@ -6,8 +6,8 @@ use super::context::Context;
 use super::list::{self, Builder, Node};
 use crate::error::{Errno, Result};
 use crate::name;
+use crate::system::proc_modules;
 use crate::system::roots::into_path;
-use crate::system::sysfs;
 use crate::tree::image::Image;
 use crate::tree::{self, Tree};
 use crate::{bytes, limits};
@@ -246,12 +246,12 @@ exports! {
         if !into.is_there() {
             return Err(Errno::ENOENT);
         }
-        let loaded = sysfs::loaded(context.system().roots).map_err(|error| {
+        let text = proc_modules::read(context.system().roots).map_err(|error| {
             let reason = error.errno().to_string();
             context.log().error(&bytes!["could not open /proc/modules: ", reason]);
             error.errno()
         })?;
-        let found = loaded.into_iter().map(|(name, _)| tree::Module::named(&name::canonical(&name)));
+        let found = proc_modules::lines(&text).map(|line| tree::Module::named(&name::canonical(line.name)));
         into.set(list(&ctx, found.collect())?.finish());
         Ok(0)
     }

@@ -5,6 +5,7 @@ use super::list::{self, Builder, Node};
 use super::module::Module;
 use crate::error::{Errno, Error};
 use crate::name::{self, ModuleName};
+use crate::system::proc_modules;
 use crate::system::roots::Roots;
 use crate::system::sysfs::{self, State};
 use crate::tree;
@@ -84,9 +85,9 @@ exports! {
             }
             Err(_) => {}
         }
-        let loaded = sysfs::loaded(roots).map_err(|error| error.errno())?;
-        let (_, size) = loaded.into_iter().find(|(known, _)| known == name).ok_or(Errno::ENOENT)?;
-        Ok(std::str::from_utf8(&size).ok().and_then(|size| size.parse().ok()).unwrap_or(0))
+        let text = proc_modules::read(roots).map_err(|error| error.errno())?;
+        let line = proc_modules::lines(&text).find(|line| line.name == name).ok_or(Errno::ENOENT)?;
+        Ok(std::str::from_utf8(line.size).ok().and_then(|size| size.parse().ok()).unwrap_or(0))
     }
 
     /// The modules that hold a module.

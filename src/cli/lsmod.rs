@@ -2,16 +2,14 @@
 //!
 //! All columns come from one pass over /proc/modules. kmod reads the names there and the rest from sysfs afterwards, where a
 //! module may be gone by then; it then prints negative sizes.
-//!
-//! A line of /proc/modules: `NAME SIZE COUNT USERS STATE ADDRESS [TAINTS]`, USERS being `-` or names that each end in a
-//! comma, among them marks such as `[permanent],`. A kernel that cannot unload modules has `-` for COUNT.
 
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Outcome};
-use crate::system::file::read_whole;
-use crate::{bytes, limits, name};
+use crate::system::proc_modules::{self, Line};
+use crate::system::sysfs::State;
+use crate::{bytes, name};
 
 const JSON: u8 = 200;
 
@@ -49,8 +47,7 @@ pub fn run(call: &Call<'_>) -> Outcome {
 }
 
 fn list(call: &Call<'_>, log: &Log<'_>, json: bool) -> Outcome {
-    let path = call.world.system.roots.proc_modules();
-    let text = match read_whole(&path, limits::TEXT_FILE) {
+    let text = match proc_modules::read(call.world.system.roots) {
         Ok(text) => text,
         Err(error) => {
             let reason = error.errno().to_string();
@@ -59,42 +56,37 @@ fn list(call: &Call<'_>, log: &Log<'_>, json: bool) -> Outcome {
             return Ok(1);
         }
     };
-    let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+    let rows = proc_modules::lines(&text).map(Row::of);
     if json {
-        let modules: Vec<serde_json::Value> = lines.map(|line| Row::parse(line).json()).collect();
+        let modules: Vec<serde_json::Value> = rows.map(|row| row.json()).collect();
         call.print(format!("{}\n", serde_json::Value::from(modules)).as_bytes());
         return Ok(0);
     }
     call.print(b"Module                  Size  Used by\n");
-    lines.for_each(|line| call.print(&Row::parse(line).text()));
+    rows.for_each(|row| call.print(&row.text()));
     Ok(0)
 }
 
-/// One line of /proc/modules. What it lacks is `-`.
+/// What is shown of a module.
 struct Row<'l> {
     name: Vec<u8>,
-    size: &'l [u8],
-    count: &'l [u8],
     users: Vec<&'l [u8]>,
-    state: &'l [u8],
+    line: Line<'l>,
 }
 
 impl<'l> Row<'l> {
-    fn parse(line: &'l [u8]) -> Self {
-        let mut words = line.split(|&b| b == b' ');
-        let mut word = || words.next().unwrap_or(b"-");
-        let (name, size, count, users, state) = (name::canonical(word()), word(), word(), word(), word());
+    fn of(line: Line<'l>) -> Self {
         let is_user = |user: &&[u8]| !user.is_empty() && *user != b"-" && user[0] != b'[';
-        let users = users.split(|&b| b == b',').filter(is_user).collect();
-        Row { name, size, count, users, state }
+        let users = line.users.split(|&b| b == b',').filter(is_user).collect();
+        Row { name: name::canonical(line.name), users, line }
     }
 
     /// As lsmod prints it.
     fn text(&self) -> Vec<u8> {
         let mut row = padded(&self.name, 19, false);
         row.push(b' ');
-        row.extend(padded(self.size, 8, true));
-        row.extend_from_slice(&bytes!["  ", self.count]);
+        row.extend(padded(self.line.size, 8, true));
+        row.extend_from_slice(&bytes!["  ", self.line.count]);
         for (index, user) in self.users.iter().enumerate() {
             row.push(if index == 0 { b' ' } else { b',' });
             row.extend_from_slice(user);
@@ -107,16 +99,15 @@ impl<'l> Row<'l> {
     fn json(&self) -> serde_json::Value {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
-        let state = match self.state {
-            b"Live" => Some("live"),
-            b"Loading" => Some("coming"),
-            b"Unloading" => Some("going"),
-            _ => None,
-        };
+        let state = self.line.state().map(|state| match state {
+            State::Coming => "coming",
+            State::Going => "going",
+            _ => "live",
+        });
         serde_json::json!({
             "name": text(&self.name),
-            "size": number(self.size),
-            "refcount": number(self.count),
+            "size": number(self.line.size),
+            "refcount": number(self.line.count),
             "used_by": self.users.iter().map(|user| text(user)).collect::<Vec<_>>(),
             "state": state,
         })
@@ -132,9 +123,13 @@ fn padded(text: &[u8], width: usize, right: bool) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    fn row(line: &str) -> Row<'_> {
+        Row::of(proc_modules::lines(line.as_bytes()).next().unwrap())
+    }
+
     #[test]
     fn columns_are_those_of_kmod() {
-        let shown = |line: &str| String::from_utf8(Row::parse(line.as_bytes()).text()).unwrap();
+        let shown = |line: &str| String::from_utf8(row(line).text()).unwrap();
         assert_eq!(
             shown("tls 114688 1 bonding, Live 0xffffffffc0200000"),
             "tls                   114688  1 bonding\n"
@@ -153,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_same_for_programs() {
-        let json = |line: &str| Row::parse(line.as_bytes()).json();
+        let json = |line: &str| row(line).json();
         assert_eq!(
             json("drm 700000 3 amdgpu,i915,[permanent], Live 0x0 (OE)"),
             serde_json::json!({"name": "drm", "size": 700_000, "refcount": 3, "used_by": ["amdgpu", "i915"], "state": "live"})

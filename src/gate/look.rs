@@ -3,7 +3,7 @@
 use crate::error::Errno;
 use crate::name::ModuleName;
 use crate::system::sysfs::{self, State};
-use crate::system::{System, file};
+use crate::system::{System, file, proc_modules};
 use std::time::Duration;
 
 /// Whether a module is live: the cheapest look that can say yes. Where it says no and the module is on its way, the gate
@@ -16,7 +16,7 @@ pub fn is_live(system: &System<'_>, name: &[u8]) -> bool {
             Ok(state) => state == b"live\n",
             Err(_) => {
                 !sysfs::available(system.roots)
-                    && sysfs::state_from_proc(system.roots, name) == Ok(State::Live)
+                    && proc_modules::state(system.roots, name) == Ok(State::Live)
             }
         }
     }
@@ -55,7 +55,7 @@ pub fn is_absent(system: &System<'_>, name: &[u8]) -> bool {
 fn asked(system: &System<'_>, name: &[u8]) -> Result<State, Errno> {
     match sysfs::state(system.roots, name) {
         Ok(State::Absent) | Err(_) if !sysfs::available(system.roots) => {
-            sysfs::state_from_proc(system.roots, name).map_err(|error| error.errno())
+            proc_modules::state(system.roots, name).map_err(|error| error.errno())
         }
         Ok(state) => Ok(state),
         Err(error) => Err(error.errno()),

@@ -116,7 +116,8 @@ fn candidate(
 fn weigh(tree: &Tree<'_>, system: &System<'_>, steps: &mut Vec<Step>) {
     if steps.iter().any(|step| !step.required) {
         let mut wanted: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
-        let loaded = sysfs::loaded(system.roots).unwrap_or_default().into_iter().map(|(name, _)| name);
+        let text = proc_modules::read(system.roots).unwrap_or_default();
+        let loaded = proc_modules::lines(&text).map(|line| line.name.to_vec());
         let known = steps.iter().map(|step| step.module.name.clone());
         for name in loaded.chain(known).collect::<BTreeSet<_>>() {
             let (before, after) = tree.softdeps(&Module::named(&name));

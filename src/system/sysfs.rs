@@ -91,25 +91,6 @@ pub fn available(roots: &Roots) -> bool {
     *roots.has_sysfs.get_or_init(|| roots.sys_module_dir().is_dir())
 }
 
-/// The state of `name` from `/proc/modules`, for systems without `/sys`: `NAME SIZE COUNT USERS STATE ADDRESS`.
-///
-/// # Errors
-/// What reading `/proc/modules` said.
-pub fn state_from_proc(roots: &Roots, name: &[u8]) -> Result<State> {
-    let text = super::file::read_whole(&roots.proc_modules(), crate::limits::TEXT_FILE)?;
-    for line in text.split(|&b| b == b'\n') {
-        let mut words = line.split(|&b| b == b' ');
-        if words.next() == Some(name) {
-            return Ok(match words.nth(3) {
-                Some(b"Loading") => State::Coming,
-                Some(b"Unloading") => State::Going,
-                _ => State::Live,
-            });
-        }
-    }
-    Ok(State::Absent)
-}
-
 /// The sections of module `name` with their addresses, in directory order.
 ///
 /// # Errors
@@ -136,44 +117,23 @@ pub fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, c_ulong)>> {
     Ok(found)
 }
 
-/// The loaded modules as `/proc/modules` lists them: name, and size in memory in bytes as it is written there.
-///
-/// # Errors
-/// What reading `/proc/modules` said.
-pub fn loaded(roots: &Roots) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let text = super::file::read_whole(&roots.proc_modules(), crate::limits::TEXT_FILE)?;
-    let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-    Ok(lines
-        .map(|line| {
-            let mut words = line.split(|&b| b == b' ');
-            let mut word = || words.next().unwrap_or_default().to_vec();
-            (word(), word())
-        })
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
 
     #[test]
-    fn sections_and_loaded_modules() {
+    fn addresses_of_sections() {
         let dir = tempfile::tempdir().unwrap();
         let roots = Roots::below(dir.path());
         assert_eq!(sections(&roots, b"m").unwrap_err().errno(), Errno::ENOENT);
-        assert_eq!(loaded(&roots).unwrap_err().errno(), Errno::ENOENT);
         let at = roots.sys_module(b"m", "sections");
         fs::create_dir_all(&at).unwrap();
-        fs::create_dir_all(&roots.proc_fs).unwrap();
         fs::write(at.join(".text"), "0xc0200000\n").unwrap();
         fs::write(at.join(".data"), "0xffffffffc02000000\n").unwrap();
-        fs::write(roots.proc_modules(), "m 4096 0 - Live 0x0\nn-o 12\n").unwrap();
         let mut found = sections(&roots, b"m").unwrap();
         found.sort();
         assert_eq!(found, [(b".data".to_vec(), c_ulong::MAX), (b".text".to_vec(), 0xc020_0000)]);
-        let names = [(b"m".to_vec(), b"4096".to_vec()), (b"n-o".to_vec(), b"12".to_vec())];
-        assert_eq!(loaded(&roots).unwrap(), names);
         fs::write(at.join(".bss"), "garbage\n").unwrap();
         let error = sections(&roots, b"m").unwrap_err();
         assert!(error.errno() == Errno::EINVAL && error.to_string().contains("sections/.bss"), "{error}");

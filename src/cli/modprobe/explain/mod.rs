@@ -25,6 +25,7 @@ use crate::name::{self, ModuleName};
 use crate::system::Roots;
 use crate::system::file::read_whole;
 use crate::system::kmsg::Log;
+use crate::system::proc_modules;
 use crate::system::sysfs::{self, State};
 use crate::tree::{Forbidden, Module, Tree};
 use doubts::Doubts;
@@ -247,7 +248,7 @@ impl Explainer<'_, '_> {
         } else if sysfs::available(roots) {
             sysfs::state(roots, &module.name)
         } else {
-            sysfs::state_from_proc(roots, &module.name)
+            proc_modules::state(roots, &module.name)
         };
         match state {
             Ok(State::Live) => Presence::Live,

@@ -1,0 +1,79 @@
+//! /proc/modules, the kernel's list of its modules.
+//!
+//! A line is `NAME SIZE COUNT USERS STATE ADDRESS [TAINTS]`. USERS is `-`, or names that each end in a comma, among them marks
+//! such as `[permanent],`. A kernel that cannot unload modules has `-` for COUNT.
+
+use super::file::read_whole;
+use super::roots::Roots;
+use super::sysfs::State;
+use crate::error::Result;
+use crate::limits;
+
+/// One line. What it lacks is `-`.
+pub struct Line<'t> {
+    /// As the kernel spells it.
+    pub name: &'t [u8],
+    /// In memory, in bytes.
+    pub size: &'t [u8],
+    /// How often it is in use.
+    pub count: &'t [u8],
+    /// What uses it.
+    pub users: &'t [u8],
+    state: &'t [u8],
+}
+
+impl Line<'_> {
+    /// `None` for a word that is no state.
+    pub fn state(&self) -> Option<State> {
+        match self.state {
+            b"Live" => Some(State::Live),
+            b"Loading" => Some(State::Coming),
+            b"Unloading" => Some(State::Going),
+            _ => None,
+        }
+    }
+}
+
+/// The text.
+///
+/// # Errors
+/// What reading said, with the path.
+pub fn read(roots: &Roots) -> Result<Vec<u8>> {
+    read_whole(&roots.proc_modules(), limits::TEXT_FILE)
+}
+
+/// The lines of the text, in its order.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    text.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(|line| {
+        let mut words = line.split(|&b| b == b' ');
+        let mut word = || words.next().unwrap_or(b"-");
+        Line { name: word(), size: word(), count: word(), users: word(), state: word() }
+    })
+}
+
+/// The state of module `name`, for systems without `/sys`.
+///
+/// # Errors
+/// As [`read`].
+pub fn state(roots: &Roots, name: &[u8]) -> Result<State> {
+    let text = read(roots)?;
+    let line = lines(&text).find(|line| line.name == name);
+    Ok(line.map_or(State::Absent, |line| line.state().unwrap_or(State::Live)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_may_be_short_and_states_odd() {
+        let text = b"m 4096 2 a,b, Loading 0x0\n\nn-o 12\nx 1 - - Odd 0x0 (O)";
+        let found: Vec<_> = lines(text).map(|line| (line.name, line.size, line.users, line.state())).collect();
+        let want: [(&[u8], &[u8], &[u8], _); 3] = [
+            (b"m", b"4096", b"a,b,", Some(State::Coming)),
+            (b"n-o", b"12", b"-", None),
+            (b"x", b"1", b"-", None),
+        ];
+        assert_eq!(found, want);
+    }
+}
