@@ -4,7 +4,7 @@
 #[path = "common/commands.rs"]
 mod commands;
 
-use kmod_once::cli::HELP;
+use kmod_once::cli::help;
 use kmod_once::cli::getopt::Opt;
 use kmod_once::gate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,7 +120,7 @@ fn every_option_is_described_and_no_other() {
 
 #[test]
 fn the_comparison_sees_what_differs() {
-    let table = HELP.iter().find(|(tool, _)| *tool == "insmod").unwrap().1.options;
+    let table = help().find(|(tool, _)| *tool == "insmod").unwrap().1.options;
     let items = |text: &str| described("insmod", text).remove("insmod").unwrap_or_default();
     let text = fs::read_to_string(man().join("insmod.8")).unwrap();
     assert_eq!(differences("insmod", table, &items(&text)), [""; 0]);
@@ -140,7 +140,7 @@ fn the_comparison_sees_what_differs() {
 
 #[test]
 fn every_command_of_kmod_is_described_and_no_other() {
-    let help = HELP.iter().find(|(tool, _)| *tool == "kmod").unwrap().1.notes;
+    let help = help().find(|(tool, _)| *tool == "kmod").unwrap().1.notes;
     let list = help.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
     let known: BTreeSet<&str> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     let page = &pages()["kmod.8"];
@@ -193,9 +193,8 @@ fn cross_references_lead_to_pages() {
             followed.insert(reference);
         }
     }
-    let ours: BTreeSet<String> = HELP
-        .iter()
-        .map(|(tool, _)| *tool)
+    let ours: BTreeSet<String> = help()
+        .map(|(tool, _)| tool)
         .filter(|tool| !tool.contains(' '))
         .map(|tool| format!("{tool}.8"))
         .collect();

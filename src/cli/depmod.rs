@@ -7,7 +7,8 @@ use super::usage::Usage;
 use super::{Call, Exit, Outcome};
 use crate::bytes;
 use crate::depmod::settings::Settings;
-use crate::depmod::{self, Failure, Outputs, places, quick, scanf};
+use crate::depmod::{self, Failure, Outputs, places, quick};
+use crate::formats::number::unsigned;
 use crate::log::Sink;
 use crate::system::roots::{as_path, into_path, module_parent};
 use std::os::unix::ffi::OsStrExt;
@@ -246,6 +247,6 @@ fn settings(call: &Call<'_>, request: &Request<'_>, version: &[u8], log: &dyn Si
 
 /// Whether C's `%u.%u` reads the start of it.
 fn is_version(text: &[u8]) -> bool {
-    let number = |text: &'_ [u8]| scanf::unsigned(text).map(|(_, rest)| rest.to_vec());
+    let number = |text: &'_ [u8]| unsigned(text).map(|(_, rest)| rest.to_vec());
     number(text).and_then(|rest| number(rest.strip_prefix(b".")?)).is_some()
 }

@@ -52,39 +52,33 @@ impl From<Stop> for Exit {
 /// What a tool's body returns: its exit status, or an exit from somewhere inside.
 pub type Outcome = Result<u8, Exit>;
 
-/// A tool by the name it is called by; `None` for a name that is none of ours.
-fn tool(name: &[u8]) -> Option<fn(&Call<'_>) -> Outcome> {
-    Some(match name {
-        b"depmod" => depmod::run,
-        b"insmod" => insmod::run,
-        b"kmod" => kmod::run,
-        b"lsmod" => lsmod::run,
-        b"modinfo" => modinfo::run,
-        b"modprobe" => modprobe::run,
-        b"rmmod" => rmmod::run,
-        _ => return None,
-    })
-}
+/// A tool: its name, what it does, its help text.
+type Tool = (&'static str, fn(&Call<'_>) -> Outcome, &'static Usage);
 
-/// The help text of each tool, and of each command that kmod has too, by its name; [`own::commands`] has the others. The manual pages and the completions are held to it.
-pub const HELP: [(&str, Usage); 8] = [
-    ("depmod", depmod::USAGE),
-    ("insmod", insmod::USAGE),
-    ("kmod", kmod::USAGE),
-    ("lsmod", lsmod::USAGE),
-    ("modinfo", modinfo::USAGE),
-    ("modprobe", modprobe::USAGE),
-    ("rmmod", rmmod::USAGE),
-    ("kmod static-nodes", static_nodes::USAGE),
+static TOOLS: [Tool; 7] = [
+    ("kmod", kmod::run, &kmod::USAGE),
+    ("modprobe", modprobe::run, &modprobe::USAGE),
+    ("insmod", insmod::run, &insmod::USAGE),
+    ("rmmod", rmmod::run, &rmmod::USAGE),
+    ("lsmod", lsmod::run, &lsmod::USAGE),
+    ("modinfo", modinfo::run, &modinfo::USAGE),
+    ("depmod", depmod::run, &depmod::USAGE),
 ];
+
+/// The help text of each tool, and of each command that kmod has too, by its name; [`own::commands`] has the others. The manual
+/// pages and the completions are held to it.
+pub fn help() -> impl Iterator<Item = (&'static str, &'static Usage)> {
+    let tools = TOOLS.iter().map(|&(name, _, usage)| (name, usage));
+    tools.chain([("kmod static-nodes", &static_nodes::USAGE)])
+}
 
 /// Runs the tool that `argv[0]` names, and returns its exit status: 1 for any other name, under which somebody may have put
 /// the program (a wrapper that keeps it as `.modprobe-wrapped`), and would search long for why nothing happens.
 pub fn run(world: &World<'_>) -> u8 {
     let Some((argv0, words)) = world.args.split_first() else { return 1 };
     let program = argv0.rsplit(|&b| b == b'/').next().unwrap_or(argv0);
-    let Some(tool) = tool(program) else {
-        let names = "kmod modprobe insmod rmmod lsmod modinfo depmod";
+    let Some((_, tool, _)) = TOOLS.iter().find(|(name, ..)| name.as_bytes() == program) else {
+        let names = TOOLS.map(|(name, ..)| name).join(" ");
         world.streams.complain(&bytes!["kmod: ERROR: called as '", program, "', but its names are ", names]);
         return 1;
     };

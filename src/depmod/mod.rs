@@ -21,14 +21,13 @@ pub mod places;
 pub mod quick;
 pub mod resolve;
 pub mod scan;
-pub mod scanf;
 pub mod settings;
 pub mod symbols;
 
 use crate::bytes;
 use crate::error::Errno;
 use crate::limits;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Silent, Sink};
 use crate::system::System;
 use crate::system::map::{self, Contents};
 use crate::system::replace::Directory;
@@ -107,6 +106,11 @@ pub trait Progress: Sync {
     fn step(&self, done: usize, total: usize);
     /// Nothing more will be read.
     fn end(&self);
+}
+
+impl Progress for Silent {
+    fn step(&self, _: usize, _: usize) {}
+    fn end(&self) {}
 }
 
 /// Where a run's words go.

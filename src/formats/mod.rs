@@ -6,11 +6,13 @@
 
 pub mod compress;
 pub mod elf;
+pub mod fnv;
 pub mod index;
 pub mod kernel_args;
 pub mod kernel_decoder;
 pub mod kmsg;
 pub mod modinfo;
+pub mod number;
 pub mod parameter;
 pub mod pattern;
 pub mod reading;

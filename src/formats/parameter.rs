@@ -9,6 +9,8 @@
 //!
 //! Other types have code of their own, which takes what it takes.
 
+use super::number::integer;
+
 /// Whether a parameter whose `parmtype` is `kind` takes this value; `None` is no `=`. True where it cannot be told.
 pub fn takes(kind: &[u8], value: Option<&[u8]>) -> bool {
     if let Some(kind) = kind.strip_prefix(b"array of ") {
@@ -35,25 +37,10 @@ fn is_truth(value: &[u8]) -> bool {
     matches!(lower[..], [b'y' | b't' | b'1' | b'n' | b'f' | b'0', ..] | [b'o', b'n' | b'f', ..])
 }
 
-/// A number, with a sign only where the type has one.
+/// A number, with a minus only where the type has one.
 fn number(text: &[u8], signed: bool) -> Option<i128> {
-    let text = std::str::from_utf8(text.strip_suffix(b"\n").unwrap_or(text)).ok()?;
-    let (negative, digits) = match text.strip_prefix('-').filter(|_| signed) {
-        Some(digits) => (true, digits),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
-    let (digits, base) = match hexadecimal {
-        Some(digits) => (digits, 16),
-        None if digits.len() > 1 && digits.starts_with('0') => (digits, 8),
-        None => (digits, 10),
-    };
-    // from_str_radix takes signs of its own.
-    if !digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return None;
-    }
-    let number = i128::from_str_radix(digits, base).ok()?;
-    Some(if negative { -number } else { number })
+    let (number, negative) = integer(text.strip_suffix(b"\n").unwrap_or(text))?;
+    (signed || !negative).then(|| if negative { -i128::from(number) } else { number.into() })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::system::file::{names_at, open_at};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -145,6 +146,16 @@ impl NoGateDir {
         match self {
             NoGateDir::Distrusted(_, why) => NoGateDir::Distrusted(path.to_path_buf(), why),
             other => other,
+        }
+    }
+}
+
+impl fmt::Display for NoGateDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoGateDir::Unavailable(errno) => write!(f, "/run/kmod/gate: {errno}"),
+            NoGateDir::OnDisk => f.write_str("/run is not a file system in memory"),
+            NoGateDir::Distrusted(path, why) => write!(f, "{} {why}", path.display()),
         }
     }
 }

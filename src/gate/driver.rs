@@ -10,6 +10,7 @@ use crate::system::bell::Bell;
 use crate::system::flock::{try_lock, unlock};
 use crate::system::sysfs::State;
 use std::fs::File;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
 
 /// How a kernel call failed.
@@ -112,21 +113,20 @@ impl<'d, 'a> Driver<'d, 'a> {
         let mut machine = Machine::new(request);
         let mut action = machine.start(lock, clock.boottime());
         loop {
-            let seen = match action {
-                Action::End(end) => {
-                    let (lock, calls) = (machine.lock(), machine.calls());
+            match self.act(action, &machine, &request) {
+                Continue(seen) => action = machine.next(seen, clock.boottime()),
+                Break(end) => {
                     self.count(end, &machine);
-                    let (error, waited, called) = (self.error, self.waited, self.called);
+                    let (lock, calls) = (machine.lock(), machine.calls());
+                    let Driver { error, waited, called, .. } = self;
                     return Report { end, error, lock, calls, waited, called };
                 }
-                action => self.act(action, &machine, &request),
-            };
-            action = machine.next(seen, clock.boottime());
+            }
         }
     }
 
-    fn act(&mut self, action: Action, machine: &Machine, request: &Request) -> Seen {
-        match action {
+    fn act(&mut self, action: Action, machine: &Machine, request: &Request) -> ControlFlow<End, Seen> {
+        Continue(match action {
             Action::Open(lock) => self.open(lock),
             Action::TryLock => match self.lock_file(machine.lock()).map(try_lock) {
                 Some(Ok(held)) => Seen::Locked(held),
@@ -174,8 +174,8 @@ impl<'d, 'a> Driver<'d, 'a> {
                 self.gate.warn_of_bound(self.key, self.waited);
                 Seen::Done
             }
-            Action::End(_) => Seen::Done,
-        }
+            Action::End(end) => return Break(end),
+        })
     }
 
     fn call(&mut self) -> Seen {

@@ -207,9 +207,8 @@ impl<'a> Gate<'a> {
             .get_or_init(|| match GateDir::open(self.system.roots) {
                 Ok(directory) => Some(directory),
                 Err(NoGateDir::Unavailable(_) | NoGateDir::OnDisk) => None,
-                Err(NoGateDir::Distrusted(path, why)) => {
-                    let text = format!("{} {why}: {MARK}", path.display());
-                    self.sink.log(Priority::Warning, text.as_bytes());
+                Err(distrusted) => {
+                    self.sink.log(Priority::Warning, format!("{distrusted}: {MARK}").as_bytes());
                     None
                 }
             })

@@ -27,6 +27,7 @@
 //! record: the reader then knows nothing, and a fresh attempt is made.
 
 use crate::error::Errno;
+use crate::formats::fnv;
 use crate::gate::protocol::{Ended, Failure};
 use crate::limits;
 use crate::name::ModuleName;
@@ -97,7 +98,7 @@ impl Record {
         put(&[0; limits::MODULE_NAME + 1][name.len()..]);
         put(&file.to_ne_bytes());
         put(&self.boot);
-        let check = fnv(FNV_START, &bytes[..CHECKED]);
+        let check = fnv::more(fnv::START, &bytes[..CHECKED]);
         bytes[CHECKED..].copy_from_slice(&check.to_ne_bytes());
         bytes
     }
@@ -113,7 +114,7 @@ impl Record {
         };
         let word = |field: &[u8]| field.try_into().map_or(0, u32::from_ne_bytes);
         let long = |field: &[u8]| field.try_into().map_or(0, u64::from_ne_bytes);
-        if field(4) != MAGIC || long(&bytes[CHECKED..]) != fnv(FNV_START, &bytes[..CHECKED]) {
+        if field(4) != MAGIC || long(&bytes[CHECKED..]) != fnv::more(fnv::START, &bytes[..CHECKED]) {
             return None;
         }
         let phase = word(field(4));
@@ -177,24 +178,16 @@ pub fn boot_id(text: &[u8]) -> Option<BootId> {
     digits.next().is_none().then_some(id)
 }
 
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a, 64 bits. Inputs come from root's files and root's command lines only; nobody who could forge a digest
-/// needs to.
-fn fnv(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 /// A digest of which file it is, as it was when it was opened.
 pub fn file_digest(file: &std::fs::Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let numbers = [file.dev(), file.ino(), file.size(), file.mtime() as u64, file.mtime_nsec() as u64];
-    numbers.iter().fold(FNV_START, |hash, number| fnv(hash, &number.to_ne_bytes()))
+    numbers.iter().fold(fnv::START, |hash, number| fnv::more(hash, &number.to_ne_bytes()))
 }
 
 /// A digest of everything that decides the result of a load: the file ([`file_digest`]), the parameters, and the flags.
 pub fn digest(file: u64, parameters: &[u8], flags: u32) -> u64 {
-    fnv(fnv(file, &flags.to_ne_bytes()), parameters)
+    fnv::more(fnv::more(file, &flags.to_ne_bytes()), parameters)
 }
 
 #[cfg(test)]

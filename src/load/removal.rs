@@ -18,7 +18,7 @@
 use super::plan::{Ignore, plan};
 use crate::error::Result;
 use crate::gate;
-use crate::system::{System, sysfs};
+use crate::system::{System, proc_modules, sysfs};
 use crate::tree::{Module, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,12 +1,12 @@
 //! The options of every tool and command, whoever parses them.
 
 use kmod_once::cli::getopt::{Opt, opt};
-use kmod_once::cli::{HELP, own};
+use kmod_once::cli::{help, own};
 
 /// By the tool or command: `modprobe`, `kmod stats`.
 pub fn tables() -> Vec<(String, Vec<Opt>)> {
     let mut tables: Vec<(String, Vec<Opt>)> =
-        HELP.iter().map(|(tool, help)| ((*tool).to_owned(), help.options.to_vec())).collect();
+        help().map(|(tool, help)| (tool.to_owned(), help.options.to_vec())).collect();
     let mut commands = own::commands();
     commands.build();
     let own = commands.get_subcommands().map(|command| {

@@ -8,20 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kmod_once::depmod::settings::Settings;
-use kmod_once::depmod::{self, Outputs, Progress, Request};
-use kmod_once::log::{Kept, Priority};
+use kmod_once::depmod::{self, Outputs, Request};
+use kmod_once::log::{Kept, Priority, Silent};
 use kmod_once::system::{Roots, System, clock, kernel};
 
 use crate::random::{self, Random};
 use crate::stage::{self, Body, Stages};
 use crate::tree::{ko, xz};
-
-struct Quiet;
-
-impl Progress for Quiet {
-    fn step(&self, _: usize, _: usize) {}
-    fn end(&self) {}
-}
 
 /// How a run ended, what it said of modules, and what it wrote.
 type Outcome = (Result<usize, String>, Vec<String>, Vec<Option<Vec<u8>>>);
@@ -240,7 +233,7 @@ impl World {
             started: 0,
             cores: 1,
         };
-        let ended = depmod::run(&request, system, Outputs { sink: &sink, print: &|_| {}, progress: &Quiet });
+        let ended = depmod::run(&request, system, Outputs { sink: &sink, print: &|_| {}, progress: &Silent });
         let told = sink.take().into_iter().filter(|(priority, _)| *priority < Priority::Info);
         let told = told.map(|(_, text)| String::from_utf8_lossy(&text).into_owned()).collect();
         if let (true, Ok(summary)) = (with_memory, &ended) {

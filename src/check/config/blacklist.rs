@@ -1,6 +1,6 @@
 //! Blacklists that do not keep their module out. A blacklist answers requests for an alias of the module, and of nothing else.
 
-use super::{is_pattern, own};
+use super::own;
 use crate::check::finding::{shown, some};
 use crate::check::{Context, Finding, Severity};
 use crate::config::{Entry, Kind};
@@ -38,10 +38,8 @@ pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
         for word in soft.pre().chain(soft.post()) {
             let found = context.tree.lookup(word).unwrap_or_default();
             for (&unwanted, _) in found.iter().filter_map(|module| listed.get_key_value(&module.name[..])) {
-                let fits = |name: &[u8]| {
-                    if is_pattern(soft.key) { fnmatch(soft.key, name) } else { name == soft.key }
-                };
-                let asks = modules.iter().filter(|name| fits(name) && comes(name) && *name != unwanted);
+                let asks = |name: &&Vec<u8>| fnmatch(soft.key, name) && comes(name) && *name != unwanted;
+                let asks = modules.iter().filter(asks);
                 ways.entry(unwanted).or_default().1.extend(asks.map(|name| shown(name)));
             }
         }

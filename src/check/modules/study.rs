@@ -8,7 +8,7 @@ use crate::depmod::output::{self, Sources};
 use crate::depmod::resolve::{Reports, dependencies, number};
 use crate::depmod::scan::{Module, Scan};
 use crate::depmod::symbols::Table;
-use crate::depmod::{Progress, cycles, gather, input, order, places};
+use crate::depmod::{cycles, gather, input, order, places};
 use crate::formats::compress;
 use crate::formats::modinfo;
 use crate::limits;
@@ -46,13 +46,6 @@ pub(crate) struct Resolved {
     pub cycles: Vec<Vec<Vec<u8>>>,
 }
 
-struct Quiet;
-
-impl Progress for Quiet {
-    fn step(&self, _: usize, _: usize) {}
-    fn end(&self) {}
-}
-
 /// Where the kernel's symbols are from.
 enum Kernel {
     /// A `Module.symvers`: with versions.
@@ -74,7 +67,7 @@ impl Study {
         let listed = input(dir, "modules.order");
         order::sort(&mut modules, dir, listed.as_deref(), &Silent).ok()?;
         let mut facts = vec![Facts::default(); modules.len()];
-        for read in gather::read(&modules, Wanted::Everything, None, context.request.cores, &Quiet) {
+        for read in gather::read(&modules, Wanted::Everything, None, context.request.cores, &Silent) {
             facts[read.module] = read.facts.unwrap_or_default();
         }
         let resolved = resolve(dir, &modules, &facts, &kernel_symbols(context));

@@ -5,6 +5,7 @@ use crate::cli::getopt::{Opt, Parser, opt};
 use crate::cli::message::{Log, START};
 use crate::cli::usage::Usage;
 use crate::cli::{Call, Exit};
+use crate::formats::number::integer;
 use crate::limits;
 use crate::load::insert::Force;
 use crate::load::plan::Ignore;
@@ -314,28 +315,10 @@ pub fn jobs(text: &[u8]) -> Option<usize> {
     (1..=limits::JOBS).contains(&number).then_some(number)
 }
 
-/// A number of milliseconds as strtoul(3) with base 0 reads it: blanks and a sign may lead, `0x` means hexadecimal and
-/// `0` octal. `None`: no number, something after it, one below 0, or one that 64 bits do not hold.
+/// A number of milliseconds as strtoul(3) with base 0 reads it, after blanks. `None`: no number, something after it, one below
+/// 0, or one that 64 bits do not hold.
 fn wait(text: &[u8]) -> Option<Duration> {
-    let text = text.trim_ascii_start();
-    let (negative, text) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, text),
-    };
-    let (radix, digits) = match text {
-        [b'0', b'x' | b'X', rest @ ..] => (16, rest),
-        [b'0', rest @ ..] if !rest.is_empty() => (8, rest),
-        _ => (10, text),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let mut number = 0u64;
-    for &digit in digits {
-        let digit = char::from(digit).to_digit(radix)?;
-        number = number.checked_mul(radix.into())?.checked_add(digit.into())?;
-    }
+    let (number, negative) = integer(text.trim_ascii_start())?;
     (!negative || number == 0).then_some(Duration::from_millis(number))
 }
 

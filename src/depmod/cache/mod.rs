@@ -28,6 +28,7 @@ mod format;
 pub use format::{Entry, Remembered, render};
 
 use crate::error::{Errno, Error, Result};
+use crate::formats::fnv;
 use crate::system::replace;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -55,9 +56,7 @@ impl Place {
         let directory = fs::canonicalize(dir).ok()?;
         let bytes = directory.as_os_str().as_bytes();
         // The hash tells directories of one name apart.
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = fnv::more(fnv::START, bytes);
         let mut file = caches.join(directory.file_name().unwrap_or_default()).into_os_string();
         file.push(format!(".{hash:016x}"));
         Some(Place { file: file.into(), directory: bytes.to_vec() })

@@ -4,7 +4,7 @@
 use super::{File, Sources};
 use crate::bytes;
 use crate::depmod::facts::Strings;
-use crate::depmod::scanf::unsigned;
+use crate::formats::number::unsigned;
 use crate::log::{Priority, Sink};
 
 pub(super) fn text(sources: &Sources<'_>, sink: &dyn Sink) -> File {

@@ -1,7 +1,7 @@
 //! Command lines, and the variable that adds to them.
 
 use super::{KIB, bounded};
-use kmod_once::cli::HELP;
+use kmod_once::cli::help;
 use kmod_once::cli::getopt::{Opt, Order, Parser, Spelling};
 use kmod_once::cli::modprobe::args::split;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -57,7 +57,8 @@ type Parsed = (Vec<(u8, Option<Vec<u8>>)>, Option<Vec<Vec<u8>>>);
 /// Rows that only count by their whole name are left out, which getopt_long does not know.
 pub fn getopt(input: &[u8]) -> bool {
     let Some((&tool, rest)) = input.split_first() else { return false };
-    let (_, usage) = &HELP[usize::from(tool) % HELP.len()];
+    let tools: Vec<_> = help().collect();
+    let (_, usage) = tools[usize::from(tool) % tools.len()];
     let plain = |row: &&Opt| matches!(row.spelling, Spelling::Listed | Spelling::Unlisted);
     let table: Vec<Opt> = usage.options.iter().filter(plain).copied().collect();
     let words: Vec<Vec<u8>> = rest.split(|&b| b == 0).take(64).map(<[u8]>::to_vec).collect();

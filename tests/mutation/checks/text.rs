@@ -1,8 +1,7 @@
 //! The text files of a module directory that are searched or shown where they lie.
 
 use super::{KIB, bounded, inside};
-use kmod_once::depmod::scanf;
-use kmod_once::formats::{modinfo, text};
+use kmod_once::formats::{modinfo, number, text};
 use kmod_once::name;
 
 /// Any bytes as each of the text files: answers are whole lines or words of the file, the search finds what the listing lists,
@@ -51,9 +50,9 @@ pub fn check(input: &[u8]) -> bool {
         }
     }
     assert!(modinfo::builtin(&printed).eq(modinfo::builtin(input)));
-    if let Some((number, rest)) = scanf::unsigned(input) {
+    if let Some((value, rest)) = number::unsigned(input) {
         assert!(inside(rest, input));
-        assert_eq!(scanf::unsigned(number.to_string().as_bytes()), Some((number, &b""[..])));
+        assert_eq!(number::unsigned(value.to_string().as_bytes()), Some((value, &b""[..])));
     }
     aliases + records > 0
 }

@@ -411,9 +411,7 @@ fn no_gate(roots: &Roots) -> Option<String> {
         _ if !nix::unistd::geteuid().is_root() => None,
         // Where it is missing it will be made.
         Ok(_) | Err(NoGateDir::Unavailable(Errno::ENOENT)) => None,
-        Err(NoGateDir::Unavailable(errno)) => Some(format!("/run/kmod/gate: {errno}")),
-        Err(NoGateDir::OnDisk) => Some("/run is not a file system in memory".to_owned()),
-        Err(NoGateDir::Distrusted(path, why)) => Some(format!("{} {why}", path.display())),
+        Err(trouble) => Some(trouble.to_string()),
     }
 }
 

@@ -1,0 +1,68 @@
+//! Numbers as C and the kernel read them.
+
+/// A whole number as strtoull(3) with base 0 and the kernel (lib/kstrtox.c) read it, without what they leave out around it:
+/// maybe a sign, then `0x` and hexadecimal, `0` and octal, or decimal digits, and nothing else. Second: whether it is negative.
+pub fn integer(text: &[u8]) -> Option<(u64, bool)> {
+    let (negative, text) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let (radix, digits) = match text {
+        [b'0', b'x' | b'X', rest @ ..] => (16, rest),
+        [b'0', rest @ ..] if !rest.is_empty() => (8, rest),
+        _ => (10, text),
+    };
+    let add = |number: u64, digit: &u8| {
+        let digit = char::from(*digit).to_digit(radix)?;
+        number.checked_mul(radix.into())?.checked_add(digit.into())
+    };
+    let number = digits.iter().try_fold(0, add)?;
+    (!digits.is_empty()).then_some((number, negative))
+}
+
+/// What `%u` of scanf(3) takes from the start of `text`, and what follows: blanks, a sign, decimal digits. Too large ones saturate at
+/// 64 bits and lose their high half, as on the 64-bit machines where the tools run.
+pub fn unsigned(text: &[u8]) -> Option<(u32, &[u8])> {
+    let blanks = text.iter().take_while(|b| b.is_ascii_whitespace() || **b == 0x0b).count();
+    let text = &text[blanks..];
+    let (negative, text) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at(digits);
+    let value = digits
+        .iter()
+        .try_fold(0u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
+        .map_or(u64::MAX, |value| if negative { value.wrapping_neg() } else { value });
+    (!digits.is_empty()).then_some((value as u32, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_is_told_by_the_start() {
+        for (text, number) in [("7", 7), ("+010", 8), ("-0x1F", 31), ("0", 0), ("-00", 0), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(integer(text.as_bytes()), Some((number, text.starts_with('-'))), "{text}");
+        }
+        for bad in ["", "-", "0x", "08", "1x", " 1", "1 ", "--1", "+-1", "0x-1", "18446744073709551616"] {
+            assert_eq!(integer(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn blanks_signs_digits() {
+        assert_eq!(unsigned(b"12.5"), Some((12, &b".5"[..])));
+        assert_eq!(unsigned(b" \t+7"), Some((7, &b""[..])));
+        assert_eq!(unsigned(b"-1x"), Some((u32::MAX, &b"x"[..])));
+        assert_eq!(unsigned(b"4294967296"), Some((0, &b""[..])));
+        assert_eq!(unsigned(b"99999999999999999999"), Some((u32::MAX, &b""[..])));
+        for bad in [&b""[..], b"x1", b"+ 1", b"--1"] {
+            assert_eq!(unsigned(bad), None, "{bad:?}");
+        }
+    }
+}
