@@ -5,8 +5,8 @@ mod elf;
 
 use elf::{KoBuilder, machine};
 use kmod_once::error::Errno;
-use kmod_once::formats::elf::{Elf, module_name, strip_modversions, strip_vermagic};
-use kmod_once::formats::modinfo;
+use kmod_once::formats::elf::{Elf, strip_modversions, strip_vermagic};
+use kmod_once::formats::modinfo::{self, module_name};
 
 /// The four kinds of ELF that `builder` can be written as.
 fn kinds(builder: KoBuilder) -> Vec<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! What the gate did for one module, counted in its gate file.
 
 use super::record::{COUNTERS_OFFSET, FILE_LENGTH};
-use crate::system::map::SharedCounters;
+use crate::system::shared::SharedCounters;
 use std::fs::File;
 use std::time::Duration;
 

@@ -14,7 +14,8 @@
 use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{Compression, detect};
-use crate::formats::elf::{Elf, module_name, strip_modversions, strip_vermagic};
+use crate::formats::elf::{Elf, strip_modversions, strip_vermagic};
+use crate::formats::modinfo::module_name;
 use crate::formats::kernel_decoder;
 use crate::gate::{self, Gate, Outcome, Patience, Refused, record};
 use crate::limits;

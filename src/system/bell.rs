@@ -3,7 +3,7 @@
 //!
 //! It is a futex(2): four bytes, native order, that count the strikes. Whoever rings adds one and wakes all sleepers.
 
-use super::map;
+use super::shared;
 use crate::error::Errno;
 use memmap2::MmapRaw;
 use nix::libc::{self, c_long};
@@ -18,13 +18,13 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// The bell at `offset` (a multiple of 4) of `file`; `None` where [`map::shared`] refuses, because the file does not
+    /// The bell at `offset` (a multiple of 4) of `file`; `None` where [`shared::map`] refuses, because the file does not
     /// reach so far yet for example.
     pub fn within(file: &File, offset: usize) -> Option<Self> {
         if offset % size_of::<u32>() != 0 {
             return None;
         }
-        Some(Bell { map: map::shared(file, offset + size_of::<u32>()).ok()?, offset })
+        Some(Bell { map: shared::map(file, offset + size_of::<u32>()).ok()?, offset })
     }
 
     fn word(&self) -> &AtomicU32 {

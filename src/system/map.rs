@@ -1,4 +1,4 @@
-//! Files mapped into memory, and counters shared by processes through a map.
+//! The contents of files, mapped into memory where that is safe.
 //!
 //! A mapped file that somebody truncates answers the next access with SIGBUS, which would kill the process. The
 //! tools install [`survive_truncation`] once: its handler puts a page of zeros where the file's page was, and the
@@ -6,14 +6,13 @@
 
 use super::descriptors::{done_with, opening};
 use crate::error::{Errno, Error, Result};
-use memmap2::{Mmap, MmapOptions, MmapRaw};
+use memmap2::{Mmap, MmapOptions};
 use nix::libc;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::ops::Deref;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The contents of a file: mapped where that is safe, else read.
 pub enum Contents {
@@ -122,51 +121,5 @@ pub fn survive_truncation() {
     // SAFETY: the handler makes only async-signal-safe calls and touches only atomics.
     if unsafe { sigaction(Signal::SIGBUS, &action) }.is_ok() {
         SURVIVES.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Maps the first `length` bytes of `file`, shared with all who map them. It must be open for reading and writing, and must
-/// never be truncated by anyone while it is mapped.
-///
-/// # Errors
-/// `EINVAL` where the file is shorter, or has no blocks: then it is a hole, and on a full tmpfs touching that would be SIGBUS.
-/// Else what fstat or mmap said.
-pub fn shared(file: &File, length: usize) -> Result<MmapRaw, Errno> {
-    let meta = file.metadata().map_err(|e| Errno::of(&e))?;
-    if meta.len() < length as u64 || meta.blocks() == 0 {
-        return Err(Errno::EINVAL);
-    }
-    MmapOptions::new().len(length).map_raw(file).map_err(|e| Errno::of(&e))
-}
-
-/// Counters in a file, shared by all processes that map it. Each addition is one atomic instruction: no lock, and
-/// nothing to repair after a crash.
-pub struct SharedCounters {
-    map: MmapRaw,
-    offset: usize,
-    count: usize,
-}
-
-impl SharedCounters {
-    /// Maps `count` counters of 8 bytes (native byte order) at `offset` of `file`.
-    ///
-    /// # Errors
-    /// `EINVAL` where the offset is not a multiple of 8; else as [`shared`].
-    pub fn map(file: &File, offset: usize, count: usize) -> Result<Self, Errno> {
-        if offset % 8 != 0 {
-            return Err(Errno::EINVAL);
-        }
-        Ok(SharedCounters { map: shared(file, offset + count * 8)?, offset, count })
-    }
-
-    /// Adds to counter `index`; an index past the end does nothing.
-    pub fn add(&self, index: usize, amount: u64) {
-        if index < self.count {
-            // SAFETY: the map is at least offset + 8 * count bytes long, is page-aligned with an offset that is a
-            // multiple of 8, and lives as long as self. Other processes access these bytes atomically too.
-            let counter =
-                unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(self.offset + index * 8).cast()) };
-            counter.fetch_add(amount, Ordering::Relaxed);
-        }
     }
 }

@@ -19,6 +19,7 @@ pub mod proc_modules;
 pub mod regex;
 pub mod replace;
 pub mod roots;
+pub mod shared;
 pub mod start;
 pub mod sysfs;
 pub mod syslog;

@@ -1,12 +1,12 @@
 //! Inserting: each operand becomes modules, each module a plan, and the plan is walked. What `-D` and `-v` print is
 //! that plan; running does nothing else. With `--jobs` the same walk finds answers that threads have made ahead of it
-//! (`parallel`).
+//! (`together`).
 
-use super::explain::{Witness, kernel_lines};
-use super::parallel::{self, Together};
+use super::kernel_words::{KernelListener, kernel_lines};
+use super::together::Together;
 use super::{Session, command, insert_reason};
 use crate::bytes;
-use crate::cli::{Outcome, parameters};
+use crate::cli::Outcome;
 use crate::error::Errno;
 use crate::gate::{self, Patience};
 use crate::load::ahead::{End, Tried};
@@ -19,18 +19,6 @@ use crate::tree::{Module, Tree};
 use std::cell::OnceCell;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-/// Inserts what the operands name.
-pub fn run(session: &Session<'_>) -> Outcome {
-    let operands = &session.request.operands;
-    let (names, words) =
-        if session.request.all { operands.split_at(operands.len()) } else { operands.split_at(1) };
-    let parameters = parameters::join(words);
-    match parallel::jobs(session) {
-        1 => walk(session, names, &parameters, None),
-        jobs => parallel::run(session, names, &parameters, jobs),
-    }
-}
 
 /// One operand after the other; `together` are those who work ahead.
 pub fn walk(
@@ -300,9 +288,9 @@ impl<'l> Loads<'l> {
             remember: self.remember,
             request,
         };
-        let witness = self.listen.map(Witness::new);
+        let listener = self.listen.map(KernelListener::new);
         let result = self.loader.insert(&insertion).map_err(|error| error.errno());
-        let heard = witness.filter(|_| result.is_err()).map(Witness::heard).unwrap_or_default();
+        let heard = listener.filter(|_| result.is_err()).map(KernelListener::heard).unwrap_or_default();
         Tried { result, said: Vec::new(), heard }
     }
 }

@@ -7,14 +7,15 @@ pub mod args;
 mod command;
 mod explain;
 mod insert;
+mod kernel_words;
 mod live;
 mod parallel;
 mod remove;
 mod show;
+mod together;
 
 use super::message::{Log, Stages};
-use super::refusal;
-use super::{Call, Exit, Outcome};
+use super::{Call, Exit, Outcome, parameters, refusal};
 use crate::bytes;
 use crate::error::Errno;
 use crate::gate::{self, Gate};
@@ -54,12 +55,24 @@ pub fn run(call: &Call<'_>) -> Outcome {
     let loader = OnceCell::new();
     let session = Session { call, log: &log, request: &request, tree: &tree, gate: &gate, loader: &loader };
     match request.mode() {
-        Mode::Insert => insert::run(&session),
+        Mode::Insert => insert(&session),
         Mode::Remove => remove::run(&session),
         Mode::Config => show::config(&session),
         Mode::Modversions => show::modversions(&session),
         Mode::Exports => show::exports(&session),
         Mode::Explain => explain::run(&session),
+    }
+}
+
+/// Inserts what the operands name.
+fn insert(session: &Session<'_>) -> Outcome {
+    let operands = &session.request.operands;
+    let (names, words) =
+        if session.request.all { operands.split_at(operands.len()) } else { operands.split_at(1) };
+    let parameters = parameters::join(words);
+    match parallel::jobs(session) {
+        1 => insert::walk(session, names, &parameters, None),
+        jobs => parallel::run(session, names, &parameters, jobs),
     }
 }
 

@@ -11,11 +11,12 @@
 use super::Session;
 use super::args::{JOBS_VARIABLE, jobs as number, unexpected_jobs};
 use super::insert::{Loads, find, walk};
+use super::together::Together;
 use crate::cli::Outcome;
 use crate::gate::{Patience, is_live};
 use crate::load::ahead::{self, Ahead, End, Graph, Job, Plan, Tried};
 use crate::load::plan::{Step, plan};
-use crate::log::{Message, Silent, Sink};
+use crate::log::Silent;
 use crate::tree::Tree;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -34,39 +35,6 @@ pub fn jobs(session: &Session<'_>) -> usize {
             1
         }),
     })
-}
-
-/// Those who work ahead of the walk.
-pub struct Together<'t> {
-    /// Their jobs, where there are any in this batch.
-    ahead: Option<&'t Ahead<'t>>,
-    /// What the gate told when it was opened for all of them: for the first who comes to it.
-    trouble: &'t RefCell<Vec<Message>>,
-    log: &'t dyn Sink,
-}
-
-impl Together<'_> {
-    /// See [`Ahead::holds`].
-    pub fn holds(&self, name: &[u8]) -> bool {
-        self.ahead.is_some_and(|ahead| ahead.holds(name))
-    }
-
-    /// See [`Ahead::take`].
-    pub fn take(&self, step: &Step) -> Option<End> {
-        self.ahead?.take(step)
-    }
-
-    /// See [`Ahead::plan_is_over`].
-    pub fn plan_is_over(&self) {
-        if let Some(ahead) = self.ahead {
-            ahead.plan_is_over();
-        }
-    }
-
-    /// The walk has come to the gate.
-    pub fn tell_trouble(&self) {
-        self.trouble.take().iter().for_each(|(priority, text)| self.log.log(*priority, text));
-    }
 }
 
 /// Inserts what `names` stand for, up to `jobs` modules at the same time.

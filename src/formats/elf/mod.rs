@@ -175,22 +175,3 @@ impl<'a> Elf<'a> {
         Some(Section { data, offset, header: self.headers_offset + header })
     }
 }
-
-/// The module's own name inside the file: what the kernel calls it once loaded, whatever the file is called.
-///
-/// It is the character array `name` of the `struct module` that `.gnu.linkonce.this_module` holds: at byte 24 of it
-/// (12 in a 32-bit module), behind the state and a list head, 56 (60) bytes long. Failing that, the `name=` string of
-/// `.modinfo`. Seen so in every module of Debian's kernels 6.1 (amd64, i386, armhf, s390x) and 6.12 (amd64).
-pub fn module_name<'a>(elf: &Elf<'a>) -> Option<&'a [u8]> {
-    let (start, room) = if elf.is_64() { (24, 56) } else { (12, 60) };
-    let from_struct = elf.section(b".gnu.linkonce.this_module").and_then(|section| {
-        let field = section.data.get(start..start + room)?;
-        let length = field.iter().position(|&b| b == 0)?;
-        field.get(..length).filter(|name| !name.is_empty())
-    });
-    from_struct.or_else(|| {
-        let section = elf.section(b".modinfo")?;
-        let mut entries = super::modinfo::entries(section.data);
-        entries.find(|(key, _)| *key == b"name").map(|(_, value)| value).filter(|name| !name.is_empty())
-    })
-}

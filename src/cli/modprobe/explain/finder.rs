@@ -1,0 +1,312 @@
+//! Finds out everything that there is to say about a query.
+
+use super::doubts::{self, Doubts};
+use super::{Action, Explained, Explanation, Found, Place, Planned, Presence, Why, shown};
+use crate::cli::Call;
+use crate::cli::modprobe::Session;
+use crate::cli::modprobe::kernel_words::{Said, words_about};
+use crate::config::{self, Entry, Kind};
+use crate::error::Errno;
+use crate::formats::pattern::fnmatch;
+use crate::gate::dir::{GateDir, NoGateDir};
+use crate::gate::holder;
+use crate::limits;
+use crate::load::plan::{Step, plan};
+use crate::name::{self, ModuleName};
+use crate::system::Roots;
+use crate::system::file::read_whole;
+use crate::system::kmsg::Log;
+use crate::system::proc_modules;
+use crate::system::sysfs::{self, State};
+use crate::tree::{Forbidden, Module, Tree};
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+
+/// Answers one request.
+pub(super) struct Explainer<'e, 's> {
+    pub(super) session: &'e Session<'s>,
+    pub(super) parameters: &'e [u8],
+}
+
+impl Explainer<'_, '_> {
+    fn tree(&self) -> &Tree<'_> {
+        self.session.tree
+    }
+
+    fn call(&self) -> &Call<'_> {
+        self.session.call
+    }
+
+    pub(super) fn explain(&self, operand: &[u8]) -> Explanation {
+        let tree = self.tree();
+        let mut problem = None;
+        let modules = if operand.starts_with(b"/") || operand.starts_with(b"./") {
+            let path = self.call().absolute(operand);
+            match path.and_then(|path| tree.module_from_path(path.as_os_str().as_bytes())) {
+                Ok(module) => vec![module],
+                Err(errno) => {
+                    problem = Some(errno.to_string());
+                    Vec::new()
+                }
+            }
+        } else {
+            tree.lookup(operand).unwrap_or_else(|errno| {
+                problem = Some(errno.to_string());
+                Vec::new()
+            })
+        };
+        let directory = shown(tree.dir().as_os_str().as_bytes());
+        if modules.is_empty() && problem.is_none() && !tree.dir().join("modules.dep").exists() {
+            problem = Some(format!("{directory} has no modules.dep: run depmod"));
+        }
+        let folded = name::alias(operand).unwrap_or_else(|| operand.to_vec());
+        let modules = modules.iter().map(|module| self.module(module, &folded)).collect();
+        Explanation { query: shown(operand), directory, modules, problem }
+    }
+
+    fn module(&self, module: &Module, query: &[u8]) -> Explained {
+        let (tree, system) = (self.tree(), &self.call().world.system);
+        let state = self.presence(module);
+        let alias = module.alias.is_some();
+        let blacklist = tree.config().named(Kind::Blacklist, &module.name);
+        let counts = self.session.request.blacklist || alias;
+        let blacklist = blacklist.map(|entry| (self.place(entry.origin), counts));
+        let done = matches!(state, Presence::Builtin | Presence::Live) && !self.session.request.depends;
+        let steps = if done || blacklist.as_ref().is_some_and(|(_, counts)| *counts) {
+            Vec::new()
+        } else {
+            plan(tree, module, self.parameters, self.session.request.ignore())
+                .map(|steps| self.steps(&steps, module))
+                .unwrap_or_default()
+        };
+        let gate = ModuleName::new(&module.name).map(|name| holder::look(system, &name)).unwrap_or_default();
+        let now = system.clock.boottime();
+        let ended = gate.last.as_ref().and_then(|record| record.end);
+        let failure = ended.and_then(|end| Some((end.failure?.errno, now.saturating_sub(end.at))));
+        Explained {
+            name: shown(&module.name),
+            found: self.found(module, query),
+            path: tree.path(module).map(|path| shown(path.as_os_str().as_bytes())),
+            state,
+            blacklist,
+            steps,
+            failure,
+            gate,
+            no_gate: no_gate(system.roots),
+            // Of a module that is there, what it said while it was loaded explains nothing.
+            kernel: if done { Vec::new() } else { self.kernel(module) },
+            now,
+        }
+    }
+
+    fn presence(&self, module: &Module) -> Presence {
+        if self.tree().is_builtin(module) {
+            return Presence::Builtin;
+        }
+        let roots = self.call().world.system.roots;
+        let state = if ModuleName::new(&module.name).is_none() {
+            return Presence::Absent;
+        } else if sysfs::available(roots) {
+            sysfs::state(roots, &module.name)
+        } else {
+            proc_modules::state(roots, &module.name)
+        };
+        match state {
+            Ok(State::Live) => Presence::Live,
+            Ok(State::Coming) => Presence::Coming,
+            Ok(State::Going) => Presence::Going,
+            Ok(State::Nascent | State::Absent) => Presence::Absent,
+            Err(_) => Presence::Unknown,
+        }
+    }
+
+    fn place(&self, origin: config::Origin) -> Place {
+        let file = shown(self.tree().config().file(origin).as_os_str().as_bytes());
+        Place { file, line: (origin.line > 0).then_some(origin.line) }
+    }
+
+    /// Which of the ways of [`Tree::lookup`] it was.
+    fn found(&self, module: &Module, query: &[u8]) -> Found {
+        let tree = self.tree();
+        let by = |by, pattern: Option<&[u8]>, place| Found { by, pattern: pattern.map(shown), place };
+        let Some(alias) = &module.alias else {
+            return match module {
+                Module { file: Some(_), .. } => by("path", None, None),
+                Module { command: Some(_), .. } => {
+                    let own = |kind| tree.config().named(kind, query);
+                    let place = own(Kind::Install).or_else(|| own(Kind::Remove));
+                    by("command", None, place.map(|entry| self.place(entry.origin)))
+                }
+                Module { builtin: true, .. } => by("builtin", None, self.line("modules.builtin", |_| false)),
+                _ => by("name", None, None),
+            };
+        };
+        let configured = |entry: &Entry<'_>| entry.key == &alias[..] && entry.value == &module.name[..];
+        if let Some(entry) = tree.config().aliases_for(query).find(configured) {
+            return by("config-alias", Some(alias), Some(self.place(entry.origin)));
+        }
+        if module.builtin {
+            let file = shown(tree.dir().join("modules.builtin.alias.bin").as_os_str().as_bytes());
+            return by("builtin-alias", Some(query), Some(Place { file, line: None }));
+        }
+        let (what, file) = if query.starts_with(b"symbol:") {
+            ("symbol", "modules.symbols")
+        } else {
+            ("alias", "modules.alias")
+        };
+        let mut pattern = None;
+        let place = self.line(file, |line| {
+            let Some(rest) = line.strip_prefix(b"alias ") else { return false };
+            let Some(blank) = rest.iter().rposition(|&byte| byte == b' ') else { return false };
+            let fits = name::canonical(&rest[blank + 1..]) == module.name
+                && name::alias(&rest[..blank]).is_some_and(|folded| fnmatch(&folded, query));
+            if fits {
+                pattern = Some(rest[..blank].to_vec());
+            }
+            fits
+        });
+        by(what, Some(pattern.as_deref().unwrap_or(query)), place)
+    }
+
+    /// The first line of a text file of the module directory that fits; without a line where none does.
+    fn line(&self, file: &str, mut fits: impl FnMut(&[u8]) -> bool) -> Option<Place> {
+        let path = self.tree().dir().join(file);
+        let text = read_whole(&path, limits::TEXT_FILE).ok()?;
+        let line = text.split(|&byte| byte == b'\n').position(&mut fits);
+        let line = line.and_then(|line| u32::try_from(line + 1).ok());
+        Some(Place { file: shown(path.as_os_str().as_bytes()), line })
+    }
+
+    fn steps(&self, steps: &[Step], target: &Module) -> Vec<Planned> {
+        let reasons = Reasons::new(self, steps, target);
+        let mut seen: Vec<&[u8]> = Vec::new();
+        let mut planned = Vec::new();
+        for step in steps {
+            // One module can stand in a plan several times; the second time there is nothing to do.
+            if seen.contains(&&step.module.name[..]) {
+                continue;
+            }
+            seen.push(&step.module.name);
+            let (action, origins) = (self.action(step), self.options(step));
+            let typed = if step.is_target { self.parameters } else { b"" };
+            let (mut doubts, mut passed_over) = (Doubts::default(), None);
+            if let Action::Insert(_) = action {
+                doubts = doubts::about(self.call().world.system.roots, step, &origins, typed);
+                let install = self.tree().config().install_for(&step.module.name);
+                passed_over = install.map(|entry| (shown(entry.value), self.place(entry.origin)));
+            }
+            planned.push(Planned {
+                module: shown(&step.module.name),
+                action,
+                options: shown(&step.options).trim_end().to_owned(),
+                origins,
+                why: reasons.of(step),
+                required: step.required,
+                doubts,
+                passed_over,
+            });
+        }
+        // Nothing is loaded for a request that is refused.
+        let ends = |step: &Planned| step.required && matches!(step.action, Action::Refuse(..));
+        if planned.iter().any(ends) {
+            planned.retain(ends);
+        }
+        planned
+    }
+
+    fn action(&self, step: &Step) -> Action {
+        let presence = self.presence(&step.module);
+        if !self.session.request.depends && matches!(presence, Presence::Builtin | Presence::Live) {
+            return Action::Skip(presence);
+        }
+        if let Some(Forbidden { module, origin }) = &step.forbidden {
+            return Action::Refuse(shown(module), self.place(*origin));
+        }
+        if let Some(command) = &step.command {
+            let entry = self.tree().config().install_for(&step.module.name);
+            return Action::Run(shown(command), entry.map(|entry| self.place(entry.origin)));
+        }
+        match &step.path {
+            Some(path) => Action::Insert(shown(path.as_os_str().as_bytes())),
+            None if presence == Presence::Builtin => Action::Skip(presence),
+            None => Action::Missing,
+        }
+    }
+
+    /// The lines that the options of a step come from.
+    fn options(&self, step: &Step) -> Vec<(String, Place)> {
+        let config = self.tree().config();
+        let of_it = |entry: &Entry<'_>| {
+            !entry.value.is_empty()
+                && (entry.key == &step.module.name[..] || Some(entry.key) == step.module.alias.as_deref())
+        };
+        let entries = config.entries(Kind::Options).filter(of_it);
+        entries.map(|entry| (shown(entry.value), self.place(entry.origin))).collect()
+    }
+
+    fn kernel(&self, module: &Module) -> Vec<Said> {
+        let Ok(log) = Log::whole(self.call().world.system.roots) else { return Vec::new() };
+        words_about(&log.read(), self.tree(), &module.name)
+    }
+}
+
+/// Who wants which module of a plan, and where that is written.
+struct Reasons<'r> {
+    target: &'r Module,
+    needed: BTreeMap<Vec<u8>, Vec<u8>>,
+    around: BTreeMap<Vec<u8>, (bool, Vec<u8>, Option<Place>)>,
+}
+
+impl<'r> Reasons<'r> {
+    fn new(explainer: &Explainer<'_, '_>, steps: &[Step], target: &'r Module) -> Self {
+        let tree = explainer.tree();
+        let (mut needed, mut around) = (BTreeMap::new(), BTreeMap::new());
+        let mut note = |module: &Module| {
+            for other in tree.dependencies(module) {
+                needed.entry(other.name).or_insert_with(|| module.name.clone());
+            }
+            for (origin, before, after) in tree.softdep_lines(module) {
+                for (first, others) in [(true, before), (false, after)] {
+                    for other in others {
+                        let wish = || (first, module.name.clone(), Some(explainer.place(origin)));
+                        around.entry(other.name).or_insert_with(wish);
+                    }
+                }
+            }
+        };
+        // What the target itself wants goes before what others want of the same module.
+        note(target);
+        let mut seen = vec![&target.name];
+        for step in steps {
+            if !seen.contains(&&step.module.name) {
+                seen.push(&step.module.name);
+                note(&step.module);
+            }
+        }
+        Reasons { target, needed, around }
+    }
+
+    fn of(&self, step: &Step) -> Why {
+        let name = &step.module.name;
+        if step.is_target || *name == self.target.name {
+            return Why::Asked;
+        }
+        match (self.needed.get(name), self.around.get(name)) {
+            (Some(by), None) => Why::NeededBy(shown(by)),
+            (Some(by), Some(_)) if *by == self.target.name => Why::NeededBy(shown(by)),
+            (_, Some((true, by, place))) => Why::Before(shown(by), place.clone()),
+            (_, Some((false, by, place))) => Why::After(shown(by), place.clone()),
+            (None, None) => Why::NeededBy(shown(&self.target.name)),
+        }
+    }
+}
+
+/// Why a load by this process would not use the gate's directory. Only root loads modules.
+fn no_gate(roots: &Roots) -> Option<String> {
+    match GateDir::existing(roots) {
+        _ if !nix::unistd::geteuid().is_root() => None,
+        // Where it is missing it will be made.
+        Ok(_) | Err(NoGateDir::Unavailable(Errno::ENOENT)) => None,
+        Err(trouble) => Some(trouble.to_string()),
+    }
+}

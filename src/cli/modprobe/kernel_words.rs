@@ -1,0 +1,70 @@
+//! The kernel's words about a module, and what they mean.
+
+use crate::bytes;
+use crate::formats::kmsg;
+use crate::system::Roots;
+use crate::system::kmsg::Log;
+use crate::tree::Tree;
+use std::time::Duration;
+
+/// Something that the kernel said.
+pub(super) struct Said {
+    pub(super) time: Duration,
+    pub(super) text: String,
+    pub(super) meaning: Option<String>,
+}
+
+/// How many of the kernel's last words are shown.
+const WORDS: usize = 8;
+
+/// What the kernel said about a module, oldest first, the last [`WORDS`] of it.
+pub(super) fn words_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Said> {
+    let name = String::from_utf8_lossy(module);
+    let mut said: Vec<Said> = Vec::new();
+    for record in kmsg::records(heard).filter(|record| kmsg::is_about(&record.text, &name)) {
+        let meaning = kmsg::meaning(&record.text, &name).map(|meaning| match &meaning.missing {
+            Some(symbol) => format!("{}{}", meaning.text, owner_of(tree, symbol)),
+            None => meaning.text,
+        });
+        // The same again says no more than once; the last time is the one that counts.
+        said.retain(|earlier| earlier.text != record.text);
+        said.push(Said { time: record.time, text: record.text, meaning });
+    }
+    said.split_off(said.len().saturating_sub(WORDS))
+}
+
+/// Who would have a symbol that was missing.
+fn owner_of(tree: &Tree<'_>, symbol: &str) -> String {
+    let owners = tree.lookup_plain(bytes!["symbol:", symbol].as_slice()).unwrap_or_default();
+    match owners.first() {
+        Some(owner) => {
+            let owner = String::from_utf8_lossy(&owner.name);
+            format!("; the module {owner} has it: if it should have been loaded before, run depmod")
+        }
+        None => "; no module of this kernel has it".to_owned(),
+    }
+}
+
+/// Listens to the kernel while a module is loaded: for `-v`.
+pub(super) struct KernelListener(Option<Log>);
+
+impl KernelListener {
+    /// Listens from now on; to nothing where the log cannot be read.
+    pub(super) fn new(roots: &Roots) -> Self {
+        KernelListener(Log::from_now(roots).ok())
+    }
+
+    /// What was said since.
+    pub(super) fn heard(self) -> Vec<u8> {
+        self.0.map(|log| log.read()).unwrap_or_default()
+    }
+}
+
+/// The lines to print about a module that could not be loaded, with what they mean.
+pub(super) fn kernel_lines(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Vec<u8>> {
+    let line = |said: Said| match said.meaning {
+        Some(meaning) => bytes!["the kernel: ", said.text, " (", module, " ", meaning, ")"],
+        None => bytes!["the kernel: ", said.text],
+    };
+    words_about(heard, tree, module).into_iter().map(line).collect()
+}
