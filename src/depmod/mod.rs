@@ -6,7 +6,7 @@
 //!
 //! Nothing is written before everything is known, and then the files are replaced one after the other
 //! ([`crate::system::replace`]). What goes wrong with one module is told and passed over: it stays a module, without
-//! what could not be read. Spec formats.md 4.
+//! what could not be read.
 
 pub mod cache;
 pub mod cycles;

@@ -1,5 +1,5 @@
 //! The order of the modules, which every output file follows and which is their priority in the indexes: first those that
-//! `modules.order` names, in its order, then the rest in the order of a hash table. Spec formats.md 4.5.
+//! `modules.order` names, in its order, then the rest in the order of a hash table.
 
 use super::Failure;
 use super::hash;

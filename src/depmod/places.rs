@@ -1,5 +1,5 @@
 //! Which files of depmod.d count: of several with one base name the one in the first directory; all in the order of
-//! their base names. Spec formats.md 4.2.
+//! their base names.
 
 use super::settings::Settings;
 use crate::bytes;

@@ -1,5 +1,5 @@
 //! Dependencies: which modules provide what each module needs, the order in which modules depend on each other, and the
-//! closure that `modules.dep` states. Spec formats.md 3.1, 4.7, 4.8.
+//! closure that `modules.dep` states.
 
 use super::library::{Known, Library};
 use super::scan::Module;

@@ -1,5 +1,5 @@
 //! Finding the modules: the module directory and the external ones, each file that is a module by its name, and of
-//! several with one module name the one that the configuration prefers. Spec formats.md 4.3, 4.4.
+//! several with one module name the one that the configuration prefers.
 
 use super::Failure;
 use super::settings::{Place, Settings};

@@ -8,7 +8,7 @@
 //! include, make_map_files     accepted and ignored
 //! ```
 //!
-//! VER is `*` or a POSIX extended regular expression that matches anywhere in the version. Spec formats.md 4.2.
+//! VER is `*` or a POSIX extended regular expression that matches anywhere in the version.
 
 use crate::bytes;
 use crate::config::lines::{Line, Lines, Words};

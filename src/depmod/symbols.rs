@@ -1,5 +1,5 @@
 //! Who provides which symbol: the kernel, as `Module.symvers` or `System.map` says, and the modules. A later module beats
-//! an earlier one, a module beats the kernel. Spec formats.md 4.6.
+//! an earlier one, a module beats the kernel.
 
 use super::library::{Known, Library, NameId};
 use crate::bytes;

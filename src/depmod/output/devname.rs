@@ -1,5 +1,5 @@
 //! `modules.devname`: the device nodes that are made at boot so that opening one loads its module, from aliases such as
-//! `devname:snd/seq` and `char-major-116-1`. Spec formats.md 3.5.
+//! `devname:snd/seq` and `char-major-116-1`.
 
 use super::{File, Sources};
 use crate::bytes;

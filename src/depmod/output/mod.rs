@@ -1,4 +1,4 @@
-//! The output files, each made in memory as a whole. Spec formats.md 3, 4.10.
+//! The output files, each made in memory as a whole.
 
 mod alias;
 mod builtin;

@@ -21,7 +21,7 @@
 //! does not repeat. Bytes are 0 to 127. kmod up to 30 writes children before their parent, kmod from 31 the root
 //! first; both are read, the second is written.
 //!
-//! Facts: observed of kmod 30 and 34.2 (spec formats.md 2).
+//! Facts: observed of kmod 30 and 34.2.
 
 mod read;
 mod search;
