@@ -57,16 +57,16 @@ impl Sink for Silent {
 
 /// A sink that only remembers whether there was anything to tell.
 #[derive(Default)]
-pub struct Ear(AtomicBool);
+pub struct AnyMessage(AtomicBool);
 
-impl Ear {
-    /// Whether anything was told.
-    pub fn heard(&self) -> bool {
+impl AnyMessage {
+    /// Whether anything was logged.
+    pub fn any(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-impl Sink for Ear {
+impl Sink for AnyMessage {
     fn log(&self, _: Priority, _: &[u8]) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -45,7 +45,7 @@ impl Module {
     }
 
     /// The errno of an error, after saying what the errno does not.
-    fn told(&self, error: &Error) -> Errno {
+    fn log_error(&self, error: &Error) -> Errno {
         if !error.what().is_empty() && error.path().is_some() {
             self.ctx().log().error(error.to_string().as_bytes());
         }
@@ -64,7 +64,7 @@ impl Module {
         if !into.is_empty() {
             return Err(Errno::EINVAL);
         }
-        let found = self.elf().and_then(|elf| read(&elf)).map_err(|error| self.told(&error))?;
+        let found = self.elf().and_then(|elf| read(&elf)).map_err(|error| self.log_error(&error))?;
         let list = Builder::of(found);
         let length = list.length;
         into.set(list.finish());
@@ -107,7 +107,7 @@ exports! {
     fn kmod_module_get_info(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         if module.is_builtin() && into.is_empty() {
-            let list = Builder::of(module.builtin_info().map_err(|error| module.told(&error))?);
+            let list = Builder::of(module.builtin_info().map_err(|error| module.log_error(&error))?);
             let length = list.length;
             into.set(list.finish());
             return Ok(length);

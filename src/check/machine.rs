@@ -7,7 +7,8 @@ use crate::gate;
 use crate::gate::dir::{GateDir, NoGateDir};
 use crate::gate::settings::Settings;
 use crate::limits;
-use crate::system::file::{label, names, read_attribute, read_whole};
+use crate::system::file::{label, read_attribute, read_whole};
+use crate::system::process;
 use crate::system::roots::as_path;
 use memchr::memmem;
 use std::collections::BTreeSet;
@@ -124,7 +125,8 @@ fn udevd(context: &Context<'_>) -> Vec<Finding> {
     if rule_calls_modprobe(context) {
         return findings;
     }
-    for pid in processes(context, b"systemd-udevd") {
+    let is_udevd = |pid: &i32| process::name(context.system.roots, *pid).is_some_and(|name| name == b"systemd-udevd");
+    for pid in process::ids(context.system.roots).into_iter().filter(is_udevd) {
         // Only root may read it.
         let maps =
             read_whole(&context.system.roots.process(pid, "maps"), limits::TEXT_FILE).unwrap_or_default();
@@ -160,19 +162,4 @@ fn rule_calls_modprobe(context: &Context<'_>) -> bool {
     let rule = rules.next().unwrap_or_default();
     rule.split(|&b| b == b'\n')
         .any(|line| !line.starts_with(b"#") && memmem::find(line, b"modprobe").is_some())
-}
-
-/// The processes that are called so.
-fn processes(context: &Context<'_>, name: &[u8]) -> Vec<i32> {
-    let mut found = Vec::new();
-    let _ = names(&context.system.roots.proc_fs, &mut Vec::new(), &mut |entry, _| {
-        let Some(pid) = std::str::from_utf8(entry).ok().and_then(|text| text.parse().ok()) else { return };
-        let mut buffer = [0; 32];
-        let comm = read_attribute(&context.system.roots.process(pid, "comm"), &mut buffer);
-        if comm.is_ok_and(|comm| comm.trim_ascii_end() == name) {
-            found.push(pid);
-        }
-    });
-    found.sort_unstable();
-    found
 }

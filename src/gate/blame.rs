@@ -1,6 +1,7 @@
 //! Which module held up whom: the trace, summed up by module.
 
-use super::trace::{Entry, nanoseconds};
+use super::nanoseconds;
+use super::trace::Entry;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;

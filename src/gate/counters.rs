@@ -1,5 +1,6 @@
 //! What the gate did for one module, counted in its gate file.
 
+use super::nanoseconds;
 use super::record::{COUNTERS_OFFSET, FILE_LENGTH};
 use crate::system::shared::SharedCounters;
 use std::fs::File;
@@ -78,7 +79,7 @@ impl Counters {
     /// Sets the time waited.
     #[must_use]
     pub fn waited(mut self, time: Duration) -> Self {
-        self.waited = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.waited = nanoseconds(time);
         self
     }
 }

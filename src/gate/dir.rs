@@ -9,7 +9,7 @@
 use crate::error::Errno;
 use crate::name::ModuleName;
 use crate::system::Roots;
-use crate::system::file::{names_at, open_at};
+use crate::system::file::{visit_names_at, open_at};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
@@ -129,7 +129,7 @@ impl GateDir {
     /// What open or the first read of the directory said.
     pub fn modules(&self) -> Result<Vec<ModuleName>, Errno> {
         let mut found = Vec::new();
-        names_at(&self.directory, Path::new("."), &mut Vec::new(), &mut |name, _| {
+        visit_names_at(&self.directory, Path::new("."), &mut Vec::new(), &mut |name, _| {
             found.extend(ModuleName::new(name));
         })?;
         Ok(found)

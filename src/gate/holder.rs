@@ -7,17 +7,16 @@ use super::dir::GateDir;
 use super::record::Record;
 use crate::limits;
 use crate::name::ModuleName;
-use crate::system::System;
-use crate::system::file::{names, read_attribute, read_whole};
+use crate::system::file::{names, read_whole};
 use crate::system::roots::as_path;
+use crate::system::{System, process};
 use nix::sys::stat::{major, minor};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
 
 /// The state of one module's lock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Gatekeeper {
+pub struct LockState {
     /// Who has it.
     pub holder: Option<Holder>,
     /// How many others wait for it.
@@ -38,12 +37,12 @@ pub struct Holder {
 }
 
 /// Looks at the lock of `name`; nothing is known where there is no gate, or for anyone but root.
-pub fn look(system: &System<'_>, name: &ModuleName) -> Gatekeeper {
+pub fn look(system: &System<'_>, name: &ModuleName) -> LockState {
     let Some(file) = GateDir::existing(system.roots).ok().and_then(|directory| directory.read(name).ok())
     else {
-        return Gatekeeper::default();
+        return LockState::default();
     };
-    let mut found = Gatekeeper { last: Record::read(&file), ..Gatekeeper::default() };
+    let mut found = LockState { last: Record::read(&file), ..LockState::default() };
     let (Ok(meta), Ok(locks)) = (file.metadata(), read_whole(&system.roots.locks(), limits::TEXT_FILE))
     else {
         return found;
@@ -54,7 +53,9 @@ pub fn look(system: &System<'_>, name: &ModuleName) -> Gatekeeper {
         if lock.exclusive {
             let running = found.last.as_ref().filter(|record| record.end.is_none());
             let since = running.map(|record| record.begin);
-            found.holder = Some(Holder { pid: lock.pid, program: program(system, lock.pid), since });
+            let program = process::name(system.roots, lock.pid);
+            let program = program.map(|name| String::from_utf8_lossy(&name).into_owned());
+            found.holder = Some(Holder { pid: lock.pid, program, since });
         }
     }
     if let Some(holder) = &found.holder {
@@ -67,28 +68,13 @@ pub fn look(system: &System<'_>, name: &ModuleName) -> Gatekeeper {
 
 /// The processes that have a file open, as far as this one may know.
 fn openers(system: &System<'_>, file: (u64, u64)) -> impl Iterator<Item = i32> {
-    let numbers = listed(&system.roots.proc_fs).into_iter();
-    let numbers = numbers.filter_map(|name| std::str::from_utf8(&name).ok()?.parse().ok());
     let has = move |pid: &i32| {
         let descriptors = system.roots.process(*pid, "fd");
-        let files = listed(&descriptors).into_iter().map(|name| descriptors.join(as_path(&name)));
+        let files = names(&descriptors).unwrap_or_default();
+        let files = files.iter().map(|name| descriptors.join(as_path(name)));
         files.filter_map(|path| std::fs::metadata(path).ok()).any(|meta| (meta.dev(), meta.ino()) == file)
     };
-    numbers.filter(has)
-}
-
-/// The names in a directory, as far as it can be read.
-fn listed(dir: &Path) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    // What cannot be read tells nothing.
-    let _ = names(dir, &mut Vec::new(), &mut |name, _| found.push(name.to_vec()));
-    found
-}
-
-fn program(system: &System<'_>, pid: i32) -> Option<String> {
-    let mut buffer = [0; 64];
-    let text = read_attribute(&system.roots.process(pid, "comm"), &mut buffer).ok()?;
-    Some(String::from_utf8_lossy(text).trim_end().to_owned())
+    process::ids(system.roots).into_iter().filter(has)
 }
 
 /// A line of /proc/locks: `1: FLOCK  ADVISORY  WRITE 4711 00:17:815 0 EOF` (proc_locks(5)). One with `->` behind the number
@@ -129,9 +115,9 @@ mod tests {
         let kernel = FakeKernel::new(&roots);
         let system = System { roots: &roots, kernel: &kernel, clock: &Real };
         let name = ModuleName::new(b"xfs").unwrap();
-        assert_eq!(look(&system, &name), Gatekeeper::default(), "there is no gate");
+        assert_eq!(look(&system, &name), LockState::default(), "there is no gate");
         let file = GateDir::open(&roots).unwrap().file(&name).unwrap();
-        assert_eq!(look(&system, &name), Gatekeeper::default());
+        assert_eq!(look(&system, &name), LockState::default());
         let begin = Duration::from_secs(5);
         let record = Record { begin, leader: 1, sequence: 1, ..Record::default() };
         record.write(&file, true).unwrap();

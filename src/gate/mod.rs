@@ -81,7 +81,7 @@ impl Patience {
         let begin = system.clock.boottime();
         let done = work();
         let time = system.clock.boottime().saturating_sub(begin);
-        self.worked.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.worked.fetch_add(nanoseconds(time), Ordering::Relaxed);
         done
     }
 
@@ -236,6 +236,11 @@ impl<'a> Gate<'a> {
         let text = format!("{key}: waited {} s for another process to load it, going on", waited.as_secs());
         self.sink.log(Priority::Warning, text.as_bytes());
     }
+}
+
+/// A time as the gate's files have it.
+pub fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A load whose calls do not count as waiting.

@@ -28,6 +28,7 @@
 
 use crate::error::Errno;
 use crate::formats::fnv;
+use crate::gate::nanoseconds;
 use crate::gate::protocol::{Ended, Failure};
 use crate::limits;
 use crate::name::ModuleName;
@@ -162,10 +163,6 @@ impl Record {
         let written = crate::system::file::write_at(file, bytes, 0)?;
         if written == bytes.len() { Ok(()) } else { Err(Errno::ENOSPC) }
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// This boot's id as `/proc/sys/kernel/random/boot_id` has it, 32 hexadecimal digits and dashes; `None` for anything else.

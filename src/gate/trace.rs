@@ -17,11 +17,11 @@
 
 use super::dir::GateDir;
 use super::driver::Report;
-use super::{Load, Outcome, kin};
+use super::{Load, Outcome, kin, nanoseconds};
 use crate::error::Result;
 use crate::limits;
-use crate::system::System;
-use crate::system::file::{open_at, read_attribute, read_whole, within_size_limit};
+use crate::system::file::{open_at, read_whole, within_size_limit};
+use crate::system::{System, process};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
@@ -60,14 +60,15 @@ pub(super) fn append(
         return;
     }
     let (pid, ppid) = (nix::unistd::getpid().as_raw(), nix::unistd::getppid().as_raw());
+    let comm = |pid| process::name(system.roots, pid).as_deref().map(text);
     let line = json!({
         "time_ns": nanoseconds(begin),
         "module": load.key.to_string(),
         "request": text(load.request),
         "pid": pid,
         "ppid": ppid,
-        "comm": comm(system, pid),
-        "parent": comm(system, ppid),
+        "comm": comm(pid),
+        "parent": comm(ppid),
         "devpath": origin.devpath.as_deref().map(text),
         "seqnum": origin.seqnum.as_deref().map(text),
         "kernel": kin::started_by_kernel(system),
@@ -162,20 +163,7 @@ fn entry(line: &Value) -> Entry {
     }
 }
 
-/// A time as the trace and its readers write it.
-pub fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 fn text(bytes: &[u8]) -> Value {
     // A request may be a megabyte of somebody's making.
     Value::from(String::from_utf8_lossy(&bytes[..bytes.len().min(limits::QUERY)]))
-}
-
-fn comm(system: &System<'_>, pid: i32) -> Value {
-    let mut buffer = [0; 64];
-    match read_attribute(&system.roots.process(pid, "comm"), &mut buffer) {
-        Ok(name) => text(name.strip_suffix(b"\n").unwrap_or(name)),
-        Err(_) => Value::Null,
-    }
 }

@@ -177,15 +177,29 @@ pub enum Entry {
 ///
 /// # Errors
 /// What open or the first read of the directory said (`ENOTDIR`); what comes after a later failure is not shown.
-pub fn names(dir: &Path, buffer: &mut Vec<u8>, visit: &mut dyn FnMut(&[u8], Entry)) -> Result<(), Errno> {
-    names_at(AT_FDCWD, dir, buffer, visit)
+pub fn visit_names(
+    dir: &Path,
+    buffer: &mut Vec<u8>,
+    visit: &mut dyn FnMut(&[u8], Entry),
+) -> Result<(), Errno> {
+    visit_names_at(AT_FDCWD, dir, buffer, visit)
+}
+
+/// The names in the directory `dir`, in its own order.
+///
+/// # Errors
+/// Those of [`visit_names`].
+pub fn names(dir: &Path) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut found = Vec::new();
+    visit_names(dir, &mut Vec::new(), &mut |name, _| found.push(name.to_vec()))?;
+    Ok(found)
 }
 
 /// The same for `dir` as the directory `at` has it (openat(2)).
 ///
 /// # Errors
-/// Those of [`names`].
-pub fn names_at(
+/// Those of [`visit_names`].
+pub fn visit_names_at(
     at: impl AsFd,
     dir: &Path,
     buffer: &mut Vec<u8>,

@@ -16,6 +16,7 @@ pub mod kmsg;
 pub mod map;
 pub mod module_file;
 pub mod proc_modules;
+pub mod process;
 pub mod regex;
 pub mod replace;
 pub mod roots;

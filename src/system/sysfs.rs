@@ -79,11 +79,7 @@ fn number<N: FromStr>(roots: &Roots, name: &[u8], attribute: &str) -> Result<N> 
 /// What opening or reading the directory said.
 pub fn holders(roots: &Roots, name: &[u8]) -> Result<Vec<Vec<u8>>> {
     let path = roots.sys_module(name, "holders");
-    // Not by std's read_dir, which panics where closing fails.
-    let mut found = Vec::new();
-    names(&path, &mut Vec::new(), &mut |name, _| found.push(name.to_vec()))
-        .map_err(|errno| Error::os(errno).at(&path))?;
-    Ok(found)
+    names(&path).map_err(|errno| Error::os(errno).at(&path))
 }
 
 /// Whether `/sys/module` is there at all; without it nothing can be said of any module from sysfs. Asked once.
@@ -98,10 +94,7 @@ pub fn available(roots: &Roots) -> bool {
 pub fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, c_ulong)>> {
     let dir = roots.sys_module(name, "sections");
     let mut found = Vec::new();
-    let mut files = Vec::new();
-    names(&dir, &mut Vec::new(), &mut |name, _| files.push(name.to_vec()))
-        .map_err(|errno| Error::os(errno).at(&dir))?;
-    for name in files {
+    for name in names(&dir).map_err(|errno| Error::os(errno).at(&dir))? {
         let mut buffer = [0u8; 32];
         let path = dir.join(as_path(&name));
         let text = read_attribute(&path, &mut buffer).map_err(|errno| Error::os(errno).at(&path))?;

@@ -22,7 +22,7 @@ use crate::config::{Config, Kind, Origin};
 use crate::error::{Errno, Result};
 use crate::formats::index::Reader;
 use crate::limits;
-use crate::log::{Ear, Priority, Sink};
+use crate::log::{AnyMessage, Priority, Sink};
 use crate::name;
 use crate::system::roots::{Roots, into_path};
 use crate::system::{System, roots::as_path};
@@ -173,16 +173,16 @@ impl<'a> Tree<'a> {
     /// What is not read cannot lead a name elsewhere: depmod's `modules.softdep` and `modules.weakdep` and the kernel
     /// command line say what else a module needs, which parameters it gets, and that it is not wanted.
     pub fn are_plain<'n>(&self, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
-        let ear = Ear::default();
-        let config = settings::read_given(self.roots, &self.paths, &ear);
+        let logged = AnyMessage::default();
+        let config = settings::read_given(self.roots, &self.paths, &logged);
         // Not the tree's own, which must stay able to tell. Never dropped, as in the tools' trees.
         let indexes = ManuallyDrop::new(Indexes::default());
-        !ear.heard()
+        !logged.any()
             && names.all(|name| {
                 config.aliases_for(name).next().is_none()
-                    && indexes.open(Which::Dep, &self.dir, &ear).line(name).is_some()
+                    && indexes.open(Which::Dep, &self.dir, &logged).line(name).is_some()
             })
-            && !ear.heard()
+            && !logged.any()
     }
 
     /// As [`Tree::lookup`], without the configuration: what modinfo does.

@@ -9,7 +9,7 @@ use crate::config::{Config, Parser};
 use crate::error::Errno;
 use crate::limits;
 use crate::log::{Priority, Sink};
-use crate::system::file::{End, Entry, names, read_into};
+use crate::system::file::{End, Entry, visit_names, read_into};
 use crate::system::roots::{Roots, into_path};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -40,16 +40,16 @@ pub(super) fn read(roots: &Roots, dir: &Path, paths: &ConfigPaths, sink: &dyn Si
     // First, so that the names of these two files cannot be taken by others.
     reader.places.push(Place::Dir(dir.to_path_buf()));
     for name in WRITTEN {
-        reader.met(name.as_bytes(), 0, Kind::Certain);
+        reader.add(name.as_bytes(), 0, Kind::Certain);
     }
-    reader.given(roots, paths);
+    reader.add_all(roots, paths);
     reader.read(Some(&roots.cmdline()), sink)
 }
 
 /// Reads what people write and nothing else: not what depmod found, nor the kernel command line.
 pub(super) fn read_given(roots: &Roots, paths: &ConfigPaths, sink: &dyn Sink) -> Config {
     let mut reader = Reader::default();
-    reader.given(roots, paths);
+    reader.add_all(roots, paths);
     reader.read(None, sink)
 }
 
@@ -90,7 +90,7 @@ impl Reader {
         }
     }
 
-    fn given(&mut self, roots: &Roots, paths: &ConfigPaths) {
+    fn add_all(&mut self, roots: &Roots, paths: &ConfigPaths) {
         match paths {
             ConfigPaths::Default => self.defaults(roots.config_dirs("modprobe.d"), roots),
             ConfigPaths::List(paths) => paths.iter().for_each(|path| self.named(path.clone())),
@@ -110,7 +110,7 @@ impl Reader {
             Errno::ENOTDIR if std::fs::metadata(&path).is_ok() => {
                 let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
                 self.places.push(Place::File(path));
-                self.met(&name, self.places.len() - 1, Kind::Certain);
+                self.add(&name, self.places.len() - 1, Kind::Certain);
             }
             Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG => {}
             errno => {
@@ -124,11 +124,11 @@ impl Reader {
         self.places.push(Place::Dir(dir.to_path_buf()));
         let place = self.places.len() - 1;
         for (name, kind) in listing {
-            self.met(name, place, *kind);
+            self.add(name, place, *kind);
         }
     }
 
-    fn met(&mut self, name: &[u8], place: usize, kind: Kind) {
+    fn add(&mut self, name: &[u8], place: usize, kind: Kind) {
         if kind == Kind::Directory {
             self.is_directory(self.seen, &self.path(place, name));
         } else {
@@ -228,7 +228,7 @@ impl Reader {
 /// The names in a directory that may be configuration files, in its own order.
 fn list(dir: &Path, buffer: &mut Vec<u8>) -> Result<Listing, Errno> {
     let mut listing = Vec::new();
-    names(dir, buffer, &mut |name, kind| {
+    visit_names(dir, buffer, &mut |name, kind| {
         if files::is_config_name(name) {
             let kind = match kind {
                 Entry::Directory => Kind::Directory,

@@ -4,7 +4,7 @@ use crate::check::{Context, Finding};
 use crate::config::files::is_config_name;
 use crate::error::Errno;
 use crate::limits;
-use crate::system::file::{Entry, names, read_whole};
+use crate::system::file::{Entry, visit_names, read_whole};
 use crate::system::roots::as_path;
 use crate::tree::ConfigPaths;
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
 fn in_directory(dir: &Path) -> Vec<Finding> {
     let mut found = Vec::new();
     // What is no directory is a file, which is read, or is not there.
-    let _ = names(dir, &mut Vec::new(), &mut |name, kind| found.push((name.to_vec(), kind)));
+    let _ = visit_names(dir, &mut Vec::new(), &mut |name, kind| found.push((name.to_vec(), kind)));
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found.into_iter().filter_map(|(name, kind)| about(&dir.join(as_path(&name)), &name, kind)).collect()
 }

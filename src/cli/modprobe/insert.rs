@@ -290,7 +290,7 @@ impl<'l> Loads<'l> {
         };
         let listener = self.listen.map(KernelListener::new);
         let result = self.loader.insert(&insertion).map_err(|error| error.errno());
-        let heard = listener.filter(|_| result.is_err()).map(KernelListener::heard).unwrap_or_default();
+        let heard = listener.filter(|_| result.is_err()).map(KernelListener::read).unwrap_or_default();
         Tried { result, said: Vec::new(), heard }
     }
 }

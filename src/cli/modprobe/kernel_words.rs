@@ -55,7 +55,7 @@ impl KernelListener {
     }
 
     /// What was said since.
-    pub(super) fn heard(self) -> Vec<u8> {
+    pub(super) fn read(self) -> Vec<u8> {
         self.0.map(|log| log.read()).unwrap_or_default()
     }
 }

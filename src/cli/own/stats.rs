@@ -4,7 +4,7 @@ use super::{openmetrics, traced};
 use crate::cli::message::Log;
 use crate::gate::counters::Counters;
 use crate::gate::stats::{self, Stats};
-use crate::gate::trace::nanoseconds;
+use crate::gate::nanoseconds;
 use crate::system::System;
 use anyhow::{Context, Result};
 use std::fmt::Write;

@@ -14,7 +14,7 @@ use super::kernel_words::Said;
 use crate::cli::refusal::Refusal;
 use crate::cli::{Outcome, parameters};
 use crate::error::Errno;
-use crate::gate::holder::Gatekeeper;
+use crate::gate::holder::LockState;
 use crate::load::command::refuses;
 use doubts::Doubts;
 use finder::Explainer;
@@ -39,7 +39,7 @@ struct Explained {
     blacklist: Option<(Place, bool)>,
     /// What a run would do, in order; empty where it would do nothing.
     steps: Vec<Planned>,
-    gate: Gatekeeper,
+    gate: LockState,
     /// Why the module's file would be the lock and not the gate's.
     no_gate: Option<String>,
     /// How the last load ended if it failed: errno, and how long ago.
