@@ -91,7 +91,6 @@ impl Sink for Kept {
 
 /// Joins parts into one message: `bytes!["Module ", name, " not found"]`. Each part is anything that is
 /// `AsRef<[u8]>`: text, bytes, a `Vec<u8>`, a `String`.
-#[macro_export]
 macro_rules! bytes {
     ($($part:expr),* $(,)?) => {{
         let mut joined: Vec<u8> = Vec::new();
@@ -99,6 +98,7 @@ macro_rules! bytes {
         joined
     }};
 }
+pub(crate) use bytes;
 
 #[cfg(test)]
 mod tests {

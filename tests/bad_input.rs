@@ -5,7 +5,7 @@
 mod elf;
 
 use elf::KoBuilder;
-use kmod_once::formats::index::IndexBuilder;
+use kmod_once::internals::formats::index::IndexBuilder;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
@@ -325,8 +325,8 @@ fn a_file_that_is_cut_while_it_is_mapped_does_not_kill() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.ko");
     std::fs::write(&path, vec![1; 1 << 20]).unwrap();
-    kmod_once::system::map::survive_truncation();
-    let contents = kmod_once::system::map::open(&path, 1 << 30).unwrap();
+    kmod_once::internals::system::map::survive_truncation();
+    let contents = kmod_once::internals::system::map::open(&path, 1 << 30).unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(4096).unwrap();
     assert_eq!(contents[0], 1);

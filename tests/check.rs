@@ -7,13 +7,13 @@
 mod elf;
 
 use elf::{KoBuilder, LOCAL, Signature, Symbol};
-use kmod_once::check::{self, Part, Request};
-use kmod_once::formats::index::IndexBuilder;
-use kmod_once::gate;
-use kmod_once::system::clock::Real;
-use kmod_once::system::fake::FakeKernel;
-use kmod_once::system::{Roots, System};
-use kmod_once::tree::ConfigPaths;
+use kmod_once::internals::check::{self, Part, Request};
+use kmod_once::internals::formats::index::IndexBuilder;
+use kmod_once::internals::gate;
+use kmod_once::internals::system::clock::Real;
+use kmod_once::internals::system::kernel::Linux;
+use kmod_once::internals::system::{Roots, System};
+use kmod_once::internals::tree::ConfigPaths;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -144,8 +144,7 @@ impl Machine {
     }
 
     fn check_with(&self, roots: &Roots, paths: ConfigPaths) -> String {
-        let kernel = FakeKernel::new(roots);
-        let system = System { roots, kernel: &kernel, clock: &Real };
+        let system = System { roots, kernel: &Linux, clock: &Real };
         let request = Request {
             release: RELEASE.as_bytes(),
             dir: self.in_tree("").parent().unwrap().join(RELEASE),

@@ -2,8 +2,8 @@
 //! that damage in front of the section headers never makes it tell something else than they do. (tests/depmod/early.rs
 //! compares whole kernels.)
 
-use kmod_once::formats::elf::{self, Elf, Look, Search};
-use kmod_once::formats::reading::{self, Depth, Reading};
+use kmod_once::internals::formats::elf::{self, Elf, Look, Search};
+use kmod_once::internals::formats::reading::{self, Depth, Reading};
 use std::io::Write;
 
 /// A module in the making: the sections in front of the symbol table, and the symbols.

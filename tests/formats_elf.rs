@@ -4,9 +4,9 @@
 mod elf;
 
 use elf::{KoBuilder, machine};
-use kmod_once::error::Errno;
-use kmod_once::formats::elf::{Elf, strip_modversions, strip_vermagic};
-use kmod_once::formats::modinfo::{self, module_name};
+use kmod_once::internals::error::Errno;
+use kmod_once::internals::formats::elf::{Elf, strip_modversions, strip_vermagic};
+use kmod_once::internals::formats::modinfo::{self, module_name};
 
 /// The four kinds of ELF that `builder` can be written as.
 fn kinds(builder: KoBuilder) -> Vec<Vec<u8>> {

@@ -7,7 +7,7 @@ mod elf;
 
 use elf::signature::{COMMON_NAME, Message, SHA256, attribute, oid, tlv};
 use elf::{KoBuilder, Signature};
-use kmod_once::formats::signature;
+use kmod_once::internals::formats::signature;
 
 /// What modinfo would print: id, signer, key, hash, signature.
 type Shown = (String, String, Vec<u8>, String, Vec<u8>);

@@ -5,8 +5,8 @@
 mod elf;
 
 use elf::{GLOBAL, KoBuilder, LOCAL, SHN_ABS, SHN_UNDEF, Symbol, machine};
-use kmod_once::error::Errno;
-use kmod_once::formats::elf::{Elf, exports, needed, versions};
+use kmod_once::internals::error::Errno;
+use kmod_once::internals::formats::elf::{Elf, exports, needed, versions};
 
 type Crcs = Vec<(String, u64)>;
 

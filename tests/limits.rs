@@ -5,7 +5,7 @@
 mod elf;
 
 use elf::KoBuilder;
-use kmod_once::formats::index::IndexBuilder;
+use kmod_once::internals::formats::index::IndexBuilder;
 use nix::sys::ptrace;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};

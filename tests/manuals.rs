@@ -4,9 +4,9 @@
 #[path = "common/commands.rs"]
 mod commands;
 
-use kmod_once::cli::help;
-use kmod_once::cli::getopt::Opt;
-use kmod_once::gate::settings::Settings;
+use kmod_once::internals::cli::help;
+use kmod_once::internals::cli::getopt::Opt;
+use kmod_once::internals::gate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

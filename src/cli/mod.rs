@@ -25,12 +25,13 @@ pub mod world;
 use crate::bytes;
 use crate::error::Errno;
 use crate::gate::{Gate, trace};
-use crate::system::directory;
 use crate::system::roots::module_parent;
+use crate::system::{Roots, System, clock, descriptors, directory, kernel, map};
 use getopt::{Complaint, Found, Opt, Order, Parser};
 use message::{Log, Stop};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use streams::Streams;
 use usage::Usage;
 use world::World;
 
@@ -70,6 +71,16 @@ static TOOLS: [Tool; 7] = [
 pub fn help() -> impl Iterator<Item = (&'static str, &'static Usage)> {
     let tools = TOOLS.iter().map(|&(name, _, usage)| (name, usage));
     tools.chain([("kmod static-nodes", &static_nodes::USAGE)])
+}
+
+/// The whole program on the real system: runs the tool that the first of the words names, and returns its exit status.
+pub fn program(args: Vec<Vec<u8>>) -> u8 {
+    descriptors::ends_soon();
+    map::survive_truncation();
+    let roots = Roots::default();
+    let system = System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real };
+    let streams = Streams::new(streams::Stdout, streams::Stderr);
+    run(&World { args: &args, system, host: &world::Process, streams })
 }
 
 /// Runs the tool that `argv[0]` names, and returns its exit status: 1 for any other name, under which somebody may have put

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod command;
 pub mod descriptors;
 pub mod directory;
+#[cfg(test)]
 pub mod fake;
 pub mod file;
 pub mod flock;

@@ -98,7 +98,7 @@ macro_rules! entry_point {
         // needs nothing that is set up later. Here and not below, since a library must leave its host's descriptors be.
         #[used]
         #[unsafe(link_section = ".init_array")]
-        static LOOK: extern "C" fn() = $crate::system::start::look;
+        static LOOK: extern "C" fn() = $crate::look;
 
         /// C's entry point.
         ///
@@ -109,9 +109,8 @@ macro_rules! entry_point {
             argc: std::ffi::c_int,
             argv: *const *const std::ffi::c_char,
         ) -> std::ffi::c_int {
-            $crate::system::descriptors::ends_soon();
             // SAFETY: they are those of C's main.
-            let words = unsafe { $crate::system::start::arguments(argc, argv) };
+            let words = unsafe { $crate::arguments(argc, argv) };
             std::ffi::c_int::from($run(words))
         }
     };

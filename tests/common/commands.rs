@@ -1,7 +1,7 @@
 //! The options of every tool and command, whoever parses them.
 
-use kmod_once::cli::getopt::{Opt, opt};
-use kmod_once::cli::{help, own};
+use kmod_once::internals::cli::getopt::{Opt, opt};
+use kmod_once::internals::cli::{help, own};
 
 /// By the tool or command: `modprobe`, `kmod stats`.
 pub fn tables() -> Vec<(String, Vec<Opt>)> {

@@ -10,7 +10,7 @@ mod commands;
 #[path = "../common/elf.rs"]
 mod elf;
 
-use kmod_once::cli::getopt::{Opt, Spelling};
+use kmod_once::internals::cli::getopt::{Opt, Spelling};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use kmod_once::depmod::facts::{Reader, Wanted};
-use kmod_once::formats::compress;
-use kmod_once::formats::elf::{self, Elf, Look, Search};
+use kmod_once::internals::depmod::facts::{Reader, Wanted};
+use kmod_once::internals::formats::compress;
+use kmod_once::internals::formats::elf::{self, Elf, Look, Search};
 
 use crate::stage::{Body, Stages};
 use crate::tree;

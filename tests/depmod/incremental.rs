@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kmod_once::formats::compress;
+use kmod_once::internals::formats::compress;
 
 use crate::stage::{self, Body, Stage, Stages, Who};
 use crate::tree::{self, ko, xz};

@@ -7,10 +7,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kmod_once::depmod::settings::Settings;
-use kmod_once::depmod::{self, Outputs, Request};
-use kmod_once::log::{Kept, Priority, Silent};
-use kmod_once::system::{Roots, System, clock, kernel};
+use kmod_once::internals::depmod::settings::Settings;
+use kmod_once::internals::depmod::{self, Outputs, Request};
+use kmod_once::internals::log::{Kept, Priority, Silent};
+use kmod_once::internals::system::{Roots, System, clock, kernel};
 
 use crate::random::{self, Random};
 use crate::stage::{self, Body, Stages};

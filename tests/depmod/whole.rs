@@ -6,9 +6,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use kmod_once::formats::compress;
-use kmod_once::formats::elf::{self, Elf};
-use kmod_once::formats::index::Index;
+use kmod_once::internals::formats::compress;
+use kmod_once::internals::formats::elf::{self, Elf};
+use kmod_once::internals::formats::index::Index;
 
 use crate::debian::module_directory;
 use crate::stage::{self, Body, OUTPUTS, Stage, Stages, Who};

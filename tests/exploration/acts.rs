@@ -5,10 +5,10 @@ use crate::mutants::{Mutant, Order};
 use crate::rules::{self, Broken, broken};
 use crate::scenarios::Which;
 use crate::world::{APART, At, Holder, NEARLY, PATIENCE, Person, Scene, Step, TICK, Without, World};
-use kmod_once::gate::protocol::{
+use kmod_once::internals::gate::protocol::{
     Action, Attempt, End, Ended, Lock, MODULE_FILE, MODULE_FILE_LATE, Machine, Purpose, Request, Seen,
 };
-use kmod_once::system::sysfs::State;
+use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
 
 impl Scene<'_> {

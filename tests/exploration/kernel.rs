@@ -3,9 +3,9 @@
 use crate::rules::Broken;
 use crate::scenarios::{Era, Kind, Luck};
 use crate::world::{At, Scene, World, bit};
-use kmod_once::error::Errno;
-use kmod_once::gate::protocol::{Failure, Memory, OF_SYMBOLS, Purpose, Seen};
-use kmod_once::system::sysfs::State;
+use kmod_once::internals::error::Errno;
+use kmod_once::internals::gate::protocol::{Failure, Memory, OF_SYMBOLS, Purpose, Seen};
+use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

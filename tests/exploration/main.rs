@@ -1,4 +1,4 @@
-//! The gate's protocol, explored to its end: `kmod_once::gate::protocol`, the very machine that the tools run, in a model world
+//! The gate's protocol, explored to its end: `kmod_once::internals::gate::protocol`, the very machine that the tools run, in a model world
 //! where a few participants do everything in every order, and where everything that can go wrong does.
 //!
 //! The search is our own: it is a hundred lines, which are sooner read than a library for it (stateright) and all that this

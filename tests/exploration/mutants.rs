@@ -1,6 +1,6 @@
 //! That the exploration can fail: protocols with one rule taken out, or with two steps in the wrong order. Each must be found.
 
-use kmod_once::gate::protocol::Guard;
+use kmod_once::internals::gate::protocol::Guard;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {

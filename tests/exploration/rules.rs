@@ -4,9 +4,9 @@ use crate::fingerprint::FIRST_ID;
 use crate::kernel::{Life, Stage};
 use crate::scenarios::{Kind, Scenario};
 use crate::world::{At, Holder, Person, Scene, World, bit};
-use kmod_once::error::Errno;
-use kmod_once::gate::protocol::{Action, End, Failure, Lock, OF_SYMBOLS, OF_THE_ASKER, Purpose, SLICE};
-use kmod_once::system::sysfs::State;
+use kmod_once::internals::error::Errno;
+use kmod_once::internals::gate::protocol::{Action, End, Failure, Lock, OF_SYMBOLS, OF_THE_ASKER, Purpose, SLICE};
+use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
 
 /// A rule that does not hold.

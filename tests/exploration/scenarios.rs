@@ -1,8 +1,8 @@
 //! The worlds that are explored: who asks for what, which modules there are, and what may go wrong.
 
 use crate::world::{Faults, MODULES, TIME_ZERO};
-use kmod_once::error::Errno;
-use kmod_once::gate::protocol::{Attempt, Ended, Failure, Lock, Memory, Purpose};
+use kmod_once::internals::error::Errno;
+use kmod_once::internals::gate::protocol::{Attempt, Ended, Failure, Lock, Memory, Purpose};
 use std::time::Duration;
 
 /// What a module does when it is loaded.

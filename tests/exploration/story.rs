@@ -6,7 +6,7 @@ use crate::rules::name;
 use crate::scenarios::Which;
 use crate::search::Counterexample;
 use crate::world::{At, Holder, Scene, Step, World};
-use kmod_once::gate::protocol::{Action, Failure, Purpose};
+use kmod_once::internals::gate::protocol::{Action, Failure, Purpose};
 use std::fmt::Write;
 
 /// The steps that led to it, and what is wrong then.

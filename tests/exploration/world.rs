@@ -5,9 +5,9 @@ use crate::fingerprint::{Canon, FIRST_ID, fingerprint};
 use crate::kernel::{Module, Stage};
 use crate::mutants::{Mutant, Order};
 use crate::scenarios::{Ask, Kind, Scenario, Which, Who};
-use kmod_once::error::Errno;
-use kmod_once::gate::protocol::{Action, Attempt, Ended, Failure, Guard, Kin, Lock, Machine, Rules};
-use kmod_once::system::sysfs::State;
+use kmod_once::internals::error::Errno;
+use kmod_once::internals::gate::protocol::{Action, Attempt, Ended, Failure, Guard, Kin, Lock, Machine, Rules};
+use kmod_once::internals::system::sysfs::State;
 use std::hash::Hash;
 use std::time::Duration;
 

@@ -4,10 +4,10 @@
 use crate::checks::packed;
 use crate::debian::Cache;
 use crate::elf::{GLOBAL, KoBuilder, LOCAL, Signature, Symbol, machine};
-use kmod_once::formats::compress;
-use kmod_once::formats::elf::{Elf, exports};
-use kmod_once::formats::index::IndexBuilder;
-use kmod_once::{formats::modinfo, name};
+use kmod_once::internals::formats::compress;
+use kmod_once::internals::formats::elf::{Elf, exports};
+use kmod_once::internals::formats::index::IndexBuilder;
+use kmod_once::internals::{formats::modinfo, name};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -1,8 +1,8 @@
 //! depmod's cache.
 
 use super::{KIB, bounded};
-use kmod_once::depmod::cache::{Entry, Place, Remembered, render};
-use kmod_once::depmod::digest::Digest;
+use kmod_once::internals::depmod::cache::{Entry, Place, Remembered, render};
+use kmod_once::internals::depmod::digest::Digest;
 use std::path::Path;
 use std::sync::OnceLock;
 

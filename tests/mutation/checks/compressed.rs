@@ -1,9 +1,9 @@
 //! Compressed module files.
 
 use super::{KIB, MIB, bounded};
-use kmod_once::error::Errno;
-use kmod_once::formats::compress::{self, Compression, decompress, decompress_until};
-use kmod_once::formats::kernel_decoder;
+use kmod_once::internals::error::Errno;
+use kmod_once::internals::formats::compress::{self, Compression, decompress, decompress_until};
+use kmod_once::internals::formats::kernel_decoder;
 use std::io::Write;
 
 /// The largest output. While what is inflated is moved to twice the room, it is there three times; the decoder comes on top.

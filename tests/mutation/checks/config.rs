@@ -1,12 +1,12 @@
 //! Configuration: modprobe.d, depmod.d, the kernel command line.
 
 use super::{KIB, bounded};
-use kmod_once::config::{Config, Entry, Forbids, Kind, cmdline as options};
-use kmod_once::depmod::settings::{Place, Settings as DepmodSettings};
-use kmod_once::formats::pattern::fnmatch;
-use kmod_once::gate::settings::Settings;
-use kmod_once::limits;
-use kmod_once::log::Silent;
+use kmod_once::internals::config::{Config, Entry, Forbids, Kind, cmdline as options};
+use kmod_once::internals::depmod::settings::{Place, Settings as DepmodSettings};
+use kmod_once::internals::formats::pattern::fnmatch;
+use kmod_once::internals::gate::settings::Settings;
+use kmod_once::internals::limits;
+use kmod_once::internals::log::Silent;
 use std::time::Duration;
 
 const WORDS: [(Kind, &[u8]); 9] = [

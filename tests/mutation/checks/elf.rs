@@ -1,12 +1,12 @@
 //! Module files.
 
 use super::{KIB, bounded, inside};
-use kmod_once::depmod::facts::{Reader, Wanted};
-use kmod_once::error::Result;
-use kmod_once::formats::elf::{
+use kmod_once::internals::depmod::facts::{Reader, Wanted};
+use kmod_once::internals::error::Result;
+use kmod_once::internals::formats::elf::{
     Elf, Look, Search, exports, needed, strip_modversions, strip_vermagic, versions,
 };
-use kmod_once::formats::modinfo;
+use kmod_once::internals::formats::modinfo;
 
 /// Everything that is read from an uncompressed module. What is found lies inside the file, is no more than the file can
 /// hold, is the same by both ways to it, and the edits change what they are meant to change and nothing else.

@@ -1,10 +1,10 @@
 //! What the gate reads back: its record, its counters, and the kernel's log.
 
 use super::{KIB, bounded};
-use kmod_once::formats::kmsg;
-use kmod_once::gate::counters::Counters;
-use kmod_once::gate::record::{FILE_LENGTH, Record};
-use kmod_once::name::ModuleName;
+use kmod_once::internals::formats::kmsg;
+use kmod_once::internals::gate::counters::Counters;
+use kmod_once::internals::gate::record::{FILE_LENGTH, Record};
+use kmod_once::internals::name::ModuleName;
 use std::fs::File;
 
 /// Where the sum of a record stands.

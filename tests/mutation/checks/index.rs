@@ -2,10 +2,10 @@
 //! files that say the same.
 
 use super::{KIB, bounded, inside};
-use kmod_once::formats::index::{Found, Index, IndexBuilder, Reader, unfit};
-use kmod_once::formats::pattern::fnmatch;
-use kmod_once::formats::text;
-use kmod_once::{limits, name};
+use kmod_once::internals::formats::index::{Found, Index, IndexBuilder, Reader, unfit};
+use kmod_once::internals::formats::pattern::fnmatch;
+use kmod_once::internals::formats::text;
+use kmod_once::internals::{limits, name};
 use std::collections::BTreeMap;
 
 /// Any bytes as an index: every answer lies inside the file, a key that the dump shows is found by itself, and where the file

@@ -1,13 +1,12 @@
 //! The lists that tools show as they are: /proc/modules and modules.devname.
 
-use kmod_once::cli::streams::{Memory, Streams};
-use kmod_once::cli::world::{Host, World};
-use kmod_once::error::Errno;
-use kmod_once::log::Priority;
-use kmod_once::system::System;
-use kmod_once::system::clock::Real;
-use kmod_once::system::kernel::Linux;
-use kmod_once::system::roots::Roots;
+use kmod_once::internals::cli::streams::{Memory, Streams};
+use kmod_once::internals::cli::world::{Host, World};
+use kmod_once::internals::error::Errno;
+use kmod_once::internals::log::Priority;
+use kmod_once::internals::system::{Roots, System};
+use kmod_once::internals::system::clock::Real;
+use kmod_once::internals::system::kernel::Linux;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -81,7 +80,7 @@ fn run(file: &str, contents: &[u8], words: &[&str]) -> (u8, Vec<u8>, Vec<u8>) {
         let (out, err) = (Memory::default(), Memory::default());
         let args: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let streams = Streams::new(out.clone(), err.clone());
-        let status = kmod_once::cli::run(&World { args: &args, system, host: &Nobody, streams });
+        let status = kmod_once::internals::cli::run(&World { args: &args, system, host: &Nobody, streams });
         (status, out.take(), err.take())
     })
 }

@@ -1,18 +1,18 @@
 //! What depmod makes of what it was told: from the lists of the kernel's build and from what modules say, to the files.
 
 use super::pieces;
-use kmod_once::depmod::facts::Facts;
-use kmod_once::depmod::library::{Known, Library};
-use kmod_once::depmod::output::{self, Sources};
-use kmod_once::depmod::resolve::{Reports, dependencies, number};
-use kmod_once::depmod::scan::Module;
-use kmod_once::depmod::symbols::Table;
-use kmod_once::depmod::{cycles, order};
-use kmod_once::formats::index::Index;
-use kmod_once::formats::text;
-use kmod_once::limits;
-use kmod_once::log::Silent;
-use kmod_once::name;
+use kmod_once::internals::depmod::facts::Facts;
+use kmod_once::internals::depmod::library::{Known, Library};
+use kmod_once::internals::depmod::output::{self, Sources};
+use kmod_once::internals::depmod::resolve::{Reports, dependencies, number};
+use kmod_once::internals::depmod::scan::Module;
+use kmod_once::internals::depmod::symbols::Table;
+use kmod_once::internals::depmod::{cycles, order};
+use kmod_once::internals::formats::index::Index;
+use kmod_once::internals::formats::text;
+use kmod_once::internals::limits;
+use kmod_once::internals::log::Silent;
+use kmod_once::internals::name;
 use std::cell::Cell;
 use std::collections::HashMap;
 

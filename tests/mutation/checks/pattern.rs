@@ -1,7 +1,7 @@
 //! Patterns, against the C library's.
 
 use super::{KIB, bounded};
-use kmod_once::formats::pattern::fnmatch;
+use kmod_once::internals::formats::pattern::fnmatch;
 use std::ffi::CString;
 
 /// Pattern and text, with a newline between them: ours says what fnmatch(3) says.

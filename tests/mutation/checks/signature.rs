@@ -1,7 +1,7 @@
 //! Signatures: the trailer, and the PKCS#7 message.
 
 use super::{KIB, bounded, inside};
-use kmod_once::formats::{modinfo, signature};
+use kmod_once::internals::formats::{modinfo, signature};
 
 const MAGIC: &[u8] = b"~Module signature appended~\n";
 

@@ -1,8 +1,8 @@
 //! The text files of a module directory that are searched or shown where they lie.
 
 use super::{KIB, bounded, inside};
-use kmod_once::formats::{modinfo, number, text};
-use kmod_once::name;
+use kmod_once::internals::formats::{modinfo, number, text};
+use kmod_once::internals::name;
 
 /// Any bytes as each of the text files: answers are whole lines or words of the file, the search finds what the listing lists,
 /// and what is printed again reads the same.
@@ -13,7 +13,7 @@ pub fn check(input: &[u8]) -> bool {
         let Some(name) = path.and_then(name::from_path) else { continue };
         let found = text::dep_line(input, &name);
         // A name that is cut to what is ever looked up is found by no one.
-        assert!(found.is_some() || name.len() == kmod_once::limits::QUERY, "{}", line.escape_ascii());
+        assert!(found.is_some() || name.len() == kmod_once::internals::limits::QUERY, "{}", line.escape_ascii());
         assert!(found.is_none_or(|found| inside(found, input) && lines().any(|line| line == found)));
     }
     let mut aliases = 0;
@@ -25,7 +25,7 @@ pub fn check(input: &[u8]) -> bool {
         let line = [b"alias ", pattern, b" ", module].concat();
         assert!(text::aliases(&line).eq([(pattern, module)]));
         let literal =
-            !pattern.iter().any(|b| b"*?[]".contains(b)) && pattern.len() <= kmod_once::limits::QUERY;
+            !pattern.iter().any(|b| b"*?[]".contains(b)) && pattern.len() <= kmod_once::internals::limits::QUERY;
         if literal && aliases < 20 {
             let query = name::alias(pattern).unwrap();
             assert!(text::alias_search(input, &query).contains(&module));
@@ -34,7 +34,7 @@ pub fn check(input: &[u8]) -> bool {
     let found = bounded(input, 4 * KIB, 8, || text::alias_search(input, b"pci:v00008086d"));
     assert!(found.len() <= aliases);
     for name in text::builtins(input).take(20) {
-        assert!(text::builtin_contains(input, &name) || name.len() == kmod_once::limits::QUERY);
+        assert!(text::builtin_contains(input, &name) || name.len() == kmod_once::internals::limits::QUERY);
     }
     let mut printed = Vec::new();
     let mut records = 0;

@@ -1,0 +1,156 @@
+//! What the tests, the benchmarks and the fuzz targets see of the crate, by the paths that it has inside. It is no interface:
+//! whatever is not named here is private, so that the compiler finds what nobody uses.
+#![allow(missing_docs)]
+
+pub mod check {
+    pub use crate::check::{Part, Request, run};
+}
+pub mod cli {
+    pub use crate::cli::{help, run};
+    pub mod getopt {
+        pub use crate::cli::getopt::{Opt, Order, Parser, Spelling, opt};
+    }
+    pub mod modprobe {
+        pub mod args {
+            pub use crate::cli::modprobe::args::split;
+        }
+    }
+    pub mod own {
+        pub use crate::cli::own::commands;
+    }
+    pub mod streams {
+        pub use crate::cli::streams::{Memory, Streams};
+    }
+    pub mod world {
+        pub use crate::cli::world::{Host, World};
+    }
+}
+pub mod config {
+    pub use crate::config::{Config, Entry, Forbids, Kind};
+    pub mod cmdline {
+        pub use crate::config::cmdline::{Option, parse};
+    }
+}
+pub mod depmod {
+    pub use crate::depmod::{Outputs, Request, run};
+    pub mod cache {
+        pub use crate::depmod::cache::{Entry, Place, Remembered, render};
+    }
+    pub mod cycles {
+        pub use crate::depmod::cycles::find;
+    }
+    pub mod digest {
+        pub use crate::depmod::digest::Digest;
+    }
+    pub mod facts {
+        pub use crate::depmod::facts::{Facts, Reader, Wanted};
+    }
+    pub mod library {
+        pub use crate::depmod::library::{Known, Library};
+    }
+    pub mod order {
+        pub use crate::depmod::order::sort;
+    }
+    pub mod output {
+        pub use crate::depmod::output::{Sources, all};
+    }
+    pub mod resolve {
+        pub use crate::depmod::resolve::{Reports, dependencies, number};
+    }
+    pub mod scan {
+        pub use crate::depmod::scan::Module;
+    }
+    pub mod settings {
+        pub use crate::depmod::settings::{Place, Settings};
+    }
+    pub mod symbols {
+        pub use crate::depmod::symbols::Table;
+    }
+}
+pub mod error {
+    pub use crate::error::{Errno, Result};
+}
+pub mod formats {
+    pub mod compress {
+        pub use crate::formats::compress::{Compression, decompress, decompress_until, detect, image};
+    }
+    pub mod elf {
+        pub use crate::formats::elf::{
+            Elf, Look, Search, exports, needed, strip_modversions, strip_vermagic, versions,
+        };
+    }
+    pub mod index {
+        pub use crate::formats::index::{Found, Index, IndexBuilder, Reader, unfit};
+    }
+    pub mod kernel_decoder {
+        pub use crate::formats::kernel_decoder::{HEAD, may_take, takes_all_of};
+    }
+    pub mod kmsg {
+        pub use crate::formats::kmsg::{Record, is_about, meaning, records};
+    }
+    pub mod modinfo {
+        pub use crate::formats::modinfo::{
+            build_id, builtin, builtin_info, hex, info, module_name, parameters,
+        };
+    }
+    pub mod number {
+        pub use crate::formats::number::unsigned;
+    }
+    pub mod pattern {
+        pub use crate::formats::pattern::fnmatch;
+    }
+    pub mod reading {
+        pub use crate::formats::reading::{Depth, Reading, read};
+    }
+    pub mod signature {
+        pub use crate::formats::signature::parse;
+    }
+    pub mod text {
+        pub use crate::formats::text::{alias_search, aliases, builtin_contains, builtins, dep_line};
+    }
+}
+pub mod gate {
+    pub use crate::gate::MARK;
+    pub mod counters {
+        pub use crate::gate::counters::Counters;
+    }
+    pub mod protocol {
+        pub use crate::gate::protocol::{
+            Action, Attempt, End, Ended, Failure, Guard, Kin, Lock, MODULE_FILE, MODULE_FILE_LATE, Machine,
+            Memory, OF_SYMBOLS, OF_THE_ASKER, Purpose, Request, Rules, SLICE, Seen,
+        };
+    }
+    pub mod record {
+        pub use crate::gate::record::{FILE_LENGTH, Record};
+    }
+    pub mod settings {
+        pub use crate::gate::settings::Settings;
+    }
+}
+pub mod limits {
+    pub use crate::limits::{CMDLINE, INDEX_KEY, LOOKUP_RESULTS, QUERY};
+}
+pub mod log {
+    pub use crate::log::{Kept, Priority, Silent};
+}
+pub mod name {
+    pub use crate::name::{ModuleName, alias, canonical, from_path, is_module_file};
+}
+pub mod system {
+    pub use crate::system::{Roots, System};
+    pub mod clock {
+        pub use crate::system::clock::Real;
+    }
+    pub mod kernel {
+        pub use crate::system::kernel::Linux;
+    }
+    pub mod map {
+        pub use crate::system::map::{open, survive_truncation};
+    }
+    pub mod sysfs {
+        pub use crate::system::sysfs::State;
+    }
+}
+pub mod tree {
+    pub use crate::tree::ConfigPaths;
+}
