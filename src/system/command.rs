@@ -10,10 +10,11 @@
 //! Whatever this process does with SIGCHLD, or a careless parent left it at, is neither changed nor in the way. (The shell
 //! alone would not do: execve(2) sets the signal at the end back to SIGCHLD, and where that is ignored no status is kept.)
 
+use super::signal::Ignored;
 use super::{descriptors, start};
 use crate::error::Errno;
 use nix::libc;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -81,42 +82,10 @@ impl Pointers {
     }
 }
 
-/// A signal that is ignored until this goes.
-struct Ignored {
-    signal: Signal,
-    before: Option<SigAction>,
-}
-
-impl Ignored {
-    fn new(signal: Signal) -> Self {
-        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-        // SAFETY: ignoring a signal installs no code of ours.
-        let before = unsafe { sigaction(signal, &ignore) }.ok();
-        Ignored { signal, before }
-    }
-
-    fn was_ignored(&self) -> bool {
-        self.before.is_none_or(|before| matches!(before.handler(), SigHandler::SigIgn))
-    }
-}
-
-impl Drop for Ignored {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            // SAFETY: the action was in force before. It cannot fail for a signal that it was asked of.
-            let _ = unsafe { sigaction(self.signal, before) };
-        }
-    }
-}
-
 fn start(words: &Pointers, environment: &Pointers, ignoring: &Option<[Ignored; 2]>) -> Result<Pid, Errno> {
     // What the shell gets back. A handler ends with execve(2) anyway.
-    let mut reset = [(0, false); 4];
-    for (place, ignored) in reset.iter_mut().zip(ignoring.iter().flatten()) {
-        *place = (ignored.signal as i32, !ignored.was_ignored());
-    }
-    reset[2] = (Signal::SIGPIPE as i32, start::pipe_signal_was_on());
-    reset[3] = (Signal::SIGXFSZ as i32, start::size_signal_was_on());
+    let ignored = ignoring.iter().flatten().chain(start::ignored_write_signals());
+    let reset: Vec<Signal> = ignored.filter_map(Ignored::to_give_back).collect();
     // No handler of the host may run in a copy of it.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     // SAFETY: the child makes only system calls, on memory that was prepared before, until it is gone.
@@ -127,8 +96,8 @@ fn start(words: &Pointers, environment: &Pointers, ignoring: &Option<[Ignored; 2
             libc::signal(libc::SIGCHLD, libc::SIG_DFL);
             match clone() {
                 Ok(0) => {
-                    for (signal, _) in reset.iter().filter(|(_, back)| *back) {
-                        libc::signal(*signal, libc::SIG_DFL);
+                    for signal in &reset {
+                        libc::signal(*signal as i32, libc::SIG_DFL);
                     }
                     libc::sigprocmask(libc::SIG_SETMASK, mask.as_ref(), null_mut());
                     libc::execve(c"/bin/sh".as_ptr(), words.0.as_ptr(), environment.0.as_ptr());
@@ -177,6 +146,7 @@ unsafe fn pass_on(shell: libc::pid_t) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, sigaction};
 
     #[test]
     fn a_command_has_the_environment_with_its_changes_and_gives_its_code() {

@@ -22,6 +22,7 @@ pub mod regex;
 pub mod replace;
 pub mod roots;
 pub mod shared;
+mod signal;
 pub mod start;
 pub mod sysfs;
 pub mod syslog;

@@ -6,16 +6,16 @@
 //! The kernel starts modprobe with no descriptors at all. Their places are filled, so that no file of ours lands on
 //! them, with /dev/null, or with something as mute where there is none: an initramfs may not have mounted /dev yet.
 
+use super::signal::Ignored;
 use nix::libc;
+use nix::sys::signal::Signal;
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::Once;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STDERR_CLOSED: AtomicBool = AtomicBool::new(false);
-/// Whether a write past `RLIMIT_FSIZE` was a signal when the process started, which it is no longer.
-static SIZE_SIGNAL: AtomicBool = AtomicBool::new(false);
-/// The same for a write to a pipe whose reader has gone.
-static PIPE_SIGNAL: AtomicBool = AtomicBool::new(false);
+/// Signals of failed writes, which stay ignored to the end.
+static IGNORED: OnceLock<[Ignored; 2]> = OnceLock::new();
 
 /// Whether the program runs with rights that its caller does not have (`AT_SECURE`, getauxval(3)): started by a set-uid
 /// program for example. The environment is then the caller's, and not to be believed.
@@ -56,24 +56,12 @@ pub extern "C" fn look() {
 /// size that the caller allows a file (`RLIMIT_FSIZE`), is an error to be handled, and no signal. Most runs of modprobe
 /// write nothing, and do without the calls.
 pub fn no_write_signals() {
-    static DONE: Once = Once::new();
-    // SAFETY: ignoring a signal installs no code of ours.
-    DONE.call_once(|| unsafe {
-        let before = libc::signal(libc::SIGPIPE, libc::SIG_IGN);
-        PIPE_SIGNAL.store(before == libc::SIG_DFL, Ordering::Relaxed);
-        let before = libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-        SIZE_SIGNAL.store(before == libc::SIG_DFL, Ordering::Relaxed);
-    });
+    IGNORED.get_or_init(|| [Signal::SIGPIPE, Signal::SIGXFSZ].map(Ignored::new));
 }
 
-/// The same for a write to a pipe whose reader has gone.
-pub(super) fn pipe_signal_was_on() -> bool {
-    PIPE_SIGNAL.load(Ordering::Relaxed)
-}
-
-/// Whether a child is to have the signal back that [`no_write_signals`] took away.
-pub(super) fn size_signal_was_on() -> bool {
-    SIZE_SIGNAL.load(Ordering::Relaxed)
+/// The signals that [`no_write_signals`] took away.
+pub(super) fn ignored_write_signals() -> &'static [Ignored] {
+    IGNORED.get().map_or(&[], |ignored| ignored)
 }
 
 /// The words of the command line. Only glibc hands them to std before main, so `main` takes them from C.
