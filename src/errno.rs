@@ -2,7 +2,7 @@
 //!
 //! The kernel gives more of them than the C library has names for: a module's init may return 512 (`ERESTARTSYS`), 517
 //! (`EPROBE_DEFER`), 524 (`ENOTSUPP`) or any other number up to 4095 (include/linux/errno.h, include/linux/err.h). A failure
-//! must never turn into another one, or into success, on its way to whoever asked; so the number itself is kept.
+//! must never turn into another one, or into success, on its way to the caller; so the number itself is kept.
 
 use nix::libc;
 use std::fmt;

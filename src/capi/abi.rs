@@ -153,7 +153,7 @@ unsafe extern "C" {
 /// A variable of the environment, which counts for nothing in a program that runs with more rights than its user has.
 pub fn variable(name: &CStr) -> Option<Vec<u8>> {
     // SAFETY: the name is a C string; the value is copied before anything else can change the environment (that no other
-    // thread does so now is the host's affair, as for getenv).
+    // thread does so now is the host's duty, as for getenv).
     unsafe {
         let value = secure_getenv(name.as_ptr());
         (!value.is_null()).then(|| CStr::from_ptr(value).to_bytes().to_vec())

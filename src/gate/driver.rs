@@ -289,8 +289,7 @@ impl<'d, 'a> Driver<'d, 'a> {
     }
 }
 
-/// Up to a seventh less, by thread. Waiters that were woken at once would compete with the leader whenever their sleeps end
-/// together, and its load interrupts every CPU.
+/// Jitter: up to a seventh less, by thread id. Waiters woken at once compete with the leader, whose load interrupts every CPU.
 fn jittered(time: Duration) -> Duration {
     let place = nix::unistd::gettid().as_raw().unsigned_abs() % 7;
     time - time * place / 42

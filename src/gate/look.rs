@@ -42,8 +42,8 @@ pub fn glance(system: &System<'_>, name: &[u8]) -> State {
     asked(system, name).unwrap_or(State::Absent)
 }
 
-/// Whether a module is not there, for whoever would do nothing then. Where that cannot be told (no descriptors are left, a
-/// read fails) it may well be there, and the kernel has to be asked.
+/// Whether a module is certainly not there. Where that cannot be told (no descriptors are left, a read fails), the answer is
+/// no, and the kernel has to be asked.
 pub fn is_absent(system: &System<'_>, name: &[u8]) -> bool {
     match asked(system, name) {
         Ok(State::Absent) | Err(Errno::ENOENT) => true,

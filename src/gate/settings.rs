@@ -6,6 +6,9 @@
 //! | `kmod.gate_timeout=MS` | how long one request waits for others, all its waits together (default 50000) |
 //! | `kmod.failure_ttl=MS` | remember a failed load this long, for `-q`/`-b` requests without options (default 0) |
 //! | `kmod.gate_trace=1` | write down every request that reached the gate |
+//!
+//! Words are separated by white space alone, unlike the options in `config::cmdline`: a quote that never closes, anywhere on the
+//! line, must not take these away.
 
 use crate::limits;
 use std::time::Duration;

@@ -164,6 +164,6 @@ fn entry(line: &Value) -> Entry {
 }
 
 fn text(bytes: &[u8]) -> Value {
-    // A request may be a megabyte of somebody's making.
+    // A request may be a megabyte long.
     Value::from(String::from_utf8_lossy(&bytes[..bytes.len().min(limits::QUERY)]))
 }

@@ -1,7 +1,7 @@
 //! A bell in a file that several processes have open: those who wait sleep until somebody rings it. A library can wait so
 //! with a bound and without a signal, where it would otherwise ask again and again.
 //!
-//! It is a futex(2): four bytes, native order, that count the strikes. Whoever rings adds one and wakes all sleepers.
+//! It is a futex(2): four bytes, native order, that count the strikes. A ring adds one and wakes all sleepers.
 
 use super::shared;
 use crate::error::Errno;

@@ -29,7 +29,7 @@ const SAFE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 pub enum Process {
     /// A tool's. As in system(3), it ignores SIGINT and SIGQUIT while the command runs: they are meant for that.
     Tool,
-    /// The host of the library, whose signals are its own affair.
+    /// The host of the library, whose signals are left alone.
     Host,
 }
 

@@ -14,7 +14,7 @@ pub const IGNORE_VERMAGIC: u32 = 2;
 /// `MODULE_INIT_COMPRESSED_FILE` of finit_module(2), Linux 5.17 and later.
 pub const COMPRESSED_FILE: u32 = 4;
 
-/// What the tools ask of the kernel. Each call is made at most once for each decision to make it.
+/// What the tools ask of the kernel. Implementations must not retry.
 pub trait Kernel: Sync {
     /// finit_module(2): load the module in an open file. `flags` are the constants of this module.
     fn finit_module(&self, file: BorrowedFd<'_>, parameters: &CStr, flags: u32) -> Result<(), Errno>;

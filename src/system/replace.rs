@@ -141,7 +141,7 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let name = self.path.join(LOCK);
         if self.lock.as_ref().is_some_and(|lock| is_still(lock, &name)) {
-            // While the lock is held: whoever waits for it sees that the file is gone, and begins anew.
+            // While the lock is held: a process that waits for it finds the file gone, and starts again.
             let _ = fs::remove_file(name);
         }
     }

@@ -1,4 +1,4 @@
-//! Reads the configuration: which files there are, and what is in them. What they mean is `config`'s affair.
+//! Reads the configuration: which files there are, and what is in them. What they mean is said in `config`.
 //!
 //! Each directory is listed once, and a file is opened without asking first what it is: that it is a directory or a
 //! link to nowhere shows when it is read.

@@ -30,8 +30,8 @@
 //! file is decoded: other linkers' layouts (lld puts `.strtab` elsewhere), other byte orders, 32 bits, exports without
 //! CRCs. The tests compare every module of two distribution kernels, and damaged ones.
 //!
-//! **What a hostile file gains**: nothing. It can be made so that the two answers differ, but whoever makes it can as well
-//! write into its sections what he likes.
+//! **What a hostile file gains**: nothing. It can be made so that the two answers differ, but its maker also decides what its
+//! sections say.
 //!
 //! **Why it is worth its lines.** Decoding is nearly all of depmod's work on a tree of `.ko.xz`: with this, Debian's 6.12
 //! takes a quarter less processor time than without. There is no cheaper way to the same: xz cannot be entered in its
