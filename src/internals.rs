@@ -115,8 +115,9 @@ pub mod gate {
         pub use crate::gate::counters::Counters;
     }
     pub mod protocol {
+        pub use crate::gate::machine::Machine;
         pub use crate::gate::protocol::{
-            Action, Attempt, End, Ended, Failure, Guard, Kin, Lock, MODULE_FILE, MODULE_FILE_LATE, Machine,
+            Action, Attempt, End, Ended, Failure, Guard, Kin, Lock, MODULE_FILE, MODULE_FILE_LATE,
             Memory, OF_SYMBOLS, OF_THE_ASKER, Purpose, Request, Rules, SLICE, Seen,
         };
     }

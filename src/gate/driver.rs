@@ -1,7 +1,8 @@
 //! Does on the real system what the protocol's machine says.
 
 use super::counters::Counters;
-use super::protocol::{Action, Attempt, End, Ended, Failure, Lock, Machine, Request, Seen};
+use super::machine::Machine;
+use super::protocol::{Action, Attempt, End, Ended, Failure, Lock, Request, Seen};
 use super::record::{BELL_OFFSET, Record};
 use super::{Gate, Load, kin, look};
 use crate::error::{Errno, Error};

@@ -11,6 +11,7 @@ mod driver;
 pub mod holder;
 mod kin;
 mod look;
+pub mod machine;
 pub mod protocol;
 pub mod record;
 pub mod settings;
