@@ -1,6 +1,5 @@
 //! What the tests, the benchmarks and the fuzz targets see of the crate, by the paths that it has inside. It is no interface:
 //! whatever is not named here is private, so that the compiler finds what nobody uses.
-#![allow(missing_docs)]
 
 pub mod check {
     pub use crate::check::{Part, Request, run};
