@@ -44,7 +44,15 @@ pub trait Work {
     /// Why it failed.
     fn call(&mut self) -> Result<(), Refused>;
     /// The name inside the module file, if it can be had.
-    fn own_name(&mut self) -> Option<ModuleName>;
+    fn own_name(&mut self) -> Option<ModuleName> {
+        None
+    }
+}
+
+impl<F: FnMut() -> Result<(), Refused>> Work for F {
+    fn call(&mut self) -> Result<(), Refused> {
+        self()
+    }
 }
 
 /// What came of a request.
@@ -180,10 +188,11 @@ impl<'d, 'a> Driver<'d, 'a> {
     }
 
     fn call(&mut self) -> Seen {
-        let clock = self.gate.system.clock;
-        let before = clock.boottime();
-        let answer = self.work.call();
-        self.called += clock.boottime().saturating_sub(before);
+        let (answer, time) = self.gate.system.clock.timed(|| self.work.call());
+        self.called += time;
+        if let Some(load) = self.load {
+            load.patience.worked(time);
+        }
         Seen::Answer(answer.err().map(|Refused { error, by_kernel }| {
             let errno = error.errno();
             self.error = Some(error);
@@ -264,12 +273,11 @@ impl<'d, 'a> Driver<'d, 'a> {
 
     fn sleep(&mut self, strikes: Option<u32>, time: Duration) {
         let clock = self.gate.system.clock;
-        let before = clock.boottime();
-        match (&self.bell, strikes) {
+        let ((), slept) = clock.timed(|| match (&self.bell, strikes) {
             (Some(bell), Some(strikes)) => bell.wait(strikes, jittered(time)),
             _ => clock.sleep(time),
-        }
-        self.waited += clock.boottime().saturating_sub(before);
+        });
+        self.waited += slept;
     }
 
     /// Books the request in the file of its lock.

@@ -79,11 +79,13 @@ impl Patience {
 
     /// Does some of the request's own work.
     pub fn work<T>(&self, system: &System<'_>, work: impl FnOnce() -> T) -> T {
-        let begin = system.clock.boottime();
-        let done = work();
-        let time = system.clock.boottime().saturating_sub(begin);
-        self.worked.fetch_add(nanoseconds(time), Ordering::Relaxed);
+        let (done, time) = system.clock.timed(work);
+        self.worked(time);
         done
+    }
+
+    fn worked(&self, time: Duration) {
+        self.worked.fetch_add(nanoseconds(time), Ordering::Relaxed);
     }
 
     fn deadline(&self, timeout: Duration) -> Duration {
@@ -159,9 +161,7 @@ impl<'a> Gate<'a> {
             inputs: load.inputs,
             memory,
         };
-        let mut timed = Timed { work, patience: load.patience, system: &self.system };
-        let driver = Driver::new(self, load.key, Some(load), &mut timed);
-        let mut report = driver.run(request, self.first_lock());
+        let mut report = Driver::new(self, load.key, Some(load), work).run(request, self.first_lock());
         let result = match report.end {
             End::Called => Ok(Outcome::Loaded),
             End::Joined => Ok(Outcome::Joined),
@@ -180,7 +180,11 @@ impl<'a> Gate<'a> {
     /// Runs `work` while no load or removal of this module by others that use the gate is under way. Past the deadline the
     /// work is done all the same, and the kernel arbitrates.
     pub fn remove<T>(&self, key: &ModuleName, patience: &Patience, work: impl FnOnce() -> T) -> Option<T> {
-        let mut removal = Removal { work: Some(work), done: None };
+        let (mut work, mut done) = (Some(work), None);
+        let mut call = || {
+            done = work.take().map(|work| work());
+            Ok(())
+        };
         let request = Request {
             purpose: Purpose::Remove,
             since: Duration::ZERO,
@@ -188,8 +192,8 @@ impl<'a> Gate<'a> {
             inputs: 0,
             memory: Memory::None,
         };
-        Driver::new(self, key, None, &mut removal).run(request, self.first_lock());
-        removal.done
+        Driver::new(self, key, None, &mut call).run(request, self.first_lock());
+        done
     }
 
     fn first_lock(&self) -> Lock {
@@ -242,40 +246,6 @@ impl<'a> Gate<'a> {
 /// A time as the gate's files have it.
 pub fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// A load whose calls do not count as waiting.
-struct Timed<'t, 'a> {
-    work: &'t mut dyn Work,
-    patience: &'t Patience,
-    system: &'t System<'a>,
-}
-
-impl Work for Timed<'_, '_> {
-    fn call(&mut self) -> Result<(), Refused> {
-        self.patience.work(self.system, || self.work.call())
-    }
-
-    fn own_name(&mut self) -> Option<ModuleName> {
-        self.work.own_name()
-    }
-}
-
-/// A removal: its call is made once, and its result is its own.
-struct Removal<W, T> {
-    work: Option<W>,
-    done: Option<T>,
-}
-
-impl<T, W: FnOnce() -> T> Work for Removal<W, T> {
-    fn call(&mut self) -> Result<(), Refused> {
-        self.done = self.work.take().map(|work| work());
-        Ok(())
-    }
-
-    fn own_name(&mut self) -> Option<ModuleName> {
-        None
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,15 @@ pub trait Clock: Sync {
     fn sleep(&self, time: Duration);
 }
 
+impl dyn Clock + '_ {
+    /// Does some work; second, how long it took.
+    pub fn timed<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
+        let begin = self.boottime();
+        let done = work();
+        (done, self.boottime().saturating_sub(begin))
+    }
+}
+
 /// The machine's clocks.
 pub struct Real;
 
