@@ -56,9 +56,6 @@ impl Errno {
     }
 
     /// The value of a system call, or the error that -1 stands for.
-    ///
-    /// # Errors
-    /// [`Errno::last`].
     pub fn result<T: Copy + PartialEq + From<i8>>(value: T) -> Result<T, Errno> {
         if value == T::from(-1) { Err(Errno::last()) } else { Ok(value) }
     }

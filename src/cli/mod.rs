@@ -131,9 +131,6 @@ impl<'a> Call<'a> {
     }
 
     /// As [`Call::options`], for words that are not the command line's own.
-    ///
-    /// # Errors
-    /// As there.
     pub fn drive<'t, 'w>(
         &self,
         mut parser: Parser<'t, 'w>,
@@ -192,9 +189,6 @@ impl<'a> Call<'a> {
     }
 
     /// The path of a file that somebody named: see [`directory::absolute`].
-    ///
-    /// # Errors
-    /// Why there is no working directory.
     pub fn absolute(&self, path: &[u8]) -> Result<PathBuf, Errno> {
         directory::absolute(path, || self.world.host.directory())
     }

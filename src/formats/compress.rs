@@ -122,9 +122,6 @@ pub fn decompress_until(
 /// Inflates `input` into `buffer`, whose contents do not matter, until `wanted` has enough: it sees everything inflated so
 /// far and says how many bytes it wants more before it is asked again (it may be asked earlier), or `None`. What comes
 /// after that point is not looked at.
-///
-/// # Errors
-/// As [`decompress`].
 pub fn inflate<'b>(
     kind: Compression,
     input: &[u8],

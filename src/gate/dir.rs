@@ -42,25 +42,16 @@ pub enum NoGateDir {
 
 impl GateDir {
     /// Opens the directory, making it where it is missing.
-    ///
-    /// # Errors
-    /// See [`NoGateDir`].
     pub fn open(roots: &Roots) -> Result<Self, NoGateDir> {
         Self::reach(roots, true)
     }
 
     /// Opens the directory if it is there, and writes nothing.
-    ///
-    /// # Errors
-    /// See [`NoGateDir`].
     pub fn existing(roots: &Roots) -> Result<Self, NoGateDir> {
         Self::reach(roots, false)
     }
 
     /// Whether the directory can be used, or made where it is missing. Writes nothing.
-    ///
-    /// # Errors
-    /// See [`NoGateDir`].
     pub fn verify(roots: &Roots) -> Result<(), NoGateDir> {
         match Self::existing(roots) {
             Err(NoGateDir::Unavailable(Errno::ENOENT)) => {
@@ -91,9 +82,6 @@ impl GateDir {
 
     /// Opens the lock file of a module, making it where it is missing. Every call gives an open file description of
     /// its own, so that two threads exclude each other.
-    ///
-    /// # Errors
-    /// What openat(2) said.
     pub fn file(&self, key: &ModuleName) -> Result<File, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mode = Mode::from_bits_retain(0o600);
@@ -115,9 +103,6 @@ impl GateDir {
     }
 
     /// Opens a module's file for reading, if there is one.
-    ///
-    /// # Errors
-    /// What openat(2) said.
     pub fn read(&self, key: &ModuleName) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         open_at(&self.directory, key.as_path(), flags, Mode::empty()).map(File::from)

@@ -39,9 +39,6 @@ impl From<Error> for Refused {
 /// What the driver cannot know by itself.
 pub trait Work {
     /// The kernel call.
-    ///
-    /// # Errors
-    /// Why it failed.
     fn call(&mut self) -> Result<(), Refused>;
     /// The name inside the module file, if it can be had.
     fn own_name(&mut self) -> Option<ModuleName> {

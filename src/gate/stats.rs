@@ -137,9 +137,6 @@ pub struct Asked {
 }
 
 /// Sums up the trace by asker, most requests first; the second value counts its broken lines.
-///
-/// # Errors
-/// As [`trace::read`].
 pub fn who(system: &System<'_>) -> Result<(Vec<(Asker, Asked)>, u64)> {
     let (entries, broken) = trace::read(system)?;
     let mut askers: BTreeMap<Asker, Asked> = BTreeMap::new();

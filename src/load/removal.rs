@@ -39,9 +39,6 @@ pub struct Step {
 
 /// The steps that remove `target`, with the modules that hold it if `holders` says so. `bare` says to ignore the remove
 /// commands and soft dependencies of the modules that must go (`-i`). Looks at what is loaded, changes nothing.
-///
-/// # Errors
-/// As [`plan`].
 pub fn removal(
     tree: &Tree<'_>,
     system: &System<'_>,

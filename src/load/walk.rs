@@ -13,9 +13,6 @@ pub trait Host {
     /// Is told of the step before it is made, or instead of making it.
     fn begin(&mut self, index: usize, step: &Step);
     /// Runs the step's command. The value is the host's own.
-    ///
-    /// # Errors
-    /// Why it failed.
     fn command(&mut self, index: usize, step: &Step, command: &[u8]) -> Result<i32, Errno>;
     /// Is told of a step that the configuration forbids, and that is not made.
     fn refuse(&mut self, index: usize, step: &Step);

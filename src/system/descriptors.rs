@@ -34,9 +34,6 @@ pub fn done_with(fd: impl Into<OwnedFd>) {
 }
 
 /// Opens something; once more where descriptors ran out and some could be given back.
-///
-/// # Errors
-/// What `open` said.
 pub fn opening<T, E: Into<Errno>>(open: impl Fn() -> Result<T, E>) -> Result<T, Errno> {
     match open().map_err(Into::into) {
         Err(Errno::EMFILE) if give_back() => open().map_err(Into::into),

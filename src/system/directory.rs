@@ -10,9 +10,6 @@ use std::path::{Path, PathBuf};
 
 /// The working directory by the name that the shell has for it: `pwd`, the variable `PWD`, if that is an absolute path to
 /// the directory. Links on the way to it stay in the name. Else what getcwd(3) says. This is get_current_dir_name(3).
-///
-/// # Errors
-/// Why there is none.
 pub fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
     let same = |path: &Path| match (metadata(path), metadata(".")) {
         (Ok(named), Ok(here)) => (named.dev(), named.ino()) == (here.dev(), here.ino()),
@@ -26,9 +23,6 @@ pub fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
 
 /// `path` as typed where it is absolute, else below the directory that `working` gives. Put together as text: the path is
 /// printed, and nothing in it is cleaned.
-///
-/// # Errors
-/// Those of `working`.
 pub fn absolute(path: &[u8], working: impl FnOnce() -> Result<PathBuf, Errno>) -> Result<PathBuf, Errno> {
     if path.starts_with(b"/") {
         return Ok(into_path(path.to_vec()));

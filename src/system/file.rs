@@ -186,9 +186,6 @@ pub fn visit_names(
 }
 
 /// The names in the directory `dir`, in its own order.
-///
-/// # Errors
-/// Those of [`visit_names`].
 pub fn names(dir: &Path) -> Result<Vec<Vec<u8>>, Errno> {
     let mut found = Vec::new();
     visit_names(dir, &mut Vec::new(), &mut |name, _| found.push(name.to_vec()))?;
@@ -196,9 +193,6 @@ pub fn names(dir: &Path) -> Result<Vec<Vec<u8>>, Errno> {
 }
 
 /// The same for `dir` as the directory `at` has it (openat(2)).
-///
-/// # Errors
-/// Those of [`visit_names`].
 pub fn visit_names_at(
     at: impl AsFd,
     dir: &Path,

@@ -26,9 +26,6 @@ pub fn try_lock(file: &File) -> Result<bool, Errno> {
 }
 
 /// Tries again at growing intervals for up to `time`.
-///
-/// # Errors
-/// As [`try_lock`].
 pub fn lock_within(file: &File, time: Duration, clock: &dyn Clock) -> Result<bool, Errno> {
     const LONGEST_PAUSE: Duration = Duration::from_millis(16);
     let end = clock.boottime().saturating_add(time);

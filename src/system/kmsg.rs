@@ -22,9 +22,6 @@ impl Log {
     }
 
     /// What is logged from now on.
-    ///
-    /// # Errors
-    /// As [`Log::whole`].
     pub fn from_now(roots: &Roots) -> Result<Self, Errno> {
         let log = Log::whole(roots)?;
         lseek(&log.0, 0, Whence::SeekEnd)?;

@@ -52,9 +52,6 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
 }
 
 /// The state of module `name`, for systems without `/sys`.
-///
-/// # Errors
-/// As [`read`].
 pub fn state(roots: &Roots, name: &[u8]) -> Result<State> {
     let text = read(roots)?;
     let line = lines(&text).find(|line| line.name == name);

@@ -46,9 +46,6 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Creates a file that must not exist yet, with these permissions whatever the umask.
-///
-/// # Errors
-/// What the system said.
 pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -77,9 +74,6 @@ impl Directory {
     }
 
     /// Creates the directory at `path` and those above it, as far as they are missing.
-    ///
-    /// # Errors
-    /// What the system said.
     pub fn create(path: &Path) -> Result<()> {
         let result = DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
         result.map_err(|error| Error::os(Errno::of(&error)).at(path))

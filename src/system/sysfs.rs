@@ -56,9 +56,6 @@ pub fn refcount(roots: &Roots, name: &[u8]) -> Result<i64> {
 }
 
 /// The size of module `name` in memory, in bytes.
-///
-/// # Errors
-/// As [`refcount`].
 pub fn core_size(roots: &Roots, name: &[u8]) -> Result<c_long> {
     number(roots, name, "coresize")
 }
@@ -74,9 +71,6 @@ fn number<N: FromStr>(roots: &Roots, name: &[u8], attribute: &str) -> Result<N> 
 }
 
 /// The modules that hold module `name`, in directory order, as the kernel spells them.
-///
-/// # Errors
-/// What opening or reading the directory said.
 pub fn holders(roots: &Roots, name: &[u8]) -> Result<Vec<Vec<u8>>> {
     let path = roots.sys_module(name, "holders");
     names(&path).map_err(|errno| Error::os(errno).at(&path))

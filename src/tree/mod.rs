@@ -186,9 +186,6 @@ impl<'a> Tree<'a> {
     }
 
     /// As [`Tree::lookup`], without the configuration: what modinfo does.
-    ///
-    /// # Errors
-    /// As [`Tree::lookup`].
     pub fn lookup_plain(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
         Ok(self.known(&folded(query)?, false, Reader::Streamed))
     }

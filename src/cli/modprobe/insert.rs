@@ -36,9 +36,6 @@ pub fn walk(
 }
 
 /// The modules that an operand stands for: none where nothing is known of it.
-///
-/// # Errors
-/// Why a file that was named cannot be had.
 pub fn find(session: &Session<'_>, tree: &Tree<'_>, operand: &[u8]) -> Result<Vec<Module>, Errno> {
     if operand.starts_with(b"/") || operand.starts_with(b"./") {
         let path = session.call.absolute(operand)?;

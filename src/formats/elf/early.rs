@@ -138,9 +138,6 @@ pub struct Early<'a> {
 
 impl<'a> Early<'a> {
     /// The symbols that the module needs, as [`super::needed`].
-    ///
-    /// # Errors
-    /// As there.
     pub fn needed(&self) -> Result<Vec<Needed<'a>>> {
         needed_by(self.symbols.clone(), super::symbols::Versions::Fixed(self.versions), ENCODING, false)
     }

@@ -29,9 +29,6 @@ pub fn strip_vermagic(image: &mut [u8]) -> Result<()> {
 
 /// Makes the kernel overlook the symbols' CRCs: the sections with them are no longer ones that it keeps in memory. A module
 /// without them stays as it is.
-///
-/// # Errors
-/// As [`Elf::parse`].
 pub fn strip_modversions(image: &mut [u8]) -> Result<()> {
     let elf = Elf::parse(image)?;
     let encoding = elf.encoding;
