@@ -8,7 +8,7 @@ use crate::error::{Errno, Error};
 use crate::gate::{self, Gate, Outcome, Patience, trace::Origin};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Ignore, Step, plan};
-use crate::load::remove::Remover;
+use crate::load::remove::delete_module;
 use crate::load::walk::{self, Manner};
 use crate::log::{Priority, Sink};
 use crate::name::ModuleName;
@@ -274,8 +274,7 @@ exports! {
         let gate = module.gate();
         let patience = Patience::new(&ctx.system());
         let allowed = || Ok::<(), Errno>(());
-        let removed =
-            Remover::new(ctx.system(), &gate).remove(name, flags & REMOVE_FORCE != 0, &patience, allowed)?;
+        let removed = delete_module(&ctx.system(), &gate, name, flags & REMOVE_FORCE != 0, &patience, allowed)?;
         removed.map(|()| 0).map_err(|error| {
             if flags & REMOVE_NOLOG == 0 {
                 ctx.log().error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);

@@ -6,7 +6,7 @@ use super::usage::Usage;
 use super::{Call, Exit, Outcome};
 use crate::error::Errno;
 use crate::gate::{self, Gate, Patience};
-use crate::load::remove::Remover;
+use crate::load::remove::delete_module;
 use crate::system::roots::as_path;
 use crate::system::sysfs;
 use crate::tree::{ConfigPaths, Module, Tree};
@@ -96,7 +96,8 @@ impl Tool<'_> {
             }
         }
         let allowed = || if self.force { Ok(()) } else { self.unused(&name) };
-        match Remover::new(system, self.gate).remove(&name, self.force, &Patience::new(&system), allowed)? {
+        let patience = Patience::new(&system);
+        match delete_module(&system, self.gate, &name, self.force, &patience, allowed)? {
             Ok(()) => Ok(()),
             Err(error) => {
                 let reason = error.errno().to_string();

@@ -7,40 +7,28 @@ use crate::name::ModuleName;
 use crate::system::System;
 use std::ffi::CString;
 
-/// Removes modules.
-pub struct Remover<'a> {
-    system: System<'a>,
-    gate: &'a Gate<'a>,
-}
-
-impl<'a> Remover<'a> {
-    /// A remover that sends everything through `gate`.
-    pub fn new(system: System<'a>, gate: &'a Gate<'a>) -> Self {
-        Remover { system, gate }
-    }
-
-    /// Asks `allowed` and, unless it objects, the kernel, both while nobody else loads or removes this module.
-    /// `force` is `O_TRUNC` of delete_module(2).
-    ///
-    /// # Errors
-    /// `Err(E)` of `allowed` as it is; in `Ok(Err(..))` the kernel's errno (`ENOENT` not loaded, `EAGAIN` in use,
-    /// `EBUSY` being loaded or removed, `EPERM`).
-    pub fn remove<E>(
-        &self,
-        name: &[u8],
-        force: bool,
-        patience: &Patience,
-        allowed: impl FnOnce() -> Result<(), E>,
-    ) -> Result<Result<()>, E> {
-        let call = || {
-            allowed()?;
-            let Ok(c_name) = CString::new(name) else { return Ok(Err(Error::os(Errno::ENOENT))) };
-            Ok(self.system.kernel.delete_module(&c_name, force).map_err(Error::os))
-        };
-        match ModuleName::new(name) {
-            Some(key) => self.gate.remove(&key, patience, call).unwrap_or(Ok(Err(Error::os(Errno::EBUSY)))),
-            // Longer than any module's name, or empty: the kernel answers, and there is nothing to serialise.
-            None => call(),
-        }
+/// Asks `allowed` and, unless it objects, the kernel, both while nobody else loads or removes this module. `force` is `O_TRUNC`
+/// of delete_module(2).
+///
+/// # Errors
+/// `Err(E)` of `allowed` as it is; in `Ok(Err(..))` the kernel's errno (`ENOENT` not loaded, `EAGAIN` in use, `EBUSY` being
+/// loaded or removed, `EPERM`).
+pub fn delete_module<E>(
+    system: &System<'_>,
+    gate: &Gate<'_>,
+    name: &[u8],
+    force: bool,
+    patience: &Patience,
+    allowed: impl FnOnce() -> Result<(), E>,
+) -> Result<Result<()>, E> {
+    let call = || {
+        allowed()?;
+        let Ok(c_name) = CString::new(name) else { return Ok(Err(Error::os(Errno::ENOENT))) };
+        Ok(system.kernel.delete_module(&c_name, force).map_err(Error::os))
+    };
+    match ModuleName::new(name) {
+        Some(key) => gate.remove(&key, patience, call).unwrap_or(Ok(Err(Error::os(Errno::EBUSY)))),
+        // Longer than any module's name, or empty: the kernel answers, and there is nothing to serialise.
+        None => call(),
     }
 }

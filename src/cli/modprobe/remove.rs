@@ -11,7 +11,7 @@ use crate::error::Errno;
 use crate::gate::{self, Patience};
 use crate::load::command::fill_in;
 use crate::load::removal::{Step, removal};
-use crate::load::remove::Remover;
+use crate::load::remove::delete_module;
 use crate::system::sysfs;
 use crate::tree::Module;
 use std::collections::BTreeSet;
@@ -116,8 +116,7 @@ fn along(session: &Session<'_>, step: &Step, patience: &Patience) -> bool {
         }
         _ => Err(()),
     };
-    let remover = Remover::new(system, session.gate());
-    match remover.remove(name, session.request.force_removal, patience, unused) {
+    match delete_module(&system, session.gate(), name, session.request.force_removal, patience, unused) {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             session.log.error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);
@@ -172,8 +171,8 @@ fn unload(session: &Session<'_>, name: &[u8], patience: &Patience) -> Outcome {
         session.action(&[b"rmmod ", name]);
         Ok(())
     };
-    let result = Remover::new(session.call.world.system, session.gate())
-        .remove(name, request.force_removal, patience, allowed)
+    let system = &session.call.world.system;
+    let result = delete_module(system, session.gate(), name, request.force_removal, patience, allowed)
         .map(|result| result.map_err(|error| error.errno()))
         .map(|result| wait_while_busy(session, name, patience, result));
     match result {
@@ -201,7 +200,6 @@ fn wait_while_busy(
     first: Result<(), Errno>,
 ) -> Result<(), Errno> {
     let system = session.call.world.system;
-    let remover = Remover::new(system, session.gate());
     let mut result = first;
     let mut pause = Duration::from_millis(2);
     let deadline = system.clock.boottime().saturating_add(session.request.wait);
@@ -217,7 +215,7 @@ fn wait_while_busy(
         system.clock.sleep(if sleep < Duration::from_millis(1) { left } else { sleep });
         pause = pause.saturating_mul(2);
         let free: Result<Result<(), _>, Refusal> =
-            remover.remove(name, session.request.force_removal, patience, || Ok(()));
+            delete_module(&system, session.gate(), name, session.request.force_removal, patience, || Ok(()));
         result = free.unwrap_or(Ok(())).map_err(|error| error.errno());
     }
     result
