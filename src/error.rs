@@ -1,4 +1,4 @@
-//! The one error type below the tools: what went wrong, which file (and line) it is about, and the errno that a
+//! The one error type below the tools: what went wrong, which file it is about, and the errno that a
 //! program in C would see. The tools turn it into a sentence; the C library turns it into a negative number.
 
 use std::fmt;
@@ -15,18 +15,17 @@ pub struct Error {
     errno: Errno,
     what: String,
     path: Option<PathBuf>,
-    line: Option<u32>,
 }
 
 impl Error {
     /// An error described by `what`, a phrase without a final full stop ("xz: File is corrupt").
     pub fn new(errno: Errno, what: impl Into<String>) -> Self {
-        Error { errno, what: what.into(), path: None, line: None }
+        Error { errno, what: what.into(), path: None }
     }
 
     /// An error that the operating system reported; its text is the errno's own.
     pub fn os(errno: Errno) -> Self {
-        Error { errno, what: String::new(), path: None, line: None }
+        Error { errno, what: String::new(), path: None }
     }
 
     /// The same error, about the file `path`.
@@ -36,19 +35,12 @@ impl Error {
         self
     }
 
-    /// The same error, about line `line` (from 1) of its file.
-    #[must_use]
-    pub fn line(mut self, line: u32) -> Self {
-        self.line = Some(line);
-        self
-    }
-
     /// The errno that stands for this error in exit texts and in the C library.
     pub fn errno(&self) -> Errno {
         self.errno
     }
 
-    /// The description without file, line or errno text; empty where the errno says it all.
+    /// The description without file or errno text; empty where the errno says it all.
     pub fn what(&self) -> &str {
         &self.what
     }
@@ -62,11 +54,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.path {
-            write!(f, "{}", path.display())?;
-            if let Some(line) = self.line {
-                write!(f, " line {line}")?;
-            }
-            f.write_str(": ")?;
+            write!(f, "{}: ", path.display())?;
         }
         if self.what.is_empty() { self.errno.fmt(f) } else { f.write_str(&self.what) }
     }
@@ -97,9 +85,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_its_file_and_line() {
-        let error = Error::new(Errno::EINVAL, "bad line").at("/etc/x.conf").line(7);
-        assert_eq!(error.to_string(), "/etc/x.conf line 7: bad line");
+    fn an_error_names_its_file() {
+        let error = Error::new(Errno::EINVAL, "bad line").at("/etc/x.conf");
+        assert_eq!(error.to_string(), "/etc/x.conf: bad line");
         assert_eq!(Error::os(Errno::EACCES).at("/a").to_string(), "/a: Permission denied");
     }
 }

@@ -116,8 +116,8 @@ pub mod gate {
     pub mod protocol {
         pub use crate::gate::machine::Machine;
         pub use crate::gate::protocol::{
-            Action, Attempt, End, Ended, Failure, Guard, Kin, Lock, MODULE_FILE, MODULE_FILE_LATE,
-            Memory, OF_SYMBOLS, OF_THE_ASKER, Purpose, Request, Rules, SLICE, Seen,
+            Action, Attempt, End, Ended, Failure, Guard, Kin, Lock, MODULE_FILE, MODULE_FILE_LATE, Memory,
+            OF_SYMBOLS, OF_THE_ASKER, Purpose, Request, Rules, SLICE, Seen,
         };
     }
     pub mod record {

@@ -27,6 +27,7 @@
 //!
 //! The crate is a program and a C library. To Rust it is only [`program`], and what its own tests see (`internals`).
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(unreachable_pub))]
 // What only the C library calls is dead without it.
 #![cfg_attr(not(any(test, feature = "library")), allow(dead_code))]
 

@@ -22,11 +22,11 @@ pub enum Priority {
 }
 
 /// One message that was kept.
-pub type Message = (Priority, Vec<u8>);
+pub(crate) type Message = (Priority, Vec<u8>);
 
 /// `KMOD_LOG`: a syslog number, or a word that begins with `err`, `info` or `debug`; nothing at all where it is neither. The
 /// value is the least severe priority that is shown.
-pub fn threshold(variable: Option<&[u8]>) -> i32 {
+pub(crate) fn threshold(variable: Option<&[u8]>) -> i32 {
     let Some(text) = variable else { return Priority::Err as i32 };
     let text = text.trim_ascii_start();
     let number = text.split(u8::is_ascii_whitespace).next().and_then(|word| std::str::from_utf8(word).ok());
@@ -57,11 +57,11 @@ impl Sink for Silent {
 
 /// A sink that only remembers whether there was anything to tell.
 #[derive(Default)]
-pub struct AnyMessage(AtomicBool);
+pub(crate) struct AnyMessage(AtomicBool);
 
 impl AnyMessage {
     /// Whether anything was logged.
-    pub fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

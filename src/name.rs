@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The extensions of module files, longest match last (`.ko.xz` is not `.ko`).
-pub const EXTENSIONS: [&[u8]; 4] = [b".ko", b".ko.gz", b".ko.xz", b".ko.zst"];
+pub(crate) const EXTENSIONS: [&[u8]; 4] = [b".ko", b".ko.gz", b".ko.xz", b".ko.zst"];
 
 /// A module's canonical name: what ends at the first `.` of `text`, with every `-` as `_`.
 pub fn canonical(text: &[u8]) -> Vec<u8> {
@@ -30,7 +30,7 @@ pub fn alias(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// As [`alias`], in place. Where it is refused, what stands before the offending byte is folded already.
-pub fn fold_alias(text: &mut [u8]) -> bool {
+pub(crate) fn fold_alias(text: &mut [u8]) -> bool {
     if text.len() > limits::QUERY {
         return false;
     }

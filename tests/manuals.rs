@@ -4,8 +4,8 @@
 #[path = "common/commands.rs"]
 mod commands;
 
-use kmod_once::internals::cli::help;
 use kmod_once::internals::cli::getopt::Opt;
+use kmod_once::internals::cli::help;
 use kmod_once::internals::gate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

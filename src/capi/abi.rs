@@ -15,28 +15,28 @@ const BUG: Errno = Errno::ENOTRECOVERABLE;
 
 /// A pointer to an object of ours, or NULL.
 #[repr(transparent)]
-pub struct Handle<T>(*mut T);
+pub(crate) struct Handle<T>(*mut T);
 
 impl<T> Handle<T> {
     /// The object; `ENOENT`, which is the answer to NULL nearly everywhere.
-    pub fn get(&self) -> Result<&T, Errno> {
+    pub(crate) fn get(&self) -> Result<&T, Errno> {
         // SAFETY: see the head of this file. Objects are changed through cells only.
         unsafe { self.0.as_ref() }.ok_or(Errno::ENOENT)
     }
 
     /// The pointer itself.
-    pub fn raw(&self) -> *mut T {
+    pub(crate) fn raw(&self) -> *mut T {
         self.0
     }
 }
 
 /// A C string, or NULL.
 #[repr(transparent)]
-pub struct Text(*const c_char);
+pub(crate) struct Text(*const c_char);
 
 impl Text {
     /// Its bytes.
-    pub fn bytes(&self) -> Option<&[u8]> {
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
         // SAFETY: see the head of this file.
         (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) }.to_bytes())
     }
@@ -44,11 +44,11 @@ impl Text {
 
 /// An array of C strings that ends in NULL, or NULL.
 #[repr(transparent)]
-pub struct Texts(*const Text);
+pub(crate) struct Texts(*const Text);
 
 impl Texts {
     /// The bytes of each.
-    pub fn bytes(&self) -> Option<Vec<&[u8]>> {
+    pub(crate) fn bytes(&self) -> Option<Vec<&[u8]>> {
         if self.0.is_null() {
             return None;
         }
@@ -63,22 +63,22 @@ impl Texts {
 
 /// Where a pointer is to be written to, or NULL.
 #[repr(transparent)]
-pub struct Out<T>(*mut *mut T);
+pub(crate) struct Out<T>(*mut *mut T);
 
 impl<T> Out<T> {
     /// Whether there is a place.
-    pub fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         !self.0.is_null()
     }
 
     /// Whether there is a place and it holds NULL, as functions that make lists demand.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         // SAFETY: see the head of this file.
         self.is_there() && unsafe { (*self.0).is_null() }
     }
 
     /// Writes it, if there is a place.
-    pub fn set(&self, value: *mut T) {
+    pub(crate) fn set(&self, value: *mut T) {
         if self.is_there() {
             // SAFETY: see the head of this file.
             unsafe { *self.0 = value };
@@ -87,7 +87,7 @@ impl<T> Out<T> {
 }
 
 /// What a function that C calls returns where it fails.
-pub trait Answer {
+pub(crate) trait Answer {
     /// Says which error it was, as far as the type can.
     fn failed(errno: Errno) -> Self;
 }
@@ -115,7 +115,7 @@ impl<T> Answer for *const T {
 }
 
 /// Runs the body of a function that C calls. An error becomes `otherwise`, with errno set, and so does a panic.
-pub fn answer<T>(otherwise: impl FnOnce(Errno) -> T, body: impl FnOnce() -> Result<T, Errno>) -> T {
+pub(crate) fn answer<T>(otherwise: impl FnOnce(Errno) -> T, body: impl FnOnce() -> Result<T, Errno>) -> T {
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         // Its destructor may panic again.
         std::mem::forget(payload);
@@ -136,7 +136,7 @@ macro_rules! exports {
     )*) => {$(
         $(#[$attribute])*
         #[unsafe(no_mangle)]
-        pub extern "C" fn $name($($argument: $kind),*) $(-> $result)? {
+        extern "C" fn $name($($argument: $kind),*) $(-> $result)? {
             $crate::capi::abi::answer($crate::capi::abi::exports!(@otherwise $($otherwise)?), || $body)
         }
     )*};
@@ -151,7 +151,7 @@ unsafe extern "C" {
 }
 
 /// A variable of the environment, which counts for nothing in a program that runs with more rights than its user has.
-pub fn variable(name: &CStr) -> Option<Vec<u8>> {
+pub(crate) fn variable(name: &CStr) -> Option<Vec<u8>> {
     // SAFETY: the name is a C string; the value is copied before anything else can change the environment (that no other
     // thread does so now is the host's duty, as for getenv).
     unsafe {
@@ -161,12 +161,12 @@ pub fn variable(name: &CStr) -> Option<Vec<u8>> {
 }
 
 /// `path`, from the working directory on where it is relative.
-pub fn absolute(path: &[u8]) -> Result<PathBuf, Errno> {
+pub(crate) fn absolute(path: &[u8]) -> Result<PathBuf, Errno> {
     directory::absolute(path, || directory::working(variable(c"PWD")))
 }
 
 /// A C string of these bytes, up to the first NUL.
-pub fn c_string(bytes: &[u8]) -> CString {
+pub(crate) fn c_string(bytes: &[u8]) -> CString {
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
     CString::new(&bytes[..end]).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::ffi::c_char;
 
 /// What `struct kmod_config_iter` is. It lives no longer than its context.
-pub struct Iter {
+pub(crate) struct Iter {
     ctx: *const Context,
     kind: Kind,
     at: Cell<Option<usize>>,

@@ -27,7 +27,7 @@ const MUST_RECREATE: c_int = 2;
 const BY_NUMBER: [Which; 5] = [Which::Dep, Which::Alias, Which::Symbols, Which::BuiltinAlias, Which::Builtin];
 
 /// What `struct kmod_ctx` is.
-pub struct Context {
+pub(crate) struct Context {
     references: Cell<c_int>,
     userdata: Cell<*const c_void>,
     dirname: CString,
@@ -91,18 +91,18 @@ impl Context {
     }
 
     /// The system as the library sees it: nothing of the host's process is touched to bound a wait.
-    pub fn system(&self) -> System<'_> {
+    pub(crate) fn system(&self) -> System<'_> {
         system(&self.roots)
     }
 
     /// The log.
-    pub fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Log {
         &self.log
     }
 
     /// The module directory with its configuration. Unless the host asked for the indexes to be kept, those that have
     /// been replaced are opened anew; not while the tree is in use further up (a callback asks something).
-    pub fn tree(&self) -> Ref<'_, Tree<'static>> {
+    pub(crate) fn tree(&self) -> Ref<'_, Tree<'static>> {
         if !self.loaded.get() {
             if let Ok(mut tree) = self.tree.try_borrow_mut() {
                 tree.renew();
@@ -114,7 +114,7 @@ impl Context {
     }
 
     /// A C string that lives as long as the context. Equal ones are one.
-    pub fn lasting(&self, text: &[u8]) -> *const c_char {
+    pub(crate) fn lasting(&self, text: &[u8]) -> *const c_char {
         let text = c_string(text);
         let mut strings = self.strings.borrow_mut();
         if let Some(known) = strings.get(&text) {
@@ -126,7 +126,7 @@ impl Context {
     }
 
     /// Takes a reference.
-    pub fn keep(&self) {
+    pub(crate) fn keep(&self) {
         self.references.set(self.references.get() + 1);
     }
 
@@ -134,7 +134,7 @@ impl Context {
     ///
     /// # Safety
     /// The context came from [`kmod_new`], and the caller had a reference.
-    pub unsafe fn release(ctx: *mut Context) -> bool {
+    pub(crate) unsafe fn release(ctx: *mut Context) -> bool {
         // SAFETY: the caller's reference keeps it alive up to here, and it came from a Box.
         unsafe {
             let left = (*ctx).references.get() - 1;

@@ -43,7 +43,7 @@ impl Module {
     fn is_there(&self) -> bool {
         let name = self.name.as_bytes();
         let can_be = ModuleName::new(name).is_some();
-        self.is_builtin() || (can_be && gate::glance(&self.ctx().system(), name) == State::Live)
+        self.is_builtin() || (can_be && gate::look::glance(&self.ctx().system(), name) == State::Live)
     }
 
     /// The gate, for one call of the host's.

@@ -7,14 +7,14 @@ use std::ptr::null_mut;
 
 /// A node. What its element is, only those who make and free the list know.
 #[repr(C)]
-pub struct Node {
+pub(crate) struct Node {
     next: *mut Node,
     prev: *mut Node,
     data: *mut std::ffi::c_void,
 }
 
 /// A list that is being made. Dropping an unfinished one leaks it; only a caught panic does that.
-pub struct Builder {
+pub(crate) struct Builder {
     first: *mut Node,
     /// How many elements it has.
     pub length: i32,
@@ -22,12 +22,12 @@ pub struct Builder {
 
 impl Builder {
     /// The empty list.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Builder { first: null_mut(), length: 0 }
     }
 
     /// Adds an element at the end: what [`free`] will hand back.
-    pub fn push<T>(&mut self, element: *mut T) {
+    pub(crate) fn push<T>(&mut self, element: *mut T) {
         let node = Box::into_raw(Box::new(Node { next: null_mut(), prev: null_mut(), data: element.cast() }));
         // SAFETY: `node` is new, and the nodes of the list that is being made are known to nobody else.
         unsafe {
@@ -45,14 +45,14 @@ impl Builder {
     }
 
     /// The list of boxed elements.
-    pub fn of<T>(elements: impl IntoIterator<Item = T>) -> Self {
+    pub(crate) fn of<T>(elements: impl IntoIterator<Item = T>) -> Self {
         let mut list = Builder::new();
         elements.into_iter().for_each(|element| list.push(Box::into_raw(Box::new(element))));
         list
     }
 
     /// The handle.
-    pub fn finish(self) -> *mut Node {
+    pub(crate) fn finish(self) -> *mut Node {
         self.first
     }
 }
@@ -61,7 +61,7 @@ impl Builder {
 ///
 /// # Safety
 /// The list that the node belongs to has elements of type `T`.
-pub unsafe fn element<T>(node: &Handle<Node>) -> Result<&T, Errno> {
+pub(crate) unsafe fn element<T>(node: &Handle<Node>) -> Result<&T, Errno> {
     // SAFETY: an element lives as long as its node.
     node.get().map(|node| unsafe { &*node.data.cast::<T>() })
 }
@@ -70,7 +70,7 @@ pub unsafe fn element<T>(node: &Handle<Node>) -> Result<&T, Errno> {
 ///
 /// # Safety
 /// The list's elements are of type `T`.
-pub unsafe fn elements<T>(list: &Handle<Node>) -> impl Iterator<Item = *mut T> {
+pub(crate) unsafe fn elements<T>(list: &Handle<Node>) -> impl Iterator<Item = *mut T> {
     let first = list.raw();
     let mut at = first;
     std::iter::from_fn(move || {
@@ -85,7 +85,7 @@ pub unsafe fn elements<T>(list: &Handle<Node>) -> impl Iterator<Item = *mut T> {
 ///
 /// # Safety
 /// The list's elements are of type `T`, and nobody uses the list any more.
-pub unsafe fn free<T>(list: &Handle<Node>, mut release: impl FnMut(*mut T)) {
+pub(crate) unsafe fn free<T>(list: &Handle<Node>, mut release: impl FnMut(*mut T)) {
     let first = list.raw();
     let mut at = first;
     while !at.is_null() {
@@ -100,7 +100,7 @@ pub unsafe fn free<T>(list: &Handle<Node>, mut release: impl FnMut(*mut T)) {
 ///
 /// # Safety
 /// As [`free`], and the list was made by [`Builder::of`].
-pub unsafe fn free_boxed<T>(list: &Handle<Node>) {
+pub(crate) unsafe fn free_boxed<T>(list: &Handle<Node>) {
     // SAFETY: the caller's promise; each element came from a Box.
     unsafe { free(list, |element: *mut T| drop(Box::from_raw(element))) }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The host's function. Its true type has a `va_list`, which Rust cannot make; only `shim.c` calls it.
-pub type Function = Option<unsafe extern "C" fn()>;
+pub(crate) type Function = Option<unsafe extern "C" fn()>;
 
 unsafe extern "C" {
     /// `shim.c`: calls `function(data, priority, file, line, name, format, the rest as a va_list)`.
@@ -35,35 +35,35 @@ enum Receiver {
 }
 
 /// The log of one context.
-pub struct Log {
+pub(crate) struct Log {
     priority: AtomicI32,
     receiver: Mutex<Receiver>,
 }
 
 impl Log {
     /// A log to stderr with the priority that the environment asks for.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let priority = threshold(variable(c"KMOD_LOG").as_deref());
         Log { priority: AtomicI32::new(priority), receiver: Mutex::new(Receiver::Stderr) }
     }
 
     /// An error.
-    pub fn error(&self, text: &[u8]) {
+    pub(crate) fn error(&self, text: &[u8]) {
         self.log(Priority::Err, text);
     }
 
     /// The least severe priority that is logged, a number of syslog(3).
-    pub fn priority(&self) -> c_int {
+    pub(crate) fn priority(&self) -> c_int {
         self.priority.load(Ordering::Relaxed)
     }
 
     /// Sets that.
-    pub fn set_priority(&self, priority: c_int) {
+    pub(crate) fn set_priority(&self, priority: c_int) {
         self.priority.store(priority, Ordering::Relaxed);
     }
 
     /// Sends messages to `function` from now on, or to nobody.
-    pub fn send_to(&self, function: Function, data: *const c_void) {
+    pub(crate) fn send_to(&self, function: Function, data: *const c_void) {
         let receiver = match function {
             None => Receiver::Nobody,
             Some(function) => Receiver::Host(function, data.expose_provenance()),

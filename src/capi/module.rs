@@ -17,7 +17,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr::null_mut;
 
 /// What `struct kmod_module` is.
-pub struct Module {
+pub(crate) struct Module {
     references: Cell<c_int>,
     /// Has a reference.
     ctx: *mut Context,
@@ -34,7 +34,7 @@ pub struct Module {
 
 impl Module {
     /// The object of a module, with a reference for the caller.
-    pub fn of(ctx: &Handle<Context>, found: tree::Module) -> Result<*mut Module, Errno> {
+    pub(crate) fn of(ctx: &Handle<Context>, found: tree::Module) -> Result<*mut Module, Errno> {
         ctx.get()?;
         Ok(Self::within(ctx.raw(), found))
     }
@@ -83,35 +83,35 @@ impl Module {
     }
 
     /// The context.
-    pub fn ctx(&self) -> &Context {
+    pub(crate) fn ctx(&self) -> &Context {
         // SAFETY: the module has a reference on it.
         unsafe { &*self.ctx }
     }
 
     /// The tree of the context.
-    pub fn tree(&self) -> Ref<'_, Tree<'static>> {
+    pub(crate) fn tree(&self) -> Ref<'_, Tree<'static>> {
         self.ctx().tree()
     }
 
     /// What the tree calls it.
-    pub fn found(&self) -> Ref<'_, tree::Module> {
+    pub(crate) fn found(&self) -> Ref<'_, tree::Module> {
         self.found.borrow()
     }
 
     /// The object of another module of the same context.
-    pub fn sibling(&self, found: tree::Module) -> *mut Module {
+    pub(crate) fn sibling(&self, found: tree::Module) -> *mut Module {
         Self::within(self.ctx, found)
     }
 
     /// A list of objects of other modules of the same context.
-    pub fn siblings(&self, found: impl IntoIterator<Item = tree::Module>) -> Builder {
+    pub(crate) fn siblings(&self, found: impl IntoIterator<Item = tree::Module>) -> Builder {
         let mut list = Builder::new();
         found.into_iter().for_each(|found| list.push(self.sibling(found)));
         list
     }
 
     /// The path of its file, if one is known.
-    pub fn path(&self) -> Option<&CString> {
+    pub(crate) fn path(&self) -> Option<&CString> {
         if self.path.get().is_none() {
             let path = self.tree().path(&self.found())?;
             return Some(self.path.get_or_init(|| c_string(path.as_os_str().as_bytes())));
@@ -120,14 +120,14 @@ impl Module {
     }
 
     /// Whether it is part of the kernel. Asked once.
-    pub fn is_builtin(&self) -> bool {
+    pub(crate) fn is_builtin(&self) -> bool {
         let builtin = self.builtin.get().unwrap_or_else(|| self.tree().is_builtin(&self.found()));
         self.builtin.set(Some(builtin));
         builtin
     }
 
     /// Takes a reference.
-    pub fn keep(&self) {
+    pub(crate) fn keep(&self) {
         self.references.set(self.references.get() + 1);
     }
 
@@ -135,7 +135,7 @@ impl Module {
     ///
     /// # Safety
     /// The pointer is a module's, and the caller had a reference.
-    pub unsafe fn release(module: *mut Module) -> bool {
+    pub(crate) unsafe fn release(module: *mut Module) -> bool {
         // SAFETY: the caller's reference keeps it alive up to here, and it came from a Box; its own reference keeps the
         // context.
         unsafe {
@@ -154,7 +154,7 @@ impl Module {
 }
 
 /// A list of the objects of modules.
-pub fn list(ctx: &Handle<Context>, found: Vec<tree::Module>) -> Result<Builder, Errno> {
+pub(crate) fn list(ctx: &Handle<Context>, found: Vec<tree::Module>) -> Result<Builder, Errno> {
     let mut list = Builder::new();
     for found in found {
         list.push(Module::of(ctx, found)?);
@@ -301,7 +301,11 @@ mod tests {
     unsafe extern "C" {
         fn kmod_new(dirname: *const c_char, config_paths: *const *const c_char) -> *mut c_void;
         fn kmod_unref(ctx: *mut c_void) -> *mut c_void;
-        fn kmod_module_new_from_name(ctx: *mut c_void, name: *const c_char, module: *mut *mut c_void) -> c_int;
+        fn kmod_module_new_from_name(
+            ctx: *mut c_void,
+            name: *const c_char,
+            module: *mut *mut c_void,
+        ) -> c_int;
         fn kmod_module_unref(module: *mut c_void) -> *mut c_void;
     }
 

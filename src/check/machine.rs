@@ -125,7 +125,8 @@ fn udevd(context: &Context<'_>) -> Vec<Finding> {
     if rule_calls_modprobe(context) {
         return findings;
     }
-    let is_udevd = |pid: &i32| process::name(context.system.roots, *pid).is_some_and(|name| name == b"systemd-udevd");
+    let is_udevd =
+        |pid: &i32| process::name(context.system.roots, *pid).is_some_and(|name| name == b"systemd-udevd");
     for pid in process::ids(context.system.roots).into_iter().filter(is_udevd) {
         // Only root may read it.
         let maps =

@@ -19,7 +19,7 @@ mod finding;
 mod machine;
 mod modules;
 
-pub use finding::{Finding, Severity};
+pub(crate) use finding::{Finding, Severity};
 
 use crate::config::{Config, Entry};
 use crate::log::Silent;

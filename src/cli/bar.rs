@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const WIDTH: usize = 40;
 
 /// The bar.
-pub struct Bar<'a> {
+pub(crate) struct Bar<'a> {
     streams: &'a Streams,
     clock: &'a dyn Clock,
     program: &'a [u8],
@@ -25,7 +25,7 @@ pub struct Bar<'a> {
 
 impl<'a> Bar<'a> {
     /// A bar for the work that begins now; never shown where `quiet`, or where stderr is no terminal.
-    pub fn new(call: &Call<'a>, quiet: bool) -> Self {
+    pub(crate) fn new(call: &Call<'a>, quiet: bool) -> Self {
         let clock = call.world.system.clock;
         let shown = !quiet && std::io::stderr().is_terminal();
         let next = shown.then(|| clock.boottime() + QUIET);

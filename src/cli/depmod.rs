@@ -48,7 +48,7 @@ const OPTIONS: &[Opt] = &[
 ];
 
 /// The help text, with the options.
-pub const USAGE: Usage = Usage {
+pub(crate) const USAGE: Usage = Usage {
     forms: &["[options] [VERSION [FILE...]]"],
     groups: &["Options", "For those who build systems"],
     options: OPTIONS,
@@ -57,7 +57,7 @@ pub const USAGE: Usage = Usage {
 
 /// The command line as typed.
 #[derive(Debug, Default)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// `-a`
     pub all: bool,
     /// `-A`
@@ -127,7 +127,7 @@ fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<Request<'a>, Exit> {
 }
 
 /// Makes the indexes.
-pub fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let log = call.log();
     let mut request = parse(call, &log)?;
     log.set_threshold(super::message::START + request.verbose);

@@ -9,7 +9,7 @@
 use crate::bytes;
 
 /// What an option is called inside a tool: its short letter, or a number above 127 for one that has none.
-pub type Id = u8;
+pub(crate) type Id = u8;
 
 /// Who knows of an option's long name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

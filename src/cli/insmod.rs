@@ -26,7 +26,7 @@ const OPTIONS: &[Opt] = &[
 ];
 
 /// The help text, with the options.
-pub const USAGE: Usage = Usage {
+pub(crate) const USAGE: Usage = Usage {
     forms: &["[options] FILE [PARAMETER=VALUE...]"],
     groups: &["Options"],
     options: OPTIONS,
@@ -34,7 +34,7 @@ pub const USAGE: Usage = Usage {
 };
 
 /// Inserts the file.
-pub fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let log = call.log();
     let mut force = Force::default();
     let mut threshold = 3;

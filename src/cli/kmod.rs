@@ -8,7 +8,7 @@ use crate::bytes;
 const OPTIONS: &[Opt] = &[opt(b'h', "help", "print this text"), opt(b'V', "version", "print the version")];
 
 /// The help text, with the options.
-pub const USAGE: Usage = Usage {
+pub(crate) const USAGE: Usage = Usage {
     forms: &["[options] COMMAND [options of the command]"],
     groups: &["Options"],
     options: OPTIONS,
@@ -30,7 +30,7 @@ pub const USAGE: Usage = Usage {
 };
 
 /// Runs a command.
-pub fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let parser = Parser::new(OPTIONS, Order::StopAtOperand, call.argv0, call.words);
     let parser = call.drive(parser, |found| match found.id {
         b'h' => Err(call.help(&USAGE)),

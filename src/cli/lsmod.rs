@@ -22,10 +22,11 @@ const OPTIONS: &[Opt] = &[
 ];
 
 /// The help text, with the options.
-pub const USAGE: Usage = Usage { forms: &["[options]"], groups: &["Options"], options: OPTIONS, notes: "" };
+pub(crate) const USAGE: Usage =
+    Usage { forms: &["[options]"], groups: &["Options"], options: OPTIONS, notes: "" };
 
 /// Lists the modules.
-pub fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let log = call.log();
     let (mut threshold, mut json) = (3, false);
     let operands = call.options(OPTIONS, |found| {

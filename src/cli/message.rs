@@ -10,13 +10,13 @@ use std::thread::{self, ThreadId};
 
 /// A FATAL message was shown: the tool ends at once with status 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stop;
+pub(crate) struct Stop;
 
 /// The threshold of everything that is said before the command line is understood (`LOG_WARNING`).
-pub const START: i32 = Priority::Warning as i32;
+pub(crate) const START: i32 = Priority::Warning as i32;
 
 /// Where a tool's messages go, and which.
-pub struct Log<'a> {
+pub(crate) struct Log<'a> {
     program: &'a [u8],
     streams: &'a Streams,
     host: &'a dyn Host,
@@ -28,7 +28,7 @@ pub struct Log<'a> {
 
 impl<'a> Log<'a> {
     /// The log of a tool that is called `program`: to stderr, warnings and worse.
-    pub fn new(world: &'a World<'a>, program: &'a [u8]) -> Self {
+    pub(crate) fn new(world: &'a World<'a>, program: &'a [u8]) -> Self {
         Log {
             program,
             streams: &world.streams,
@@ -40,7 +40,7 @@ impl<'a> Log<'a> {
     }
 
     /// Runs `work`; what this thread would have shown meanwhile is returned instead, to be logged when its turn has come.
-    pub fn apart<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Message>) {
+    pub(crate) fn apart<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Message>) {
         let me = thread::current().id();
         let lock = || self.apart.lock().unwrap_or_else(PoisonError::into_inner);
         lock().push((me, Vec::new()));
@@ -71,22 +71,22 @@ impl<'a> Log<'a> {
     }
 
     /// Sends everything from now on to the system log.
-    pub fn use_syslog(&self) {
+    pub(crate) fn use_syslog(&self) {
         self.syslog.store(true, Ordering::Relaxed);
     }
 
     /// Shows what is at most `threshold` (a syslog number: fewer are shown the smaller it is).
-    pub fn set_threshold(&self, threshold: i32) {
+    pub(crate) fn set_threshold(&self, threshold: i32) {
         self.threshold.store(threshold, Ordering::Relaxed);
     }
 
     /// An ERROR.
-    pub fn error(&self, text: &[u8]) {
+    pub(crate) fn error(&self, text: &[u8]) {
         self.log(Priority::Err, text);
     }
 
     /// A WARNING.
-    pub fn warning(&self, text: &[u8]) {
+    pub(crate) fn warning(&self, text: &[u8]) {
         self.log(Priority::Warning, text);
     }
 
@@ -95,7 +95,7 @@ impl<'a> Log<'a> {
     ///
     /// # Errors
     /// [`Stop`] where it was shown.
-    pub fn fatal(&self, text: &[u8]) -> Result<(), Stop> {
+    pub(crate) fn fatal(&self, text: &[u8]) -> Result<(), Stop> {
         self.log(Priority::Crit, text);
         if self.shows(Priority::Crit) { Err(Stop) } else { Ok(()) }
     }
@@ -123,7 +123,7 @@ impl Sink for Log<'_> {
 /// The sink of a tool's module directory, which speaks in two voices: while the configuration is read, errors only, and
 /// on stderr whatever `-q`, `-v` and `-s` say (a mistake in modprobe.d must not go unseen because udev passes `-q`); the
 /// environment's `KMOD_LOG` moves that threshold. After [`Stages::opened`] the tool's own log.
-pub struct Stages<'a> {
+pub(crate) struct Stages<'a> {
     log: &'a Log<'a>,
     threshold: i32,
     opened: AtomicBool,
@@ -131,13 +131,13 @@ pub struct Stages<'a> {
 
 impl<'a> Stages<'a> {
     /// A sink in its first stage.
-    pub fn new(log: &'a Log<'a>) -> Self {
+    pub(crate) fn new(log: &'a Log<'a>) -> Self {
         let threshold = log::threshold(log.host.variable("KMOD_LOG").as_deref());
         Stages { log, threshold, opened: AtomicBool::new(false) }
     }
 
     /// The configuration has been read.
-    pub fn opened(&self) {
+    pub(crate) fn opened(&self) {
         self.opened.store(true, Ordering::Relaxed);
     }
 }

@@ -4,23 +4,23 @@
 //! then the work is done through the rooms below, and what they return becomes text and an exit status. Only code in
 //! this room prints, reads the environment or decides on an exit status.
 
-pub mod bar;
-pub mod depmod;
-pub mod getopt;
-pub mod insmod;
-pub mod kmod;
-pub mod lsmod;
-pub mod message;
-pub mod modinfo;
-pub mod modprobe;
-pub mod own;
+pub(crate) mod bar;
+pub(crate) mod depmod;
+pub(crate) mod getopt;
+pub(crate) mod insmod;
+pub(crate) mod kmod;
+pub(crate) mod lsmod;
+pub(crate) mod message;
+pub(crate) mod modinfo;
+pub(crate) mod modprobe;
+pub(crate) mod own;
 mod parameters;
 mod refusal;
-pub mod rmmod;
-pub mod static_nodes;
-pub mod streams;
-pub mod usage;
-pub mod world;
+pub(crate) mod rmmod;
+pub(crate) mod static_nodes;
+pub(crate) mod streams;
+pub(crate) mod usage;
+pub(crate) mod world;
 
 use crate::bytes;
 use crate::error::Errno;
@@ -38,11 +38,11 @@ use world::World;
 /// What every tool answers to `-V`. Programs read it: the third word must be a whole number (kselftest compares it), the
 /// third of the second line must look like `+WORD` or `-WORD`. The second line says what this program can do: zstd, xz
 /// and gzip are built in, signatures are read without OpenSSL.
-pub const VERSION: &[u8] = b"kmod version 34\n+ZSTD +XZ +ZLIB -OPENSSL\n";
+pub(crate) const VERSION: &[u8] = b"kmod version 34\n+ZSTD +XZ +ZLIB -OPENSSL\n";
 
 /// The end of a tool, with its exit status: 0, or 1 for everything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exit(pub u8);
+pub(crate) struct Exit(pub u8);
 
 impl From<Stop> for Exit {
     fn from(_: Stop) -> Self {
@@ -51,7 +51,7 @@ impl From<Stop> for Exit {
 }
 
 /// What a tool's body returns: its exit status, or an exit from somewhere inside.
-pub type Outcome = Result<u8, Exit>;
+pub(crate) type Outcome = Result<u8, Exit>;
 
 /// A tool: its name, what it does, its help text.
 type Tool = (&'static str, fn(&Call<'_>) -> Outcome, &'static Usage);
@@ -97,7 +97,11 @@ pub fn run(world: &World<'_>) -> u8 {
     match world.streams.finish() {
         Ok(()) => status,
         Err(errno) => {
-            world.streams.complain(&bytes![program, ": ERROR: could not write to stdout: ", errno.to_string()]);
+            world.streams.complain(&bytes![
+                program,
+                ": ERROR: could not write to stdout: ",
+                errno.to_string()
+            ]);
             1
         }
     }
@@ -105,7 +109,7 @@ pub fn run(world: &World<'_>) -> u8 {
 
 /// One call of a tool.
 #[derive(Clone, Copy)]
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// The outside.
     pub world: &'a World<'a>,
     /// What messages begin with: the last component of `argv[0]`.
@@ -121,7 +125,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// The exit that `act` asked for; status 1 after a complaint, which has been printed.
-    pub fn options(
+    pub(crate) fn options(
         &self,
         table: &[Opt],
         act: impl FnMut(Found<'a>) -> Result<(), Exit>,
@@ -131,7 +135,7 @@ impl<'a> Call<'a> {
     }
 
     /// As [`Call::options`], for words that are not the command line's own.
-    pub fn drive<'t, 'w>(
+    pub(crate) fn drive<'t, 'w>(
         &self,
         mut parser: Parser<'t, 'w>,
         mut act: impl FnMut(Found<'w>) -> Result<(), Exit>,
@@ -149,7 +153,7 @@ impl<'a> Call<'a> {
     }
 
     /// Whether options may follow operands.
-    pub fn order(&self) -> Order {
+    pub(crate) fn order(&self) -> Order {
         match self.world.host.variable("POSIXLY_CORRECT") {
             Some(_) => Order::StopAtOperand,
             None => Order::Permute,
@@ -157,29 +161,29 @@ impl<'a> Call<'a> {
     }
 
     /// Prints to stdout.
-    pub fn print(&self, text: &[u8]) {
+    pub(crate) fn print(&self, text: &[u8]) {
         self.world.streams.print(text);
     }
 
     /// Prints the help text.
-    pub fn help(&self, usage: &Usage) -> Exit {
+    pub(crate) fn help(&self, usage: &Usage) -> Exit {
         self.print(&usage.text(self.program));
         Exit(0)
     }
 
     /// Prints the version text.
-    pub fn version(&self) -> Exit {
+    pub(crate) fn version(&self) -> Exit {
         self.print(VERSION);
         Exit(0)
     }
 
     /// The tool's log.
-    pub fn log(&self) -> Log<'a> {
+    pub(crate) fn log(&self) -> Log<'a> {
         Log::new(self.world, self.program)
     }
 
     /// The gate, with what the environment says of where this request comes from.
-    pub fn gate<'g>(&self, log: &'g Log<'g>) -> Gate<'g>
+    pub(crate) fn gate<'g>(&self, log: &'g Log<'g>) -> Gate<'g>
     where
         'a: 'g,
     {
@@ -189,7 +193,7 @@ impl<'a> Call<'a> {
     }
 
     /// The path of a file that somebody named: see [`directory::absolute`].
-    pub fn absolute(&self, path: &[u8]) -> Result<PathBuf, Errno> {
+    pub(crate) fn absolute(&self, path: &[u8]) -> Result<PathBuf, Errno> {
         directory::absolute(path, || self.world.host.directory())
     }
 
@@ -198,7 +202,11 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// A sentence for the log: the path is longer than any path, or there is no working directory for a relative one.
-    pub fn module_directory(&self, root: Option<&[u8]>, release: Option<&[u8]>) -> Result<PathBuf, Vec<u8>> {
+    pub(crate) fn module_directory(
+        &self,
+        root: Option<&[u8]>,
+        release: Option<&[u8]>,
+    ) -> Result<PathBuf, Vec<u8>> {
         /// The longest path that the kernel takes, with its NUL.
         const PATH_MAX: usize = 4096;
         let release = match release {

@@ -2,7 +2,7 @@
 
 /// Joins the words with blanks. The value of a `KEY=VALUE` that holds a blank and does not begin with a quote gets
 /// quotes, since the kernel splits at blanks; nothing else is touched.
-pub fn join(words: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn join(words: &[&[u8]]) -> Vec<u8> {
     let mut joined = Vec::with_capacity(words.iter().map(|word| word.len() + 3).sum());
     for word in words {
         // Empty words before the first other one leave no blanks.

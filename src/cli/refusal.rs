@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// What stands against a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// `module_blacklist=`
     Blacklist,
     /// `/proc/sys/kernel/modules_disabled`
@@ -18,7 +18,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// As a clause.
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Refusal::Blacklist => "module_blacklist= on the kernel command line names it",
             Refusal::Disabled => {
@@ -28,7 +28,7 @@ impl Refusal {
     }
 
     /// For programs.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Refusal::Blacklist => "module_blacklist",
             Refusal::Disabled => "modules_disabled",
@@ -38,7 +38,7 @@ impl Refusal {
 
 /// What stands against the module called `name`, whose `.modinfo` is `own` if it could be read: the kernel goes by the name
 /// in there, whatever the file is called.
-pub fn look(roots: &Roots, name: &[u8], own: Option<&[u8]>) -> Option<Refusal> {
+pub(crate) fn look(roots: &Roots, name: &[u8], own: Option<&[u8]>) -> Option<Refusal> {
     let read = |path: &Path| read_whole(path, limits::CMDLINE_FILE).unwrap_or_default();
     if read(&roots.modules_disabled()).starts_with(b"1") {
         return Some(Refusal::Disabled);
@@ -49,6 +49,6 @@ pub fn look(roots: &Roots, name: &[u8], own: Option<&[u8]>) -> Option<Refusal> {
 }
 
 /// The same for the module in a file.
-pub fn of_file(roots: &Roots, name: &[u8], path: &Path) -> Option<Refusal> {
+pub(crate) fn of_file(roots: &Roots, name: &[u8], path: &Path) -> Option<Refusal> {
     look(roots, name, image::own_words(path).ok().as_deref())
 }

@@ -23,11 +23,11 @@ const OPTIONS: &[Opt] = &[
 ];
 
 /// The help text, with the options.
-pub const USAGE: Usage =
+pub(crate) const USAGE: Usage =
     Usage { forms: &["[options] NAME..."], groups: &["Options"], options: OPTIONS, notes: "" };
 
 /// Removes the modules.
-pub fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let log = call.log();
     let mut force = false;
     let mut threshold = 3;

@@ -25,7 +25,7 @@ const OPTIONS: &[Opt] = &[
 ];
 
 /// The help text, with the options.
-pub const USAGE: Usage = Usage {
+pub(crate) const USAGE: Usage = Usage {
     forms: &["static-nodes [options]"],
     groups: &["Options"],
     options: OPTIONS,
@@ -43,7 +43,7 @@ enum Format {
 }
 
 /// Prints the nodes.
-pub fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let mut format = Format::Human;
     let mut output = None;
     call.options(OPTIONS, |found| {

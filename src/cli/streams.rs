@@ -85,7 +85,7 @@ impl Inner {
 }
 
 /// The process's stdout, without a buffer of its own.
-pub struct Stdout;
+pub(crate) struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -99,7 +99,7 @@ impl Write for Stdout {
 }
 
 /// The process's stderr.
-pub struct Stderr;
+pub(crate) struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

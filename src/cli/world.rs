@@ -37,7 +37,7 @@ pub trait Host: Sync {
 }
 
 /// The process itself.
-pub struct Process;
+pub(crate) struct Process;
 
 impl Host for Process {
     fn variable(&self, name: &str) -> Option<Vec<u8>> {

@@ -6,7 +6,7 @@
 
 /// What a name is known to be before it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A regular file: the directory says so.
     Regular,
     /// A file that counts, and masks, whatever becomes of it: it was named, or it is one of the module directory's.
@@ -19,7 +19,7 @@ pub enum Kind {
 
 /// One name found in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// The base name.
     pub name: Vec<u8>,
     /// Which place it is from, as an index into the caller's list, highest precedence first.
@@ -31,13 +31,13 @@ pub struct Found {
 }
 
 /// Whether a file of this name in a configuration directory is one: no leading dot, and something before `.conf`.
-pub fn is_config_name(name: &[u8]) -> bool {
+pub(crate) fn is_config_name(name: &[u8]) -> bool {
     name.len() > b".conf".len() && name[0] != b'.' && name.ends_with(b".conf")
 }
 
 /// Sorts `found` by base name, and among equal names by precedence: the first of each name that is a file is the one
 /// that counts, the others are masked by it.
-pub fn order(found: &mut [Found]) {
+pub(crate) fn order(found: &mut [Found]) {
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.place.cmp(&b.place)));
 }
 

@@ -6,8 +6,8 @@
 //! every run of modprobe at boot pays for this.
 
 mod by_name;
-pub mod cmdline;
-pub mod files;
+pub(crate) mod cmdline;
+pub(crate) mod files;
 mod forbid;
 pub(crate) mod lines;
 mod parse;
@@ -15,7 +15,7 @@ mod parse;
 mod tests;
 
 pub use forbid::Forbids;
-pub use parse::Parser;
+pub(crate) use parse::Parser;
 
 use by_name::List;
 use std::ops::Range;

@@ -24,19 +24,19 @@ use std::path::Path;
 
 /// Takes the files one after the other, then the kernel command line.
 #[derive(Default)]
-pub struct Parser {
+pub(crate) struct Parser {
     config: Config,
     warnings: Vec<Warning>,
 }
 
 impl Parser {
     /// A parser that has seen nothing.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Parser::default()
     }
 
     /// Adds what the file `path` says. Lines that make no sense become warnings.
-    pub fn file(&mut self, path: &Path, contents: &[u8]) {
+    pub(crate) fn file(&mut self, path: &Path, contents: &[u8]) {
         let file = self.register(path);
         let name = path.as_os_str().as_bytes();
         let mut lines = Lines::new(contents);
@@ -61,13 +61,13 @@ impl Parser {
     }
 
     /// Adds what the kernel command line says: `text` is the content of the file `path`.
-    pub fn cmdline(&mut self, path: &Path, text: &[u8]) {
+    pub(crate) fn cmdline(&mut self, path: &Path, text: &[u8]) {
         let origin = Origin { file: self.register(path), line: 0 };
         cmdline::parse(text, &mut |option| self.option(origin, option));
     }
 
     /// Adds a warning that came up while the files were chosen or read.
-    pub fn warn(&mut self, text: Vec<u8>) {
+    pub(crate) fn warn(&mut self, text: Vec<u8>) {
         let text = match self.warnings.len().cmp(&limits::CONFIG_WARNINGS) {
             Ordering::Less => text,
             Ordering::Equal => bytes![text, "; no more of the kind is told"],
@@ -77,7 +77,7 @@ impl Parser {
     }
 
     /// The configuration, and what was passed over, in the order in which it was met.
-    pub fn finish(self) -> (Config, Vec<Warning>) {
+    pub(crate) fn finish(self) -> (Config, Vec<Warning>) {
         (self.config, self.warnings)
     }
 

@@ -24,7 +24,7 @@ const COSTS: [(&[u8], u64); 3] = [(b".xz", 45), (b".gz", 12), (b".zst", 5)];
 const SHARE: Duration = Duration::from_millis(5);
 
 /// A module file that was read.
-pub struct Read {
+pub(crate) struct Read {
     /// Which, as an index into the modules.
     pub module: usize,
     /// What it said; `None` where its content is one of the remembered ones.
@@ -34,10 +34,10 @@ pub struct Read {
 }
 
 /// What was learnt from contents before.
-pub type Memory<'m, 'c> = &'m HashMap<Digest, Known<'c>>;
+pub(crate) type Memory<'m, 'c> = &'m HashMap<Digest, Known<'c>>;
 
 /// Reads the modules, in no particular order. Without a `memory` nothing is known and nothing is to be remembered.
-pub fn read(
+pub(crate) fn read(
     modules: &[Module],
     wanted: Wanted,
     memory: Option<Memory<'_, '_>>,

@@ -2,18 +2,18 @@
 //! and inside a bucket ascending bytes of the key. Observed of kmod 30 and 34.2.
 
 /// Buckets of the table of modules.
-pub const MODULES: u32 = 512;
+pub(crate) const MODULES: u32 = 512;
 /// Buckets of the table of symbols.
-pub const SYMBOLS: u32 = 2048;
+pub(crate) const SYMBOLS: u32 = 2048;
 
 /// What entries are sorted by: bucket, then key.
-pub fn place(key: &[u8], buckets: u32) -> (u32, &[u8]) {
+pub(crate) fn place(key: &[u8], buckets: u32) -> (u32, &[u8]) {
     (hash(key) % buckets, key)
 }
 
 /// Paul Hsieh's SuperFastHash on 32 bits, seeded with the length. Pairs of bytes are read in the machine's order, as kmod
 /// reads them: on a big-endian machine the entries come in another order. Single bytes are signed.
-pub fn hash(key: &[u8]) -> u32 {
+pub(crate) fn hash(key: &[u8]) -> u32 {
     hash_with(key, u16::from_ne_bytes)
 }
 

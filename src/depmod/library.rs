@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// The number of a symbol name.
-pub type NameId = u32;
+pub(crate) type NameId = u32;
 /// The number of a need.
-pub type NeedId = u32;
+pub(crate) type NeedId = u32;
 
 /// A symbol that some module needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

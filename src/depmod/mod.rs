@@ -8,21 +8,21 @@
 //! ([`crate::system::replace`]). What goes wrong with one module is told and passed over: it stays a module, without
 //! what could not be read.
 
-pub mod cache;
-pub mod cycles;
-pub mod digest;
-pub mod facts;
+pub(crate) mod cache;
+pub(crate) mod cycles;
+pub(crate) mod digest;
+pub(crate) mod facts;
 pub(crate) mod gather;
-pub mod hash;
-pub mod library;
-pub mod order;
-pub mod output;
-pub mod places;
-pub mod quick;
-pub mod resolve;
-pub mod scan;
-pub mod settings;
-pub mod symbols;
+pub(crate) mod hash;
+pub(crate) mod library;
+pub(crate) mod order;
+pub(crate) mod output;
+pub(crate) mod places;
+pub(crate) mod quick;
+pub(crate) mod resolve;
+pub(crate) mod scan;
+pub(crate) mod settings;
+pub(crate) mod symbols;
 
 use crate::bytes;
 use crate::error::Errno;

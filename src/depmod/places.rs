@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Reads the configuration for the kernel `version` from files and directories, highest precedence first. What does not
 /// exist is passed over; what is wrong is told and passed over.
-pub fn read(places: &[PathBuf], version: &[u8], sink: &dyn Sink) -> Settings {
+pub(crate) fn read(places: &[PathBuf], version: &[u8], sink: &dyn Sink) -> Settings {
     let mut files: BTreeMap<Vec<u8>, PathBuf> = BTreeMap::new();
     for place in places {
         match fs::read_dir(place) {

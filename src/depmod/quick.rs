@@ -19,7 +19,7 @@ use std::fs;
 /// modified later, or what got its place later: a file can come with an old date.
 ///
 /// As with kmod, `modules.dep` is that of `dir`, also where the indexes are written elsewhere.
-pub fn is_outdated(dir: &[u8], out: &[u8], settings: &Settings, sink: &dyn Sink) -> bool {
+pub(crate) fn is_outdated(dir: &[u8], out: &[u8], settings: &Settings, sink: &dyn Sink) -> bool {
     if let Err(error) = fs::read_dir(as_path(dir)) {
         let reason = Errno::of(&error).to_string();
         sink.log(Priority::Err, &bytes!["could not open directory ", dir, ": ", reason]);

@@ -95,7 +95,7 @@ pub fn number(lists: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
 }
 
 /// Finds the closures of modules one after another, in the same memory.
-pub struct Closures<'a> {
+pub(crate) struct Closures<'a> {
     lists: &'a [Vec<u32>],
     numbers: &'a [u32],
     seen: Vec<u32>,
@@ -104,12 +104,12 @@ pub struct Closures<'a> {
 
 impl<'a> Closures<'a> {
     /// `lists` and `numbers` are what [`dependencies`] and [`number`] gave.
-    pub fn new(lists: &'a [Vec<u32>], numbers: &'a [u32]) -> Self {
+    pub(crate) fn new(lists: &'a [Vec<u32>], numbers: &'a [u32]) -> Self {
         Closures { lists, numbers, seen: vec![u32::MAX; lists.len()], found: Vec::new() }
     }
 
     /// All modules that `module` depends on, directly or not, ascending by number: a loader inserts from the end.
-    pub fn of(&mut self, module: u32) -> &[u32] {
+    pub(crate) fn of(&mut self, module: u32) -> &[u32] {
         self.found.clear();
         let mut next = 0;
         let mut current = module;

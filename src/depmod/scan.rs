@@ -85,7 +85,7 @@ fn file_name(path: &[u8]) -> usize {
 }
 
 /// What a search found.
-pub struct Found {
+pub(crate) struct Found {
     /// The modules.
     pub modules: Vec<Module>,
     /// How many have paths that the indexes cannot hold; each was told.
@@ -95,7 +95,7 @@ pub struct Found {
 }
 
 /// The modules of a directory, each name once.
-pub struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     dir: &'a [u8],
     settings: &'a Settings,
     sink: &'a dyn Sink,
@@ -109,7 +109,7 @@ pub struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// A search of the module directory `dir`. Nothing is read yet.
-    pub fn new(dir: &'a [u8], settings: &'a Settings, sink: &'a dyn Sink) -> Self {
+    pub(crate) fn new(dir: &'a [u8], settings: &'a Settings, sink: &'a dyn Sink) -> Self {
         Scan {
             dir,
             settings,
@@ -126,7 +126,7 @@ impl<'a> Scan<'a> {
     ///
     /// # Errors
     /// Where the module directory cannot be read; other trouble is told and passed over.
-    pub fn everything(mut self) -> Result<Found, Failure> {
+    pub(crate) fn everything(mut self) -> Result<Found, Failure> {
         let missing = |errno: Errno| Failure::Fatal(bytes!["could not search modules: ", errno.to_string()]);
         self.top(self.dir).map_err(missing)?;
         for external in self.settings.externals.iter().rev() {
@@ -140,7 +140,7 @@ impl<'a> Scan<'a> {
     ///
     /// # Errors
     /// For a path that is relative or cannot be had, and for the second file of one module name.
-    pub fn named(mut self, paths: &[&[u8]]) -> Result<Found, Failure> {
+    pub(crate) fn named(mut self, paths: &[&[u8]]) -> Result<Found, Failure> {
         for &path in paths {
             if path.first() != Some(&b'/') {
                 return Err(Failure::Fatal(bytes![path, ": not absolute path."]));
@@ -196,7 +196,12 @@ impl<'a> Scan<'a> {
             match entry {
                 Ok(entry) => self.entry(dir, &entry),
                 Err(error) => {
-                    self.error(&bytes!["could not read directory ", dir, ": ", Errno::of(&error).to_string()]);
+                    self.error(&bytes![
+                        "could not read directory ",
+                        dir,
+                        ": ",
+                        Errno::of(&error).to_string()
+                    ]);
                     break;
                 }
             }

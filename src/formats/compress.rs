@@ -20,7 +20,7 @@ use xz2::stream::{Action, CONCATENATED, Status, Stream};
 use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer};
 
 /// The shortest content that can be told apart, in bytes; kmod refuses shorter files.
-pub const HEAD: usize = 6;
+pub(crate) const HEAD: usize = 6;
 
 /// How much room is made at a time, in bytes; `enough` is asked whenever it is full.
 const STEP: usize = 128 << 10;
@@ -122,7 +122,7 @@ pub fn decompress_until(
 /// Inflates `input` into `buffer`, whose contents do not matter, until `wanted` has enough: it sees everything inflated so
 /// far and says how many bytes it wants more before it is asked again (it may be asked earlier), or `None`. What comes
 /// after that point is not looked at.
-pub fn inflate<'b>(
+pub(crate) fn inflate<'b>(
     kind: Compression,
     input: &[u8],
     limit: u64,
@@ -184,7 +184,7 @@ fn pump(
 }
 
 /// How many bytes the xz file `input` inflates to, from the index at its end; `None` where it is not one whole stream.
-pub fn xz_size(input: &[u8]) -> Option<u64> {
+pub(crate) fn xz_size(input: &[u8]) -> Option<u64> {
     xz_blocks(input)?.iter().try_fold(0u64, |sum, &(_, inflated)| sum.checked_add(inflated))
 }
 

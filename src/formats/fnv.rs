@@ -1,10 +1,10 @@
 //! FNV-1a, 64 bits: digests of what only root writes. Who could look for two that agree has no need to.
 
 /// The digest of nothing.
-pub const START: u64 = 0xcbf2_9ce4_8422_2325;
+pub(crate) const START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// The digest of what `start` is one of, followed by `bytes`.
-pub fn more(start: u64, bytes: &[u8]) -> u64 {
+pub(crate) fn more(start: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

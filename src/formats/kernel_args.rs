@@ -10,7 +10,7 @@
 use std::iter::from_fn;
 
 /// The parameters in `text`, in order, each with its value if there is a `=`.
-pub fn parameters(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+pub(crate) fn parameters(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     let mut rest = text.split(|&byte| byte == 0).next().unwrap_or_default();
     from_fn(move || {
         let start = rest.iter().position(|byte| !is_space(*byte))?;
@@ -40,14 +40,14 @@ pub fn parameters(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
 }
 
 /// Whether two names mean one parameter.
-pub fn same_name(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
     let folded = |byte: &u8| if *byte == b'-' { b'_' } else { *byte };
     one.iter().map(folded).eq(other.iter().map(folded))
 }
 
 /// Whether `module_blacklist=` on the kernel command line `cmdline` has the module that calls itself `name`: names that
 /// commas separate, exactly as they are written. The last such parameter counts.
-pub fn blacklists(cmdline: &[u8], name: &[u8]) -> bool {
+pub(crate) fn blacklists(cmdline: &[u8], name: &[u8]) -> bool {
     let lists = parameters(cmdline).filter(|(parameter, _)| same_name(parameter, b"module_blacklist"));
     let last = lists.filter_map(|(_, value)| value).last().unwrap_or_default();
     !name.is_empty() && last.split(|&byte| byte == b',').any(|listed| listed == name)

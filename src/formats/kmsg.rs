@@ -54,7 +54,7 @@ pub fn is_about(text: &str, name: &str) -> bool {
 /// DRIVER DEVICE: Direct firmware load for NAME failed with error -2
 /// DRIVER DEVICE: firmware: failed to load NAME (-2)
 /// ```
-pub fn missing_firmware(text: &str) -> Option<&str> {
+pub(crate) fn missing_firmware(text: &str) -> Option<&str> {
     let direct = || text.split_once("Direct firmware load for ")?.1.strip_suffix(" failed with error -2");
     let debian = || text.split_once("firmware: failed to load ")?.1.strip_suffix(" (-2)");
     direct().or_else(debian).filter(|name| !name.is_empty() && !name.contains(' '))

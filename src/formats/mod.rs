@@ -4,17 +4,17 @@
 //! makes a parser panic, loop, or hold more memory than a small multiple of the input (or of the limit it was given).
 #![forbid(unsafe_code)]
 
-pub mod compress;
-pub mod elf;
-pub mod fnv;
-pub mod index;
-pub mod kernel_args;
-pub mod kernel_decoder;
-pub mod kmsg;
-pub mod modinfo;
-pub mod number;
-pub mod parameter;
-pub mod pattern;
-pub mod reading;
-pub mod signature;
-pub mod text;
+pub(crate) mod compress;
+pub(crate) mod elf;
+pub(crate) mod fnv;
+pub(crate) mod index;
+pub(crate) mod kernel_args;
+pub(crate) mod kernel_decoder;
+pub(crate) mod kmsg;
+pub(crate) mod modinfo;
+pub(crate) mod number;
+pub(crate) mod parameter;
+pub(crate) mod pattern;
+pub(crate) mod reading;
+pub(crate) mod signature;
+pub(crate) mod text;

@@ -11,10 +11,10 @@ use super::elf::Elf;
 use crate::error::{Errno, Error, Result};
 
 /// A key and its value.
-pub type Entry<'a> = (&'a [u8], &'a [u8]);
+pub(crate) type Entry<'a> = (&'a [u8], &'a [u8]);
 
 /// The strings of a `.modinfo` section with their offsets; empty ones are skipped.
-pub fn strings(section: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+pub(crate) fn strings(section: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut offset = 0;
     section.split(|&b| b == 0).filter_map(move |string| {
         let start = offset;
@@ -24,12 +24,12 @@ pub fn strings(section: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// The entries of a `.modinfo` section, in its order. Without `=` all is key.
-pub fn entries(section: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+pub(crate) fn entries(section: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     strings(section).map(|(_, string)| entry(string))
 }
 
 /// A string split at its first `=`.
-pub fn entry(string: &[u8]) -> Entry<'_> {
+pub(crate) fn entry(string: &[u8]) -> Entry<'_> {
     match string.iter().position(|&b| b == b'=') {
         Some(equals) => (&string[..equals], &string[equals + 1..]),
         None => (string, &[]),
@@ -48,7 +48,7 @@ pub fn info<'a>(elf: &Elf<'a>) -> Result<Vec<Entry<'a>>> {
 ///
 /// # Errors
 /// `ENODATA` where the module has no such section.
-pub fn section<'a>(elf: &Elf<'a>) -> Result<&'a [u8]> {
+pub(crate) fn section<'a>(elf: &Elf<'a>) -> Result<&'a [u8]> {
     elf.data(".modinfo")
 }
 
@@ -123,7 +123,7 @@ pub fn builtin_info<'a>(file: &'a [u8], name: &[u8]) -> Result<Vec<Entry<'a>>> {
 }
 
 /// Parameters that every module has, though none says so: of dynamic debugging and of asynchronous probing.
-pub const OF_ALL: [&[u8]; 2] = [b"dyndbg", b"async_probe"];
+pub(crate) const OF_ALL: [&[u8]; 2] = [b"dyndbg", b"async_probe"];
 
 /// A parameter of a module, put together from its `parm` and `parmtype` entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

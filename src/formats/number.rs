@@ -2,7 +2,7 @@
 
 /// A whole number as strtoull(3) with base 0 and the kernel (lib/kstrtox.c) read it, without what they leave out around it:
 /// maybe a sign, then `0x` and hexadecimal, `0` and octal, or decimal digits, and nothing else. Second: whether it is negative.
-pub fn integer(text: &[u8]) -> Option<(u64, bool)> {
+pub(crate) fn integer(text: &[u8]) -> Option<(u64, bool)> {
     let (negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
@@ -46,7 +46,9 @@ mod tests {
 
     #[test]
     fn the_base_is_told_by_the_start() {
-        for (text, number) in [("7", 7), ("+010", 8), ("-0x1F", 31), ("0", 0), ("-00", 0), ("18446744073709551615", u64::MAX)] {
+        for (text, number) in
+            [("7", 7), ("+010", 8), ("-0x1F", 31), ("0", 0), ("-00", 0), ("18446744073709551615", u64::MAX)]
+        {
             assert_eq!(integer(text.as_bytes()), Some((number, text.starts_with('-'))), "{text}");
         }
         for bad in ["", "-", "0x", "08", "1x", " 1", "1 ", "--1", "+-1", "0x-1", "18446744073709551616"] {

@@ -12,7 +12,7 @@
 use super::number::integer;
 
 /// Whether a parameter whose `parmtype` is `kind` takes this value; `None` is no `=`. True where it cannot be told.
-pub fn takes(kind: &[u8], value: Option<&[u8]>) -> bool {
+pub(crate) fn takes(kind: &[u8], value: Option<&[u8]>) -> bool {
     if let Some(kind) = kind.strip_prefix(b"array of ") {
         return value.is_some_and(|value| value.split(|&b| b == b',').all(|value| takes(kind, Some(value))));
     }

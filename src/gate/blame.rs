@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A stretch of time since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// When it begins.
     pub begin: Duration,
     /// When it ends.
@@ -17,7 +17,7 @@ pub struct Span {
 
 /// All requests for one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Module {
+pub(crate) struct Module {
     /// The request that came first.
     pub first: Entry,
     /// How many there were.
@@ -35,7 +35,7 @@ pub struct Module {
 }
 
 /// The modules in a trace, the longest calls first.
-pub fn modules(mut entries: Vec<Entry>) -> Vec<Module> {
+pub(crate) fn modules(mut entries: Vec<Entry>) -> Vec<Module> {
     // A line is written when its request ends, so the first line need not be the first request.
     entries.sort_by_key(|entry| entry.at);
     let mut modules: BTreeMap<String, Module> = BTreeMap::new();
@@ -68,7 +68,7 @@ pub fn modules(mut entries: Vec<Entry>) -> Vec<Module> {
 
 /// Who made a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By<'e> {
+pub(crate) enum By<'e> {
     /// The kernel itself.
     Kernel,
     /// udev, for this device.
@@ -79,7 +79,7 @@ pub enum By<'e> {
 
 impl Entry {
     /// Who made it.
-    pub fn by(&self) -> By<'_> {
+    pub(crate) fn by(&self) -> By<'_> {
         match &self.devpath {
             Some(path) => By::Device(path),
             None if self.kernel => By::Kernel,
@@ -90,7 +90,7 @@ impl Entry {
 
 impl Module {
     /// As an object. Times are in nanoseconds.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "name": self.first.module,
             "call_ns": nanoseconds(self.called),

@@ -9,7 +9,7 @@
 use crate::error::Errno;
 use crate::name::ModuleName;
 use crate::system::Roots;
-use crate::system::file::{visit_names_at, open_at};
+use crate::system::file::{open_at, visit_names_at};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
@@ -24,14 +24,14 @@ use std::path::{Path, PathBuf};
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6u32 as _);
 
 /// The open directory of the gate.
-pub struct GateDir {
+pub(crate) struct GateDir {
     parent: File,
     directory: File,
 }
 
 /// Why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoGateDir {
+pub(crate) enum NoGateDir {
     /// It cannot be made or opened: no /run, read-only, full, not permitted, no descriptors left.
     Unavailable(Errno),
     /// `/run` is not in memory, or part of the root file system.
@@ -42,17 +42,17 @@ pub enum NoGateDir {
 
 impl GateDir {
     /// Opens the directory, making it where it is missing.
-    pub fn open(roots: &Roots) -> Result<Self, NoGateDir> {
+    pub(crate) fn open(roots: &Roots) -> Result<Self, NoGateDir> {
         Self::reach(roots, true)
     }
 
     /// Opens the directory if it is there, and writes nothing.
-    pub fn existing(roots: &Roots) -> Result<Self, NoGateDir> {
+    pub(crate) fn existing(roots: &Roots) -> Result<Self, NoGateDir> {
         Self::reach(roots, false)
     }
 
     /// Whether the directory can be used, or made where it is missing. Writes nothing.
-    pub fn verify(roots: &Roots) -> Result<(), NoGateDir> {
+    pub(crate) fn verify(roots: &Roots) -> Result<(), NoGateDir> {
         match Self::existing(roots) {
             Err(NoGateDir::Unavailable(Errno::ENOENT)) => {
                 let run = directory(AT_FDCWD, &roots.run, 0, false)?;
@@ -82,7 +82,7 @@ impl GateDir {
 
     /// Opens the lock file of a module, making it where it is missing. Every call gives an open file description of
     /// its own, so that two threads exclude each other.
-    pub fn file(&self, key: &ModuleName) -> Result<File, Errno> {
+    pub(crate) fn file(&self, key: &ModuleName) -> Result<File, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mode = Mode::from_bits_retain(0o600);
         match open_at(&self.directory, key.as_path(), flags, mode) {
@@ -103,7 +103,7 @@ impl GateDir {
     }
 
     /// Opens a module's file for reading, if there is one.
-    pub fn read(&self, key: &ModuleName) -> Result<File, Errno> {
+    pub(crate) fn read(&self, key: &ModuleName) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         open_at(&self.directory, key.as_path(), flags, Mode::empty()).map(File::from)
     }
@@ -112,7 +112,7 @@ impl GateDir {
     ///
     /// # Errors
     /// What open or the first read of the directory said.
-    pub fn modules(&self) -> Result<Vec<ModuleName>, Errno> {
+    pub(crate) fn modules(&self) -> Result<Vec<ModuleName>, Errno> {
         let mut found = Vec::new();
         visit_names_at(&self.directory, Path::new("."), &mut Vec::new(), &mut |name, _| {
             found.extend(ModuleName::new(name));
@@ -121,7 +121,7 @@ impl GateDir {
     }
 
     /// The directory above, `/run/kmod`, where the trace lies.
-    pub fn parent(&self) -> &File {
+    pub(crate) fn parent(&self) -> &File {
         &self.parent
     }
 }

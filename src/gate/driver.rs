@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// How a kernel call failed.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The error.
     pub error: Error,
     /// Whether the kernel's module loader gave it, not something on the way there.
@@ -25,7 +25,7 @@ pub struct Refused {
 
 impl Refused {
     /// The kernel's own answer to the call.
-    pub fn by_kernel(errno: Errno) -> Self {
+    pub(crate) fn by_kernel(errno: Errno) -> Self {
         Refused { error: Error::os(errno), by_kernel: true }
     }
 }
@@ -37,7 +37,7 @@ impl From<Error> for Refused {
 }
 
 /// What the driver cannot know by itself.
-pub trait Work {
+pub(crate) trait Work {
     /// The kernel call.
     fn call(&mut self) -> Result<(), Refused>;
     /// The name inside the module file, if it can be had.
@@ -53,7 +53,7 @@ impl<F: FnMut() -> Result<(), Refused>> Work for F {
 }
 
 /// What came of a request.
-pub struct Report {
+pub(crate) struct Report {
     /// How it ended.
     pub end: End,
     /// The error of its own last call.
@@ -69,7 +69,7 @@ pub struct Report {
 }
 
 /// One request on the real system.
-pub struct Driver<'d, 'a> {
+pub(crate) struct Driver<'d, 'a> {
     gate: &'d Gate<'a>,
     key: &'d ModuleName,
     /// `None` for a removal.
@@ -90,7 +90,7 @@ pub struct Driver<'d, 'a> {
 
 impl<'d, 'a> Driver<'d, 'a> {
     /// A driver for one request; `load` is `None` for a removal.
-    pub fn new(
+    pub(crate) fn new(
         gate: &'d Gate<'a>,
         key: &'d ModuleName,
         load: Option<&'d Load<'d>>,
@@ -114,7 +114,7 @@ impl<'d, 'a> Driver<'d, 'a> {
     }
 
     /// Runs the request to its end, beginning at `lock`.
-    pub fn run(mut self, request: Request, lock: Lock) -> Report {
+    pub(crate) fn run(mut self, request: Request, lock: Lock) -> Report {
         let clock = self.gate.system.clock;
         let mut machine = Machine::new(request);
         let mut action = machine.start(lock, clock.boottime());

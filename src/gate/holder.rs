@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// The state of one module's lock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LockState {
+pub(crate) struct LockState {
     /// Who has it.
     pub holder: Option<Holder>,
     /// How many others wait for it.
@@ -27,7 +27,7 @@ pub struct LockState {
 
 /// The process that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// Its id; 0 for one in another pid namespace.
     pub pid: i32,
     /// Its name, if it can be read.
@@ -37,7 +37,7 @@ pub struct Holder {
 }
 
 /// Looks at the lock of `name`; nothing is known where there is no gate, or for anyone but root.
-pub fn look(system: &System<'_>, name: &ModuleName) -> LockState {
+pub(crate) fn look(system: &System<'_>, name: &ModuleName) -> LockState {
     let Some(file) = GateDir::existing(system.roots).ok().and_then(|directory| directory.read(name).ok())
     else {
         return LockState::default();

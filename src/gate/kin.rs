@@ -10,7 +10,7 @@ use crate::system::file::read_attribute;
 
 /// Who this process is to the thread `leader`, whose call loads the module. `descends` keeps the answer to whether the kernel
 /// started this process, which takes some reads.
-pub fn find(system: &System<'_>, leader: Option<i32>, descends: &mut Option<bool>) -> Kin {
+pub(crate) fn find(system: &System<'_>, leader: Option<i32>, descends: &mut Option<bool>) -> Kin {
     if !*descends.get_or_insert_with(|| started_by_kernel(system)) {
         return Kin::Stranger;
     }
@@ -30,7 +30,7 @@ pub fn find(system: &System<'_>, leader: Option<i32>, descends: &mut Option<bool
 
 /// Whether an ancestor of this process is a kernel thread. Where that cannot be told, the answer is yes: not to wait
 /// is the safer mistake, since the kernel arbitrates then.
-pub fn started_by_kernel(system: &System<'_>) -> bool {
+pub(crate) fn started_by_kernel(system: &System<'_>) -> bool {
     /// `PF_KTHREAD` of the kernel's task flags, as field 9 of /proc/PID/stat shows them.
     const KERNEL_THREAD: u64 = 0x0020_0000;
     let mut pid = nix::unistd::getpid().as_raw();

@@ -4,19 +4,19 @@
 //! [`protocol`] says what a request does and what holds; `driver` does it. A request that finds its module live opens nothing
 //! and writes nothing ([`is_live`]). No two locks are held at once in one thread, and none while a command runs.
 
-pub mod blame;
-pub mod counters;
-pub mod dir;
+pub(crate) mod blame;
+pub(crate) mod counters;
+pub(crate) mod dir;
 mod driver;
-pub mod holder;
+pub(crate) mod holder;
 mod kin;
-mod look;
-pub mod machine;
-pub mod protocol;
-pub mod record;
-pub mod settings;
-pub mod stats;
-pub mod trace;
+pub(crate) mod look;
+pub(crate) mod machine;
+pub(crate) mod protocol;
+pub(crate) mod record;
+pub(crate) mod settings;
+pub(crate) mod stats;
+pub(crate) mod trace;
 
 use crate::error::{Errno, Error, Result};
 use crate::limits;
@@ -25,8 +25,8 @@ use crate::name::ModuleName;
 use crate::system::{System, file};
 use dir::{GateDir, NoGateDir};
 use driver::{Driver, Report};
-pub use driver::{Refused, Work};
-pub use look::{glance, is_absent, is_live, look};
+pub(crate) use driver::{Refused, Work};
+pub(crate) use look::{is_absent, is_live};
 use protocol::{End, Lock, Memory, Purpose, Request};
 use record::BootId;
 use settings::Settings;
@@ -39,7 +39,7 @@ use std::time::Duration;
 pub const MARK: &str = "not used to serialise module loading";
 
 /// One request to load one module.
-pub struct Load<'r> {
+pub(crate) struct Load<'r> {
     /// The name that it was asked for by: of the file, where it was found through the indexes; else the module's own.
     pub key: &'r ModuleName,
     /// When everything that this request loads before was there, on `CLOCK_BOOTTIME`.
@@ -65,7 +65,7 @@ pub struct Load<'r> {
 /// How long a whole request may wait for others, whatever it waits for and however often. What it does itself, kernel calls
 /// and commands, does not count.
 #[derive(Debug)]
-pub struct Patience {
+pub(crate) struct Patience {
     begin: Duration,
     /// Nanoseconds of its own work.
     worked: AtomicU64,
@@ -73,12 +73,12 @@ pub struct Patience {
 
 impl Patience {
     /// That of a request which begins now.
-    pub fn new(system: &System<'_>) -> Self {
+    pub(crate) fn new(system: &System<'_>) -> Self {
         Patience { begin: system.clock.boottime(), worked: AtomicU64::new(0) }
     }
 
     /// Does some of the request's own work.
-    pub fn work<T>(&self, system: &System<'_>, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn work<T>(&self, system: &System<'_>, work: impl FnOnce() -> T) -> T {
         let (done, time) = system.clock.timed(work);
         self.worked(time);
         done
@@ -96,7 +96,7 @@ impl Patience {
 
 /// How a load ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// This request's own call loaded it.
     Loaded,
     /// It is live, through somebody else's call.
@@ -106,7 +106,7 @@ pub enum Outcome {
 }
 
 /// The gate as one process sees it. It may be shared by threads.
-pub struct Gate<'a> {
+pub(crate) struct Gate<'a> {
     system: System<'a>,
     sink: &'a dyn Sink,
     settings: OnceLock<Settings>,
@@ -119,13 +119,14 @@ pub struct Gate<'a> {
 impl<'a> Gate<'a> {
     /// A gate with the settings of the kernel command line. Nothing is read or opened before a request gets past the
     /// first look.
-    pub fn new(system: System<'a>, sink: &'a dyn Sink, origin: trace::Origin) -> Self {
+    pub(crate) fn new(system: System<'a>, sink: &'a dyn Sink, origin: trace::Origin) -> Self {
         let (settings, directory, boot, traced) = Default::default();
         Gate { system, sink, settings, directory, boot, traced, origin }
     }
 
     /// A gate with the given settings.
-    pub fn with_settings(
+    #[cfg(test)]
+    pub(crate) fn with_settings(
         system: System<'a>,
         sink: &'a dyn Sink,
         origin: trace::Origin,
@@ -135,7 +136,7 @@ impl<'a> Gate<'a> {
     }
 
     /// Opens the directory now. Threads that share a gate would else race to be the one that is told what is wrong with it.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         if self.settings().enabled {
             self.directory();
         }
@@ -146,7 +147,7 @@ impl<'a> Gate<'a> {
     /// # Errors
     /// What `work` said, here or in the attempt of another that overlapped with this one. `EBUSY` for a module whose
     /// own init waits for this request.
-    pub fn load(&self, load: &Load<'_>, work: &mut dyn Work) -> Result<Outcome> {
+    pub(crate) fn load(&self, load: &Load<'_>, work: &mut dyn Work) -> Result<Outcome> {
         let settings = self.settings();
         let begin = self.system.clock.boottime();
         let memory = match load {
@@ -179,7 +180,12 @@ impl<'a> Gate<'a> {
 
     /// Runs `work` while no load or removal of this module by others that use the gate is under way. Past the deadline the
     /// work is done all the same, and the kernel arbitrates.
-    pub fn remove<T>(&self, key: &ModuleName, patience: &Patience, work: impl FnOnce() -> T) -> Option<T> {
+    pub(crate) fn remove<T>(
+        &self,
+        key: &ModuleName,
+        patience: &Patience,
+        work: impl FnOnce() -> T,
+    ) -> Option<T> {
         let (mut work, mut done) = (Some(work), None);
         let mut call = || {
             done = work.take().map(|work| work());
@@ -244,7 +250,7 @@ impl<'a> Gate<'a> {
 }
 
 /// A time as the gate's files have it.
-pub fn nanoseconds(time: Duration) -> u64 {
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

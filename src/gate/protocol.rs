@@ -32,9 +32,9 @@ use std::time::Duration;
 /// The longest sleep between two looks. A leader that is killed rings no bell: this is how long others may not notice.
 pub const SLICE: Duration = Duration::from_millis(500);
 /// The first sleep, shorter: most loads are over by then.
-pub const FIRST_SLICE: Duration = Duration::from_millis(100);
+pub(crate) const FIRST_SLICE: Duration = Duration::from_millis(100);
 /// The longest sleep where nobody rings.
-pub const LONGEST_POLL: Duration = Duration::from_millis(32);
+pub(crate) const LONGEST_POLL: Duration = Duration::from_millis(32);
 /// How long the lock of the module file is waited for. Every reader of the file can hold it.
 pub const MODULE_FILE: Duration = Duration::from_secs(2);
 /// The same after the deadline, when those whose deadline ended together need one more order among them.

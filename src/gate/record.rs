@@ -38,16 +38,16 @@ use std::time::Duration;
 /// The length of a gate file, in bytes.
 pub const FILE_LENGTH: usize = 256;
 /// Where the bell is.
-pub const BELL_OFFSET: usize = 160;
+pub(crate) const BELL_OFFSET: usize = 160;
 /// Where the counters begin.
-pub const COUNTERS_OFFSET: usize = 192;
+pub(crate) const COUNTERS_OFFSET: usize = 192;
 
 const MAGIC: [u8; 4] = *b"KMG2";
 const RECORD_LENGTH: usize = 144;
 const CHECKED: usize = 136;
 
 /// What tells one boot of the machine from another.
-pub type BootId = [u8; 16];
+pub(crate) type BootId = [u8; 16];
 
 /// What the last leader wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -166,7 +166,7 @@ impl Record {
 }
 
 /// This boot's id as `/proc/sys/kernel/random/boot_id` has it, 32 hexadecimal digits and dashes; `None` for anything else.
-pub fn boot_id(text: &[u8]) -> Option<BootId> {
+pub(crate) fn boot_id(text: &[u8]) -> Option<BootId> {
     let mut digits = text.trim_ascii().iter().filter(|&&b| b != b'-').map(|&b| char::from(b).to_digit(16));
     let mut id = BootId::default();
     for byte in &mut id {
@@ -176,14 +176,14 @@ pub fn boot_id(text: &[u8]) -> Option<BootId> {
 }
 
 /// A digest of which file it is, as it was when it was opened.
-pub fn file_digest(file: &std::fs::Metadata) -> u64 {
+pub(crate) fn file_digest(file: &std::fs::Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let numbers = [file.dev(), file.ino(), file.size(), file.mtime() as u64, file.mtime_nsec() as u64];
     numbers.iter().fold(fnv::START, |hash, number| fnv::more(hash, &number.to_ne_bytes()))
 }
 
 /// A digest of everything that decides the result of a load: the file ([`file_digest`]), the parameters, and the flags.
-pub fn digest(file: u64, parameters: &[u8], flags: u32) -> u64 {
+pub(crate) fn digest(file: u64, parameters: &[u8], flags: u32) -> u64 {
     fnv::more(fnv::more(file, &flags.to_ne_bytes()), parameters)
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// One module in the gate's books.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Module {
+pub(crate) struct Module {
     /// Its name.
     pub name: Vec<u8>,
     /// What was counted since boot.
@@ -24,7 +24,7 @@ pub struct Module {
 
 impl Module {
     /// The errno of the last load, 0 for success; `None` where none ended.
-    pub fn last_errno(&self) -> Option<i32> {
+    pub(crate) fn last_errno(&self) -> Option<i32> {
         let end = self.last.as_ref()?.end?;
         Some(end.failure.map_or(0, |failure| failure.errno.number()))
     }
@@ -32,7 +32,7 @@ impl Module {
 
 /// The gate's books.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// By name.
     pub modules: Vec<Module>,
     /// What `/sys/kernel/debug/modules/stats` says, where the kernel has it (6.4 with `CONFIG_MODULE_STATS`).
@@ -41,13 +41,13 @@ pub struct Stats {
 
 impl Stats {
     /// The sum over all modules.
-    pub fn total(&self) -> Counters {
+    pub(crate) fn total(&self) -> Counters {
         self.modules.iter().fold(Counters::default(), |sum, module| sum.plus(module.counters))
     }
 
     /// The books as JSON: `{"total": {...}, "modules": [{"name": ..., ...}], "kernel": text or null}`. Times are in
     /// nanoseconds, sizes in bytes.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let modules: Vec<Value> = self
             .modules
             .iter()
@@ -83,7 +83,7 @@ fn counters_json(counters: Counters) -> Value {
 ///
 /// # Errors
 /// `EACCES` for anyone but root; `EPERM` where the directory is not to be trusted; else what reading it said.
-pub fn read(system: &System<'_>) -> Result<Stats> {
+pub(crate) fn read(system: &System<'_>) -> Result<Stats> {
     let mut stats = Stats {
         kernel: file::read_whole(&system.roots.sys_fs.join("kernel/debug/modules/stats"), 1 << 20).ok(),
         ..Stats::default()
@@ -116,7 +116,7 @@ fn existing(system: &System<'_>) -> Result<Option<GateDir>> {
 
 /// One kind of asker in the trace: the names of the process and of its parent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Asker {
+pub(crate) struct Asker {
     /// Name of the process that started the asking one.
     pub parent: String,
     /// Name of the asking process.
@@ -125,7 +125,7 @@ pub struct Asker {
 
 /// What one kind of asker asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// Requests that reached the gate.
     pub requests: u64,
     /// Those that another's call had served.
@@ -137,7 +137,7 @@ pub struct Asked {
 }
 
 /// Sums up the trace by asker, most requests first; the second value counts its broken lines.
-pub fn who(system: &System<'_>) -> Result<(Vec<(Asker, Asked)>, u64)> {
+pub(crate) fn who(system: &System<'_>) -> Result<(Vec<(Asker, Asked)>, u64)> {
     let (entries, broken) = trace::read(system)?;
     let mut askers: BTreeMap<Asker, Asked> = BTreeMap::new();
     for entry in entries {

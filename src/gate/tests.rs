@@ -371,7 +371,7 @@ fn without_sysfs_proc_modules_tells() {
     std::fs::remove_dir_all(&fixture.roots.sys_fs).unwrap();
     let lines = "other 1 0 - Live 0x0\nm 4096 0 - Live 0x0\nslow 4096 1 - Loading 0x0\n";
     std::fs::write(fixture.roots.proc_modules(), lines).unwrap();
-    let states = ["m", "slow", "absent"].map(|name| look(&fixture.system(), name.as_bytes()));
+    let states = ["m", "slow", "absent"].map(|name| super::look::look(&fixture.system(), name.as_bytes()));
     assert_eq!(states, [State::Live, State::Coming, State::Absent]);
 }
 

@@ -29,13 +29,13 @@ use std::fs::File;
 use std::time::Duration;
 
 /// The name of the trace below `/run/kmod`.
-pub const FILE: &str = "gate.trace";
+pub(crate) const FILE: &str = "gate.trace";
 /// The name of the file that switches the trace on.
-pub const SWITCH: &str = "trace";
+pub(crate) const SWITCH: &str = "trace";
 
 /// What the environment says about where a request comes from.
 #[derive(Debug, Clone, Default)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// udev's `DEVPATH`.
     pub devpath: Option<Vec<u8>>,
     /// udev's `SEQNUM`.
@@ -97,7 +97,7 @@ pub(super) fn append(
 
 /// One line of the trace. What a line does not have is empty, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// When the request reached the gate, since boot.
     pub at: Duration,
     /// The module.
@@ -130,7 +130,7 @@ pub struct Entry {
 ///
 /// # Errors
 /// `ENOENT` where nothing was traced; else what reading it said.
-pub fn read(system: &System<'_>) -> Result<(Vec<Entry>, u64)> {
+pub(crate) fn read(system: &System<'_>) -> Result<(Vec<Entry>, u64)> {
     let text = read_whole(&system.roots.gate_parent().join(FILE), 2 * limits::GATE_TRACE)?;
     let mut broken = 0;
     let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());

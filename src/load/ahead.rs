@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The steps of one module that was asked for.
-pub struct Plan<'o> {
+pub(crate) struct Plan<'o> {
     /// The words of the request.
     pub request: &'o [u8],
     /// What [`super::plan::plan`] made; nothing where nothing is to be done.
@@ -41,7 +41,7 @@ pub struct Plan<'o> {
 }
 
 /// One module to be loaded ahead.
-pub struct Job<'o> {
+pub(crate) struct Job<'o> {
     /// The first step that names it. `is_target`: it is the target of any plan.
     pub step: Step,
     /// Its file.
@@ -63,7 +63,7 @@ enum Tie {
 }
 
 /// What is to be loaded ahead, and in which order.
-pub struct Graph<'o> {
+pub(crate) struct Graph<'o> {
     jobs: Vec<Job<'o>>,
     by_name: BTreeMap<Vec<u8>, usize>,
 }
@@ -71,7 +71,7 @@ pub struct Graph<'o> {
 impl<'o> Graph<'o> {
     /// The jobs of `plans`, in which no step has a command. Steps without a file, and forbidden ones, are none; the walk
     /// knows what to say.
-    pub fn new(tree: &Tree<'_>, plans: Vec<Plan<'o>>) -> Self {
+    pub(crate) fn new(tree: &Tree<'_>, plans: Vec<Plan<'o>>) -> Self {
         let mut graph = Graph { jobs: Vec::new(), by_name: BTreeMap::new() };
         for (number, plan) in plans.into_iter().enumerate() {
             for step in plan.steps {
@@ -119,24 +119,19 @@ impl<'o> Graph<'o> {
     }
 
     /// The jobs, in the order of the plans.
-    pub fn jobs(&self) -> impl Iterator<Item = &Job<'o>> {
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = &Job<'o>> {
         self.jobs.iter()
     }
 
     /// How many jobs there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.jobs.len()
-    }
-
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
     }
 }
 
 /// What became of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The module was live before anything was tried.
     There,
     /// It was sent through the gate.
@@ -145,7 +140,7 @@ pub enum End {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried {
+pub(crate) struct Tried {
     /// What the loader said.
     pub result: Result<Outcome, Errno>,
     /// What was logged on the way, where that was kept.
@@ -187,7 +182,7 @@ struct State {
 }
 
 /// The jobs under way, as the walk sees them.
-pub struct Ahead<'g> {
+pub(crate) struct Ahead<'g> {
     graph: &'g Graph<'g>,
     state: Mutex<State>,
     moved: Condvar,
@@ -195,7 +190,7 @@ pub struct Ahead<'g> {
 
 /// Runs `walk` while up to `threads` threads do the jobs of `graph` with `work`. Returns when the walk and every job that
 /// was begun are at their end. Where no thread can be had, the walk is alone.
-pub fn run<'g, R>(
+pub(crate) fn run<'g, R>(
     graph: &'g Graph<'g>,
     threads: usize,
     work: &(dyn Fn(&Job<'_>) -> End + Sync),
@@ -234,14 +229,14 @@ impl<'g> Ahead<'g> {
 
     /// Whether there is a job for this module whose end the walk has not taken: if the module is live by now, then
     /// through us, and where the walk stands it was not there yet.
-    pub fn holds(&self, name: &[u8]) -> bool {
+    pub(crate) fn holds(&self, name: &[u8]) -> bool {
         let Some(&index) = self.graph.by_name.get(name) else { return false };
         matches!(self.lock().progress[index], Progress::Waiting | Progress::Begun | Progress::Fresh(_))
     }
 
     /// The end of the job for this step, waited for if need be. `None`: it is the walk's own to do. A failure answers
     /// every plan that holds the module, as it would answer every process that had asked at the same time.
-    pub fn take(&self, step: &Step) -> Option<End> {
+    pub(crate) fn take(&self, step: &Step) -> Option<End> {
         let &index = self.graph.by_name.get(&step.module.name)?;
         let job = &self.graph.jobs[index].step;
         // Found by an alias that has options of its own, for example.
@@ -266,7 +261,7 @@ impl<'g> Ahead<'g> {
     }
 
     /// The walk is through with one more plan, or has given it up: what nobody else wants is not begun any more.
-    pub fn plan_is_over(&self) {
+    pub(crate) fn plan_is_over(&self) {
         let mut state = self.lock();
         let over = state.over;
         state.over += 1;

@@ -5,7 +5,7 @@ const PLACEHOLDER: &[u8] = b"$CMDLINE_OPTS";
 
 /// The command with the module's options in place of every `$CMDLINE_OPTS`. One pass: options that themselves hold the
 /// word are left alone.
-pub fn fill_in(command: &[u8], options: &[u8]) -> Vec<u8> {
+pub(crate) fn fill_in(command: &[u8], options: &[u8]) -> Vec<u8> {
     let mut filled = Vec::with_capacity(command.len() + options.len());
     let mut rest = command;
     while let Some(at) = rest.windows(PLACEHOLDER.len()).position(|window| window == PLACEHOLDER) {
@@ -20,7 +20,7 @@ pub fn fill_in(command: &[u8], options: &[u8]) -> Vec<u8> {
 /// Whether a command only refuses: it succeeds or fails, maybe says so first, and cannot do anything else, such as
 /// `/bin/false`, `exit 1`, or `echo disabled >&2; /bin/true # see the ticket`. Anything that is not clear counts as a
 /// command like others.
-pub fn refuses(command: &[u8]) -> bool {
+pub(crate) fn refuses(command: &[u8]) -> bool {
     let Some(commands) = simple_commands(command) else { return false };
     let mut refused = false;
     for words in commands {

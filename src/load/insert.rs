@@ -15,8 +15,8 @@ use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{Compression, detect};
 use crate::formats::elf::{Elf, strip_modversions, strip_vermagic};
-use crate::formats::modinfo::module_name;
 use crate::formats::kernel_decoder;
+use crate::formats::modinfo::module_name;
 use crate::gate::{self, Gate, Outcome, Patience, Refused, record};
 use crate::limits;
 use crate::log::{Priority, Sink};
@@ -35,7 +35,7 @@ use std::time::Duration;
 
 /// Which checks of the kernel are to be skipped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Force {
+pub(crate) struct Force {
     /// The version magic.
     pub vermagic: bool,
     /// The versions of symbols.
@@ -57,7 +57,7 @@ impl Force {
 
 /// One module to insert.
 #[derive(Clone, Copy)]
-pub struct Insertion<'r> {
+pub(crate) struct Insertion<'r> {
     /// The module file.
     pub path: &'r Path,
     /// The name under which it was resolved; `None` for a file that somebody named, whose own name counts.
@@ -77,7 +77,7 @@ pub struct Insertion<'r> {
 }
 
 /// Inserts modules.
-pub struct Loader<'a> {
+pub(crate) struct Loader<'a> {
     system: System<'a>,
     gate: &'a Gate<'a>,
     sink: &'a dyn Sink,
@@ -86,13 +86,13 @@ pub struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     /// A loader that sends everything through `gate`.
-    pub fn new(system: System<'a>, gate: &'a Gate<'a>, sink: &'a dyn Sink) -> Self {
+    pub(crate) fn new(system: System<'a>, gate: &'a Gate<'a>, sink: &'a dyn Sink) -> Self {
         Loader { system, gate, sink, kernel_method: OnceLock::new() }
     }
 
     /// For a loader that threads are going to share: whatever it would tell once, of the gate or of the kernel, it tells
     /// now. `compressed`: whether any of the files is.
-    pub fn prepare(&self, compressed: bool) {
+    pub(crate) fn prepare(&self, compressed: bool) {
         self.gate.open();
         if compressed {
             self.kernel_method();
@@ -104,7 +104,7 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// The errno of open, read, decompression or the kernel; see [`Gate::load`].
-    pub fn insert(&self, insertion: &Insertion<'_>) -> Result<Outcome> {
+    pub(crate) fn insert(&self, insertion: &Insertion<'_>) -> Result<Outcome> {
         // Before anything of this module is looked at, and when all that comes before it is there.
         let since = self.system.clock.boottime();
         self.try_insert(insertion, since).inspect_err(|error| {

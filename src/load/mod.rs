@@ -1,9 +1,9 @@
 //! A request becomes a plan, and the plan is walked through the gate: what is shown is what is done.
 
-pub mod ahead;
-pub mod command;
-pub mod insert;
-pub mod plan;
-pub mod removal;
-pub mod remove;
-pub mod walk;
+pub(crate) mod ahead;
+pub(crate) mod command;
+pub(crate) mod insert;
+pub(crate) mod plan;
+pub(crate) mod removal;
+pub(crate) mod remove;
+pub(crate) mod walk;

@@ -27,7 +27,7 @@ use std::rc::Rc;
 
 /// One module to be dealt with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// The module.
     pub module: Module,
     /// Whether an error ends the run: it is the target, or the target needs it.
@@ -47,7 +47,7 @@ pub struct Step {
 
 /// What of the configuration does not count.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ignore {
+pub(crate) struct Ignore {
     /// The target's own install command and soft dependencies (`-i`), not those of others.
     pub install: bool,
     /// What it forbids.
@@ -58,7 +58,7 @@ pub struct Ignore {
 ///
 /// # Errors
 /// `ELOOP` where the list would be longer than any honest one ([`limits::PLAN_TASKS`], [`limits::PLAN_NAMES`]).
-pub fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], ignore: Ignore) -> Result<Vec<Step>> {
+pub(crate) fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], ignore: Ignore) -> Result<Vec<Step>> {
     let mut planner = Planner {
         tree,
         target,

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One module to be dealt with.
 #[derive(Debug)]
-pub struct Step {
+pub(crate) struct Step {
     /// The module.
     pub module: Module,
     /// The command that is run instead of removing it, as configured.
@@ -39,7 +39,7 @@ pub struct Step {
 
 /// The steps that remove `target`, with the modules that hold it if `holders` says so. `bare` says to ignore the remove
 /// commands and soft dependencies of the modules that must go (`-i`). Looks at what is loaded, changes nothing.
-pub fn removal(
+pub(crate) fn removal(
     tree: &Tree<'_>,
     system: &System<'_>,
     target: &Module,

@@ -13,7 +13,7 @@ use std::ffi::CString;
 /// # Errors
 /// `Err(E)` of `allowed` as it is; in `Ok(Err(..))` the kernel's errno (`ENOENT` not loaded, `EAGAIN` in use, `EBUSY` being
 /// loaded or removed, `EPERM`).
-pub fn delete_module<E>(
+pub(crate) fn delete_module<E>(
     system: &System<'_>,
     gate: &Gate<'_>,
     name: &[u8],

@@ -7,7 +7,7 @@ use crate::error::Errno;
 use crate::gate::Outcome;
 
 /// Who asked for the plan, tool or host of the library.
-pub trait Host {
+pub(crate) trait Host {
     /// Whether there is nothing to do for the step at `index`: its module is live, or part of the kernel.
     fn is_there(&mut self, index: usize, step: &Step) -> bool;
     /// Is told of the step before it is made, or instead of making it.
@@ -25,7 +25,7 @@ pub trait Host {
 
 /// How to walk.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Manner {
+pub(crate) struct Manner {
     /// Only tell of the steps.
     pub dry: bool,
     /// Fail with `EEXIST` if the target is there already.
@@ -38,7 +38,7 @@ pub struct Manner {
 /// # Errors
 /// That of the first required step that failed; `EPERM` for one that is forbidden. A module that somebody else loads
 /// meanwhile is there: no failure, unless [`Manner::first_time`] says so.
-pub fn walk<'s>(
+pub(crate) fn walk<'s>(
     steps: impl Iterator<Item = &'s Step> + Clone,
     manner: Manner,
     host: &mut dyn Host,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A bell, mapped.
-pub struct Bell {
+pub(crate) struct Bell {
     map: MmapRaw,
     offset: usize,
 }
@@ -20,7 +20,7 @@ pub struct Bell {
 impl Bell {
     /// The bell at `offset` (a multiple of 4) of `file`; `None` where [`shared::map`] refuses, because the file does not
     /// reach so far yet for example.
-    pub fn within(file: &File, offset: usize) -> Option<Self> {
+    pub(crate) fn within(file: &File, offset: usize) -> Option<Self> {
         if offset % size_of::<u32>() != 0 {
             return None;
         }
@@ -34,12 +34,12 @@ impl Bell {
     }
 
     /// How often it was rung, to be asked before looking whether waiting is needed.
-    pub fn strikes(&self) -> u32 {
+    pub(crate) fn strikes(&self) -> u32 {
         self.word().load(Ordering::Acquire)
     }
 
     /// Wakes all who wait.
-    pub fn ring(&self) {
+    pub(crate) fn ring(&self) {
         self.word().fetch_add(1, Ordering::Release);
         // SAFETY: the address is valid for as long as self is borrowed; waking takes no other memory.
         unsafe { libc::syscall(libc::SYS_futex, self.word().as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
@@ -47,7 +47,7 @@ impl Bell {
 
     /// Sleeps until it is rung again after `strikes`, `time` is over, or a signal came: whichever is first. May return
     /// early.
-    pub fn wait(&self, strikes: u32, time: Duration) {
+    pub(crate) fn wait(&self, strikes: u32, time: Duration) {
         // What SYS_futex takes is two longs (futex(2)), also where the C library's timespec has 64 bits and a long has 32. It
         // is a span: 32 bits of seconds are enough.
         let seconds = c_long::try_from(time.as_secs()).unwrap_or(c_long::MAX);

@@ -26,7 +26,7 @@ const SAFE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// Whose process it is that runs a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Process {
+pub(crate) enum Process {
     /// A tool's. As in system(3), it ignores SIGINT and SIGQUIT while the command runs: they are meant for that.
     Tool,
     /// The host of the library, whose signals are left alone.
@@ -40,7 +40,11 @@ pub enum Process {
 ///
 /// # Errors
 /// The errno of clone or wait; `EINVAL` for a NUL in the command.
-pub fn run_shell(command: &[u8], changes: &[(OsString, OsString)], process: Process) -> Result<i32, Errno> {
+pub(crate) fn run_shell(
+    command: &[u8],
+    changes: &[(OsString, OsString)],
+    process: Process,
+) -> Result<i32, Errno> {
     let command = CString::new(command).map_err(|_| Errno::EINVAL)?;
     // Starting it takes some descriptors.
     descriptors::give_back();

@@ -14,12 +14,12 @@ static ENDS_SOON: AtomicBool = AtomicBool::new(false);
 static LEFT: AtomicU32 = AtomicU32::new(0);
 
 /// Says that this process ends when its work is done. A library must not: its host goes on.
-pub fn ends_soon() {
+pub(crate) fn ends_soon() {
     ENDS_SOON.store(true, Ordering::Relaxed);
 }
 
 /// Gives back a descriptor of a file that has been read, now or at the end.
-pub fn done_with(fd: impl Into<OwnedFd>) {
+pub(crate) fn done_with(fd: impl Into<OwnedFd>) {
     let fd = fd.into();
     if !ENDS_SOON.load(Ordering::Relaxed) {
         return;
@@ -34,7 +34,7 @@ pub fn done_with(fd: impl Into<OwnedFd>) {
 }
 
 /// Opens something; once more where descriptors ran out and some could be given back.
-pub fn opening<T, E: Into<Errno>>(open: impl Fn() -> Result<T, E>) -> Result<T, Errno> {
+pub(crate) fn opening<T, E: Into<Errno>>(open: impl Fn() -> Result<T, E>) -> Result<T, Errno> {
     match open().map_err(Into::into) {
         Err(Errno::EMFILE) if give_back() => open().map_err(Into::into),
         opened => opened,
@@ -42,7 +42,7 @@ pub fn opening<T, E: Into<Errno>>(open: impl Fn() -> Result<T, E>) -> Result<T, 
 }
 
 /// Gives back what was left to the end; whether there was anything.
-pub fn give_back() -> bool {
+pub(crate) fn give_back() -> bool {
     // The swap hands each bit to one thread, which alone closes that descriptor.
     let left = LEFT.swap(0, Ordering::Relaxed);
     (0..32).filter(|number| left >> number & 1 == 1).for_each(close);

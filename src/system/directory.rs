@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The working directory by the name that the shell has for it: `pwd`, the variable `PWD`, if that is an absolute path to
 /// the directory. Links on the way to it stay in the name. Else what getcwd(3) says. This is get_current_dir_name(3).
-pub fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
+pub(crate) fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
     let same = |path: &Path| match (metadata(path), metadata(".")) {
         (Ok(named), Ok(here)) => (named.dev(), named.ino()) == (here.dev(), here.ino()),
         _ => false,
@@ -23,7 +23,10 @@ pub fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
 
 /// `path` as typed where it is absolute, else below the directory that `working` gives. Put together as text: the path is
 /// printed, and nothing in it is cleaned.
-pub fn absolute(path: &[u8], working: impl FnOnce() -> Result<PathBuf, Errno>) -> Result<PathBuf, Errno> {
+pub(crate) fn absolute(
+    path: &[u8],
+    working: impl FnOnce() -> Result<PathBuf, Errno>,
+) -> Result<PathBuf, Errno> {
     if path.starts_with(b"/") {
         return Ok(into_path(path.to_vec()));
     }

@@ -22,7 +22,7 @@ const ROOM: usize = 16 << 10;
 ///
 /// # Errors
 /// What openat(2) said, `EMFILE` only where no descriptor could be given back.
-pub fn open_at<P: ?Sized + NixPath>(
+pub(crate) fn open_at<P: ?Sized + NixPath>(
     at: impl AsFd,
     path: &P,
     flags: OFlag,
@@ -33,7 +33,7 @@ pub fn open_at<P: ?Sized + NixPath>(
 }
 
 /// Reads a small attribute file (sysfs, procfs) into `buffer` with one open and one read; what does not fit is cut.
-pub fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+pub(crate) fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let fd = open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty())?;
     let length = loop {
         match nix::unistd::read(&fd, buffer).map_err(Errno::from) {
@@ -48,7 +48,7 @@ pub fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8],
 ///
 /// # Errors
 /// The errno of open or read, `EFBIG` past the limit, each with the path.
-pub fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = opening(|| File::open(path).map_err(|e| Errno::of(&e))).map_err(|e| Error::os(e).at(path))?;
     let mut contents = Vec::new();
     file.take(limit + 1).read_to_end(&mut contents).map_err(|e| Error::from(e).at(path))?;
@@ -59,7 +59,7 @@ pub fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
 }
 
 /// Reads up to `buffer.len()` bytes at `offset` without moving the file's own offset; short only at the end.
-pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], offset + filled as u64) {
@@ -77,7 +77,7 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Err
 ///
 /// # Errors
 /// What pwrite(2) said, `EFBIG` for what is past that size.
-pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
     within_size_limit(offset + bytes.len() as u64)?;
     loop {
         match file.write_at(bytes, offset) {
@@ -91,7 +91,7 @@ pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> 
 ///
 /// # Errors
 /// `EFBIG` where it may not.
-pub fn within_size_limit(length: u64) -> Result<(), Errno> {
+pub(crate) fn within_size_limit(length: u64) -> Result<(), Errno> {
     // getrlimit(2) knows 32 bits on a 32-bit machine.
     let mut limit = libc::rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX };
     // SAFETY: one struct rlimit64 is written. Where the kernel refuses, the value above stays.
@@ -101,7 +101,7 @@ pub fn within_size_limit(length: u64) -> Result<(), Errno> {
 
 /// How the end of a file is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// By a read that did not fill the buffer. For what is a regular file, or one of procfs that has one record.
     Short,
     /// By a read that got nothing. Where nothing is there yet, as in a FIFO without a writer, that is the end.
@@ -115,7 +115,7 @@ pub enum End {
 ///
 /// # Errors
 /// What open or read said (`EISDIR` for a directory, `EAGAIN` for a FIFO with a silent writer), `EFBIG` past the limit.
-pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> Result<(), Errno> {
+pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> Result<(), Errno> {
     let wait = if end == End::Patient { OFlag::empty() } else { OFlag::O_NONBLOCK };
     let fd = open_at(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_NOCTTY | wait, Mode::empty())?;
     buffer.clear();
@@ -148,7 +148,7 @@ pub fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> R
 }
 
 /// The label that SELinux has for a file, without its NUL.
-pub fn label(path: &Path) -> Option<Vec<u8>> {
+pub(crate) fn label(path: &Path) -> Option<Vec<u8>> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut buffer = vec![0u8; 1024];
     let name = c"security.selinux".as_ptr();
@@ -162,7 +162,7 @@ pub fn label(path: &Path) -> Option<Vec<u8>> {
 
 /// What a directory says of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub(crate) enum Entry {
     /// A regular file.
     Regular,
     /// A directory.
@@ -177,7 +177,7 @@ pub enum Entry {
 ///
 /// # Errors
 /// What open or the first read of the directory said (`ENOTDIR`); what comes after a later failure is not shown.
-pub fn visit_names(
+pub(crate) fn visit_names(
     dir: &Path,
     buffer: &mut Vec<u8>,
     visit: &mut dyn FnMut(&[u8], Entry),
@@ -186,14 +186,14 @@ pub fn visit_names(
 }
 
 /// The names in the directory `dir`, in its own order.
-pub fn names(dir: &Path) -> Result<Vec<Vec<u8>>, Errno> {
+pub(crate) fn names(dir: &Path) -> Result<Vec<Vec<u8>>, Errno> {
     let mut found = Vec::new();
     visit_names(dir, &mut Vec::new(), &mut |name, _| found.push(name.to_vec()))?;
     Ok(found)
 }
 
 /// The same for `dir` as the directory `at` has it (openat(2)).
-pub fn visit_names_at(
+pub(crate) fn visit_names_at(
     at: impl AsFd,
     dir: &Path,
     buffer: &mut Vec<u8>,

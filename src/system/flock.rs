@@ -14,7 +14,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// What flock(2) said, `ENOLCK` or `EBADF` for example.
-pub fn try_lock(file: &File) -> Result<bool, Errno> {
+pub(crate) fn try_lock(file: &File) -> Result<bool, Errno> {
     loop {
         match flock(file, libc::LOCK_EX | libc::LOCK_NB) {
             Ok(()) => return Ok(true),
@@ -26,7 +26,7 @@ pub fn try_lock(file: &File) -> Result<bool, Errno> {
 }
 
 /// Tries again at growing intervals for up to `time`.
-pub fn lock_within(file: &File, time: Duration, clock: &dyn Clock) -> Result<bool, Errno> {
+pub(crate) fn lock_within(file: &File, time: Duration, clock: &dyn Clock) -> Result<bool, Errno> {
     const LONGEST_PAUSE: Duration = Duration::from_millis(16);
     let end = clock.boottime().saturating_add(time);
     let mut pause = Duration::from_millis(1);
@@ -44,7 +44,7 @@ pub fn lock_within(file: &File, time: Duration, clock: &dyn Clock) -> Result<boo
 }
 
 /// Gives the lock back.
-pub fn unlock(file: &File) {
+pub(crate) fn unlock(file: &File) {
     // Nothing can be done about a failure, and closing the file frees the lock anyway.
     let _ = flock(file, libc::LOCK_UN);
 }

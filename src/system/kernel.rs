@@ -8,11 +8,11 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// `MODULE_INIT_IGNORE_MODVERSIONS` of finit_module(2).
-pub const IGNORE_MODVERSIONS: u32 = 1;
+pub(crate) const IGNORE_MODVERSIONS: u32 = 1;
 /// `MODULE_INIT_IGNORE_VERMAGIC` of finit_module(2).
-pub const IGNORE_VERMAGIC: u32 = 2;
+pub(crate) const IGNORE_VERMAGIC: u32 = 2;
 /// `MODULE_INIT_COMPRESSED_FILE` of finit_module(2), Linux 5.17 and later.
-pub const COMPRESSED_FILE: u32 = 4;
+pub(crate) const COMPRESSED_FILE: u32 = 4;
 
 /// What the tools ask of the kernel. Implementations must not retry.
 pub trait Kernel: Sync {
@@ -51,7 +51,7 @@ impl Kernel for Linux {
 }
 
 /// The running kernel's release, as `uname -r` prints it.
-pub fn release() -> Result<Vec<u8>, Errno> {
+pub(crate) fn release() -> Result<Vec<u8>, Errno> {
     use std::os::unix::ffi::OsStrExt;
     Ok(nix::sys::utsname::uname()?.release().as_bytes().to_vec())
 }

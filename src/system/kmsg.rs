@@ -9,27 +9,27 @@ use nix::unistd::{Whence, lseek, read};
 use std::os::fd::OwnedFd;
 
 /// The log from some moment on.
-pub struct Log(OwnedFd);
+pub(crate) struct Log(OwnedFd);
 
 impl Log {
     /// Everything that the kernel still has.
     ///
     /// # Errors
     /// What open(2) said: `EPERM` where only root may read it, `ENOENT` without a /dev.
-    pub fn whole(roots: &Roots) -> Result<Self, Errno> {
+    pub(crate) fn whole(roots: &Roots) -> Result<Self, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         open_at(AT_FDCWD, &roots.kernel_log(), flags, Mode::empty()).map(Log)
     }
 
     /// What is logged from now on.
-    pub fn from_now(roots: &Roots) -> Result<Self, Errno> {
+    pub(crate) fn from_now(roots: &Roots) -> Result<Self, Errno> {
         let log = Log::whole(roots)?;
         lseek(&log.0, 0, Whence::SeekEnd)?;
         Ok(log)
     }
 
     /// The records that are there and were not read yet, oldest first, as `formats::kmsg` reads them.
-    pub fn read(&self) -> Vec<u8> {
+    pub(crate) fn read(&self) -> Vec<u8> {
         // The kernel gives one record for each read, and refuses a buffer that it does not fit in (EINVAL).
         let mut buffer = [0; 16 << 10];
         let mut found = Vec::new();

@@ -38,7 +38,7 @@ impl Deref for Contents {
 ///
 /// # Errors
 /// `EISDIR` for a directory, `EFBIG` past the limit, else what the system said; with the path.
-pub fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
+pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
     let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;
     if meta.is_dir() {
         return Err(Error::os(Errno::EISDIR).at(path));

@@ -3,32 +3,32 @@
 //! Everything above takes a [`System`] and so runs in a test on a fixture tree with a scripted kernel.
 #![allow(unsafe_code)]
 
-pub mod bell;
-pub mod clock;
-pub mod command;
-pub mod descriptors;
-pub mod directory;
+pub(crate) mod bell;
+pub(crate) mod clock;
+pub(crate) mod command;
+pub(crate) mod descriptors;
+pub(crate) mod directory;
 #[cfg(test)]
 pub mod fake;
-pub mod file;
-pub mod flock;
-pub mod kernel;
-pub mod kmsg;
-pub mod map;
-pub mod module_file;
-pub mod proc_modules;
-pub mod process;
-pub mod regex;
-pub mod replace;
-pub mod roots;
-pub mod shared;
+pub(crate) mod file;
+pub(crate) mod flock;
+pub(crate) mod kernel;
+pub(crate) mod kmsg;
+pub(crate) mod map;
+pub(crate) mod module_file;
+pub(crate) mod proc_modules;
+pub(crate) mod process;
+pub(crate) mod regex;
+pub(crate) mod replace;
+pub(crate) mod roots;
+pub(crate) mod shared;
 mod signal;
-pub mod start;
-pub mod sysfs;
-pub mod syslog;
+pub(crate) mod start;
+pub(crate) mod sysfs;
+pub(crate) mod syslog;
 
-pub use clock::Clock;
-pub use kernel::Kernel;
+pub(crate) use clock::Clock;
+pub(crate) use kernel::Kernel;
 pub use roots::Roots;
 
 /// The outside world as the tools see it.

@@ -26,14 +26,14 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What stands for standard input where a module file is named. A file of this name is `./-`.
-pub const STDIN: &str = "-";
+pub(crate) const STDIN: &str = "-";
 
 /// How much is read at a time, in bytes: the size of a pipe.
 const CHUNK: usize = 64 << 10;
 
 /// An open module file.
 #[derive(Debug)]
-pub struct ModuleFile {
+pub(crate) struct ModuleFile {
     /// The file. Where [`ModuleFile::is_stream`], it can be read once.
     pub file: File,
     /// As it was when it was opened.
@@ -45,7 +45,7 @@ impl ModuleFile {
     ///
     /// # Errors
     /// What open said, `EISDIR` for a directory, `EINVAL` for a device; with the path.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let from_stdin = path.as_os_str() == STDIN;
         let file = opening(|| {
             if from_stdin {
@@ -68,7 +68,7 @@ impl ModuleFile {
     }
 
     /// Whether it is a pipe, a FIFO or a socket.
-    pub fn is_stream(&self) -> bool {
+    pub(crate) fn is_stream(&self) -> bool {
         !self.meta.is_file()
     }
 
@@ -77,7 +77,7 @@ impl ModuleFile {
     ///
     /// # Errors
     /// As [`map::contents`]; `ETIMEDOUT` where nothing comes through a pipe.
-    pub fn contents(&self, path: &Path, limit: u64) -> Result<Contents> {
+    pub(crate) fn contents(&self, path: &Path, limit: u64) -> Result<Contents> {
         if !self.is_stream() {
             if self.meta.len() == 0 {
                 return Ok(Contents::Read(Vec::new()));

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::limits;
 
 /// One line. What it lacks is `-`.
-pub struct Line<'t> {
+pub(crate) struct Line<'t> {
     /// As the kernel spells it.
     pub name: &'t [u8],
     /// In memory, in bytes.
@@ -24,7 +24,7 @@ pub struct Line<'t> {
 
 impl Line<'_> {
     /// `None` for a word that is no state.
-    pub fn state(&self) -> Option<State> {
+    pub(crate) fn state(&self) -> Option<State> {
         match self.state {
             b"Live" => Some(State::Live),
             b"Loading" => Some(State::Coming),
@@ -38,12 +38,12 @@ impl Line<'_> {
 ///
 /// # Errors
 /// What reading said, with the path.
-pub fn read(roots: &Roots) -> Result<Vec<u8>> {
+pub(crate) fn read(roots: &Roots) -> Result<Vec<u8>> {
     read_whole(&roots.proc_modules(), limits::TEXT_FILE)
 }
 
 /// The lines of the text, in its order.
-pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     text.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(|line| {
         let mut words = line.split(|&b| b == b' ');
         let mut word = || words.next().unwrap_or(b"-");
@@ -52,7 +52,7 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
 }
 
 /// The state of module `name`, for systems without `/sys`.
-pub fn state(roots: &Roots, name: &[u8]) -> Result<State> {
+pub(crate) fn state(roots: &Roots, name: &[u8]) -> Result<State> {
     let text = read(roots)?;
     let line = lines(&text).find(|line| line.name == name);
     Ok(line.map_or(State::Absent, |line| line.state().unwrap_or(State::Live)))
@@ -65,7 +65,8 @@ mod tests {
     #[test]
     fn lines_may_be_short_and_states_odd() {
         let text = b"m 4096 2 a,b, Loading 0x0\n\nn-o 12\nx 1 - - Odd 0x0 (O)";
-        let found: Vec<_> = lines(text).map(|line| (line.name, line.size, line.users, line.state())).collect();
+        let found: Vec<_> =
+            lines(text).map(|line| (line.name, line.size, line.users, line.state())).collect();
         let want: [(&[u8], &[u8], &[u8], _); 3] = [
             (b"m", b"4096", b"a,b,", Some(State::Coming)),
             (b"n-o", b"12", b"-", None),

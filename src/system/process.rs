@@ -4,7 +4,7 @@ use super::file::{names, read_attribute};
 use super::roots::Roots;
 
 /// Their ids, ascending; none where /proc cannot be read.
-pub fn ids(roots: &Roots) -> Vec<i32> {
+pub(crate) fn ids(roots: &Roots) -> Vec<i32> {
     let names = names(&roots.proc_fs).unwrap_or_default();
     let numbers = names.iter().filter_map(|name| std::str::from_utf8(name).ok()?.parse().ok());
     let mut ids: Vec<i32> = numbers.collect();
@@ -13,7 +13,7 @@ pub fn ids(roots: &Roots) -> Vec<i32> {
 }
 
 /// The name of one, 15 bytes of it at most (proc_pid_comm(5)).
-pub fn name(roots: &Roots, id: i32) -> Option<Vec<u8>> {
+pub(crate) fn name(roots: &Roots, id: i32) -> Option<Vec<u8>> {
     let mut buffer = [0; 64];
     let name = read_attribute(&roots.process(id, "comm"), &mut buffer).ok()?;
     Some(name.strip_suffix(b"\n").unwrap_or(name).to_vec())

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 /// Whether the extended regular expression `pattern` matches anywhere in `text`; `None` where it does not compile. A NUL
 /// in either compiles or matches nothing.
-pub fn matches(pattern: &[u8], text: &[u8]) -> Option<bool> {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> Option<bool> {
     let (pattern, text) = (CString::new(pattern).ok()?, CString::new(text).ok()?);
     let mut compiled = MaybeUninit::<libc::regex_t>::uninit();
     // SAFETY: both pointers are valid; regcomp initialises what the first points to where it returns 0.

@@ -46,7 +46,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Creates a file that must not exist yet, with these permissions whatever the umask.
-pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     Ok(file)
@@ -54,7 +54,7 @@ pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
 
 /// A directory whose files are being replaced, by this process alone.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
     /// `None` where the directory takes no file; nothing can be replaced then either.
     lock: Option<File>,
@@ -67,14 +67,14 @@ impl Directory {
     ///
     /// # Errors
     /// `ETIMEDOUT` where another process does not finish; what the system said where there is no such directory.
-    pub fn open(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Self> {
+    pub(crate) fn open(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Self> {
         let at = |error: io::Error| Error::os(Errno::of(&error)).at(path);
         fs::read_dir(path).map_err(at)?;
         Ok(Directory { path: path.to_path_buf(), lock: lock(path, system, sink)? })
     }
 
     /// Creates the directory at `path` and those above it, as far as they are missing.
-    pub fn create(path: &Path) -> Result<()> {
+    pub(crate) fn create(path: &Path) -> Result<()> {
         let result = DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
         result.map_err(|error| Error::os(Errno::of(&error)).at(path))
     }
@@ -84,7 +84,7 @@ impl Directory {
     /// # Errors
     /// What the system said, with the path it was about. The files are then as they were, unless it was a rename or the
     /// sync of the directory that failed: those before it are the new ones then.
-    pub fn replace(&self, files: &[(&str, &[u8])]) -> Result<()> {
+    pub(crate) fn replace(&self, files: &[(&str, &[u8])]) -> Result<()> {
         let (same, changed): (Vec<_>, Vec<_>) =
             files.iter().partition(|(name, contents)| is_same(&self.path.join(name), contents));
         let done = self.replace_changed(&changed);

@@ -160,18 +160,18 @@ impl Roots {
 
 /// The directory below a root in which modules lie, by release: `/lib/modules` first, and `/usr/lib/modules` where only that
 /// one has the release, `is_there` says. On most systems one is a link to the other; some have no `/lib`.
-pub fn module_parent(is_there: impl Fn(&'static [u8]) -> bool) -> &'static [u8] {
+pub(crate) fn module_parent(is_there: impl Fn(&'static [u8]) -> bool) -> &'static [u8] {
     const PARENTS: [&[u8]; 2] = [b"/lib/modules", b"/usr/lib/modules"];
     PARENTS.into_iter().find(|parent| is_there(parent)).unwrap_or(PARENTS[0])
 }
 
 /// Bytes as a path, without a copy.
-pub fn into_path(bytes: Vec<u8>) -> PathBuf {
+pub(crate) fn into_path(bytes: Vec<u8>) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     std::ffi::OsString::from_vec(bytes).into()
 }
 
 /// Bytes as a path, borrowed.
-pub fn as_path(bytes: &[u8]) -> &Path {
+pub(crate) fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }

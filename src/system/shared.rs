@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Errors
 /// `EINVAL` where the file is shorter, or has no blocks: then it is a hole, and on a full tmpfs touching that would be SIGBUS.
 /// Else what fstat or mmap said.
-pub fn map(file: &File, length: usize) -> Result<MmapRaw, Errno> {
+pub(crate) fn map(file: &File, length: usize) -> Result<MmapRaw, Errno> {
     let meta = file.metadata().map_err(|e| Errno::of(&e))?;
     if meta.len() < length as u64 || meta.blocks() == 0 {
         return Err(Errno::EINVAL);
@@ -22,7 +22,7 @@ pub fn map(file: &File, length: usize) -> Result<MmapRaw, Errno> {
 
 /// Counters in a file, shared by all processes that map it. Each addition is one atomic instruction: no lock, and
 /// nothing to repair after a crash.
-pub struct SharedCounters {
+pub(crate) struct SharedCounters {
     map: MmapRaw,
     offset: usize,
     count: usize,
@@ -33,7 +33,7 @@ impl SharedCounters {
     ///
     /// # Errors
     /// `EINVAL` where the offset is not a multiple of 8; else as [`map`].
-    pub fn map(file: &File, offset: usize, count: usize) -> Result<Self, Errno> {
+    pub(crate) fn map(file: &File, offset: usize, count: usize) -> Result<Self, Errno> {
         if offset % 8 != 0 {
             return Err(Errno::EINVAL);
         }
@@ -41,7 +41,7 @@ impl SharedCounters {
     }
 
     /// Adds to counter `index`; an index past the end does nothing.
-    pub fn add(&self, index: usize, amount: u64) {
+    pub(crate) fn add(&self, index: usize, amount: u64) {
         if index < self.count {
             // SAFETY: the map is at least offset + 8 * count bytes long, is page-aligned with an offset that is a
             // multiple of 8, and lives as long as self. Other processes access these bytes atomically too.

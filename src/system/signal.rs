@@ -3,14 +3,14 @@
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// A signal that is ignored until this goes.
-pub struct Ignored {
+pub(crate) struct Ignored {
     signal: Signal,
     before: Option<SigAction>,
 }
 
 impl Ignored {
     /// Ignores it from now on.
-    pub fn new(signal: Signal) -> Self {
+    pub(crate) fn new(signal: Signal) -> Self {
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
         // SAFETY: ignoring a signal installs no code of ours.
         let before = unsafe { sigaction(signal, &ignore) }.ok();
@@ -18,7 +18,7 @@ impl Ignored {
     }
 
     /// The signal, if it was not ignored before: a program that this process starts is to have it back.
-    pub fn to_give_back(&self) -> Option<Signal> {
+    pub(crate) fn to_give_back(&self) -> Option<Signal> {
         let before = self.before.filter(|before| !matches!(before.handler(), SigHandler::SigIgn));
         before.map(|_| self.signal)
     }

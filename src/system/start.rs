@@ -19,13 +19,13 @@ static IGNORED: OnceLock<[Ignored; 2]> = OnceLock::new();
 
 /// Whether the program runs with rights that its caller does not have (`AT_SECURE`, getauxval(3)): started by a set-uid
 /// program for example. The environment is then the caller's, and not to be believed.
-pub fn more_rights_than_the_caller() -> bool {
+pub(crate) fn more_rights_than_the_caller() -> bool {
     // SAFETY: the call has no conditions; where the kernel says nothing, the answer is 0.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 /// Whether descriptor 2 was closed when the process started.
-pub fn stderr_was_closed() -> bool {
+pub(crate) fn stderr_was_closed() -> bool {
     STDERR_CLOSED.load(Ordering::Relaxed)
 }
 
@@ -55,7 +55,7 @@ pub extern "C" fn look() {
 /// What must be settled before the first write to stdout or stderr: a write to a pipe whose reader has gone, or past the
 /// size that the caller allows a file (`RLIMIT_FSIZE`), is an error to be handled, and no signal. Most runs of modprobe
 /// write nothing, and do without the calls.
-pub fn no_write_signals() {
+pub(crate) fn no_write_signals() {
     IGNORED.get_or_init(|| [Signal::SIGPIPE, Signal::SIGXFSZ].map(Ignored::new));
 }
 

@@ -29,7 +29,7 @@ pub enum State {
 /// # Errors
 /// `EINVAL` for a content that no kernel writes, else what open or read said (`EACCES`, `EMFILE`, ...), so that
 /// "cannot tell" is never taken for "absent".
-pub fn state(roots: &Roots, name: &[u8]) -> Result<State> {
+pub(crate) fn state(roots: &Roots, name: &[u8]) -> Result<State> {
     let path = roots.sys_module(name, "initstate");
     let mut buffer = [0u8; 16];
     match read_attribute(&path, &mut buffer) {
@@ -51,12 +51,12 @@ pub fn state(roots: &Roots, name: &[u8]) -> Result<State> {
 ///
 /// # Errors
 /// `ENOENT`: not loaded, built in, or a kernel that cannot unload. `EINVAL`: not a number.
-pub fn refcount(roots: &Roots, name: &[u8]) -> Result<i64> {
+pub(crate) fn refcount(roots: &Roots, name: &[u8]) -> Result<i64> {
     number(roots, name, "refcnt")
 }
 
 /// The size of module `name` in memory, in bytes.
-pub fn core_size(roots: &Roots, name: &[u8]) -> Result<c_long> {
+pub(crate) fn core_size(roots: &Roots, name: &[u8]) -> Result<c_long> {
     number(roots, name, "coresize")
 }
 
@@ -71,13 +71,13 @@ fn number<N: FromStr>(roots: &Roots, name: &[u8], attribute: &str) -> Result<N> 
 }
 
 /// The modules that hold module `name`, in directory order, as the kernel spells them.
-pub fn holders(roots: &Roots, name: &[u8]) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn holders(roots: &Roots, name: &[u8]) -> Result<Vec<Vec<u8>>> {
     let path = roots.sys_module(name, "holders");
     names(&path).map_err(|errno| Error::os(errno).at(&path))
 }
 
 /// Whether `/sys/module` is there at all; without it nothing can be said of any module from sysfs. Asked once.
-pub fn available(roots: &Roots) -> bool {
+pub(crate) fn available(roots: &Roots) -> bool {
     *roots.has_sysfs.get_or_init(|| roots.sys_module_dir().is_dir())
 }
 
@@ -85,7 +85,7 @@ pub fn available(roots: &Roots) -> bool {
 ///
 /// # Errors
 /// What opening or reading the directory or one of its files said, `EINVAL` for an address that is none.
-pub fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, c_ulong)>> {
+pub(crate) fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, c_ulong)>> {
     let dir = roots.sys_module(name, "sections");
     let mut found = Vec::new();
     for name in names(&dir).map_err(|errno| Error::os(errno).at(&dir))? {

@@ -13,7 +13,7 @@ use std::sync::Once;
 ///
 /// # Errors
 /// `EINVAL`: a NUL in the text, or a severity that does not exist.
-pub fn send(ident: &[u8], severity: i32, text: &[u8]) -> Result<(), Errno> {
+pub(crate) fn send(ident: &[u8], severity: i32, text: &[u8]) -> Result<(), Errno> {
     static OPENED: Once = Once::new();
     OPENED.call_once(|| {
         // openlog keeps the pointer: the few bytes live as long as the process.

@@ -8,7 +8,7 @@ use crate::name;
 
 /// Why a module is not loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forbidden {
+pub(crate) struct Forbidden {
     /// The module that is forbidden: itself, or one that it needs.
     pub module: Vec<u8>,
     /// The line that says so.
@@ -18,7 +18,7 @@ pub struct Forbidden {
 impl Tree<'_> {
     /// Whether the module of this name (canonical) is forbidden, and by which line. `permit` covers the modules that it
     /// names and all that these need.
-    pub fn forbidden(&self, name: &[u8]) -> Option<Forbidden> {
+    pub(crate) fn forbidden(&self, name: &[u8]) -> Option<Forbidden> {
         let origin = match self.config().forbids(name)? {
             Forbids::Name(origin) => origin,
             Forbids::Pattern(origin) if !self.permitted(name) => origin,
@@ -28,7 +28,7 @@ impl Tree<'_> {
     }
 
     /// Why the module `name` is not loaded, as a clause.
-    pub fn forbidden_by(&self, name: &[u8], forbidden: &Forbidden) -> Vec<u8> {
+    pub(crate) fn forbidden_by(&self, name: &[u8], forbidden: &Forbidden) -> Vec<u8> {
         let place = self.config().place(forbidden.origin);
         match &forbidden.module {
             module if module == name => bytes![place, " forbids it"],

@@ -13,7 +13,7 @@ use crate::system::module_file::ModuleFile;
 use std::path::Path;
 
 /// The image of a module: mapped where the file holds it as it is, else inflated.
-pub enum Image {
+pub(crate) enum Image {
     /// The file itself.
     Plain(Contents),
     /// What was inflated from it.
@@ -26,7 +26,7 @@ impl Image {
     /// # Errors
     /// What open or read said; `EINVAL` for a file that is too short to be anything, or whose compressed data is broken.
     /// With the path.
-    pub fn read(path: &Path) -> Result<Image> {
+    pub(crate) fn read(path: &Path) -> Result<Image> {
         Image::of(contents(path)?, path)
     }
 
@@ -34,7 +34,7 @@ impl Image {
     ///
     /// # Errors
     /// `EINVAL` where its compressed data is broken, with the path.
-    pub fn of(contents: Contents, path: &Path) -> Result<Image> {
+    pub(crate) fn of(contents: Contents, path: &Path) -> Result<Image> {
         match compress::detect(&contents) {
             Compression::None => Ok(Image::Plain(contents)),
             kind => Ok(Image::Inflated(
@@ -50,7 +50,7 @@ impl Image {
 ///
 /// # Errors
 /// Why the file cannot be read, `ENODATA` for a module without `.modinfo`.
-pub fn own_words(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn own_words(path: &Path) -> Result<Vec<u8>> {
     let image = Image::read(path)?;
     let elf = Elf::parse(&image)?;
     let section = modinfo::section(&elf)?;
@@ -70,7 +70,7 @@ pub fn own_words(path: &Path) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// What open or read said; `EINVAL` for a device and for a file that is too short to be anything. With the path.
-pub fn contents(path: &Path) -> Result<Contents> {
+pub(crate) fn contents(path: &Path) -> Result<Contents> {
     let module = ModuleFile::open(path)?;
     let contents = module.contents(path, limits::INFLATED)?;
     done_with(module.file);
@@ -82,7 +82,7 @@ pub fn contents(path: &Path) -> Result<Contents> {
 ///
 /// # Errors
 /// `EINVAL` where it cannot, with the path.
-pub fn long_enough(length: usize, path: &Path) -> Result<()> {
+pub(crate) fn long_enough(length: usize, path: &Path) -> Result<()> {
     if length < compress::HEAD {
         let text = format!("{length} bytes long, too short for a module");
         return Err(Error::new(Errno::EINVAL, text).at(path));

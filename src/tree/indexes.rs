@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Which index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub(crate) enum Which {
     /// `modules.dep`: names of modules to path and dependencies.
     Dep,
     /// `modules.alias`: patterns to names of modules.

@@ -7,14 +7,14 @@
 #[cfg(test)]
 pub(crate) mod fixture;
 mod forbid;
-pub mod image;
+pub(crate) mod image;
 mod indexes;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use forbid::Forbidden;
-pub use indexes::Which;
+pub(crate) use forbid::Forbidden;
+pub(crate) use indexes::Which;
 pub use settings::ConfigPaths;
 
 use crate::bytes;
@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 
 /// A module as it was found. That it exists is not said: an alias of the configuration may lead anywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Module {
+pub(crate) struct Module {
     /// Its name, `-` read as `_`.
     pub name: Vec<u8>,
     /// What it was found by, if not by its name: the pattern of a configured alias, or the query that an index knew.
@@ -52,7 +52,7 @@ pub struct Module {
 
 /// A command that a module was found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Own {
+pub(crate) enum Own {
     /// Its install command.
     Install(Vec<u8>),
     /// Its remove command; it has no install command of its own.
@@ -60,11 +60,11 @@ pub enum Own {
 }
 
 /// What makes two findings of a module one: name and alias.
-pub type Key = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) type Key = (Vec<u8>, Option<Vec<u8>>);
 
 impl Module {
     /// The module of this name (canonical already).
-    pub fn named(name: &[u8]) -> Self {
+    pub(crate) fn named(name: &[u8]) -> Self {
         Module { name: name.to_vec(), alias: None, file: None, builtin: false, command: None }
     }
 
@@ -73,13 +73,13 @@ impl Module {
     }
 
     /// How long its names are together, in bytes.
-    pub fn names(&self) -> usize {
+    pub(crate) fn names(&self) -> usize {
         self.name.len() + self.alias.as_ref().map_or(0, Vec::len)
     }
 
     /// What identifies it while a plan is made: kmod takes a module that was found by an alias for another one than
     /// the same module found by its name or by another alias, and so do the lists that programs know.
-    pub fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         (self.name.clone(), self.alias.clone())
     }
 }
@@ -94,7 +94,7 @@ struct Wishes<'c> {
 }
 
 /// A module directory, open.
-pub struct Tree<'a> {
+pub(crate) struct Tree<'a> {
     roots: &'a Roots,
     dir: PathBuf,
     paths: ConfigPaths,
@@ -112,7 +112,12 @@ impl<'a> Tree<'a> {
     ///
     /// Trouble with configuration and indexes goes to `sink`, when they are read. A caller that treats messages about
     /// the configuration apart calls [`Tree::config`] first.
-    pub fn open(system: &System<'a>, dir: PathBuf, config_paths: ConfigPaths, sink: &'a dyn Sink) -> Self {
+    pub(crate) fn open(
+        system: &System<'a>,
+        dir: PathBuf,
+        config_paths: ConfigPaths,
+        sink: &'a dyn Sink,
+    ) -> Self {
         let (config, indexes) = (OnceCell::new(), Indexes::default());
         let (reader, permitted) = (Cell::new(Reader::Mapped), OnceCell::new());
         Tree { roots: system.roots, dir, paths: config_paths, sink, config, indexes, reader, permitted }
@@ -120,7 +125,7 @@ impl<'a> Tree<'a> {
 
     /// The same directory with the same configuration files, to be read anew for somebody whose questions are not to be
     /// heard: what they run into goes to another sink, and this tree will still tell it at its time.
-    pub fn anew<'b>(&self, sink: &'b dyn Sink) -> Tree<'b>
+    pub(crate) fn anew<'b>(&self, sink: &'b dyn Sink) -> Tree<'b>
     where
         'a: 'b,
     {
@@ -139,12 +144,12 @@ impl<'a> Tree<'a> {
     }
 
     /// The module directory.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// The configuration, read at the first call.
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         self.config.get_or_init(|| settings::read(self.roots, &self.dir, &self.paths, self.sink))
     }
 
@@ -155,7 +160,7 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     /// `EINVAL` where brackets do not pair up, `ENAMETOOLONG` past [`limits::QUERY`] bytes.
-    pub fn lookup(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
+    pub(crate) fn lookup(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
         let query = folded(query)?;
         let configured = self.config().aliases_for(&query).take(limits::LOOKUP_RESULTS);
         let configured: Vec<Module> =
@@ -172,7 +177,7 @@ impl<'a> Tree<'a> {
     ///
     /// What is not read cannot lead a name elsewhere: depmod's `modules.softdep` and `modules.weakdep` and the kernel
     /// command line say what else a module needs, which parameters it gets, and that it is not wanted.
-    pub fn are_plain<'n>(&self, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
+    pub(crate) fn are_plain<'n>(&self, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
         let logged = AnyMessage::default();
         let config = settings::read_given(self.roots, &self.paths, &logged);
         // Not the tree's own, which must stay able to tell. Never dropped, as in the tools' trees.
@@ -186,13 +191,13 @@ impl<'a> Tree<'a> {
     }
 
     /// As [`Tree::lookup`], without the configuration: what modinfo does.
-    pub fn lookup_plain(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
+    pub(crate) fn lookup_plain(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
         Ok(self.known(&folded(query)?, false, Reader::Streamed))
     }
 
     /// The module of this name and no other (`modinfo -m`): not through aliases of modules, but through those of
     /// built-in ones.
-    pub fn lookup_name(&self, name: &[u8]) -> Option<Module> {
+    pub(crate) fn lookup_name(&self, name: &[u8]) -> Option<Module> {
         let name = name::canonical(name);
         if self.opened(Which::Dep).line(&name).is_some() {
             return Some(Module::named(&name));
@@ -242,14 +247,14 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     /// `ENOENT` where the path ends in `/`, else what stat said.
-    pub fn module_from_path(&self, path: &[u8]) -> Result<Module, Errno> {
+    pub(crate) fn module_from_path(&self, path: &[u8]) -> Result<Module, Errno> {
         std::fs::metadata(as_path(path)).map_err(|error| Errno::of(&error))?;
         let name = name::from_path(path).ok_or(Errno::ENOENT)?;
         Ok(Module { file: Some(as_path(path).to_path_buf()), ..Module::named(&name) })
     }
 
     /// The file of a module; `None` for a built-in one or one that no index knows.
-    pub fn path(&self, module: &Module) -> Option<PathBuf> {
+    pub(crate) fn path(&self, module: &Module) -> Option<PathBuf> {
         if let Some(file) = &module.file {
             return Some(file.clone());
         }
@@ -260,7 +265,7 @@ impl<'a> Tree<'a> {
 
     /// What a module needs, in load order: the whole closure, each module once. Where a file among them does not
     /// exist, that is told, and the module counts as one without dependencies.
-    pub fn dependencies(&self, module: &Module) -> Vec<Module> {
+    pub(crate) fn dependencies(&self, module: &Module) -> Vec<Module> {
         let line = self.opened(Which::Dep).line(&module.name).unwrap_or_default();
         let mut needed = Vec::new();
         for word in needs(line) {
@@ -283,17 +288,17 @@ impl<'a> Tree<'a> {
     }
 
     /// Whether the module is built into the kernel. One that was asked for by path is not.
-    pub fn is_builtin(&self, module: &Module) -> bool {
+    pub(crate) fn is_builtin(&self, module: &Module) -> bool {
         module.builtin || (module.file.is_none() && self.opened(Which::Builtin).contains(&module.name))
     }
 
     /// The configured options, joined by blanks: for its name, and for the alias it was found by.
-    pub fn options(&self, module: &Module) -> Option<Vec<u8>> {
+    pub(crate) fn options(&self, module: &Module) -> Option<Vec<u8>> {
         self.config().options_for(&module.name, module.alias.as_deref())
     }
 
     /// The command that is run instead of inserting the module.
-    pub fn install_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
+    pub(crate) fn install_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
         match &module.command {
             Some(Own::Install(command)) => Some(command),
             _ => self.config().install_for(&module.name).map(|entry| entry.value),
@@ -301,7 +306,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The command that is run instead of removing the module.
-    pub fn remove_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
+    pub(crate) fn remove_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
         match &module.command {
             Some(Own::Remove(command)) => Some(command),
             _ => self.config().remove_for(&module.name).map(|entry| entry.value),
@@ -309,7 +314,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The soft dependencies: what is to be loaded before the module, and after it. See [`Tree::softdep_lines`].
-    pub fn softdeps(&self, module: &Module) -> (Vec<Module>, Vec<Module>) {
+    pub(crate) fn softdeps(&self, module: &Module) -> (Vec<Module>, Vec<Module>) {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (_, first, then) in self.softdep_lines(module) {
             before.extend(first);
@@ -321,7 +326,7 @@ impl<'a> Tree<'a> {
     /// What each softdep line that fits the module adds to what is to be loaded before it, and after it. The lines add
     /// up in their order; the first line that names a module decides on which side it is, and within a line `pre:` does.
     /// Each word is looked up like any query; one that leads nowhere is dropped.
-    pub fn softdep_lines(&self, module: &Module) -> Vec<(Origin, Vec<Module>, Vec<Module>)> {
+    pub(crate) fn softdep_lines(&self, module: &Module) -> Vec<(Origin, Vec<Module>, Vec<Module>)> {
         let mut wishes = Wishes::default();
         let lines = self.config().softdeps_for(&module.name);
         lines
@@ -330,7 +335,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The weak dependencies: what may help the module if it is there. Nothing loads them. The lines add up.
-    pub fn weakdeps(&self, module: &Module) -> Vec<Module> {
+    pub(crate) fn weakdeps(&self, module: &Module) -> Vec<Module> {
         let mut wishes = Wishes::default();
         let lines = self.config().weakdeps_for(&module.name);
         lines.flat_map(|line| self.add(line.names(), &mut wishes)).collect()
@@ -362,23 +367,23 @@ impl<'a> Tree<'a> {
     }
 
     /// Whether the configuration or the kernel command line blacklists the module's name.
-    pub fn blacklisted(&self, module: &Module) -> bool {
+    pub(crate) fn blacklisted(&self, module: &Module) -> bool {
         self.config().is_blacklisted(&module.name)
     }
 
     /// Shows every key of an index with each of its values, as `modprobe -c` lists them.
-    pub fn dump(&self, which: Which, visit: &mut dyn FnMut(&[u8], &[u8])) {
+    pub(crate) fn dump(&self, which: Which, visit: &mut dyn FnMut(&[u8], &[u8])) {
         self.opened(which).dump(visit);
     }
 
     /// Which of kmod's readers lookups follow: the one of open indexes (unless said), or the one that reads a file for each.
-    pub fn read_as(&self, reader: Reader) {
+    pub(crate) fn read_as(&self, reader: Reader) {
         self.reader.set(reader);
     }
 
     /// Makes the tree notice when the files of indexes that are opened from now on change: for [`Tree::is_stale`] and
     /// [`Tree::renew`].
-    pub fn watch(&mut self) {
+    pub(crate) fn watch(&mut self) {
         self.indexes.watched = true;
     }
 
@@ -387,24 +392,24 @@ impl<'a> Tree<'a> {
     /// # Errors
     /// Why it cannot be used: `ENOENT` for a missing file, `ENODATA` for an empty one, `EINVAL` for one that is no index.
     /// Questions are then answered from the text file beside it, if there is one.
-    pub fn load(&self, which: Which) -> Result<()> {
+    pub(crate) fn load(&self, which: Which) -> Result<()> {
         self.opened(which);
         if self.indexes.is_index(which) { Ok(()) } else { indexes::check(which, &self.dir) }
     }
 
     /// Whether the file of any index that is open has been replaced or changed since.
-    pub fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self) -> bool {
         indexes::ALL.into_iter().any(|which| self.indexes.is_stale(which, &self.dir))
     }
 
     /// Closes the indexes whose files have changed; the next question opens them anew.
-    pub fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.indexes.renew(&self.dir);
         self.permitted.take();
     }
 
     /// Closes all indexes; the next question opens them anew.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.indexes.close();
         self.permitted.take();
     }

@@ -9,7 +9,7 @@ use crate::config::{Config, Parser};
 use crate::error::Errno;
 use crate::limits;
 use crate::log::{Priority, Sink};
-use crate::system::file::{End, Entry, visit_names, read_into};
+use crate::system::file::{End, Entry, read_into, visit_names};
 use crate::system::roots::{Roots, into_path};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,9 @@ use crate::kernel::{Life, Stage};
 use crate::scenarios::{Kind, Scenario};
 use crate::world::{At, Holder, Person, Scene, World, bit};
 use kmod_once::internals::error::Errno;
-use kmod_once::internals::gate::protocol::{Action, End, Failure, Lock, OF_SYMBOLS, OF_THE_ASKER, Purpose, SLICE};
+use kmod_once::internals::gate::protocol::{
+    Action, End, Failure, Lock, OF_SYMBOLS, OF_THE_ASKER, Purpose, SLICE,
+};
 use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
 

@@ -6,7 +6,9 @@ use crate::kernel::{Module, Stage};
 use crate::mutants::{Mutant, Order};
 use crate::scenarios::{Ask, Kind, Scenario, Which, Who};
 use kmod_once::internals::error::Errno;
-use kmod_once::internals::gate::protocol::{Action, Attempt, Ended, Failure, Guard, Kin, Lock, Machine, Rules};
+use kmod_once::internals::gate::protocol::{
+    Action, Attempt, Ended, Failure, Guard, Kin, Lock, Machine, Rules,
+};
 use kmod_once::internals::system::sysfs::State;
 use std::hash::Hash;
 use std::time::Duration;

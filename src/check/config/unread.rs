@@ -4,7 +4,7 @@ use crate::check::{Context, Finding};
 use crate::config::files::is_config_name;
 use crate::error::Errno;
 use crate::limits;
-use crate::system::file::{Entry, visit_names, read_whole};
+use crate::system::file::{Entry, read_whole, visit_names};
 use crate::system::roots::as_path;
 use crate::tree::ConfigPaths;
 use std::collections::BTreeSet;
@@ -67,7 +67,8 @@ fn about(path: &Path, name: &[u8], kind: Entry) -> Option<Finding> {
         Ok(meta) if meta.is_dir() => Some(Finding::warning(path, "not read: a directory")),
         Ok(meta) if meta.is_file() => {
             let error = read_whole(path, limits::CONFIG_FILE).err()?;
-            let why = if error.what().is_empty() { error.errno().to_string() } else { error.what().to_owned() };
+            let why =
+                if error.what().is_empty() { error.errno().to_string() } else { error.what().to_owned() };
             Some(Finding::error(path, format!("not read: {why}")))
         }
         // A device is read: /dev/null masks.

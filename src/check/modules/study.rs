@@ -57,7 +57,7 @@ enum Kernel {
 
 impl Study {
     /// Reads everything; `None` where there is no such directory.
-    pub fn of(context: &Context<'_>) -> Option<Study> {
+    pub(crate) fn of(context: &Context<'_>) -> Option<Study> {
         let dir = context.tree.dir().as_os_str().as_bytes();
         // What is wrong with depmod.d and with modules.order is told by the checks that are about them.
         let dirs = context.system.roots.config_dirs("depmod.d");
@@ -75,13 +75,13 @@ impl Study {
     }
 
     /// The values of a key of `.modinfo` of the module at a place.
-    pub fn info<'s>(&'s self, place: usize, key: &'s [u8]) -> impl Iterator<Item = &'s [u8]> {
+    pub(crate) fn info<'s>(&'s self, place: usize, key: &'s [u8]) -> impl Iterator<Item = &'s [u8]> {
         let entries = modinfo::entries(&self.facts[place].more.modinfo);
         entries.filter(move |(found, _)| *found == key).map(|(_, value)| value)
     }
 
     /// The path of the module at a place.
-    pub fn path(&self, place: usize) -> PathBuf {
+    pub(crate) fn path(&self, place: usize) -> PathBuf {
         as_path(&self.modules[place].path).to_path_buf()
     }
 }

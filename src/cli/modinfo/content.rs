@@ -21,7 +21,7 @@ const SIGNATURE: [&[u8]; 5] = [b"sig_id", b"signer", b"sig_key", b"sig_hashalgo"
 const AHEAD: usize = 64;
 
 /// What is shown of a module file.
-pub struct Content {
+pub(crate) struct Content {
     /// The content of `.modinfo`.
     modinfo: Vec<u8>,
     /// The parts of the signature with their keys, if there is one, and it was asked for.
@@ -32,13 +32,13 @@ pub struct Content {
 
 impl Content {
     /// What the module says about itself.
-    pub fn entries(&self) -> Vec<modinfo::Entry<'_>> {
+    pub(crate) fn entries(&self) -> Vec<modinfo::Entry<'_>> {
         modinfo::entries(&self.modinfo).collect()
     }
 }
 
 /// Why there is no content.
-pub enum Failure {
+pub(crate) enum Failure {
     /// The file could not be read or decompressed.
     File(Error),
     /// It is no module, or one that says nothing.
@@ -47,7 +47,7 @@ pub enum Failure {
 
 /// What is asked of each module: everything, or only the values of this key.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a>(pub Option<&'a [u8]>);
+pub(crate) struct Wanted<'a>(pub Option<&'a [u8]>);
 
 impl Wanted<'_> {
     fn signature(self) -> bool {
@@ -102,7 +102,7 @@ fn signature_entries(image: &[u8]) -> Vec<(&'static [u8], Vec<u8>)> {
 }
 
 /// The contents of several files, one after the other.
-pub struct Contents<'a> {
+pub(crate) struct Contents<'a> {
     wanted: Wanted<'a>,
     paths: &'a [PathBuf],
     next: usize,
@@ -114,7 +114,7 @@ pub struct Contents<'a> {
 
 impl Contents<'_> {
     /// What the next file holds. Must not be called more often than there are files.
-    pub fn next(&mut self) -> Result<Content, Failure> {
+    pub(crate) fn next(&mut self) -> Result<Content, Failure> {
         let index = self.next;
         self.next += 1;
         loop {
@@ -130,7 +130,7 @@ impl Contents<'_> {
 }
 
 /// Calls `show` with the contents of the files at `paths`, which up to `cores` threads read meanwhile.
-pub fn read<T>(
+pub(crate) fn read<T>(
     wanted: Wanted<'_>,
     paths: &[PathBuf],
     cores: impl FnOnce() -> usize,

@@ -47,7 +47,7 @@ const OPTIONS: &[Opt] = &[
 const NOTES: &str = "\nFILE ends in .ko, .ko.gz, .ko.xz or .ko.zst, or is a pipe; - is standard input.\n";
 
 /// The help text, with the options.
-pub const USAGE: Usage =
+pub(crate) const USAGE: Usage =
     Usage { forms: &["[options] NAME|FILE..."], groups: &["Options"], options: OPTIONS, notes: NOTES };
 
 /// The command line as typed.
@@ -62,7 +62,7 @@ struct Request<'a> {
 }
 
 /// Prints what the operands say.
-pub fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let log = call.log();
     let mut request = Request::default();
     let operands = call.options(OPTIONS, |found| {

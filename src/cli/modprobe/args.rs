@@ -67,7 +67,7 @@ const OPTIONS: &[Opt] = &[
 ];
 
 /// The help text, with the options.
-pub const USAGE: Usage = Usage {
+pub(crate) const USAGE: Usage = Usage {
     forms: &[
         "[options] NAME [PARAMETER=VALUE...]",
         "[options] -a NAME...",
@@ -82,7 +82,7 @@ pub const USAGE: Usage = Usage {
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Insert modules.
     #[default]
     Insert,
@@ -101,7 +101,7 @@ pub enum Mode {
 /// The command line as typed. One loose struct: which combinations mean something is for [`Request::mode`] and the two
 /// halves of the tool to say.
 #[derive(Debug, Default)]
-pub struct Request<'w> {
+pub(crate) struct Request<'w> {
     /// `-a`
     pub all: bool,
     /// `-r`
@@ -154,7 +154,7 @@ pub struct Request<'w> {
 
 impl Request<'_> {
     /// Which of the modes that were asked for counts.
-    pub fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         match self {
             _ if self.explained => Mode::Explain,
             _ if self.config_shown => Mode::Config,
@@ -167,19 +167,19 @@ impl Request<'_> {
 
     /// What of the configuration does not count. `-D` shows what belongs to a module, forbidden or not: makers of initial RAM
     /// disks take a failure for a broken system, and in the image the same configuration refuses the module.
-    pub fn ignore(&self) -> Ignore {
+    pub(crate) fn ignore(&self) -> Ignore {
         Ignore { install: self.bare, forbid: self.ignore_forbid || self.depends }
     }
 }
 
 /// The variable that says how many modules to load at the same time where `--jobs` does not.
-pub const JOBS_VARIABLE: &str = "KMOD_JOBS";
+pub(crate) const JOBS_VARIABLE: &str = "KMOD_JOBS";
 
 /// The variable that adds options in front of the command line's, and that commands inherit.
-pub const VARIABLE: &str = "MODPROBE_OPTIONS";
+pub(crate) const VARIABLE: &str = "MODPROBE_OPTIONS";
 
 /// The command line with the words of [`VARIABLE`] before it. `None`: there is no such variable.
-pub fn words<'a>(call: &Call<'a>, variable: Option<&[u8]>) -> Cow<'a, [Vec<u8>]> {
+pub(crate) fn words<'a>(call: &Call<'a>, variable: Option<&[u8]>) -> Cow<'a, [Vec<u8>]> {
     match variable {
         None => Cow::Borrowed(call.words),
         Some(text) => {
@@ -194,7 +194,7 @@ pub fn words<'a>(call: &Call<'a>, variable: Option<&[u8]>) -> Cow<'a, [Vec<u8>]>
 ///
 /// # Errors
 /// The exit of `-h`, `-V` or a bad command line.
-pub fn parse<'w>(
+pub(crate) fn parse<'w>(
     call: &Call<'_>,
     log: &Log<'_>,
     variable: Option<Vec<u8>>,
@@ -296,7 +296,7 @@ fn bad_jobs(log: &Log<'_>, value: &[u8]) -> Exit {
 }
 
 /// What is wrong with a number of jobs that came from `source`.
-pub fn unexpected_jobs(source: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn unexpected_jobs(source: &str, value: &[u8]) -> Vec<u8> {
     bytes![
         "unexpected ",
         source,
@@ -309,7 +309,7 @@ pub fn unexpected_jobs(source: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// A number of jobs: decimal digits and nothing else, from 1 to [`limits::JOBS`].
-pub fn jobs(text: &[u8]) -> Option<usize> {
+pub(crate) fn jobs(text: &[u8]) -> Option<usize> {
     let digits = text.iter().all(u8::is_ascii_digit).then_some(text)?;
     let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
     (1..=limits::JOBS).contains(&number).then_some(number)

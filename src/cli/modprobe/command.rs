@@ -15,7 +15,7 @@ const NESTING: &str = "KMOD_ONCE_COMMANDS";
 ///
 /// # Errors
 /// `ELOOP` where too many commands have started each other; else why the shell could not be started.
-pub fn run(session: &Session<'_>, module: &[u8], command: &[u8]) -> Result<i32, Errno> {
+pub(crate) fn run(session: &Session<'_>, module: &[u8], command: &[u8]) -> Result<i32, Errno> {
     let host = session.call.world.host;
     let depth =
         host.variable(NESTING).and_then(|text| String::from_utf8(text).ok()?.parse().ok()).unwrap_or(0);

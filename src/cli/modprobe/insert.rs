@@ -21,7 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// One operand after the other; `together` are those who work ahead.
-pub fn walk(
+pub(crate) fn walk(
     session: &Session<'_>,
     names: &[&[u8]],
     parameters: &[u8],
@@ -36,7 +36,7 @@ pub fn walk(
 }
 
 /// The modules that an operand stands for: none where nothing is known of it.
-pub fn find(session: &Session<'_>, tree: &Tree<'_>, operand: &[u8]) -> Result<Vec<Module>, Errno> {
+pub(crate) fn find(session: &Session<'_>, tree: &Tree<'_>, operand: &[u8]) -> Result<Vec<Module>, Errno> {
     if operand.starts_with(b"/") || operand.starts_with(b"./") {
         let path = session.call.absolute(operand)?;
         return Ok(vec![tree.module_from_path(path.as_os_str().as_bytes())?]);
@@ -250,7 +250,7 @@ impl walk::Host for Walk<'_, '_, '_> {
 
 /// What all loads of a run have in common. Threads may share it.
 #[derive(Clone, Copy)]
-pub struct Loads<'l> {
+pub(crate) struct Loads<'l> {
     loader: &'l Loader<'l>,
     force: Force,
     /// Whether a failure that the gate remembers may answer.
@@ -261,7 +261,7 @@ pub struct Loads<'l> {
 
 impl<'l> Loads<'l> {
     /// Those of this request, with these parameters.
-    pub fn new(session: &Session<'l>, parameters: &[u8]) -> Self {
+    pub(crate) fn new(session: &Session<'l>, parameters: &[u8]) -> Self {
         let request = session.request;
         Loads {
             loader: session.loader(),
@@ -272,7 +272,7 @@ impl<'l> Loads<'l> {
     }
 
     /// Sends the file of a step through the gate. The patience is that of `request`, whose words these are.
-    pub fn load(&self, step: &Step, path: &Path, patience: &Patience, request: &[u8]) -> Tried {
+    pub(crate) fn load(&self, step: &Step, path: &Path, patience: &Patience, request: &[u8]) -> Tried {
         let insertion = Insertion {
             path,
             // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.

@@ -23,7 +23,7 @@ use crate::name;
 use crate::tree::Tree;
 
 /// Whether the request is done, because all it names is live. Reads nothing of `tree`, which has nothing to tell yet.
-pub fn suffices(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'_>) -> bool {
+pub(crate) fn suffices(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'_>) -> bool {
     // These print something, or fail, though the module is live.
     let loud = request.resolve || request.depends || request.first_time;
     // A number of jobs that makes no sense is told; one that does changes nothing here.

@@ -3,7 +3,7 @@
 //! The command line becomes a `Request`, the module directory a [`Tree`]; then one of the halves goes to work:
 //! `insert` walks a plan, `remove` undoes one, `show` only prints.
 
-pub mod args;
+pub(crate) mod args;
 mod command;
 mod explain;
 mod insert;
@@ -23,13 +23,13 @@ use crate::load::insert::Loader;
 use crate::load::plan::Step;
 use crate::system::roots::into_path;
 use crate::tree::{ConfigPaths, Module, Tree};
-pub use args::USAGE;
+pub(crate) use args::USAGE;
 use args::{Mode, Request};
 use std::cell::OnceCell;
 use std::mem::ManuallyDrop;
 
 /// Runs modprobe.
-pub fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let log = call.log();
     let variable = call.world.host.variable(args::VARIABLE);
     let words = args::words(call, variable.as_deref());

@@ -23,7 +23,7 @@ use std::ops::ControlFlow;
 
 /// How many modules may be loaded at the same time. Nothing is looked up for a run that loads nothing. A variable that
 /// makes no sense is told and ignored: it may be anybody's, and must not keep a machine from its modules.
-pub fn jobs(session: &Session<'_>) -> usize {
+pub(crate) fn jobs(session: &Session<'_>) -> usize {
     let request = session.request;
     if request.dry || request.resolve {
         return 1;
@@ -38,7 +38,7 @@ pub fn jobs(session: &Session<'_>) -> usize {
 }
 
 /// Inserts what `names` stand for, up to `jobs` modules at the same time.
-pub fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], jobs: usize) -> Outcome {
+pub(crate) fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], jobs: usize) -> Outcome {
     let tree = session.tree.anew(&Silent);
     let trouble = RefCell::default();
     let mut status = 0;

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Removes what the operands name.
-pub fn run(session: &Session<'_>) -> Outcome {
+pub(crate) fn run(session: &Session<'_>) -> Outcome {
     let mut status = 0;
     for operand in &session.request.operands {
         status |= self::operand(session, operand)?;

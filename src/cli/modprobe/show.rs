@@ -14,7 +14,7 @@ use crate::tree::image::Image;
 use std::path::PathBuf;
 
 /// `-c`: each entry as it is stored, kind by kind; then the aliases and symbols of the indexes.
-pub fn config(session: &Session<'_>) -> Outcome {
+pub(crate) fn config(session: &Session<'_>) -> Outcome {
     let print = |parts: &[&[u8]]| session.call.print(&[&parts.concat(), &b"\n"[..]].concat());
     let config = session.tree.config();
     let lists: [(Kind, &[u8]); 3] =
@@ -43,7 +43,7 @@ pub fn config(session: &Session<'_>) -> Outcome {
 }
 
 /// `--show-modversions`: the symbols that a module needs, with the versions it was built against.
-pub fn modversions(session: &Session<'_>) -> Outcome {
+pub(crate) fn modversions(session: &Session<'_>) -> Outcome {
     symbols(session, "modversions", |elf| {
         // PowerPC's names begin with a dot in this section and nowhere else.
         let bare = |name: &[u8]| name.strip_prefix(b".").unwrap_or(name).to_vec();
@@ -52,7 +52,7 @@ pub fn modversions(session: &Session<'_>) -> Outcome {
 }
 
 /// `--show-exports`: the symbols that a module has for others.
-pub fn exports(session: &Session<'_>) -> Outcome {
+pub(crate) fn exports(session: &Session<'_>) -> Outcome {
     symbols(session, "symbols", |elf| {
         Ok(exported(elf)?.into_iter().map(|export| (export.crc, export.name.to_vec())).collect())
     })

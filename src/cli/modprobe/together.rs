@@ -6,7 +6,7 @@ use crate::log::{Message, Sink};
 use std::cell::RefCell;
 
 /// Those who work ahead of the walk.
-pub struct Together<'t> {
+pub(crate) struct Together<'t> {
     /// Their jobs, where there are any in this batch.
     pub ahead: Option<&'t Ahead<'t>>,
     /// What the gate told when it was opened for all of them: for the first who comes to it.
@@ -17,24 +17,24 @@ pub struct Together<'t> {
 
 impl Together<'_> {
     /// See [`Ahead::holds`].
-    pub fn holds(&self, name: &[u8]) -> bool {
+    pub(crate) fn holds(&self, name: &[u8]) -> bool {
         self.ahead.is_some_and(|ahead| ahead.holds(name))
     }
 
     /// See [`Ahead::take`].
-    pub fn take(&self, step: &Step) -> Option<End> {
+    pub(crate) fn take(&self, step: &Step) -> Option<End> {
         self.ahead?.take(step)
     }
 
     /// See [`Ahead::plan_is_over`].
-    pub fn plan_is_over(&self) {
+    pub(crate) fn plan_is_over(&self) {
         if let Some(ahead) = self.ahead {
             ahead.plan_is_over();
         }
     }
 
     /// The walk has come to the gate.
-    pub fn tell_trouble(&self) {
+    pub(crate) fn tell_trouble(&self) {
         self.trouble.take().iter().for_each(|(priority, text)| self.log.log(*priority, text));
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Print which modules took long to load, and who asked for them
 #[derive(clap::Args)]
 #[command(after_help = super::TRACE)]
-pub struct Options {
+pub(crate) struct Options {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -22,7 +22,7 @@ pub struct Options {
 
 /// Which requests count.
 #[derive(clap::Args)]
-pub struct Which {
+pub(crate) struct Which {
     /// Only what was asked for so long after boot
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     until: Option<Duration>,
@@ -34,7 +34,7 @@ fn seconds(text: &str) -> Result<Duration> {
 
 impl Which {
     /// The modules of the trace, the longest calls first.
-    pub fn modules(&self, system: &System<'_>, log: &Log<'_>) -> Result<Vec<Module>> {
+    pub(crate) fn modules(&self, system: &System<'_>, log: &Log<'_>) -> Result<Vec<Module>> {
         let mut entries: Vec<Entry> = traced(trace::read(system), log)?;
         entries.retain(|entry| self.until.is_none_or(|until| entry.at <= until));
         Ok(blame::modules(entries))
@@ -42,7 +42,7 @@ impl Which {
 }
 
 /// The list.
-pub fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
+pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
     let modules = options.which.modules(system, log)?;
     if options.json {
         let modules: Vec<serde_json::Value> = modules.iter().map(Module::to_json).collect();
@@ -72,7 +72,7 @@ fn table(modules: &[Module]) -> String {
 }
 
 /// Who asked first, for what, and how the last call failed.
-pub fn who(module: &Module) -> String {
+pub(crate) fn who(module: &Module) -> String {
     let first = &module.first;
     let mut text = match first.by() {
         By::Kernel => "the kernel".to_owned(),
@@ -92,7 +92,7 @@ pub fn who(module: &Module) -> String {
 }
 
 /// A time as people read it: `1.234s`, `12ms`, `3us`.
-pub fn time(time: Duration) -> String {
+pub(crate) fn time(time: Duration) -> String {
     match time.as_micros() {
         1_000_000.. => format!("{:.3}s", time.as_secs_f64()),
         1_000.. => format!("{}ms", time.as_millis()),
@@ -101,6 +101,6 @@ pub fn time(time: Duration) -> String {
 }
 
 /// Somebody else's text, which moves no cursor and ends no line.
-pub fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

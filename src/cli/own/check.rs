@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Print what is wrong with the configuration, the modules and the machine
 #[derive(clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// What to check; everything unless said
     #[arg(value_name = "PART")]
     parts: Vec<Named>,
@@ -53,11 +53,10 @@ impl Named {
 }
 
 /// The findings, and 1 where one of them is an error.
-pub fn said(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
+pub(crate) fn said(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
     let absolute = |path: &OsString| -> Result<PathBuf> {
-        let no_directory = |errno: Errno| {
-            anyhow!("no working directory for {}: {}", Path::new(path).display(), errno)
-        };
+        let no_directory =
+            |errno: Errno| anyhow!("no working directory for {}: {}", Path::new(path).display(), errno);
         call.absolute(path.as_bytes()).map_err(no_directory)
     };
     let running = call.world.host.release().map_err(|errno| anyhow!("uname failed: {errno}"))?;

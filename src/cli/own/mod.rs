@@ -40,7 +40,7 @@ pub fn commands() -> clap::Command {
 }
 
 /// Runs the command that `words` begin with.
-pub fn run(call: &Call<'_>, words: &[Vec<u8>]) -> Outcome {
+pub(crate) fn run(call: &Call<'_>, words: &[Vec<u8>]) -> Outcome {
     let words = words.iter().map(|word| OsString::from_vec(word.clone()));
     let line = match CommandLine::try_parse_from([OsString::from("kmod")].into_iter().chain(words)) {
         Ok(line) => line,

@@ -70,7 +70,7 @@ fn seconds(time: Duration) -> String {
 }
 
 /// The whole file.
-pub fn text(stats: &Stats) -> String {
+pub(crate) fn text(stats: &Stats) -> String {
     let mut text = String::new();
     for Metric { name, unit, help, value } in METRICS {
         // Writing to a String cannot fail.

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Print an SVG of when each module was loaded, and what waited for it
 #[derive(clap::Args)]
 #[command(after_help = super::TRACE)]
-pub struct Options {
+pub(crate) struct Options {
     #[command(flatten)]
     which: Which,
 }
@@ -37,7 +37,7 @@ const STYLE: &str = "text{font:11px monospace;fill:#222}.title{font:bold 18px sa
     .call{fill:#3b6ea5}.bad{fill:#c0392b}.wait{fill:#e6a23c}.odd{fill:#f6f7f9}";
 
 /// The picture.
-pub fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
+pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
     Ok(picture(options.which.modules(system, log)?))
 }
 

@@ -3,8 +3,8 @@
 use super::{openmetrics, traced};
 use crate::cli::message::Log;
 use crate::gate::counters::Counters;
-use crate::gate::stats::{self, Stats};
 use crate::gate::nanoseconds;
+use crate::gate::stats::{self, Stats};
 use crate::system::System;
 use anyhow::{Context, Result};
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Print what loading each module once has saved
 #[derive(clap::Args)]
 #[command(after_help = super::TRACE)]
-pub struct Options {
+pub(crate) struct Options {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -26,7 +26,7 @@ pub struct Options {
 }
 
 /// The figures.
-pub fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
+pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
     if options.who {
         let askers = traced(stats::who(system), log)?;
         return Ok(if options.json { who_json(&askers) } else { who_table(&askers) });

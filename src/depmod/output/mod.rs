@@ -52,7 +52,7 @@ pub struct Sources<'a> {
 }
 
 /// The names of all files.
-pub const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 11] = [
     "modules.dep",
     "modules.alias",
     "modules.alias.bin",
@@ -67,7 +67,7 @@ pub const NAMES: [&str; 11] = [
 ];
 
 /// The files that `-n` prints, in its order.
-pub fn texts(sources: &Sources<'_>, sink: &dyn Sink) -> Vec<File> {
+pub(crate) fn texts(sources: &Sources<'_>, sink: &dyn Sink) -> Vec<File> {
     vec![
         dep::text(sources),
         alias::text(sources),

@@ -11,7 +11,7 @@ pub(super) struct Encoding {
 
 impl Encoding {
     /// From the bytes 4 and 5 of the file.
-    pub fn from_ident(image: &[u8]) -> Option<Self> {
+    pub(crate) fn from_ident(image: &[u8]) -> Option<Self> {
         let wide = match image.get(4)? {
             1 => false,
             2 => true,
@@ -25,34 +25,34 @@ impl Encoding {
     }
 
     /// The first of two for 32-bit files, the second for 64-bit ones.
-    pub fn pick(self, narrow: usize, wide: usize) -> usize {
+    pub(crate) fn pick(self, narrow: usize, wide: usize) -> usize {
         if self.wide { wide } else { narrow }
     }
 
     /// The size of a section header, in bytes.
-    pub fn section_header_size(self) -> usize {
+    pub(crate) fn section_header_size(self) -> usize {
         self.pick(40, 64)
     }
 
     /// The size of an entry of the symbol table, in bytes.
-    pub fn symbol_size(self) -> usize {
+    pub(crate) fn symbol_size(self) -> usize {
         self.pick(16, 24)
     }
 
     /// The two bytes at `at`.
-    pub fn u16(self, bytes: &[u8], at: usize) -> Option<u16> {
+    pub(crate) fn u16(self, bytes: &[u8], at: usize) -> Option<u16> {
         let field = *bytes.get(at..)?.first_chunk()?;
         Some(if self.big { u16::from_be_bytes(field) } else { u16::from_le_bytes(field) })
     }
 
     /// The four bytes at `at`.
-    pub fn u32(self, bytes: &[u8], at: usize) -> Option<u32> {
+    pub(crate) fn u32(self, bytes: &[u8], at: usize) -> Option<u32> {
         let field = *bytes.get(at..)?.first_chunk()?;
         Some(if self.big { u32::from_be_bytes(field) } else { u32::from_le_bytes(field) })
     }
 
     /// The number at `at` that is as wide as an address: four or eight bytes.
-    pub fn word(self, bytes: &[u8], at: usize) -> Option<u64> {
+    pub(crate) fn word(self, bytes: &[u8], at: usize) -> Option<u64> {
         if !self.wide {
             return self.u32(bytes, at).map(u64::from);
         }
@@ -61,12 +61,12 @@ impl Encoding {
     }
 
     /// As [`Encoding::word`], for an offset or a size. One that does not fit this machine's memory is beyond any file.
-    pub fn word_usize(self, bytes: &[u8], at: usize) -> Option<usize> {
+    pub(crate) fn word_usize(self, bytes: &[u8], at: usize) -> Option<usize> {
         self.word(bytes, at).and_then(|word| usize::try_from(word).ok())
     }
 
     /// `value` as [`Encoding::word`] would read it.
-    pub fn word_bytes(self, value: u64) -> Vec<u8> {
+    pub(crate) fn word_bytes(self, value: u64) -> Vec<u8> {
         let all = if self.big { value.to_be_bytes() } else { value.to_le_bytes() };
         match (self.wide, self.big) {
             (true, _) => all.to_vec(),

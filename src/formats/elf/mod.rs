@@ -26,10 +26,12 @@ mod edit;
 mod encoding;
 mod symbols;
 
-pub use early::{Early, Look, Search};
+pub(crate) use early::Early;
+pub use early::{Look, Search};
 pub use edit::{strip_modversions, strip_vermagic};
 use encoding::Encoding;
-pub use symbols::{Export, Needed, Symbol, Symbols, Version, exports, needed, versions};
+pub(crate) use symbols::Needed;
+pub use symbols::{exports, needed, versions};
 
 use crate::error::{Errno, Error, Result};
 

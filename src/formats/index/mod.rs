@@ -32,11 +32,11 @@ pub use search::{Found, Reader};
 pub use write::{IndexBuilder, unfit};
 
 /// The first four bytes of an index.
-pub const MAGIC: u32 = 0xb007_f457;
+pub(crate) const MAGIC: u32 = 0xb007_f457;
 /// The version that is written: 2.1.
-pub const VERSION: u32 = 0x0002_0001;
+pub(crate) const VERSION: u32 = 0x0002_0001;
 /// Bytes before the first node.
-pub const HEADER: usize = 12;
+pub(crate) const HEADER: usize = 12;
 
 /// The part of a reference that is an offset.
 const OFFSET: u32 = 0x0fff_ffff;

@@ -122,7 +122,7 @@ pub(super) struct Node<'a> {
 
 impl<'a> Node<'a> {
     /// The reference of the child that `byte` selects; 0 where there is none.
-    pub fn child(&self, byte: u8) -> u32 {
+    pub(crate) fn child(&self, byte: u8) -> u32 {
         let index = match byte.checked_sub(self.first) {
             Some(index) => usize::from(index),
             None => return 0,
@@ -131,7 +131,7 @@ impl<'a> Node<'a> {
     }
 
     /// All children, by ascending byte.
-    pub fn children(&self) -> impl Iterator<Item = (u8, u32)> + use<'a> {
+    pub(crate) fn children(&self) -> impl Iterator<Item = (u8, u32)> + use<'a> {
         let (first, children) = (self.first, self.children);
         let references = children.chunks_exact(4).enumerate();
         references.filter_map(move |(i, _)| {
@@ -140,7 +140,7 @@ impl<'a> Node<'a> {
     }
 
     /// How many bytes of the file the node takes, without its values.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.prefix.len() + 1 + self.children.len()
     }
 }

@@ -1,8 +1,8 @@
 //! Command lines, and the variable that adds to them.
 
 use super::{KIB, bounded};
-use kmod_once::internals::cli::help;
 use kmod_once::internals::cli::getopt::{Opt, Order, Parser, Spelling};
+use kmod_once::internals::cli::help;
 use kmod_once::internals::cli::modprobe::args::split;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::Mutex;

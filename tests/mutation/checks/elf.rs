@@ -37,7 +37,8 @@ pub fn read_all(image: &[u8]) -> usize {
         assert!(facts.info.aliases.iter().eq(aliases), "depmod and modinfo read the same aliases");
     }
     found += usize::from(modinfo::build_id(&elf).is_some_and(|id| inside(id, image)));
-    found += usize::from(modinfo::module_name(&elf).is_some_and(|name| !name.is_empty() && inside(name, image)));
+    found +=
+        usize::from(modinfo::module_name(&elf).is_some_and(|name| !name.is_empty() && inside(name, image)));
     if let Ok(exports) = bounded(image, KIB, 16, || exports(&elf)) {
         found += 1;
         assert!(exports.len() <= image.len());

@@ -4,9 +4,9 @@ use kmod_once::internals::cli::streams::{Memory, Streams};
 use kmod_once::internals::cli::world::{Host, World};
 use kmod_once::internals::error::Errno;
 use kmod_once::internals::log::Priority;
-use kmod_once::internals::system::{Roots, System};
 use kmod_once::internals::system::clock::Real;
 use kmod_once::internals::system::kernel::Linux;
+use kmod_once::internals::system::{Roots, System};
 use std::ffi::OsString;
 use std::path::PathBuf;
 

@@ -13,7 +13,11 @@ pub fn check(input: &[u8]) -> bool {
         let Some(name) = path.and_then(name::from_path) else { continue };
         let found = text::dep_line(input, &name);
         // A name that is cut to what is ever looked up is found by no one.
-        assert!(found.is_some() || name.len() == kmod_once::internals::limits::QUERY, "{}", line.escape_ascii());
+        assert!(
+            found.is_some() || name.len() == kmod_once::internals::limits::QUERY,
+            "{}",
+            line.escape_ascii()
+        );
         assert!(found.is_none_or(|found| inside(found, input) && lines().any(|line| line == found)));
     }
     let mut aliases = 0;
@@ -24,8 +28,8 @@ pub fn check(input: &[u8]) -> bool {
         );
         let line = [b"alias ", pattern, b" ", module].concat();
         assert!(text::aliases(&line).eq([(pattern, module)]));
-        let literal =
-            !pattern.iter().any(|b| b"*?[]".contains(b)) && pattern.len() <= kmod_once::internals::limits::QUERY;
+        let literal = !pattern.iter().any(|b| b"*?[]".contains(b))
+            && pattern.len() <= kmod_once::internals::limits::QUERY;
         if literal && aliases < 20 {
             let query = name::alias(pattern).unwrap();
             assert!(text::alias_search(input, &query).contains(&module));

@@ -124,7 +124,7 @@ enum Why {
 }
 
 /// Explains every operand. The status is 1 if one of them leads nowhere.
-pub fn run(session: &Session<'_>) -> Outcome {
+pub(crate) fn run(session: &Session<'_>) -> Outcome {
     let operands = &session.request.operands;
     let (names, words) =
         if session.request.all { operands.split_at(operands.len()) } else { operands.split_at(1) };
