@@ -35,7 +35,6 @@ impl<T> Handle<T> {
 pub(crate) struct Text(*const c_char);
 
 impl Text {
-    /// Its bytes.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         // SAFETY: see the head of this file.
         (!self.0.is_null()).then(|| unsafe { CStr::from_ptr(self.0) }.to_bytes())
@@ -47,7 +46,6 @@ impl Text {
 pub(crate) struct Texts(*const Text);
 
 impl Texts {
-    /// The bytes of each.
     pub(crate) fn bytes(&self) -> Option<Vec<&[u8]>> {
         if self.0.is_null() {
             return None;

@@ -95,7 +95,6 @@ impl Context {
         system(&self.roots)
     }
 
-    /// The log.
     pub(crate) fn log(&self) -> &Log {
         &self.log
     }

@@ -47,7 +47,6 @@ impl Log {
         Log { priority: AtomicI32::new(priority), receiver: Mutex::new(Receiver::Stderr) }
     }
 
-    /// An error.
     pub(crate) fn error(&self, text: &[u8]) {
         self.log(Priority::Err, text);
     }
@@ -57,7 +56,6 @@ impl Log {
         self.priority.load(Ordering::Relaxed)
     }
 
-    /// Sets that.
     pub(crate) fn set_priority(&self, priority: c_int) {
         self.priority.store(priority, Ordering::Relaxed);
     }

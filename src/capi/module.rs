@@ -82,7 +82,6 @@ impl Module {
         }
     }
 
-    /// The context.
     pub(crate) fn ctx(&self) -> &Context {
         // SAFETY: the module has a reference on it.
         unsafe { &*self.ctx }

@@ -69,7 +69,6 @@ pub(crate) struct Context<'a> {
     study: OnceCell<Option<Study>>,
 }
 
-/// One check.
 type Check = fn(&Context<'_>) -> Vec<Finding>;
 
 /// Everything that is wrong, by file and line.

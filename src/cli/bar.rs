@@ -14,7 +14,6 @@ const QUIET: Duration = Duration::from_millis(500);
 const INTERVAL: Duration = Duration::from_millis(100);
 const WIDTH: usize = 40;
 
-/// The bar.
 pub(crate) struct Bar<'a> {
     streams: &'a Streams,
     clock: &'a dyn Clock,

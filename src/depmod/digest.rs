@@ -16,7 +16,6 @@ const DIGITS: [u64; 4] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
 
 impl Digest {
-    /// The digest of `content`.
     pub fn of(content: &[u8]) -> Digest {
         let mut lanes = [DIGITS[0], DIGITS[1]];
         let (blocks, rest) = content.split_at(content.len() & !31);

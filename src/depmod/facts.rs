@@ -70,7 +70,6 @@ pub struct Facts {
 /// What no output file needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct More {
-    /// All of `.modinfo`.
     pub modinfo: Vec<u8>,
     /// Whether there is a signature at the end.
     pub signed: bool,

@@ -14,7 +14,6 @@ pub(crate) type NeedId = u32;
 /// A symbol that some module needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Need {
-    /// Its name.
     pub name: NameId,
     /// The CRC that the module was built against; 0 where it states none.
     pub crc: u64,
@@ -31,7 +30,6 @@ pub struct Known<'c> {
     pub exports: Vec<(NameId, u64)>,
     /// Whether those CRCs are not known, but just 0.
     pub without_crcs: bool,
-    /// Its needs.
     pub needs: Vec<NeedId>,
     /// Why something is missing.
     pub trouble: Option<&'c Trouble>,

@@ -86,7 +86,6 @@ fn file_name(path: &[u8]) -> usize {
 
 /// What a search found.
 pub(crate) struct Found {
-    /// The modules.
     pub modules: Vec<Module>,
     /// How many have paths that the indexes cannot hold; each was told.
     pub left_out: usize,

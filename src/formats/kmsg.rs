@@ -12,7 +12,6 @@
 
 use std::time::Duration;
 
-/// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Counts up by one for each record since boot.

@@ -128,7 +128,6 @@ pub(crate) const OF_ALL: [&[u8]; 2] = [b"dyndbg", b"async_probe"];
 /// A parameter of a module, put together from its `parm` and `parmtype` entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {
-    /// Its name.
     pub name: &'a [u8],
     /// What `parm=NAME:...` says.
     pub text: Option<&'a [u8]>,

@@ -9,9 +9,7 @@ use std::time::Duration;
 /// A stretch of time since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
-    /// When it begins.
     pub begin: Duration,
-    /// When it ends.
     pub end: Duration,
 }
 
@@ -20,7 +18,6 @@ pub(crate) struct Span {
 pub(crate) struct Module {
     /// The request that came first.
     pub first: Entry,
-    /// How many there were.
     pub requests: u64,
     /// How long all kernel calls for it took.
     pub called: Duration,
@@ -69,16 +66,13 @@ pub(crate) fn modules(mut entries: Vec<Entry>) -> Vec<Module> {
 /// Who made a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By<'e> {
-    /// The kernel itself.
     Kernel,
     /// udev, for this device.
     Device(&'e str),
-    /// Any other process.
     Process,
 }
 
 impl Entry {
-    /// Who made it.
     pub(crate) fn by(&self) -> By<'_> {
         match &self.devpath {
             Some(path) => By::Device(path),

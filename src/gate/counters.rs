@@ -55,7 +55,6 @@ impl Counters {
         counters
     }
 
-    /// The sum of two.
     #[must_use]
     pub fn plus(mut self, mut other: Self) -> Self {
         for (field, more) in self.fields().into_iter().zip(other.fields()) {
@@ -76,7 +75,6 @@ impl Counters {
         }
     }
 
-    /// Sets the time waited.
     #[must_use]
     pub fn waited(mut self, time: Duration) -> Self {
         self.waited = nanoseconds(time);

@@ -17,7 +17,6 @@ use std::time::Duration;
 /// How a kernel call failed.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// The error.
     pub error: Error,
     /// Whether the kernel's module loader gave it, not something on the way there.
     pub by_kernel: bool,
@@ -38,7 +37,6 @@ impl From<Error> for Refused {
 
 /// What the driver cannot know by itself.
 pub(crate) trait Work {
-    /// The kernel call.
     fn call(&mut self) -> Result<(), Refused>;
     /// The name inside the module file, if it can be had.
     fn own_name(&mut self) -> Option<ModuleName> {
@@ -54,7 +52,6 @@ impl<F: FnMut() -> Result<(), Refused>> Work for F {
 
 /// What came of a request.
 pub(crate) struct Report {
-    /// How it ended.
     pub end: End,
     /// The error of its own last call.
     pub error: Option<Error>,

@@ -17,7 +17,6 @@ use std::time::Duration;
 /// The state of one module's lock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LockState {
-    /// Who has it.
     pub holder: Option<Holder>,
     /// How many others wait for it.
     pub waiting: usize,

@@ -122,7 +122,6 @@ impl<R: Rules> Machine<R> {
         self.turn_to(lock, now)
     }
 
-    /// The lock that it is at.
     pub fn lock(&self) -> Lock {
         self.lock
     }

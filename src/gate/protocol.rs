@@ -61,14 +61,12 @@ pub enum Purpose {
     Load,
     /// Load it, because something else needs it: then it is enough that it is coming.
     LoadDependency,
-    /// Remove it.
     Remove,
 }
 
 /// Whether an earlier failure may answer a request that did not overlap with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Memory {
-    /// No.
     None,
     /// Any failure, so long after its end (`kmod.failure_ttl`).
     Failure(Duration),
@@ -76,10 +74,8 @@ pub enum Memory {
     Refusal(Duration),
 }
 
-/// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Request {
-    /// What is to be done.
     pub purpose: Purpose,
     /// When everything that this request loads before this module was there (`CLOCK_BOOTTIME`).
     pub since: Duration,
@@ -87,7 +83,6 @@ pub struct Request {
     pub deadline: Duration,
     /// A digest of what decides the result: file, parameters, flags.
     pub inputs: u64,
-    /// What may be remembered.
     pub memory: Memory,
 }
 
@@ -98,7 +93,6 @@ pub enum Lock {
     Key,
     /// The gate's file of the module's own name, which differs from that of its file.
     Own,
-    /// The module file.
     ModuleFile,
     /// Nothing: the kernel arbitrates.
     Nothing,
@@ -116,7 +110,6 @@ impl Lock {
 pub struct Attempt {
     /// Whether it was made since this boot.
     pub this_boot: bool,
-    /// When it began.
     pub begin: Duration,
     /// How it ended; `None` while it runs, or if its leader died.
     pub end: Option<Ended>,
@@ -131,7 +124,6 @@ pub struct Attempt {
 /// The end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ended {
-    /// When.
     pub at: Duration,
     /// `None`: success.
     pub failure: Option<Failure>,
@@ -140,7 +132,6 @@ pub struct Ended {
 /// How a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Failure {
-    /// The error.
     pub errno: Errno,
     /// Whether the kernel's module loader gave it, not something on the way there.
     pub by_kernel: bool,
@@ -188,26 +179,21 @@ pub enum Action {
     Ring,
     /// Say that a bound was passed: [`Seen::Done`].
     Warn,
-    /// Nothing more.
     End(End),
 }
 
 /// What was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Seen {
-    /// It is done.
     Done,
-    /// It cannot be done.
     Failed,
     /// Whether the lock is ours now.
     Locked(bool),
     /// How often the bell was rung; `None` where there is none.
     Bell(Option<u32>),
-    /// The module's state.
     State(State),
     /// The record, if there is a whole one.
     Record(Option<Attempt>),
-    /// The kinship.
     Kin(Kin),
     /// What the call gave; `None`: success.
     Answer(Option<Failure>),

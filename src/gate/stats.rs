@@ -14,7 +14,6 @@ use std::time::Duration;
 /// One module in the gate's books.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Module {
-    /// Its name.
     pub name: Vec<u8>,
     /// What was counted since boot.
     pub counters: Counters,
@@ -33,14 +32,12 @@ impl Module {
 /// The gate's books.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Stats {
-    /// By name.
     pub modules: Vec<Module>,
     /// What `/sys/kernel/debug/modules/stats` says, where the kernel has it (6.4 with `CONFIG_MODULE_STATS`).
     pub kernel: Option<Vec<u8>>,
 }
 
 impl Stats {
-    /// The sum over all modules.
     pub(crate) fn total(&self) -> Counters {
         self.modules.iter().fold(Counters::default(), |sum, module| sum.plus(module.counters))
     }

@@ -36,9 +36,7 @@ pub(crate) const SWITCH: &str = "trace";
 /// What the environment says about where a request comes from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
-    /// udev's `DEVPATH`.
     pub devpath: Option<Vec<u8>>,
-    /// udev's `SEQNUM`.
     pub seqnum: Option<Vec<u8>>,
 }
 
@@ -100,25 +98,20 @@ pub(super) fn append(
 pub(crate) struct Entry {
     /// When the request reached the gate, since boot.
     pub at: Duration,
-    /// The module.
     pub module: String,
-    /// What was asked for.
     pub request: String,
     /// The asking process.
     pub pid: u64,
-    /// Its name.
     pub comm: String,
     /// The name of the process that started it.
     pub parent: String,
     /// The device that udev asked for.
     pub devpath: Option<String>,
-    /// Whether the kernel asked.
     pub kernel: bool,
     /// Whether the module is needed by what was asked for.
     pub dependency: bool,
     /// Whether it made no call of its own.
     pub served: bool,
-    /// What it failed with.
     pub errno: Option<i64>,
     /// How long it waited for others.
     pub waited: Duration,

@@ -28,7 +28,6 @@ use std::rc::Rc;
 /// One module to be dealt with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// The module.
     pub module: Module,
     /// Whether an error ends the run: it is the target, or the target needs it.
     pub required: bool,

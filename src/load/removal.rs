@@ -25,7 +25,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// One module to be dealt with.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// The module.
     pub module: Module,
     /// The command that is run instead of removing it, as configured.
     pub command: Option<Vec<u8>>,

@@ -128,7 +128,6 @@ pub(crate) fn shown(modules: &[Module]) -> Vec<String> {
     all
 }
 
-/// A path as text.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

@@ -142,7 +142,6 @@ pub(crate) struct Request<'w> {
     pub release: Option<&'w [u8]>,
     /// MODPROBE_OPTIONS as commands are to see it, where it differs from what is in the environment.
     pub exported: Option<Vec<u8>>,
-    /// The operands.
     pub operands: Vec<&'w [u8]>,
     /// `--json`
     pub json: bool,

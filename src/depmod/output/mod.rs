@@ -19,7 +19,6 @@ use std::collections::HashSet;
 
 /// A file of the module directory.
 pub struct File {
-    /// Its name.
     pub name: &'static str,
     /// What is in it.
     pub contents: Vec<u8>,

@@ -54,7 +54,6 @@ pub struct Elf<'a> {
     names: &'a [u8],
 }
 
-/// One section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section<'a> {
     /// Its content.

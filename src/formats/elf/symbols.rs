@@ -40,7 +40,6 @@ pub(super) const VERSION: usize = 64;
 pub struct Symbol<'a> {
     /// `.strtab` from where the name begins, if it begins inside.
     names: Option<&'a [u8]>,
-    /// Its value.
     pub value: u64,
     /// How many bytes it stands for; 0 where that is not known.
     pub size: u64,
@@ -113,7 +112,6 @@ impl<'a> Elf<'a> {
 /// A symbol that a module offers to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Export<'a> {
-    /// Its name.
     pub name: &'a [u8],
     /// Its CRC; 0 where the module has none, all ones where it lies outside its section.
     pub crc: u64,
@@ -177,7 +175,6 @@ fn crc_in_section(elf: &Elf, section: u16, offset: u64) -> Option<u64> {
 pub struct Version<'a> {
     /// The symbol.
     pub name: &'a [u8],
-    /// The CRC.
     pub crc: u64,
 }
 
@@ -272,7 +269,6 @@ fn unended_version() -> Error {
 /// A symbol that a module needs from the kernel or from another module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needed<'a> {
-    /// Its name.
     pub name: &'a [u8],
     /// The CRC that the module was built against; 0 where it states none.
     pub crc: u64,
