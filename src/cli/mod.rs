@@ -56,15 +56,14 @@ pub(crate) type Outcome = Result<u8, Exit>;
 /// A tool: its name, what it does, its help text.
 type Tool = (&'static str, fn(&Call<'_>) -> Outcome, &'static Usage);
 
-static TOOLS: [Tool; 7] = [
-    ("kmod", kmod::run, &kmod::USAGE),
-    ("modprobe", modprobe::run, &modprobe::USAGE),
-    ("insmod", insmod::run, &insmod::USAGE),
-    ("rmmod", rmmod::run, &rmmod::USAGE),
-    ("lsmod", lsmod::run, &lsmod::USAGE),
-    ("modinfo", modinfo::run, &modinfo::USAGE),
-    ("depmod", depmod::run, &depmod::USAGE),
-];
+macro_rules! tools {
+    ($($tool:ident)*) => {
+        static TOOLS: &[Tool] = &[$((stringify!($tool), $tool::run, &$tool::USAGE)),*];
+        /// A blank before each.
+        const NAMES: &str = concat!($(" ", stringify!($tool)),*);
+    };
+}
+tools! { kmod modprobe insmod rmmod lsmod modinfo depmod }
 
 /// The help text of each tool, and of each command that kmod has too, by its name; [`own::commands`] has the others. The manual
 /// pages and the completions are held to it.
@@ -89,8 +88,7 @@ pub fn run(world: &World<'_>) -> u8 {
     let Some((argv0, words)) = world.args.split_first() else { return 1 };
     let program = argv0.rsplit(|&b| b == b'/').next().unwrap_or(argv0);
     let Some((_, tool, _)) = TOOLS.iter().find(|(name, ..)| name.as_bytes() == program) else {
-        let names = TOOLS.map(|(name, ..)| name).join(" ");
-        world.streams.complain(&bytes!["kmod: ERROR: called as '", program, "', but its names are ", names]);
+        world.streams.complain(&bytes!["kmod: ERROR: called as '", program, "', but its names are", NAMES]);
         return 1;
     };
     let status = tool(&Call { world, program, argv0, words }).unwrap_or_else(|exit| exit.0);
