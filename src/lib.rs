@@ -19,7 +19,7 @@
 //! | `tree` | one module directory with its configuration: lookup, dependencies |
 //! | `config` | modprobe.d and the kernel command line |
 //! | `formats` | bytes into values: ELF, modinfo, indexes, compression, signatures; no I/O, no `unsafe` |
-//! | `system` | the only room that touches the operating system |
+//! | `system` | what the operating system gives; all `unsafe` but that of C's border |
 //! | `error`, `errno`, `log`, `name`, `limits` | what everyone uses |
 //!
 //! Nothing below `cli` and `capi` prints, exits, or reads the environment, so that a whole tool runs inside a unit test on a
@@ -51,6 +51,5 @@ mod system;
 mod tree;
 
 pub use cli::program;
-use log::bytes;
 #[doc(hidden)]
 pub use system::start::{arguments, look};

@@ -6,12 +6,12 @@
 use super::abi::{Handle, Out, c_string, exports};
 use super::list::{self, Builder, Node};
 use super::module::Module;
-use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::formats::elf::{Elf, exports, needed, versions};
 use crate::formats::modinfo::{build_id, builtin_info, hex, info};
 use crate::formats::signature;
 use crate::limits;
+use crate::log::bytes;
 use crate::system::map;
 use crate::system::roots::as_path;
 use crate::tree::image::Image;

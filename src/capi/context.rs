@@ -2,9 +2,9 @@
 
 use super::abi::{Handle, Text, Texts, absolute, c_string, exports};
 use super::log::{Function, Log};
-use crate::bytes;
 use crate::error::Errno;
 use crate::formats::index::Reader;
+use crate::log::bytes;
 use crate::system::roots::as_path;
 use crate::system::{Roots, System, clock, kernel};
 use crate::tree::{ConfigPaths, Tree, Which};

@@ -3,14 +3,13 @@
 
 use super::abi::{Handle, Text, c_string, exports};
 use super::module::Module;
-use crate::bytes;
 use crate::error::{Errno, Error};
 use crate::gate::{self, Gate, Outcome, Patience, trace::Origin};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Ignore, Step, plan};
 use crate::load::remove::delete_module;
 use crate::load::walk::{self, Manner};
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use crate::name::ModuleName;
 use crate::system::command::{Process, run_shell};
 use crate::system::roots::as_path;

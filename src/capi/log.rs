@@ -1,8 +1,7 @@
 //! Where a context's messages go: to stderr, or to a function of the host.
 
 use super::abi::{c_string, variable};
-use crate::bytes;
-use crate::log::{Priority, Sink, threshold};
+use crate::log::{Priority, Sink, bytes, threshold};
 use std::ffi::{c_char, c_int, c_void};
 use std::io::Write;
 use std::sync::atomic::{AtomicI32, Ordering};

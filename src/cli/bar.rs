@@ -42,7 +42,13 @@ impl Progress for Bar<'_> {
             *state = (Some(now + INTERVAL), true);
             let full = (WIDTH * done).checked_div(total).unwrap_or(WIDTH);
             let bar = format!("{:=<full$}{:width$}", "", "", width = WIDTH - full);
-            self.streams.draw(&crate::bytes!["\r", self.program, ": [", bar, format!("] {done}/{total}")]);
+            self.streams.draw(&crate::log::bytes![
+                "\r",
+                self.program,
+                ": [",
+                bar,
+                format!("] {done}/{total}")
+            ]);
         }
     }
 

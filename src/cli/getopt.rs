@@ -6,7 +6,7 @@
 //!
 //! One table of [`Opt`] per tool serves the parser and the help text.
 
-use crate::bytes;
+use crate::log::bytes;
 
 /// What an option is called inside a tool: its short letter, or a number above 127 for one that has none.
 pub(crate) type Id = u8;

@@ -6,9 +6,10 @@ use super::{Call, Outcome, parameters, refusal};
 use crate::error::{Errno, Error};
 use crate::gate::{self, Patience};
 use crate::load::insert::{Force, Insertion, Loader};
+use crate::log::bytes;
+use crate::name;
 use crate::system::module_file::STDIN;
 use crate::system::roots::as_path;
-use crate::{bytes, name};
 
 const FORCE_MODVERSION: u8 = 200;
 const FORCE_VERMAGIC: u8 = 201;

@@ -3,7 +3,7 @@
 use super::getopt::{Opt, Order, Parser, opt};
 use super::usage::Usage;
 use super::{Call, Outcome, lsmod, own, static_nodes};
-use crate::bytes;
+use crate::log::bytes;
 
 const OPTIONS: &[Opt] = &[opt(b'h', "help", "print this text"), opt(b'V', "version", "print the version")];
 

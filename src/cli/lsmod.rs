@@ -7,9 +7,10 @@ use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Outcome};
+use crate::log::bytes;
+use crate::name;
 use crate::system::proc_modules::{self, Line};
 use crate::system::sysfs::State;
-use crate::{bytes, name};
 
 const JSON: u8 = 200;
 

@@ -2,8 +2,7 @@
 
 use super::streams::Streams;
 use super::world::{Host, World};
-use crate::bytes;
-use crate::log::{self, Message, Priority, Sink};
+use crate::log::{self, Message, Priority, Sink, bytes};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};

@@ -22,9 +22,9 @@ pub(crate) mod streams;
 pub(crate) mod usage;
 pub(crate) mod world;
 
-use crate::bytes;
 use crate::error::Errno;
 use crate::gate::{Gate, trace};
+use crate::log::bytes;
 use crate::system::roots::module_parent;
 use crate::system::{Roots, System, clock, descriptors, directory, kernel, map};
 use getopt::{Complaint, Found, Opt, Order, Parser};

@@ -14,7 +14,7 @@ pub(crate) fn join(words: &[&[u8]]) -> Vec<u8> {
             Some((key, value))
                 if value.contains(&b' ') && !value.starts_with(b"\"") && !value.starts_with(b"'") =>
             {
-                joined.extend_from_slice(&crate::bytes![key, "\"", value, "\""]);
+                joined.extend_from_slice(&crate::log::bytes![key, "\"", value, "\""]);
             }
             _ => joined.extend_from_slice(word),
         }

@@ -7,10 +7,11 @@ use super::{Call, Exit, Outcome};
 use crate::error::Errno;
 use crate::gate::{self, Gate, Patience};
 use crate::load::remove::delete_module;
+use crate::log::bytes;
+use crate::name;
 use crate::system::roots::as_path;
 use crate::system::sysfs;
 use crate::tree::{ConfigPaths, Module, Tree};
-use crate::{bytes, name};
 
 const OPTIONS: &[Opt] = &[
     opt(b'f', "force", "remove a module even while it is in use. DANGEROUS"),

@@ -43,7 +43,7 @@ impl Streams {
         let mut inner = self.inner();
         inner.flush();
         // A stderr that takes nothing leaves no way to say so.
-        let _ = inner.stderr.write_all(&crate::bytes![line, "\n"]);
+        let _ = inner.stderr.write_all(&crate::log::bytes![line, "\n"]);
     }
 
     /// Writes to stderr as it is, without a newline: a line that is drawn over.

@@ -1,7 +1,7 @@
 //! Help texts, made from a tool's option table.
 
 use super::getopt::{Opt, Spelling};
-use crate::bytes;
+use crate::log::bytes;
 
 /// What a help text says beside the options.
 pub struct Usage {

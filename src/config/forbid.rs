@@ -2,7 +2,7 @@
 //! What `permit` covers besides is for the module directory to say: `Tree::forbidden`.
 
 use super::{Config, Kind, Origin, Raw};
-use crate::bytes;
+use crate::log::bytes;
 use std::os::unix::ffi::OsStrExt;
 
 /// What the `forbid` lines say of a name.

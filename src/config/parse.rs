@@ -14,8 +14,8 @@
 
 use super::lines::{FOLDS, Line, Lines, WILD, Word, Words};
 use super::{Config, Kind, Origin, Raw, Warning, cmdline};
-use crate::bytes;
 use crate::limits;
+use crate::log::bytes;
 use crate::name::fold_alias;
 use std::cmp::Ordering;
 use std::ops::Range;

@@ -24,10 +24,9 @@ pub(crate) mod scan;
 pub(crate) mod settings;
 pub(crate) mod symbols;
 
-use crate::bytes;
 use crate::error::Errno;
 use crate::limits;
-use crate::log::{Priority, Silent, Sink};
+use crate::log::{Priority, Silent, Sink, bytes};
 use crate::system::System;
 use crate::system::map::{self, Contents};
 use crate::system::replace::Directory;

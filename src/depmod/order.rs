@@ -4,10 +4,9 @@
 use super::Failure;
 use super::hash;
 use super::scan::Module;
-use crate::bytes;
 use crate::error::Errno;
 use crate::limits;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use std::collections::HashMap;
 
 /// The most modules that kmod numbers.

@@ -2,10 +2,9 @@
 //! their base names.
 
 use super::settings::Settings;
-use crate::bytes;
 use crate::config::files::is_config_name;
 use crate::limits;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use crate::system::file::read_whole;
 use crate::system::regex;
 use std::collections::BTreeMap;

@@ -4,10 +4,9 @@
 use super::output;
 use super::scan::{Scan, Times};
 use super::settings::Settings;
-use crate::bytes;
 use crate::error::Errno;
 use crate::limits;
-use crate::log::{Priority, Silent, Sink};
+use crate::log::{Priority, Silent, Sink, bytes};
 use crate::system::map;
 use crate::system::roots::as_path;
 use memchr::memmem;

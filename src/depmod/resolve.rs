@@ -4,8 +4,7 @@
 use super::library::{Known, Library};
 use super::scan::Module;
 use super::symbols::Symbol;
-use crate::bytes;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 
 /// What is told about symbols on the way.
 #[derive(Debug, Clone, Copy, Default)]

@@ -3,10 +3,9 @@
 
 use super::Failure;
 use super::settings::{Place, Settings};
-use crate::bytes;
 use crate::error::Errno;
 use crate::formats::index;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use crate::name;
 use crate::system::roots::as_path;
 use std::collections::HashMap;

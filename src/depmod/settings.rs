@@ -10,9 +10,8 @@
 //!
 //! VER is `*` or a POSIX extended regular expression that matches anywhere in the version.
 
-use crate::bytes;
 use crate::config::lines::{Line, Lines, Words};
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 
 /// One word of the search list.
 #[derive(Debug, Clone, PartialEq, Eq)]

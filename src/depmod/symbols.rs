@@ -2,8 +2,7 @@
 //! an earlier one, a module beats the kernel.
 
 use super::library::{Known, Library, NameId};
-use crate::bytes;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 
 /// A symbol that somebody provides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

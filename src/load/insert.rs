@@ -11,7 +11,6 @@
 //!
 //! init_module(2) has no flags: for a forced load the copy in memory is edited instead.
 
-use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{Compression, detect};
 use crate::formats::elf::{Elf, strip_modversions, strip_vermagic};
@@ -19,7 +18,7 @@ use crate::formats::kernel_decoder;
 use crate::formats::modinfo::module_name;
 use crate::gate::{self, Gate, Outcome, Patience, Refused, record};
 use crate::limits;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use crate::name::{self, ModuleName};
 use crate::system::module_file::ModuleFile;
 use crate::system::{System, file, kernel};

@@ -17,9 +17,9 @@
 //! what it needs, is forbidden and only a soft dependency led there, nothing is planned for it.
 
 use super::command::refuses;
-use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::limits;
+use crate::log::bytes;
 use crate::tree::{Forbidden, Key, Module, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

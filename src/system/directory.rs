@@ -1,8 +1,8 @@
 //! The working directory, and paths that begin at it.
 
 use super::roots::into_path;
-use crate::bytes;
 use crate::error::Errno;
+use crate::log::bytes;
 use std::fs::metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;

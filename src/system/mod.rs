@@ -1,4 +1,4 @@
-//! The only room that touches the operating system: paths, system calls, clocks, locks, maps, child processes.
+//! What the operating system gives: paths, system calls, clocks, locks, maps, child processes.
 //!
 //! Everything above takes a [`System`] and so runs in a test on a fixture tree with a scripted kernel.
 #![allow(unsafe_code)]

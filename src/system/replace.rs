@@ -187,7 +187,7 @@ fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>
             return Err(Error::new(Errno::ETIMEDOUT, "another depmod does not finish").at(path));
         }
         if waited >= PATIENCE && !std::mem::replace(&mut told, true) {
-            let text = crate::bytes!["waiting for another depmod on ", path.as_os_str().as_bytes()];
+            let text = crate::log::bytes!["waiting for another depmod on ", path.as_os_str().as_bytes()];
             sink.log(Priority::Warning, &text);
         }
     }

@@ -34,5 +34,5 @@ pub(crate) fn send(ident: &[u8], severity: i32, text: &[u8]) -> Result<(), Errno
     };
     // With a newline at its end, as kmod sends it; daemons strip it.
     let priority = Priority::new(severity, Facility::LOG_DAEMON);
-    Ok(syslog(priority, OsStr::from_bytes(&crate::bytes![text, "\n"]))?)
+    Ok(syslog(priority, OsStr::from_bytes(&crate::log::bytes![text, "\n"]))?)
 }

@@ -1,9 +1,9 @@
 //! Which modules of the directory are kept out: the `forbid` lines, less what the `permit` lines cover.
 
 use super::{Tree, Which, needs};
-use crate::bytes;
 use crate::config::{Forbids, Origin};
 use crate::formats::pattern::fnmatch;
+use crate::log::bytes;
 use crate::name;
 
 /// Why a module is not loaded.

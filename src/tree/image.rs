@@ -1,12 +1,12 @@
 //! A module file's contents, decompressed, for those who look inside.
 
-use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{self, Compression};
 use crate::formats::elf::Elf;
 use crate::formats::kernel_args::same_name;
 use crate::formats::modinfo;
 use crate::limits;
+use crate::log::bytes;
 use crate::system::descriptors::done_with;
 use crate::system::map::Contents;
 use crate::system::module_file::ModuleFile;

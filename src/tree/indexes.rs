@@ -1,12 +1,11 @@
 //! The five indexes of a module directory, each opened when it is first asked, and the text files that stand in for
 //! one that is missing or broken.
 
-use crate::bytes;
 use crate::error::{Errno, Error, Result};
 use crate::formats::index::{Index, Reader};
 use crate::formats::text;
 use crate::limits;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use crate::system::file::{End, read_into};
 use crate::system::map::{self, Contents};
 use crate::system::roots::into_path;

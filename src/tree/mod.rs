@@ -17,12 +17,11 @@ pub(crate) use forbid::Forbidden;
 pub(crate) use indexes::Which;
 pub use settings::ConfigPaths;
 
-use crate::bytes;
 use crate::config::{Config, Kind, Origin};
 use crate::error::{Errno, Result};
 use crate::formats::index::Reader;
 use crate::limits;
-use crate::log::{AnyMessage, Priority, Sink};
+use crate::log::{AnyMessage, Priority, Sink, bytes};
 use crate::name;
 use crate::system::roots::{Roots, into_path};
 use crate::system::{System, roots::as_path};

@@ -3,12 +3,11 @@
 //! Each directory is listed once, and a file is opened without asking first what it is: that it is a directory or a
 //! link to nowhere shows when it is read.
 
-use crate::bytes;
 use crate::config::files::{self, Found, Kind};
 use crate::config::{Config, Parser};
 use crate::error::Errno;
 use crate::limits;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use crate::system::file::{End, Entry, read_into, visit_names};
 use crate::system::roots::{Roots, into_path};
 use std::os::unix::ffi::OsStrExt;

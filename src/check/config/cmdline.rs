@@ -1,11 +1,11 @@
 //! What only the kernel command line has. Its options and blacklists are entries of the configuration, and checked as such.
 
-use crate::bytes;
 use crate::check::finding::shown;
 use crate::check::{Context, Finding};
 use crate::formats::kernel_args::{parameters, same_name};
 use crate::gate::settings::Settings;
 use crate::limits;
+use crate::log::bytes;
 use crate::name;
 use crate::system::file::read_whole;
 

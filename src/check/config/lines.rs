@@ -1,7 +1,6 @@
 //! Each line by itself. What makes sense is asked of the parser, a line at a time, so that there is one list of what can be
 //! written.
 
-use crate::bytes;
 use crate::check::finding::shown;
 use crate::check::{Context, Finding};
 use crate::config::lines::{Line, Lines, Words};
@@ -9,7 +8,7 @@ use crate::config::{Config, Kind};
 use crate::depmod::places;
 use crate::formats::kernel_args;
 use crate::limits;
-use crate::log::{Kept, Priority};
+use crate::log::{Kept, Priority, bytes};
 use crate::system::file::read_whole;
 use std::path::{Path, PathBuf};
 

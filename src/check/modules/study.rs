@@ -1,6 +1,5 @@
 //! Reading every module of a directory once, and what depmod would make of them now.
 
-use crate::bytes;
 use crate::check::Context;
 use crate::depmod::facts::{Facts, Wanted};
 use crate::depmod::library::{Known, Library};
@@ -12,7 +11,7 @@ use crate::depmod::{cycles, gather, input, order, places};
 use crate::formats::compress;
 use crate::formats::modinfo;
 use crate::limits;
-use crate::log::Silent;
+use crate::log::{Silent, bytes};
 use crate::system::file::read_whole;
 use crate::system::map::{self, Contents};
 use crate::system::roots::as_path;

@@ -1,6 +1,5 @@
 //! modprobe's command line: its options, and the environment variable that adds to them.
 
-use crate::bytes;
 use crate::cli::getopt::{Opt, Parser, opt};
 use crate::cli::message::{Log, START};
 use crate::cli::usage::Usage;
@@ -9,6 +8,7 @@ use crate::formats::number::integer;
 use crate::limits;
 use crate::load::insert::Force;
 use crate::load::plan::Ignore;
+use crate::log::bytes;
 use std::borrow::Cow;
 use std::time::Duration;
 

@@ -5,7 +5,6 @@
 use super::kernel_words::{KernelListener, kernel_lines};
 use super::together::Together;
 use super::{Session, command, insert_reason};
-use crate::bytes;
 use crate::cli::Outcome;
 use crate::error::Errno;
 use crate::gate::{self, Patience};
@@ -13,7 +12,7 @@ use crate::load::ahead::{End, Tried};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Step, plan};
 use crate::load::walk::{self, Manner};
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use crate::system::Roots;
 use crate::tree::{Module, Tree};
 use std::cell::OnceCell;

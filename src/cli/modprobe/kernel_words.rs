@@ -1,7 +1,7 @@
 //! The kernel's words about a module, and what they mean.
 
-use crate::bytes;
 use crate::formats::kmsg;
+use crate::log::bytes;
 use crate::system::Roots;
 use crate::system::kmsg::Log;
 use crate::tree::Tree;

@@ -16,11 +16,11 @@ mod together;
 
 use super::message::{Log, Stages};
 use super::{Call, Exit, Outcome, parameters, refusal};
-use crate::bytes;
 use crate::error::Errno;
 use crate::gate::{self, Gate};
 use crate::load::insert::Loader;
 use crate::load::plan::Step;
+use crate::log::bytes;
 use crate::system::roots::into_path;
 use crate::tree::{ConfigPaths, Module, Tree};
 pub(crate) use args::USAGE;

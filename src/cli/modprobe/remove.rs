@@ -5,13 +5,13 @@
 //! loaded is no work at all.
 
 use super::{Session, command};
-use crate::bytes;
 use crate::cli::Outcome;
 use crate::error::Errno;
 use crate::gate::{self, Patience};
 use crate::load::command::fill_in;
 use crate::load::removal::{Step, removal};
 use crate::load::remove::delete_module;
+use crate::log::bytes;
 use crate::system::sysfs;
 use crate::tree::Module;
 use std::collections::BTreeSet;

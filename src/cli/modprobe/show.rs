@@ -1,11 +1,11 @@
 //! What modprobe only prints: the configuration with the indexes, and the symbols of one module.
 
 use super::Session;
-use crate::bytes;
 use crate::cli::Outcome;
 use crate::config::Kind;
 use crate::error::{Errno, Error, Result};
 use crate::formats::elf::{Elf, exports as exported, versions};
+use crate::log::bytes;
 use crate::name;
 use crate::system::module_file::STDIN;
 use crate::system::roots::as_path;

@@ -2,10 +2,9 @@
 //! the two lists that the kernel's build makes. Without its list an index is a file of 0 bytes.
 
 use super::{File, Index, Sources};
-use crate::bytes;
 use crate::depmod::Failure;
 use crate::formats::modinfo;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use crate::name;
 
 pub(super) fn names(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Failure> {

@@ -2,10 +2,9 @@
 //! `devname:snd/seq` and `char-major-116-1`.
 
 use super::{File, Sources};
-use crate::bytes;
 use crate::depmod::facts::Strings;
 use crate::formats::number::unsigned;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 
 pub(super) fn text(sources: &Sources<'_>, sink: &dyn Sink) -> File {
     let mut contents = Vec::new();

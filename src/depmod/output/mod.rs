@@ -10,10 +10,9 @@ mod symbols;
 use super::Failure;
 use super::library::{Known, Library};
 use super::scan::Module;
-use crate::bytes;
 use crate::formats::index::IndexBuilder;
 use crate::limits;
-use crate::log::{Priority, Sink};
+use crate::log::{Priority, Sink, bytes};
 use std::cell::Cell;
 use std::collections::HashSet;
 
