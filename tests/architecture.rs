@@ -54,6 +54,10 @@ fn crate_files() -> Vec<(PathBuf, String, String)> {
 fn used(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, _) in text.match_indices("crate::") {
+        // What a macro names for the crate that uses it.
+        if text[..at].ends_with('$') {
+            continue;
+        }
         let rest = &text[at + "crate::".len()..];
         if let Some(list) = rest.strip_prefix('{') {
             let mut depth = 0;
@@ -79,7 +83,7 @@ fn used(text: &str) -> Vec<String> {
             names.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
         }
     }
-    names.retain(|name| !name.is_empty() && name != "bytes");
+    names.retain(|name| !name.is_empty());
     names
 }
 
@@ -143,9 +147,9 @@ fn what_c_calls_is_made_by_the_macro_that_catches_panics() {
     let mut found = Vec::new();
     for (path, _, text) in crate_files() {
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for _ in product.lines().filter(|line| line.contains("no_mangle") || line.contains("export_name")) {
-            found.push(path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string());
-        }
+        let named = ["unsafe(no_mangle", "unsafe(export_name"].map(|name| product.matches(name).count());
+        let path = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
+        found.extend(std::iter::repeat_n(path, named.iter().sum()));
     }
     found.sort();
     assert_eq!(found, ["src/capi/abi.rs", "src/system/start.rs"]);
