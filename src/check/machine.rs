@@ -156,10 +156,9 @@ fn udevd(context: &Context<'_>) -> Vec<Finding> {
 
 /// Whether the rule that counts of those that load drivers runs modprobe.
 fn rule_calls_modprobe(context: &Context<'_>) -> bool {
-    const PARENTS: [&str; 5] = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
-    let roots = context.system.roots;
-    let paths = PARENTS.iter().map(|parent| roots.prefixed(parent).join("udev/rules.d/80-drivers.rules"));
-    let mut rules = paths.filter_map(|path| read_whole(&path, limits::CONFIG_FILE).ok());
+    let dirs = context.system.roots.config_dirs("udev/rules.d").into_iter();
+    let mut rules =
+        dirs.filter_map(|dir| read_whole(&dir.join("80-drivers.rules"), limits::CONFIG_FILE).ok());
     let rule = rules.next().unwrap_or_default();
     rule.split(|&b| b == b'\n')
         .any(|line| !line.starts_with(b"#") && memmem::find(line, b"modprobe").is_some())

@@ -1,4 +1,4 @@
-//! Every path that the tools use is built here, below roots that a test can move.
+//! Where everything lies: the paths of the kernel, the configuration and the gate, below roots that a test can move.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
