@@ -86,14 +86,16 @@ pub(crate) struct Driver<'d, 'a> {
 }
 
 impl<'d, 'a> Driver<'d, 'a> {
-    /// A driver for one request; `load` is `None` for a removal.
-    pub(crate) fn new(
+    /// Runs one request to its end, beginning at `lock`; `load` is `None` for a removal.
+    pub(crate) fn run(
         gate: &'d Gate<'a>,
         key: &'d ModuleName,
         load: Option<&'d Load<'d>>,
         work: &'d mut dyn Work,
-    ) -> Self {
-        Driver {
+        request: Request,
+        lock: Lock,
+    ) -> Report {
+        let mut driver = Driver {
             gate,
             key,
             load,
@@ -107,21 +109,17 @@ impl<'d, 'a> Driver<'d, 'a> {
             error: None,
             waited: Duration::ZERO,
             called: Duration::ZERO,
-        }
-    }
-
-    /// Runs the request to its end, beginning at `lock`.
-    pub(crate) fn run(mut self, request: Request, lock: Lock) -> Report {
-        let clock = self.gate.system.clock;
+        };
+        let clock = gate.system.clock;
         let mut machine = Machine::new(request);
         let mut action = machine.start(lock, clock.boottime());
         loop {
-            match self.act(action, &machine, &request) {
+            match driver.act(action, &machine, &request) {
                 Continue(seen) => action = machine.next(seen, clock.boottime()),
                 Break(end) => {
-                    self.count(end, &machine);
+                    driver.count(end, &machine);
                     let (lock, calls) = (machine.lock(), machine.calls());
-                    let Driver { error, waited, called, .. } = self;
+                    let Driver { error, waited, called, .. } = driver;
                     return Report { end, error, lock, calls, waited, called };
                 }
             }

@@ -38,20 +38,24 @@ pub(crate) fn look(system: &System<'_>, name: &[u8]) -> State {
 
 /// [`look`] without a second look at what is [`State::Nascent`].
 pub(crate) fn glance(system: &System<'_>, name: &[u8]) -> State {
-    asked(system, name).unwrap_or(State::Absent)
+    state(system, name).unwrap_or(State::Absent)
 }
 
 /// Whether a module is certainly not there. Where that cannot be told (no descriptors are left, a read fails), the answer is
 /// no, and the kernel has to be asked.
 pub(crate) fn is_absent(system: &System<'_>, name: &[u8]) -> bool {
-    match asked(system, name) {
+    match state(system, name) {
         Ok(State::Absent) | Err(Errno::ENOENT) => true,
         Ok(State::Nascent) => look(system, name) == State::Absent,
         Ok(_) | Err(_) => false,
     }
 }
 
-fn asked(system: &System<'_>, name: &[u8]) -> Result<State, Errno> {
+/// The state of a module from sysfs, else from `/proc/modules`.
+///
+/// # Errors
+/// Why neither can tell.
+pub(crate) fn state(system: &System<'_>, name: &[u8]) -> Result<State, Errno> {
     match sysfs::state(system.roots, name) {
         Ok(State::Absent) | Err(_) if !sysfs::available(system.roots) => {
             proc_modules::state(system.roots, name).map_err(|error| error.errno())

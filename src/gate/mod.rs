@@ -162,7 +162,7 @@ impl<'a> Gate<'a> {
             inputs: load.inputs,
             memory,
         };
-        let mut report = Driver::new(self, load.key, Some(load), work).run(request, self.first_lock());
+        let mut report = Driver::run(self, load.key, Some(load), work, request, self.first_lock());
         let result = match report.end {
             End::Called => Ok(Outcome::Loaded),
             End::Joined => Ok(Outcome::Joined),
@@ -198,7 +198,7 @@ impl<'a> Gate<'a> {
             inputs: 0,
             memory: Memory::None,
         };
-        Driver::new(self, key, None, &mut call).run(request, self.first_lock());
+        Driver::run(self, key, None, &mut call, request, self.first_lock());
         done
     }
 

@@ -8,6 +8,7 @@ use crate::cli::modprobe::kernel_words::{Said, words_about};
 use crate::config::{self, Entry, Kind};
 use crate::error::Errno;
 use crate::formats::pattern::fnmatch;
+use crate::gate;
 use crate::gate::dir::{GateDir, NoGateDir};
 use crate::gate::holder;
 use crate::limits;
@@ -16,8 +17,7 @@ use crate::name::{self, ModuleName};
 use crate::system::Roots;
 use crate::system::file::read_whole;
 use crate::system::kmsg::Log;
-use crate::system::proc_modules;
-use crate::system::sysfs::{self, State};
+use crate::system::sysfs::State;
 use crate::tree::{Forbidden, Module, Tree};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -103,15 +103,10 @@ impl Explainer<'_, '_> {
         if self.tree().is_builtin(module) {
             return Presence::Builtin;
         }
-        let roots = self.call().world.system.roots;
-        let state = if ModuleName::new(&module.name).is_none() {
+        if ModuleName::new(&module.name).is_none() {
             return Presence::Absent;
-        } else if sysfs::available(roots) {
-            sysfs::state(roots, &module.name)
-        } else {
-            proc_modules::state(roots, &module.name)
-        };
-        match state {
+        }
+        match gate::look::state(&self.call().world.system, &module.name) {
             Ok(State::Live) => Presence::Live,
             Ok(State::Coming) => Presence::Coming,
             Ok(State::Going) => Presence::Going,
