@@ -1,12 +1,12 @@
 # demo       boots two kernels, storms them with stock kmod and with ours, prints a table
 # check      what to run before each commit: units, compliance, exploration, a storm on one kernel; ten minutes
-# test       everything: unit tests (also with musl and on 32 bits), compliance, the lab
+# test       everything: unit tests (also with musl, where Rust has it), compliance, the lab
 # sanitize   the unit tests of what reaches unsafe code, under valgrind; part of test
-# test-full  the same without the samples that keep `test` short, and the unit tests on s390x and arm64
+# test-full  the same without the samples that keep `test` short, and the unit tests on i386 and s390x
 # fuzz       TARGET=... SECONDS=...: one of the fuzz targets, or all of them (tests/fuzz/run)
 # figures    the tables of tests/lab/RESULTS.md, from the lab's last run
 # graph      measures and draws the picture of README.md
-# build      the program; STATIC=1 LIBC=musl|gnu CARGO_BUILD_TARGET=TRIPLE, see below
+# build      the program; STATIC=1 LIBC=gnu|musl|auto CARGO_BUILD_TARGET=TRIPLE, see below
 # library    libkmod.so.2
 # selinux    the SELinux policy module for the gate
 # deb, rpm   packages of them
@@ -27,10 +27,10 @@ MODULEDIR   ?= /lib/modules
 # 1: one static program, position-independent. At boot the dynamic loader would cost more than the work itself.
 # 0: a dynamic one, as Debian's and Fedora's rules want it.
 STATIC      ?= 1
-# The C library of a static program, musl or gnu. If it is not given: musl where Rust's standard library for it and a C compiler
-# are there (rustup target add x86_64-unknown-linux-musl; Debian's musl-tools), else glibc. A program with musl starts faster:
-# at its start glibc executes CPUID some dozens of times, and in a virtual machine each of them is trapped.
-LIBC        ?=
+# The C library of a static program: gnu, musl, or auto: musl where Rust's standard library for it and a C compiler are there
+# (rustup target add x86_64-unknown-linux-musl; Debian's musl-tools), else glibc. A program with musl starts faster: at its
+# start glibc executes CPUID some dozens of times, and in a virtual machine each of them is trapped.
+LIBC        ?= gnu
 MUSL_CC     ?= musl-gcc
 # What strips installed files, if anything.
 STRIP       ?=
@@ -45,7 +45,7 @@ TRIPLE := $(or $(CARGO_BUILD_TARGET),$(HOST))
 MUSL_TRIPLE := $(subst -gnu,-musl,$(TRIPLE))
 SYSROOT     := $(shell rustc --print sysroot 2>/dev/null)
 HAS_MUSL = $(if $(filter $(HOST),$(TRIPLE)),$(shell test -d $(SYSROOT)/lib/rustlib/$(MUSL_TRIPLE)/lib && command -v $(MUSL_CC)))
-WITH_MUSL = $(or $(filter musl,$(LIBC)),$(if $(LIBC)$(filter 0,$(STATIC)),,$(HAS_MUSL)))
+WITH_MUSL = $(or $(filter musl,$(LIBC)),$(if $(filter auto,$(LIBC)),$(if $(filter 0,$(STATIC)),,$(HAS_MUSL))))
 PROGRAM_TRIPLE = $(if $(WITH_MUSL),$(MUSL_TRIPLE),$(TRIPLE))
 KMOD = $(TARGET)/$(PROGRAM_TRIPLE)/release/kmod
 C_LIBRARY = $(if $(findstring -musl,$(KMOD)),musl,glibc)
@@ -69,11 +69,8 @@ decoders_x86_64 := -DTUKLIB_FAST_UNALIGNED_ACCESS=1 -DHAVE_IMMINTRIN_H=1 -DHAVE_
 machine := $(firstword $(subst -, ,$(TRIPLE)))
 triples := $(sort $(TRIPLE) $(MUSL_TRIPLE))
 decoder_flags := $(foreach triple,$(triples),CFLAGS_$(subst -,_,$(triple)))
-# What musl's malloc is slow with: src/system/memory.rs.
-decoders_musl := -Dmalloc=kmod_once_malloc -Dfree=kmod_once_free
 # CFLAGS and CC reach the C decoders by themselves.
-$(foreach name,$(decoder_flags),$(eval export $(name) := \
-	$(strip $(CPPFLAGS) $(decoders_$(machine)) $(if $(findstring musl,$(name)),$(decoders_musl)))))
+$(foreach name,$(decoder_flags),$(eval export $(name) := $(strip $(CPPFLAGS) $(decoders_$(machine)))))
 ifneq ($(TRIPLE),$(MUSL_TRIPLE))
 musl_compiler := CC_$(subst -,_,$(MUSL_TRIPLE))
 export $(musl_compiler) := $(MUSL_CC)
@@ -119,7 +116,7 @@ build:
 	@touch $(KMOD) # Cargo leaves it as it is where what changed makes no difference.
 	@echo $(HOST) >$(TARGET)/host
 	@echo $(PROGRAM_TRIPLE) >$(TARGET)/program
-	@echo 'The program is linked with $(C_LIBRARY).$(if $(LIBC)$(WITH_MUSL)$(filter 0,$(STATIC)),, $(no_musl))'
+	@echo 'The program is linked with $(C_LIBRARY).$(if $(filter auto,$(LIBC)),$(if $(WITH_MUSL)$(filter 0,$(STATIC)),, $(no_musl)))'
 no_musl = It would start faster with musl, for which $(MUSL_TRIPLE) of Rust and $(MUSL_CC) are missing here.
 
 # Only what libkmod.map names is visible, and the unwinder is linked in, so that the library needs the C library and nothing
@@ -160,7 +157,7 @@ test: tools build library
 	@echo 'The first time some minutes more, for downloads; each test is named when it ends.'
 	$(CARGO) test
 	$(if $(HAS_MUSL),$(CARGO) test --lib --target $(MUSL_TRIPLE),@echo "The unit tests with musl are left out: $(MUSL_TRIPLE) is missing.")
-	tests/ports/run i386 $(if $(KMOD_ONCE_FULL),s390x arm64)
+	$(if $(KMOD_ONCE_FULL),tests/ports/run i386 s390x)
 	$(CARGO) test --profile exploration --test exploration
 	tests/sanitize.sh
 	$(CARGO) test --test lab -- --test-threads 1 storm
@@ -235,7 +232,7 @@ install-library: built-library
 # wrote, other sources. What somebody names on the command line is taken as it is. Of the two C libraries it is the one that
 # was built with last: root may have another Rust.
 install deb rpm built-program: PROGRAM_TRIPLE = \
-	$(or $(if $(LIBC),,$(filter $(TRIPLE) $(MUSL_TRIPLE),$(shell cat $(TARGET)/program 2>/dev/null))),$(if $(WITH_MUSL),$(MUSL_TRIPLE),$(TRIPLE)))
+	$(or $(if $(filter file,$(origin LIBC)),$(filter $(TRIPLE) $(MUSL_TRIPLE),$(shell cat $(TARGET)/program 2>/dev/null))),$(if $(WITH_MUSL),$(MUSL_TRIPLE),$(TRIPLE)))
 define fresh
 	@test -e $(1) || { echo "$(1) is not there: run make $(2) first" >&2; exit 1; }
 	$(if $(filter command,$(origin $(3))),,@changed=$$(find $$(sed 's/^[^:]*: *//' $(4)) $(5) Cargo.toml Cargo.lock \

@@ -97,7 +97,7 @@ pub fn errno_of(error: &std::io::Error) -> Errno {
     Errno::of(error)
 }
 
-/// The C library's text for an errno in the C locale ("No such file or directory").
+/// glibc's text for an errno in the C locale ("No such file or directory").
 pub fn strerror(errno: Errno) -> String {
     errno.to_string()
 }

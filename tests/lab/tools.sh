@@ -46,11 +46,11 @@ if [ -n "$missing" ]; then
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing
 fi
 
-# Rust's standard library for musl, with which the program is linked where it is there. rustup has it; a distribution's Rust
+# Rust's standard library for musl, with which the program can be linked (make LIBC=musl). rustup has it; a distribution's Rust
 # may not.
 musl=$(rustc -vV 2>/dev/null | sed -n 's/^host: \(.*\)-gnu$/\1-musl/p')
 if [ -n "$musl" ] && [ ! -d "$(rustc --print sysroot)/lib/rustlib/$musl/lib" ]; then
     if ! { command -v rustup >/dev/null && rustup target add "$musl"; }; then
-        echo "tools: there is no Rust for $musl to be had here: the program is linked with glibc"
+        echo "tools: there is no Rust for $musl to be had here: the program can be linked with glibc only"
     fi
 fi
