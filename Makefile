@@ -69,8 +69,11 @@ decoders_x86_64 := -DTUKLIB_FAST_UNALIGNED_ACCESS=1 -DHAVE_IMMINTRIN_H=1 -DHAVE_
 machine := $(firstword $(subst -, ,$(TRIPLE)))
 triples := $(sort $(TRIPLE) $(MUSL_TRIPLE))
 decoder_flags := $(foreach triple,$(triples),CFLAGS_$(subst -,_,$(triple)))
+# src/system/memory.rs has these.
+decoders_musl := -Dmalloc=kmod_once_malloc -Dcalloc=kmod_once_calloc -Dfree=kmod_once_free
 # CFLAGS and CC reach the C decoders by themselves.
-$(foreach name,$(decoder_flags),$(eval export $(name) := $(strip $(CPPFLAGS) $(decoders_$(machine)))))
+$(foreach name,$(decoder_flags),$(eval export $(name) := \
+	$(strip $(CPPFLAGS) $(decoders_$(machine)) $(if $(findstring musl,$(name)),$(decoders_musl)))))
 ifneq ($(TRIPLE),$(MUSL_TRIPLE))
 musl_compiler := CC_$(subst -,_,$(MUSL_TRIPLE))
 export $(musl_compiler) := $(MUSL_CC)

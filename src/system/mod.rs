@@ -14,6 +14,8 @@ pub mod flock;
 pub mod kernel;
 pub mod kmsg;
 pub mod map;
+#[cfg(target_env = "musl")]
+mod memory;
 pub mod module_file;
 pub mod regex;
 pub mod replace;
