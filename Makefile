@@ -1,25 +1,93 @@
 # demo       boots two kernels, storms them with stock kmod and with ours, prints a table
 # check      what to run before each commit: units, compliance, exploration, a storm on one kernel; ten minutes
-# test       everything: unit tests, compliance, the lab
+# test       everything: unit tests (also with musl, where Rust has it), compliance, the lab
 # sanitize   the unit tests of what reaches unsafe code, under valgrind; part of test
-# test-full  the same without the samples that keep `test` short
+# test-full  the same without the samples that keep `test` short, and the unit tests on i386 and s390x
 # fuzz       TARGET=... SECONDS=...: one of the fuzz targets, or all of them (tests/fuzz/run)
 # figures    the tables of tests/lab/RESULTS.md, from the lab's last run
 # graph      measures and draws the picture of README.md
+# build      the program; STATIC=1 LIBC=gnu|musl|auto CARGO_BUILD_TARGET=TRIPLE, see below
 # library    libkmod.so.2
 # selinux    the SELinux policy module for the gate
 # deb, rpm   packages of them
-# install    tools and library; DESTDIR= PREFIX=/usr/local LIBDIR=PREFIX/lib; uninstall takes the same
-CARGO  ?= cargo
-PREFIX ?= /usr/local
-LIBDIR ?= $(PREFIX)/lib
+# install    what was built, nothing is compiled; DESTDIR= STRIP= and the places below; uninstall takes the same
+# env        what the shell must know for cargo test to do what `test` does: eval "$(make env)"
+#
+# For packagers: RUSTFLAGS, CC, CFLAGS, CPPFLAGS and LDFLAGS are honoured, as are cargo's own variables (CARGO_NET_OFFLINE,
+# CARGO_TARGET_DIR). Give the same words to build and to install.
+CARGO       ?= cargo
+CARGO_FLAGS ?= --locked
+PREFIX      ?= /usr/local
+BINDIR      ?= $(PREFIX)/bin
+SBINDIR     ?= $(PREFIX)/sbin
+LIBDIR      ?= $(PREFIX)/lib
+MANDIR      ?= $(PREFIX)/share/man
+# Where the running system's modules lie. /usr/lib/modules is looked at after it.
+MODULEDIR   ?= /lib/modules
+# 1: one static program, position-independent. At boot the dynamic loader would cost more than the work itself.
+# 0: a dynamic one, as Debian's and Fedora's rules want it.
+STATIC      ?= 1
+# The C library of a static program: gnu, musl, or auto: musl where Rust's standard library for it and a C compiler are there
+# (rustup target add x86_64-unknown-linux-musl; Debian's musl-tools), else glibc. A program with musl starts faster: at its
+# start glibc executes CPUID some dozens of times, and in a virtual machine each of them is trapped.
+LIBC        ?= gnu
+MUSL_CC     ?= musl-gcc
+# What strips installed files, if anything.
+STRIP       ?=
+
+# All that is built lies in a folder of its target. Naming the target, even the machine's own, keeps RUSTFLAGS away from build
+# scripts and procedural macros, which must stay dynamic. Root may have no rustc: then it was the last build's target.
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
-TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
-KMOD   := $(TARGET)/$(TRIPLE)/release/kmod
-# See .cargo/config.toml.
+HOST   := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell cat $(TARGET)/host 2>/dev/null))
+TRIPLE := $(or $(CARGO_BUILD_TARGET),$(HOST))
+# The program may have another C library than the tests and the library, which lives in other programs. Expanded each time:
+# `make tools` may have fetched musl's in between.
+MUSL_TRIPLE := $(subst -gnu,-musl,$(TRIPLE))
+SYSROOT     := $(shell rustc --print sysroot 2>/dev/null)
+HAS_MUSL = $(if $(filter $(HOST),$(TRIPLE)),$(shell test -d $(SYSROOT)/lib/rustlib/$(MUSL_TRIPLE)/lib && command -v $(MUSL_CC)))
+WITH_MUSL = $(or $(filter musl,$(LIBC)),$(if $(filter auto,$(LIBC)),$(if $(filter 0,$(STATIC)),,$(HAS_MUSL))))
+PROGRAM_TRIPLE = $(if $(WITH_MUSL),$(MUSL_TRIPLE),$(TRIPLE))
+KMOD = $(TARGET)/$(PROGRAM_TRIPLE)/release/kmod
+C_LIBRARY = $(if $(findstring -musl,$(KMOD)),musl,glibc)
 export CARGO_BUILD_TARGET = $(TRIPLE)
 # What the lab and the compliance suite test is what would be installed.
 export KMOD_ONCE_BIN = $(KMOD)
+
+static_flag := -C target-feature=+crt-static
+dynamic_flag := -C target-feature=-crt-static
+# Without ours, which is there already where make was started by make.
+given_flags := $(subst $(dynamic_flag),,$(subst $(static_flag),,$(RUSTFLAGS)))
+override RUSTFLAGS := $(strip $(given_flags) $(foreach flag,$(LDFLAGS),-C link-arg=$(flag)) \
+	$(if $(filter 0,$(STATIC)),$(dynamic_flag),$(static_flag)))
+export RUSTFLAGS
+
+# liblzma's fast copy and its checksum by carry-less multiplication (chosen at run time by what the CPU has): its crate
+# builds without its configure script, which would have found them. Decoding costs 9 % less. The choice is left to the first
+# checksum (no HAVE_FUNC_ATTRIBUTE_CONSTRUCTOR): made at start, it would ask the CPU in every modprobe, and in a virtual machine
+# each such question leaves the guest.
+decoders_x86_64 := -DTUKLIB_FAST_UNALIGNED_ACCESS=1 -DHAVE_IMMINTRIN_H=1 -DHAVE_USABLE_CLMUL=1
+machine := $(firstword $(subst -, ,$(TRIPLE)))
+triples := $(sort $(TRIPLE) $(MUSL_TRIPLE))
+decoder_flags := $(foreach triple,$(triples),CFLAGS_$(subst -,_,$(triple)))
+# src/system/memory.rs has these.
+decoders_musl := -Dmalloc=kmod_once_malloc -Dcalloc=kmod_once_calloc -Dfree=kmod_once_free
+# CFLAGS and CC reach the C decoders by themselves.
+$(foreach name,$(decoder_flags),$(eval export $(name) := \
+	$(strip $(CPPFLAGS) $(decoders_$(machine)) $(if $(findstring musl,$(name)),$(decoders_musl)))))
+ifneq ($(TRIPLE),$(MUSL_TRIPLE))
+musl_compiler := CC_$(subst -,_,$(MUSL_TRIPLE))
+export $(musl_compiler) := $(MUSL_CC)
+endif
+# For another machine CC is the compiler for it, and links too.
+ifneq ($(TRIPLE),$(HOST))
+ifneq ($(origin CC),default)
+linkers := $(foreach triple,$(triples),CARGO_TARGET_$(shell echo $(triple) | tr a-z- A-Z_)_LINKER)
+$(foreach name,$(linkers),$(eval export $(name) ?= $(CC)))
+endif
+endif
+ifneq ($(MODULEDIR),/lib/modules)
+export KMOD_ONCE_MODULEDIR = $(MODULEDIR)
+endif
 
 APPLETS := modprobe insmod rmmod lsmod modinfo depmod
 
@@ -30,38 +98,52 @@ FISH_COMPLETIONS := share/fish/vendor_completions.d
 ZSH_COMPLETIONS  ?= share/zsh/site-functions
 COMPLETIONS := $(BASH_COMPLETIONS) $(FISH_COMPLETIONS) $(ZSH_COMPLETIONS)
 
-# The library is not part of build: it is a second build of everything, position-independent and with unwinding, that
-# only installing and its own tests need.
-LIB      := $(TARGET)/lib
+# The library is not part of build: it is a second build of everything, with unwinding, that only installing and its own
+# tests need.
+LIB      := $(TARGET)/$(TRIPLE)/lib
 LIBRARY  := $(LIB)/libkmod.so.2.5.1
-STATIC   := $(LIB)/$(TRIPLE)/library/libkmod_once.a
-PC       := -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|'
+ARCHIVE  := $(LIB)/$(TRIPLE)/library/libkmod_once.a
+SHIM     := src/capi/shim.c
+MAP      := dist/library/libkmod.map
+PC       := -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@MODULEDIR@|$(MODULEDIR)|'
 
 package   = $(shell sed -n '/^\[package\]/,/^\[lib\]/s/^$(1) = "\(.*\)"/\1/p' Cargo.toml)
 VERSION  := $(call package,version)
 PACKAGES ?= $(TARGET)/packages
 
-.PHONY: deb rpm selinux library bench build tools demo test test-full sanitize fuzz check figures graph install install-library uninstall
+.PHONY: deb rpm selinux library bench build tools demo env test test-full sanitize fuzz check figures graph install install-library \
+	uninstall built-program built-library
+build: export override CARGO_BUILD_TARGET = $(PROGRAM_TRIPLE)
 build:
-	$(CARGO) build --release --bin kmod
+	$(CARGO) build $(CARGO_FLAGS) --release --bin kmod
+	@touch $(KMOD) # Cargo leaves it as it is where what changed makes no difference.
+	@echo $(HOST) >$(TARGET)/host
+	@echo $(PROGRAM_TRIPLE) >$(TARGET)/program
+	@echo 'The program is linked with $(C_LIBRARY).$(if $(filter auto,$(LIBC)),$(if $(WITH_MUSL)$(filter 0,$(STATIC)),, $(no_musl)))'
+no_musl = It would start faster with musl, for which $(MUSL_TRIPLE) of Rust and $(MUSL_CC) are missing here.
 
-# RUSTFLAGS stand in for those of .cargo/config.toml, which make static programs. Only what libkmod.map names is visible,
-# and the unwinder is linked in, so that the library needs the C library and nothing else.
+# Only what libkmod.map names is visible, and the unwinder is linked in, so that the library needs the C library and nothing
+# else. Not static, whatever the program is. The shim names versions of symbols in assembler, which link-time optimisation
+# loses.
+library: override RUSTFLAGS := $(strip $(given_flags))
 library:
-	RUSTFLAGS="-C relocation-model=pic" $(CARGO) rustc --lib --features library --profile library \
-		--crate-type staticlib --target-dir $(LIB)
-	$(CC) -O2 -Wall -Wextra -fPIC -c -o $(LIB)/shim.o src/capi/shim.c
-	$(CC) -shared -o $(LIBRARY) -static-libgcc -Wl,-soname,libkmod.so.2 \
-		-Wl,--version-script=dist/library/libkmod.map -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,--gc-sections -Wl,-s \
-		$(LIB)/shim.o $(STATIC)
+	$(CARGO) rustc $(CARGO_FLAGS) --lib --features library --profile library --crate-type staticlib --target-dir $(LIB)
+	$(CC) $(CPPFLAGS) $(or $(CFLAGS),-O2) -Wall -Wextra -fPIC -fno-lto -c -o $(LIB)/shim.o $(SHIM)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $(LIBRARY) -static-libgcc -Wl,-soname,libkmod.so.2 \
+		-Wl,--version-script=$(MAP) -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,--gc-sections $(LIB)/shim.o $(ARCHIVE)
 	ln -sf libkmod.so.2.5.1 $(LIB)/libkmod.so.2
 	ln -sf libkmod.so.2 $(LIB)/libkmod.so
+	@echo $(HOST) >$(TARGET)/host
 
 tools:
 	tests/lab/tools.sh
 
 demo: tools build
 	$(CARGO) test --quiet --test lab -- demo
+
+ENVIRONMENT := CARGO_BUILD_TARGET RUSTFLAGS $(decoder_flags) $(musl_compiler) KMOD_ONCE_BIN
+env:
+	@$(foreach name,$(ENVIRONMENT),echo "export $(name)='$($(name))'";) echo "export KMOD_ONCE_LIBRARY='$(LIBRARY)'"
 
 # Ten minutes, before each commit.
 check: export KMOD_ONCE_LIBRARY = $(LIBRARY)
@@ -73,10 +155,12 @@ check: tools build library
 
 test: export KMOD_ONCE_LIBRARY = $(LIBRARY)
 test: tools build library
-	@echo 'make test: unit, compliance and library tests (10 minutes on 2 cores), the exploration of the gate (3), the'
+	@echo 'make test: unit, compliance and library tests (12 minutes on 2 cores), the exploration of the gate (3), the'
 	@echo 'sanitizer (3), real kernels in QEMU (35 without KVM), a whole Debian that boots with the packages (5).'
 	@echo 'The first time some minutes more, for downloads; each test is named when it ends.'
 	$(CARGO) test
+	$(if $(HAS_MUSL),$(CARGO) test --lib --target $(MUSL_TRIPLE),@echo "The unit tests with musl are left out: $(MUSL_TRIPLE) is missing.")
+	$(if $(KMOD_ONCE_FULL),tests/ports/run i386 s390x)
 	$(CARGO) test --profile exploration --test exploration
 	tests/sanitize.sh
 	$(CARGO) test --test lab -- --test-threads 1 storm
@@ -108,20 +192,20 @@ graph: tools build library
 	$(CARGO) test --quiet --test lab -- plot dist/lab/cpus.csv dist/lab/cpus.svg
 
 # Speed as a ratio to kmod 34.2, 30 and an empty process: the tables of benches/RESULTS.md, which are written anew.
-bench: tools
+bench: tools build
 	$(CARGO) bench --bench against_kmod -- $(CURDIR)/benches/RESULTS.md
 	$(CARGO) bench --bench library
 
 # What this puts where is listed in INSTALL.md; tests/install.rs compares the two. Files are replaced, never written through:
-# where a distribution's links are, they may lead out of DESTDIR.
-install: install-library
-	test -x $(KMOD) || $(MAKE) build
-	install -D -m 755 $(KMOD) $(ROOT)/bin/kmod.new
-	mv -fT $(ROOT)/bin/kmod.new $(ROOT)/bin/kmod
-	mkdir -p $(ROOT)/sbin $(addprefix $(ROOT)/,$(COMPLETIONS))
-	for tool in $(APPLETS); do ln -sfT ../bin/kmod $(ROOT)/sbin/$$tool; done
+# where a distribution's links are, they may lead out of DESTDIR. Nothing is compiled: root has no cargo, or should not use it.
+install: built-program install-library
+	install -D -m 755 $(KMOD) $(DESTDIR)$(BINDIR)/kmod.new
+	$(if $(STRIP),$(STRIP) $(DESTDIR)$(BINDIR)/kmod.new)
+	mv -fT $(DESTDIR)$(BINDIR)/kmod.new $(DESTDIR)$(BINDIR)/kmod
+	mkdir -p $(DESTDIR)$(SBINDIR) $(addprefix $(ROOT)/,$(COMPLETIONS))
+	for tool in $(APPLETS); do ln -sfT $(LINK) $(DESTDIR)$(SBINDIR)/$$tool || exit; done
 	for page in man/*.[1-9]; do \
-		install -D -m 644 $$page $(ROOT)/share/man/man$${page##*.}/$${page#man/} || exit; \
+		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page#man/} || exit; \
 	done
 	install -m 644 completions/kmod.bash $(ROOT)/$(BASH_COMPLETIONS)/kmod
 	install -m 644 completions/kmod.fish $(ROOT)/$(FISH_COMPLETIONS)/kmod.fish
@@ -131,11 +215,14 @@ install: install-library
 		ln -sfT kmod.fish $(ROOT)/$(FISH_COMPLETIONS)/$$tool.fish || exit; \
 	done
 	install -D -m 644 dist/udev/80-drivers.rules $(ROOT)/share/kmod-once/udev/80-drivers.rules
-	sed -i 's|/sbin/modprobe|$(PREFIX)/sbin/modprobe|' $(ROOT)/share/kmod-once/udev/80-drivers.rules
+	sed -i 's|/sbin/modprobe|$(SBINDIR)/modprobe|' $(ROOT)/share/kmod-once/udev/80-drivers.rules
 
-install-library:
-	test -e $(LIBRARY) || $(MAKE) library
+# The program as the tools' links name it.
+LINK = $(shell realpath -ms --relative-to=$(SBINDIR) $(BINDIR)/kmod)
+
+install-library: built-library
 	install -D -m 644 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libkmod.so.2.5.1.new
+	$(if $(STRIP),$(STRIP) $(DESTDIR)$(LIBDIR)/libkmod.so.2.5.1.new)
 	mv -fT $(DESTDIR)$(LIBDIR)/libkmod.so.2.5.1.new $(DESTDIR)$(LIBDIR)/libkmod.so.2.5.1
 	ln -sfT libkmod.so.2.5.1 $(DESTDIR)$(LIBDIR)/libkmod.so.2
 	ln -sfT libkmod.so.2 $(DESTDIR)$(LIBDIR)/libkmod.so
@@ -143,6 +230,22 @@ install-library:
 	install -D -m 644 dist/library/libkmod.pc.in $(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc
 	install -D -m 644 dist/library/kmod.pc.in $(ROOT)/share/pkgconfig/kmod.pc
 	sed -i $(PC) $(DESTDIR)$(LIBDIR)/pkgconfig/libkmod.pc $(ROOT)/share/pkgconfig/kmod.pc
+
+# Refuses a file that is missing or older than what it is made from: file, goal of make, the list of its sources that cargo
+# wrote, other sources. What somebody names on the command line is taken as it is. Of the two C libraries it is the one that
+# was built with last: root may have another Rust.
+install deb rpm built-program: PROGRAM_TRIPLE = \
+	$(or $(if $(filter file,$(origin LIBC)),$(filter $(TRIPLE) $(MUSL_TRIPLE),$(shell cat $(TARGET)/program 2>/dev/null))),$(if $(WITH_MUSL),$(MUSL_TRIPLE),$(TRIPLE)))
+define fresh
+	@test -e $(1) || { echo "$(1) is not there: run make $(2) first" >&2; exit 1; }
+	$(if $(filter command,$(origin $(3))),,@changed=$$(find $$(sed 's/^[^:]*: *//' $(4)) $(5) Cargo.toml Cargo.lock \
+		-newer $(1) -print -quit) && test -z "$$changed" || \
+		{ echo "$(1) is older than $${changed:-its sources}: run make $(2) first" >&2; exit 1; })
+endef
+built-program:
+	$(call fresh,$(KMOD),build,KMOD,$(KMOD).d)
+built-library:
+	$(call fresh,$(LIBRARY),library,LIBRARY,$(ARCHIVE:.a=.d),$(SHIM) $(MAP))
 
 # checkmodule and semodule_package are in Debian's checkpolicy and semodule-utils.
 POLICY := $(TARGET)/selinux/kmod-once.pp
@@ -161,25 +264,34 @@ ifneq ($(HAS_CHECKMODULE),)
 deb: export POLICY := $(POLICY)
 deb rpm: $(POLICY)
 endif
-deb rpm: BUILT = KMOD=$(KMOD) LIBRARY=$(LIBRARY)
+deb rpm: built-program built-library
+# rpmbuild strips what has debugging information by itself, and puts that into packages of its own.
+HAS_DEBUG = $(shell readelf -S $(KMOD) | grep debug_info)
+deb rpm: MADE = KMOD=$(KMOD) LIBRARY=$(LIBRARY) STRIP=$(or $(STRIP),$(if $(filter $(HOST),$(TRIPLE)),strip))
+# Debian's name for the machine that the program is for.
+DEB_NAMES := x86_64=amd64 i586=i386 i686=i386 aarch64=arm64 armv7=armhf arm=armel riscv64gc=riscv64 powerpc64le=ppc64el \
+	loongarch64=loong64 mips64el=mips64el s390x=s390x
+DEB_ARCH ?= $(or $(patsubst $(machine)=%,%,$(filter $(machine)=%,$(DEB_NAMES))),$(error what is DEB_ARCH for $(TRIPLE)?))
 deb:
 	@mkdir -p $(PACKAGES)
-	@dist/deb/build $(PACKAGES) $(PACKAGES)/deb $(BUILT)
+	@echo 'The program is linked with $(C_LIBRARY).'
+	@DEB_ARCH=$(DEB_ARCH) dist/deb/build $(PACKAGES) $(PACKAGES)/deb $(MADE)
 
 rpm:
 	@mkdir -p $(PACKAGES)
+	@echo 'The program is linked with $(C_LIBRARY).'
 	@rpmbuild -bb --quiet --define "_topdir $(PACKAGES)/rpm" --define "_rpmdir $(PACKAGES)" \
 		--define "version_of_cargo $(VERSION)" --define "source_of_cargo $(CURDIR)" \
-		--define "make_arguments $(BUILT)" --define "policy $(POLICY)" \
-		$(if $(HAS_CHECKMODULE),--with selinux) $(if $(shell readelf -S $(KMOD) | grep debug_info),--with debuginfo) \
+		--define "make_arguments $(if $(HAS_DEBUG),$(filter-out STRIP=%,$(MADE)),$(MADE))" --define "policy $(POLICY)" \
+		$(if $(HAS_CHECKMODULE),--with selinux) $(if $(HAS_DEBUG),--with debuginfo) \
 		--define "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" dist/rpm/kmod-once.spec
 	@ls $(PACKAGES)/kmod-once-*$(VERSION)-1*.rpm
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libkmod.so libkmod.so.2 libkmod.so.2.5.1 pkgconfig/libkmod.pc)
 	rm -f $(addprefix $(ROOT)/,include/libkmod.h share/pkgconfig/kmod.pc)
-	rm -f $(ROOT)/bin/kmod $(addprefix $(ROOT)/sbin/,$(APPLETS))
-	for page in man/*.[1-9]; do rm -f $(ROOT)/share/man/man$${page##*.}/$${page#man/}; done
+	rm -f $(DESTDIR)$(BINDIR)/kmod $(addprefix $(DESTDIR)$(SBINDIR)/,$(APPLETS))
+	for page in man/*.[1-9]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page#man/}; done
 	rm -f $(addprefix $(ROOT)/$(BASH_COMPLETIONS)/,kmod $(APPLETS)) $(ROOT)/$(ZSH_COMPLETIONS)/_kmod
 	rm -f $(patsubst %,$(ROOT)/$(FISH_COMPLETIONS)/%.fish,kmod $(APPLETS))
 	rm -rf $(ROOT)/share/kmod-once

@@ -51,7 +51,7 @@ fn said(error: io::Error) -> String {
 }
 
 fn compare() -> Result<(), String> {
-    let stages = Stages::prepare().map_err(said)?;
+    let stages = Stages::prepare(env!("CARGO_BIN_EXE_kmod").into()).map_err(said)?;
     let stage = stages.stage("bench-library").map_err(said)?;
     let (package, _) = stages.cache.kernel("linux-image-6.12.", "-amd64-unsigned").map_err(said)?;
     let entry = fs::read_dir(package.join("lib/modules")).and_then(|mut all| all.next().transpose());

@@ -4,6 +4,9 @@
 //! (`EPROBE_DEFER`), 524 (`ENOTSUPP`) or any other number up to 4095 (include/linux/errno.h, include/linux/err.h). A failure
 //! must never turn into another one, or into success, on its way to the caller; so the number itself is kept.
 
+#[cfg(any(test, not(target_env = "gnu")))]
+mod texts;
+
 use nix::libc;
 use std::fmt;
 
@@ -67,9 +70,13 @@ impl Errno {
     }
 }
 
-/// The C library's text in the C locale: "No such file or directory", "Unknown error 517".
+/// glibc's text in the C locale: "No such file or directory", "Unknown error 517".
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(not(target_env = "gnu"))]
+        if let Some(text) = texts::of_glibc(self.0) {
+            return f.write_str(text);
+        }
         let text = std::io::Error::from_raw_os_error(self.0).to_string();
         // std appends " (os error N)" to what strerror_r says.
         match text.rsplit_once(" (os error ").map_or(&text[..], |(text, _)| text) {
@@ -100,11 +107,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_those_of_the_c_library() {
+    fn texts_are_those_of_glibc() {
         let texts = [
             (Errno::ENOENT, "No such file or directory"),
             (Errno::EKEYREJECTED, "Key was rejected by service"),
             (Errno::EOPNOTSUPP, "Operation not supported"),
+            (Errno::EBUSY, "Device or resource busy"),
+            (Errno::ENOPKG, "Package not installed"),
+            (Errno::ENOKEY, "Required key not available"),
             (Errno::new(512), "Unknown error 512"),
             (Errno::new(-517), "Unknown error 517"),
             (Errno::new(524), "Unknown error 524"),

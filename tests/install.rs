@@ -12,23 +12,40 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 const TOOLS: [&str; 6] = ["modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod"];
 
-/// Runs make with `words`; only `dir` is writable.
-fn make(dir: &Path, words: &[&str]) {
-    assert!(nix::unistd::geteuid().is_root(), "the rest of the file system is made read-only: be root");
-    let binary = std::env::var("KMOD_ONCE_BIN").unwrap_or(env!("CARGO_BIN_EXE_kmod").into());
+/// The program under test.
+fn program() -> String {
+    std::env::var("KMOD_ONCE_BIN").unwrap_or(env!("CARGO_BIN_EXE_kmod").into())
+}
+
+/// The library under test.
+fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    let library = LIBRARY.get_or_init(|| library::library().expect("make library"));
+    LIBRARY.get_or_init(|| library::library().expect("make library"))
+}
+
+/// Runs make with `words` to install what is under test; only `dir` is writable.
+fn make(dir: &Path, words: &[&str]) {
+    let made = [format!("KMOD={}", program()), format!("LIBRARY={}", library().display())];
+    let output = attempt(dir, &[&[&*made[0], &*made[1]], words].concat());
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", said(&output.stdout), said(&output.stderr));
+}
+
+/// Runs make with `words`; only `dir` is writable.
+fn attempt(dir: &Path, words: &[&str]) -> Output {
+    assert!(nix::unistd::geteuid().is_root(), "the rest of the file system is made read-only: be root");
     let mut command = Command::new("make");
     command
-        .args(["-C", SOURCE, "--no-print-directory", &format!("KMOD={binary}")])
-        .arg(format!("LIBRARY={}", library.display()))
+        .args(["-C", SOURCE, "--no-print-directory"])
         .args(words)
+        // What a make around this was told.
+        .env_remove("MAKEFLAGS")
         .env_remove("DESTDIR")
         .env_remove("PREFIX");
     let dir = dir.to_owned();
@@ -43,9 +60,7 @@ fn make(dir: &Path, words: &[&str]) {
             Ok(())
         });
     }
-    let output = command.output().expect("make");
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", said(&output.stdout), said(&output.stderr));
+    command.output().expect("make")
 }
 
 /// What is in a directory, by path below it: the mode of a file, where a link leads.
@@ -119,6 +134,135 @@ fn what_is_installed_is_what_the_page_lists() {
     assert_eq!(listing(dir.path()), installed, "a second time");
     make(dir.path(), &["uninstall", &format!("DESTDIR={}", dir.path().display())]);
     assert_eq!(listing(dir.path()), BTreeMap::new());
+}
+
+#[test]
+fn a_packagers_own_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let destdir = format!("DESTDIR={}", dir.path().display());
+    let words = [
+        &destdir,
+        "PREFIX=/usr",
+        "SBINDIR=/usr/bin",
+        "LIBDIR=/usr/lib64",
+        "MANDIR=/usr/man",
+        "MODULEDIR=/usr/lib/modules",
+        "STRIP=strip",
+    ];
+    make(dir.path(), &[&["install"], &words[..]].concat());
+    let installed = listing(dir.path());
+    for tool in TOOLS {
+        assert_eq!(installed[&Path::new("usr/bin").join(tool)], "-> kmod");
+    }
+    for file in ["usr/man/man8/modprobe.8", "usr/lib64/libkmod.so.2.5.1", "usr/lib64/pkgconfig/libkmod.pc"] {
+        assert!(installed.contains_key(Path::new(file)), "{file}: {installed:?}");
+    }
+    assert_eq!(installed.len(), promised().len());
+    let text = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
+    assert!(text("usr/share/pkgconfig/kmod.pc").contains("\nmodule_directory=/usr/lib/modules\n"));
+    assert!(text("usr/lib64/pkgconfig/libkmod.pc").contains("\nlibdir=/usr/lib64\n"));
+    assert!(text("usr/share/kmod-once/udev/80-drivers.rules").contains("\"/usr/bin/modprobe -"));
+    let size = |path: &Path| path.metadata().unwrap().len();
+    assert!(size(&dir.path().join("usr/bin/kmod")) < size(Path::new(&program())), "it is stripped");
+    make(dir.path(), &[&["uninstall"], &words[..]].concat());
+    assert_eq!(listing(dir.path()), BTreeMap::new());
+}
+
+#[test]
+fn what_is_missing_or_stale_is_not_installed_and_nothing_is_compiled() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let words = [
+        "install",
+        &format!("DESTDIR={}", root.display()),
+        &format!("CARGO_TARGET_DIR={}", dir.path().display()),
+        "CARGO_BUILD_TARGET=t-gnu",
+        // Whoever compiles fails.
+        "CARGO=false",
+        "CC=false",
+    ];
+    let refused = |what: &str, goal: &str| {
+        let output = attempt(dir.path(), &words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(what), "{what}: {said}");
+        assert!(said.contains(&format!(": run make {goal} first\n")), "{said}");
+    };
+    // The source, the list of them that cargo writes, and what was made of them.
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let list = format!("out: {}\n", dir.path().join("source.rs").display());
+    write("source.rs", "");
+    write("t-gnu/lib/t-gnu/library/libkmod_once.d", &list);
+    write("t-gnu/release/kmod.d", &list);
+    refused("t-gnu/release/kmod is not there", "build");
+    write("t-gnu/release/kmod", "");
+    refused("libkmod.so.2.5.1 is not there", "library");
+    write("t-gnu/lib/libkmod.so.2.5.1", "");
+    // Newer than both.
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    let set = |path: &str| {
+        fs::File::options().write(true).open(dir.path().join(path)).unwrap().set_modified(later).unwrap();
+    };
+    set("source.rs");
+    refused("t-gnu/release/kmod is older than", "build");
+    set("t-gnu/release/kmod");
+    refused("libkmod.so.2.5.1 is older than", "library");
+    assert_eq!(listing(&root), BTreeMap::new());
+    set("t-gnu/lib/libkmod.so.2.5.1");
+    let output = attempt(dir.path(), &words);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read(root.join("usr/local/bin/kmod")).unwrap(), b"");
+
+    // Of the two C libraries, the one that it was linked with last.
+    write("program", "t-musl\n");
+    refused("t-musl/release/kmod is not there", "build");
+    write("t-musl/release/kmod.d", &list);
+    write("t-musl/release/kmod", "musl");
+    set("t-musl/release/kmod");
+    let output = attempt(dir.path(), &words);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read(root.join("usr/local/bin/kmod")).unwrap(), b"musl");
+}
+
+/// The tools run as root on strings that strangers choose: what the linker can do for them is done.
+#[test]
+fn program_and_library_are_hardened() {
+    let binary = program();
+    for file in [Path::new(&binary), library()] {
+        let output =
+            Command::new("readelf").args(["-W", "-h", "-l", "-d"]).arg(file).output().expect("readelf");
+        let said = String::from_utf8(output.stdout).unwrap();
+        let line = |words: &[&str]| {
+            let found = said.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            found.unwrap_or_else(|| panic!("{}: no line with {words:?}\n{said}", file.display()))
+        };
+        // At an address that is chosen anew each time. Elsewhere rustc links static programs to fixed ones.
+        if cfg!(target_arch = "x86_64") || file != Path::new(&binary) {
+            line(&["Type:", "DYN"]);
+        }
+        // What was relocated is made read-only, and nothing is relocated after that.
+        line(&["GNU_RELRO"]);
+        line(&["(FLAGS_1)", "NOW"]);
+        line(&["(FLAGS)", "BIND_NOW"]);
+        // No memory is executable and writable, the stack least of all.
+        assert!(!line(&["GNU_STACK"]).contains("RWE"), "{said}");
+        let both = said.lines().find(|line| line.trim_start().starts_with("LOAD") && line.contains("RWE"));
+        assert_eq!(both, None, "{said}");
+        assert!(!said.contains("(TEXTREL)"), "{said}");
+    }
+}
+
+/// At boot the dynamic loader would cost more than the work itself.
+#[test]
+fn what_make_builds_needs_no_loader() {
+    let Ok(binary) = std::env::var("KMOD_ONCE_BIN") else { return };
+    let output = Command::new("readelf").args(["-W", "-l", "-d", &binary]).output().expect("readelf");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("LOAD") && !said.contains("INTERP") && !said.contains("(NEEDED)"), "{said}");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 #[path = "common/elf.rs"]
 mod elf;
+#[path = "common/program.rs"]
+mod program;
 
 use elf::KoBuilder;
 use nix::fcntl::{Flock, FlockArg};
@@ -42,7 +44,7 @@ impl Machine {
         fs::set_permissions(machine.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(machine.path("etc")).unwrap();
         // By a process of its own (see tests/process.rs), and to where everybody can start it.
-        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_kmod")).arg(machine.path("kmod")).status();
+        let copied = Command::new("cp").arg(program::static_program()).arg(machine.path("kmod")).status();
         assert!(copied.unwrap().success());
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
         let tree = machine.path("lib/modules").join(release.trim());

@@ -1,5 +1,8 @@
 //! The program as a process: how it is started, and what becomes of its streams.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
@@ -14,7 +17,7 @@ fn root() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     // By a process of its own: a copy made here could not be started (ETXTBSY) while a child that another test has just
     // forked still holds the descriptor it was written through.
-    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_kmod")).arg(root.path().join("kmod")).status();
+    let copied = Command::new("cp").arg(program::static_program()).arg(root.path().join("kmod")).status();
     assert!(copied.unwrap().success());
     for tool in ["modprobe", "lsmod"] {
         symlink("kmod", root.path().join(tool)).unwrap();

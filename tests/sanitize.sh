@@ -3,11 +3,12 @@
 # what was allocated, memory given back twice. What is pure
 # (formats/, config/, load/plan) has no unsafe code and is left out: memcheck is slow.
 #
-# A build of its own: in a static program memcheck cannot stand in for malloc. The library's C half has the same in
-# tests/library/memory.rs.
+# A build of its own: in a static program, such as make's, memcheck cannot stand in for malloc. The library's C half has the
+# same in tests/library/memory.rs.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}/dynamic
+unset CARGO_BUILD_TARGET
 export RUSTFLAGS= CARGO_TARGET_DIR="$target"
 binary=$(${CARGO:-cargo} test --locked --lib --no-run --message-format json |
     sed -n 's/.*"executable":"\([^"]*kmod_once-[^"]*\)".*/\1/p' | tail -1)

@@ -15,6 +15,8 @@ pub(crate) mod flock;
 pub(crate) mod kernel;
 pub(crate) mod kmsg;
 pub(crate) mod map;
+#[cfg(target_env = "musl")]
+mod memory;
 pub(crate) mod module_file;
 pub(crate) mod proc_modules;
 pub(crate) mod process;

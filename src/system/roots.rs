@@ -158,10 +158,15 @@ impl Roots {
     }
 }
 
-/// The directory below a root in which modules lie, by release: `/lib/modules` first, and `/usr/lib/modules` where only that
-/// one has the release, `is_there` says. On most systems one is a link to the other; some have no `/lib`.
+/// The directory below a root in which modules lie, by release: `/lib/modules` first, or what the build was told (`MODULEDIR`
+/// of the Makefile), and `/usr/lib/modules` where only that one has the release, `is_there` says. On most systems one is a
+/// link to the other; some have no `/lib`.
 pub(crate) fn module_parent(is_there: impl Fn(&'static [u8]) -> bool) -> &'static [u8] {
-    const PARENTS: [&[u8]; 2] = [b"/lib/modules", b"/usr/lib/modules"];
+    const FIRST: &str = match option_env!("KMOD_ONCE_MODULEDIR") {
+        Some(directory) => directory,
+        None => "/lib/modules",
+    };
+    const PARENTS: [&[u8]; 2] = [FIRST.as_bytes(), b"/usr/lib/modules"];
     PARENTS.into_iter().find(|parent| is_there(parent)).unwrap_or(PARENTS[0])
 }
 

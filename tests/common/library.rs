@@ -17,9 +17,12 @@ pub fn library() -> Result<PathBuf, String> {
     let target = target.ok_or("no target directory")?;
     eprintln!("make library");
     let mut make = Command::new("make");
-    make.args(["--silent", "-C", env!("CARGO_MANIFEST_DIR"), "library"]).env("CARGO_TARGET_DIR", target);
-    run(make.env("CARGO", env!("CARGO")).env_remove("RUSTFLAGS"))?;
-    target.join("lib/libkmod.so.2").canonicalize().map_err(|error| error.to_string())
+    make.args(["--silent", "-C", env!("CARGO_MANIFEST_DIR"), "library", "env"])
+        .env("CARGO_TARGET_DIR", target);
+    let said = run(make.env("CARGO", env!("CARGO")).env_remove("RUSTFLAGS"))?;
+    let place =
+        said.lines().find_map(|line| line.strip_prefix("export KMOD_ONCE_LIBRARY='")?.strip_suffix('\''));
+    place.map(PathBuf::from).ok_or_else(|| format!("make env does not say where the library is:\n{said}"))
 }
 
 fn is_triple(dir: &Path) -> bool {

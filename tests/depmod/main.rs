@@ -10,6 +10,8 @@
 mod debian;
 #[path = "../common/elf.rs"]
 mod elf;
+#[path = "../common/program.rs"]
+mod program;
 #[allow(dead_code)] // what only the other test program uses
 #[path = "../compliance/tools.rs"]
 mod tools;
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
         // listing needs neither packages nor rights
         return libtest_mimic::run(&arguments, trials(None)).exit_code();
     }
-    let stages = match Stages::prepare() {
+    let stages = match Stages::prepare(program::static_program()) {
         Ok(stages) => Arc::new(stages),
         Err(problem) => {
             eprintln!("depmod: cannot run: {problem}");

@@ -35,6 +35,7 @@ const PATIENCE: u32 = 180;
 /// Makes stages.
 pub struct Stages {
     dir: PathBuf,
+    ours: PathBuf,
     theirs: Tools,
     kmod_30: Tools,
     /// The packages' cache.
@@ -42,11 +43,11 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Fetches what is missing.
+    /// For the static program `ours`. Fetches what is missing.
     ///
     /// # Errors
     /// The packages cannot be had, or we may not chroot.
-    pub fn prepare() -> io::Result<Stages> {
+    pub fn prepare(ours: PathBuf) -> io::Result<Stages> {
         if !nix::unistd::geteuid().is_root() {
             return Err(io::Error::other(
                 "the tools are run in root directories of their own: run this as root",
@@ -59,7 +60,7 @@ impl Stages {
         let cache = Cache::open()?;
         let theirs = Tools::kmod_34(&cache)?.staged(&dir.join("tools"))?;
         let kmod_30 = Tools::kmod_30(&cache)?.staged(&dir.join("tools"))?;
-        Ok(Stages { dir, theirs, kmod_30, cache })
+        Ok(Stages { dir, ours, theirs, kmod_30, cache })
     }
 
     /// A fresh root directory. It is removed when it is dropped.
@@ -83,8 +84,8 @@ impl Stages {
             fs::create_dir_all(path.join(dir))?;
         }
         let ours = path.join("ours/depmod");
-        if fs::hard_link(env!("CARGO_BIN_EXE_kmod"), &ours).is_err() {
-            fs::copy(env!("CARGO_BIN_EXE_kmod"), &ours)?;
+        if fs::hard_link(&self.ours, &ours).is_err() {
+            fs::copy(&self.ours, &ours)?;
         }
         Ok(())
     }

@@ -83,7 +83,8 @@ impl Machine {
         let packages = self.dir.join("packages");
         let mut command = Command::new("make");
         command.arg("-C").arg(env!("CARGO_MANIFEST_DIR")).arg("deb");
-        run(command.arg(format!("PACKAGES={}", packages.display())))?;
+        // Not stripped, so that what is installed can be compared.
+        run(command.arg(format!("PACKAGES={}", packages.display())).arg("STRIP=true"))?;
         let is_deb = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
         let files = fs::read_dir(&packages)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
         for file in files.filter(is_deb) {

@@ -50,6 +50,17 @@ fn debs() -> [&'static Path; 2] {
     [&debs[0], &debs[1]]
 }
 
+/// The library as it is in its package: stripped.
+fn packaged_library() -> &'static [u8] {
+    static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
+    CONTENT.get_or_init(|| {
+        let script = "dpkg-deb --fsys-tarfile \"$0\" | tar -xO --wildcards '*/libkmod.so.2.99'";
+        let output = Command::new("sh").args(["-c", script]).arg(debs()[1]).output().unwrap();
+        assert!(output.stdout.starts_with(b"\x7fELF"), "{}", text(&output));
+        output.stdout
+    })
+}
+
 /// What a command printed, to stdout and stderr; it has to succeed.
 fn said(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::debian::Cache;
-use crate::{TOOLS, library, said};
+use crate::{TOOLS, packaged_library, said};
 
 /// kmod, what depends on it, and what has files that ours take the place of.
 const SYSTEM: [&str; 4] = ["kmod", "udev", "initramfs-tools-core", "bash-completion"];
@@ -174,7 +174,7 @@ impl System {
         let known = self.run(&["ldconfig", "-p"]);
         let line = known.lines().find(|line| line.contains("libkmod.so.2 ")).expect("a libkmod");
         let path = self.run(&["realpath", line.split(" => ").nth(1).unwrap()]);
-        fs::read(self.path(&path.trim()[1..])).unwrap() == fs::read(library()).unwrap()
+        fs::read(self.path(&path.trim()[1..])).unwrap() == packaged_library()
     }
 
     /// The distribution's `kmod` where it is kept while ours is in its place: once.

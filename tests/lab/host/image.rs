@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::cache::{Cache, Kernel};
 use super::cpio::Image;
@@ -38,6 +38,9 @@ pub struct Builder<'a> {
 impl Builder<'_> {
     /// This very program without its debugging information: the init of every image.
     fn init(&self) -> Result<PathBuf> {
+        if !cfg!(target_feature = "crt-static") {
+            bail!("this program becomes the guest's init, and must be static for that: eval \"$(make env)\"");
+        }
         let to = self.out.join("init");
         run(Command::new("strip").arg("-o").arg(&to).arg(std::env::current_exe()?))?;
         Ok(to)
