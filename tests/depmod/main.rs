@@ -11,6 +11,8 @@ mod debian;
 #[path = "../common/elf.rs"]
 mod elf;
 #[allow(dead_code)] // what only the other test program uses
+#[path = "../common/needs.rs"]
+mod needs;
 #[path = "../compliance/tools.rs"]
 mod tools;
 
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
     }
     let stages = match Stages::prepare() {
         Ok(stages) => Arc::new(stages),
+        Err(problem) if !needs::is_root() => return needs::suite_left_out("depmod", &problem.to_string()),
         Err(problem) => {
             eprintln!("depmod: cannot run: {problem}");
             return ExitCode::FAILURE;
