@@ -171,8 +171,8 @@ fn sources(suite: &str, of_oldest: &[String; 2]) -> String {
         OLDEST => vec![(&main, end("")), (&security, end("-security"))],
         _ => vec![(&main, end(""))],
     };
-    // What was archived is never signed anew.
-    let valid = if main == ARCHIVE[0] { " check-valid-until=no" } else { "" };
+    // What was archived is never signed anew, and sid's lists are valid for a week, for which not every mirror keeps up.
+    let valid = if main == ARCHIVE[0] || suite == "sid" { " check-valid-until=no" } else { "" };
     parts
         .iter()
         .map(|(uri, suite)| format!("deb [signed-by={KEYRING}{valid}] {uri} {suite} main\n"))

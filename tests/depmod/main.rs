@@ -10,9 +10,9 @@
 mod debian;
 #[path = "../common/elf.rs"]
 mod elf;
-#[allow(dead_code)] // what only the other test program uses
 #[path = "../common/needs.rs"]
 mod needs;
+#[allow(dead_code)] // what only the other test program uses
 #[path = "../compliance/tools.rs"]
 mod tools;
 

@@ -5,7 +5,7 @@
 //! linked statically: copied into an initramfs it needs nothing else.
 //!
 //! ```text
-//! cargo test --test lab                              what each kernel's round has (host/suite.rs)
+//! cargo test --test lab                              what each kernel's round has (host/series.rs)
 //! cargo test --test lab -- --exact storm_64::6.1     one of them
 //! cargo test --test lab -- demo                      stock kmod and ours, a table and a picture
 //! cargo test --test lab -- plot                      draws the figures of the last runs

@@ -17,7 +17,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use super::run;
-use super::suite::Series;
+use super::series::Series;
 use crate::debian::{self, module_directory};
 
 /// A helper module that is installed under another name than its own.

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use super::report::{self, Row};
-use super::suite::{Lab, SERIES};
+use super::series::SERIES;
+use super::suite::Lab;
 use super::{plot, qemu};
 use crate::scenarios;
 use crate::tool::Tool;

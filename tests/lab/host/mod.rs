@@ -12,6 +12,7 @@ pub mod image;
 pub mod plot;
 pub mod qemu;
 pub mod report;
+pub mod series;
 pub mod suite;
 pub mod table;
 
