@@ -35,9 +35,14 @@ struct Real {
 ///
 /// # Errors
 /// They cannot be had.
-pub fn kernels() -> io::Result<Vec<PathBuf>> {
-    let cache = Cache::open()?;
-    KERNELS.iter().map(|prefix| Ok(cache.kernel(prefix, "-amd64-unsigned")?.0)).collect()
+pub fn kernels() -> Result<&'static [PathBuf], &'static str> {
+    static KEPT: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
+    let fetched = || -> io::Result<Vec<PathBuf>> {
+        let cache = Cache::open()?;
+        KERNELS.iter().map(|prefix| Ok(cache.kernel(prefix, "-amd64-unsigned")?.0)).collect()
+    };
+    let kept = KEPT.get_or_init(|| fetched().map_err(|error| error.to_string()));
+    kept.as_deref().map_err(String::as_str)
 }
 
 fn real() -> &'static Real {
