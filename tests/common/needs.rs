@@ -28,7 +28,8 @@ fn left_out(why: &str) -> bool {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("a test");
     assert!(std::env::var_os("CI").is_none(), "{name} {why}");
-    let _ = writeln!(std::io::stderr(), "LEFT OUT: {name} {why}");
+    // In one piece, since others write at the same time.
+    let _ = std::io::stderr().write_all(format!("LEFT OUT: {name} {why}\n").as_bytes());
     false
 }
 

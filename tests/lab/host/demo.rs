@@ -45,6 +45,8 @@ fn demo() -> Result<()> {
         }
     }
     lab.finish();
+    // Before and after.
+    rows.sort_by_key(|row| (row.number("cpus"), row.tool == Tool::Library.name()));
     let picture = lab.out.join("demo.svg");
     fs::write(&picture, plot::draw(&rows)?).with_context(|| picture.display().to_string())?;
     println!(

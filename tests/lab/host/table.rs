@@ -126,7 +126,8 @@ fn matrix(rows: &[Row]) -> Result<String> {
                 match find(rows, kernel, scenario, tool) {
                     Ok(row) => {
                         let wasted = report::mib(row.number("wasted"));
-                        write!(out, " {} calls, {wasted} |", row.number("calls"))?;
+                        let calls = row.number("calls");
+                        write!(out, " {calls} call{}, {wasted} |", if calls == 1 { "" } else { "s" })?;
                     }
                     Err(_) => write!(out, " not measured |")?,
                 }
