@@ -29,7 +29,7 @@ pub const PLACES: [&str; 9] = [
 
 /// How many modules go through the tools in the whole run, and in the sample of `make test`.
 const ALL: usize = 300;
-const SAMPLE: usize = 60;
+const SAMPLE: usize = 40;
 
 /// The one step in which a difference is excused, and only that of [`left_by_kmod`].
 const AFTER_REMOVAL: &str = "/proc/modules after modprobe -r";
