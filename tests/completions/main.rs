@@ -9,6 +9,8 @@
 mod commands;
 #[path = "../common/elf.rs"]
 mod elf;
+#[path = "../common/needs.rs"]
+mod needs;
 
 use kmod_once::internals::cli::getopt::{Opt, Spelling};
 use nix::mount::{MsFlags, mount};
@@ -48,7 +50,6 @@ fn link_all(from: &str, to: &Path, but: &[&str]) {
 
 impl Fixture {
     fn new() -> Fixture {
-        assert!(nix::unistd::geteuid().is_root(), "the shells run in a chroot: be root");
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
         let write = |path: &str, content: &[u8]| {
@@ -204,6 +205,9 @@ fn listed(options: &[Opt]) -> BTreeSet<String> {
 
 #[test]
 fn options_are_those_of_the_tables() {
+    if !needs::root() {
+        return;
+    }
     let mut cases: BTreeMap<String, BTreeSet<String>> =
         commands::tables().iter().map(|(tool, options)| (format!("{tool} -"), listed(options))).collect();
     let lsmod = cases["lsmod -"].clone();
@@ -214,6 +218,9 @@ fn options_are_those_of_the_tables() {
 
 #[test]
 fn values_are_those_of_this_machine() {
+    if !needs::root() {
+        return;
+    }
     let release = nix::sys::utsname::uname().unwrap().release().to_str().unwrap().to_owned();
     let files = "one.ko two.ko.xz three.ko.gz four.ko.zst sub";
     let modules = "loop snd_hda_intel snd xfs";
@@ -277,6 +284,9 @@ fn values_are_those_of_this_machine() {
 
 #[test]
 fn dashes_in_names_are_underscores() {
+    if !needs::root() {
+        return;
+    }
     let fixture = Fixture::new();
     let lines = ["modprobe snd-h", "rmmod snd-hda_", "modinfo snd-hda-i"].map(str::to_owned);
     for shell in SHELLS {

@@ -13,6 +13,8 @@ mod elf;
 #[allow(dead_code)]
 #[path = "../compliance/kernel.rs"]
 mod kernel;
+#[path = "../common/needs.rs"]
+mod needs;
 
 use count::Counters;
 use elf::KoBuilder;
@@ -60,15 +62,7 @@ fn main() -> ExitCode {
     let suite = match Suite::new() {
         Ok(suite) => Arc::new(suite),
         Err(_) if args.list => return libtest_mimic::run(&args, Vec::new()).exit_code(),
-        // Nothing can be said: a failure where that was promised, else a loud skip.
-        Err(reason) if std::env::var_os("CI").is_none() => {
-            eprintln!("\ncost: SKIPPED, nothing was counted: {reason}\n");
-            return ExitCode::SUCCESS;
-        }
-        Err(reason) => {
-            eprintln!("\ncost: FAILED, nothing can be counted: {reason}\n");
-            return ExitCode::FAILURE;
-        }
+        Err(reason) => return needs::suite_left_out("cost", &reason),
     };
     let mut trials = Vec::new();
     for request in &REQUESTS {

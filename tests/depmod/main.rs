@@ -10,6 +10,8 @@
 mod debian;
 #[path = "../common/elf.rs"]
 mod elf;
+#[path = "../common/needs.rs"]
+mod needs;
 #[path = "../common/program.rs"]
 mod program;
 #[allow(dead_code)] // what only the other test program uses
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     }
     let stages = match Stages::prepare(program::static_program()) {
         Ok(stages) => Arc::new(stages),
+        Err(problem) if !needs::is_root() => return needs::suite_left_out("depmod", &problem.to_string()),
         Err(problem) => {
             eprintln!("depmod: cannot run: {problem}");
             return ExitCode::FAILURE;

@@ -1,13 +1,13 @@
 //! The lab: real kernels, real udev, many CPUs, in virtual machines.
 //!
 //! One program, two lives. On the host it is a test harness: every scenario on every kernel is a named test
-//! (`storm_64::6.1`), and `demo` and `plot` are further commands. In the guest it is process 1, because the project is
+//! (`storm_64::6.1`, `storm_64::newest`), and `demo` and `plot` are further commands. In the guest it is process 1, because the project is
 //! linked statically: copied into an initramfs it needs nothing else.
 //!
 //! ```text
-//! cargo test --test lab                              all scenarios on both kernels
+//! cargo test --test lab                              what each kernel's round has (host/series.rs)
 //! cargo test --test lab -- --exact storm_64::6.1     one of them
-//! cargo test --test lab -- demo                      stock kmod and ours, one table
+//! cargo test --test lab -- demo                      stock kmod and ours, a table and a picture
 //! cargo test --test lab -- plot                      draws the figures of the last runs
 //! cargo test --test lab -- table CSV RESULTS.md      writes them into the page
 //! ```
@@ -15,10 +15,14 @@
 //! Variables: `KMOD_ONCE_BIN` names the `kmod` to test (else cargo's build of this profile), `KMOD_ONCE_CACHE` the folder
 //! for downloads, `LAB_ONLY=stock` leaves our tool out. Consoles and traces stay in `target/lab/<kernel>/<scenario>/`.
 
+#[path = "../common/debian.rs"]
+mod debian;
 #[path = "../common/emulator.rs"]
 mod emulator;
 #[path = "../common/library.rs"]
 mod library;
+#[path = "../common/needs.rs"]
+mod needs;
 
 mod guest;
 mod host;
@@ -38,7 +42,7 @@ fn main() -> std::process::ExitCode {
         Some("watch") => end(guest::watch::main(&args[2..])),
         Some("operate") => end(scenarios::operate(&args[2..])),
         // Commands of the host.
-        Some("demo") => host::suite::demo(),
+        Some("demo") => host::demo::main(),
         Some("plot") => host::plot::main(&args[2..]),
         Some("table") => host::table::main(&args[2..]),
         _ => host::suite::main(),

@@ -11,11 +11,13 @@ pub enum Tool {
     Kmod30,
     /// Debian 13's kmod 34.2.
     Kmod34,
+    /// The modprobe of Debian 13's busybox.
+    Busybox,
 }
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ours, Self::Library, Self::Kmod30, Self::Kmod34];
+    pub const ALL: [Self; 5] = [Self::Ours, Self::Library, Self::Kmod30, Self::Kmod34, Self::Busybox];
 
     /// The name in tables and in the guest's `/tools`.
     pub fn name(self) -> &'static str {
@@ -24,6 +26,7 @@ impl Tool {
             Self::Library => "libkmod-once",
             Self::Kmod30 => "kmod-30",
             Self::Kmod34 => "kmod-34",
+            Self::Busybox => "busybox",
         }
     }
 
@@ -37,12 +40,13 @@ impl Tool {
         match self {
             Self::Ours | Self::Library => None,
             Self::Kmod30 => Some("bookworm"),
-            Self::Kmod34 => Some("trixie"),
+            Self::Kmod34 | Self::Busybox => Some("trixie"),
         }
     }
 
-    /// The stock tool that is measured beside ours on a kernel: the one of the release that the kernel belongs to.
-    pub fn stock(series: &str) -> Self {
-        if series == "6.1" { Self::Kmod30 } else { Self::Kmod34 }
+    /// The stock tool that is measured beside ours on a kernel, by the kernel's first two numbers: the one of the release that
+    /// the kernel belongs to, or of the next one that is compared with.
+    pub fn stock(kernel: &str) -> Self {
+        if ["5.10", "6.1"].contains(&kernel) { Self::Kmod30 } else { Self::Kmod34 }
     }
 }

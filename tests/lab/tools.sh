@@ -33,9 +33,6 @@ need zsh zsh
 need fish fish
 [ -e /usr/share/bash-completion/bash_completion ] || missing="$missing bash-completion"
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
-# objtool, which builds the helper modules, is linked to it.
-ldconfig -p 2>/dev/null | grep -q 'libelf\.so\.1' || /sbin/ldconfig -p 2>/dev/null | grep -q 'libelf\.so\.1' ||
-    missing="$missing libelf1"
 
 if [ -n "$missing" ]; then
     echo "installing:$missing"

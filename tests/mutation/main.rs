@@ -7,6 +7,8 @@ mod damage;
 mod debian;
 #[path = "../common/elf.rs"]
 mod elf;
+#[path = "../common/needs.rs"]
+mod needs;
 mod seeds;
 
 use checks::{ALL, Check, named, read_all};
@@ -18,6 +20,9 @@ use std::path::Path;
 /// too heavy or too light: `sense` is the least percentage of each.
 fn mutate(name: &str, rounds: usize, sense: (usize, usize)) {
     let check = named(name).expect("a check");
+    if needs::fetched(seeds::kernels()).is_none() {
+        return;
+    }
     let seeds = seeds::of(name);
     for (number, seed) in seeds.iter().enumerate() {
         run(check, seed, &format!("seed {number}"));

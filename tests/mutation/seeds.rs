@@ -9,6 +9,7 @@ use kmod_once::internals::formats::elf::{Elf, exports};
 use kmod_once::internals::formats::index::IndexBuilder;
 use kmod_once::internals::{formats::modinfo, name};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -30,14 +31,26 @@ struct Real {
     builtin_info: Vec<u8>,
 }
 
+/// The kernels, unpacked.
+///
+/// # Errors
+/// They cannot be had.
+pub fn kernels() -> Result<&'static [PathBuf], &'static str> {
+    static KEPT: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
+    let fetched = || -> io::Result<Vec<PathBuf>> {
+        let cache = Cache::open()?;
+        KERNELS.iter().map(|prefix| Ok(cache.kernel(prefix, "-amd64-unsigned")?.0)).collect()
+    };
+    let kept = KEPT.get_or_init(|| fetched().map_err(|error| error.to_string()));
+    kept.as_deref().map_err(String::as_str)
+}
+
 fn real() -> &'static Real {
     static REAL: OnceLock<Real> = OnceLock::new();
     REAL.get_or_init(|| {
         let mut real =
             Real { files: vec![], images: vec![], order: vec![], builtin: vec![], builtin_info: vec![] };
-        let cache = Cache::open().expect("the cache of kernels");
-        for prefix in KERNELS {
-            let (dir, _) = cache.kernel(prefix, "-amd64-unsigned").expect("one of Debian's kernels");
+        for dir in kernels().expect("Debian's kernels") {
             let modules = fs::read_dir(dir.join("lib/modules")).unwrap().next().unwrap().unwrap().path();
             let mut paths = Vec::new();
             for below in ["kernel/drivers/input", "kernel/lib", "kernel/crypto"] {

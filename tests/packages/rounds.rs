@@ -59,17 +59,26 @@ fn round_trip(suite: &str) {
 
 #[test]
 fn debian_12_comes_back_as_it_was() {
+    if !crate::needs::root() {
+        return;
+    }
     round_trip("bookworm");
 }
 
 #[test]
 fn debian_13_comes_back_as_it_was() {
+    if !crate::needs::root() {
+        return;
+    }
     round_trip("trixie");
 }
 
 /// A maintainer script that fails half-way leaves the machine as it was before the call.
 #[test]
 fn what_is_broken_off_changes_nothing() {
+    if !crate::needs::root() {
+        return;
+    }
     let system = System::new("trixie");
     let before = system.snapshot();
     // The fifth call fails, and those after it succeed again.
@@ -110,6 +119,9 @@ fn what_is_broken_off_changes_nothing() {
 /// Without a merged /usr our /usr/bin/kmod would not be what /sbin/modprobe leads to: nothing is changed then.
 #[test]
 fn without_a_merged_usr_nothing_is_unpacked() {
+    if !crate::needs::root() {
+        return;
+    }
     let system = System::new("bookworm");
     fs::remove_file(system.path("bin")).unwrap();
     crate::said(

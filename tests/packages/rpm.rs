@@ -62,6 +62,9 @@ fn stub(dir: &Path, name: &str, tags: &str) -> String {
 
 #[test]
 fn rpm_takes_them_for_kmod_and_its_library() {
+    if !crate::needs::root() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let (ours, library) = (named("kmod-once-0"), named("kmod-once-libs-"));
     let (kmod, libs) = (stub(dir.path(), "kmod", ""), stub(dir.path(), "kmod-libs", ""));
@@ -106,6 +109,9 @@ fn rpm_takes_them_for_kmod_and_its_library() {
 /// Every crate that is linked in has a licence that the package names.
 #[test]
 fn the_licences_are_named() {
+    if !crate::needs::root() {
+        return;
+    }
     let list = said(
         Command::new("sh")
             .arg("-c")
@@ -134,6 +140,9 @@ fn the_licences_are_named() {
 
 #[test]
 fn rpmlint_finds_no_errors() {
+    if !crate::needs::root() {
+        return;
+    }
     let config = Path::new(crate::SOURCE).join("dist/rpm/rpmlint.toml");
     let output = Command::new("rpmlint").arg("--config").arg(config).args(rpms()).output().unwrap();
     let text = text(&output);

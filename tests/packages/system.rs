@@ -26,7 +26,6 @@ pub struct System {
 impl System {
     /// A system of that suite, with a module `loop` for the running kernel, so that `modprobe -n -q loop` has an answer.
     pub fn new(suite: &str) -> System {
-        assert!(nix::unistd::geteuid().is_root(), "packages are installed in a chroot: be root");
         let cache = Cache::open().expect("a cache");
         let tar = cache.system(suite, &SYSTEM).expect("a Debian system");
         let system = System { root: tempfile::tempdir().unwrap() };

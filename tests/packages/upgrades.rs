@@ -77,17 +77,26 @@ fn upgraded_underneath(suite: &str) {
 
 #[test]
 fn kmod_and_libkmod_of_debian_12_may_be_upgraded_underneath() {
+    if !crate::needs::root() {
+        return;
+    }
     upgraded_underneath("bookworm");
 }
 
 #[test]
 fn kmod_and_libkmod_of_debian_13_may_be_upgraded_underneath() {
+    if !crate::needs::root() {
+        return;
+    }
     upgraded_underneath("trixie");
 }
 
 /// Debian 12's kmod has its file in /bin, Debian 13's in /usr/bin: to dpkg another file, to the system the same one.
 #[test]
 fn debian_12_may_become_debian_13_underneath() {
+    if !crate::needs::root() {
+        return;
+    }
     let system = System::new("bookworm");
     let cache = Cache::open().unwrap();
     let newer = ["kmod", "libkmod2", "bash-completion"]
@@ -160,6 +169,9 @@ fn links_become_files(suite: &str) {
 
 #[test]
 fn links_of_the_older_package_become_files() {
+    if !crate::needs::root() {
+        return;
+    }
     links_become_files("bookworm");
     links_become_files("trixie");
 }

@@ -30,10 +30,11 @@ pub fn build(cache: &Cache, tree: &Path, release: &str) -> Result<()> {
         fs::copy(full.join(file), to.join(file)).with_context(|| format!("{}", full.join(file).display()))?;
     }
     let mut wanted: Vec<(&str, &str)> = WANTED.to_vec();
-    // Where the kernel knows xz, a module that user space has to decode must be something else.
+    // Where the kernel knows xz, a module that user space has to decode must be something else. Newer ones have no libcrc32c.
     let native = find(&full.join("kernel"), "xfs")?.extension().is_some_and(|e| e == "xz");
-    wanted.push(("xfs", if native { "zst" } else { "xz" }));
-    wanted.push(("libcrc32c", if native { "zst" } else { "xz" }));
+    for name in ["xfs", "libcrc32c"].into_iter().filter(|name| find(&full.join("kernel"), name).is_ok()) {
+        wanted.push((name, if native { "zst" } else { "xz" }));
+    }
     for (name, extension) in wanted {
         let plain = read(&find(&full.join("kernel"), name)?)?;
         let packed = match extension {

@@ -54,6 +54,7 @@ impl Builder<'_> {
         for tool in Tool::ALL {
             let dir = format!("tools/{}", tool.name());
             let kmod = match tool.suite() {
+                _ if tool == Tool::Busybox => self.cache.busybox()?,
                 Some(suite) => self.cache.userland(suite)?.join("usr/bin/kmod"),
                 None => self.ours.clone(),
             };
@@ -109,7 +110,7 @@ impl Builder<'_> {
                 || below.starts_with("arch/x86/crypto")
         })?;
         image.tree(Path::new("alt"), &kernel.tree.join("alt"), &|_| true)?;
-        let to = self.out.join(format!("{kind:?}-{}.cpio", kernel.series).to_lowercase());
+        let to = self.out.join(format!("{kind:?}-{}.cpio", kernel.series.name).to_lowercase());
         image.write(&to)?;
         Ok(to)
     }
@@ -139,7 +140,7 @@ impl Builder<'_> {
         let rule = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/udev/80-drivers.rules");
         image.file(Path::new("lab/80-drivers.rules"), &rule)?;
         self.library(&mut image)?;
-        let to = self.out.join(format!("full-{}-{suite}.cpio", kernel.series));
+        let to = self.out.join(format!("full-{}-{suite}.cpio", kernel.series.name));
         image.write(&to)?;
         Ok(to)
     }

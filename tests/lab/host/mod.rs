@@ -5,15 +5,22 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 pub mod alt;
-pub mod apt;
 pub mod cache;
 pub mod cpio;
+pub mod demo;
 pub mod image;
 pub mod plot;
 pub mod qemu;
 pub mod report;
+pub mod series;
 pub mod suite;
 pub mod table;
+
+/// The first two numbers of a kernel's release: `6.12`.
+pub fn version(release: &str) -> &str {
+    let end = release.match_indices('.').nth(1).map_or(release.len(), |(at, _)| at);
+    &release[..end]
+}
 
 /// Runs a command to its end and returns what it wrote; a failure carries its error output.
 pub fn run(command: &mut Command) -> Result<String> {

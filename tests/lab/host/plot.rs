@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use super::report::{self, Row};
-use super::suite::{SERIES, target};
+use super::suite::target;
 use crate::scenarios::MANY_CPUS;
 use crate::tool::Tool;
 
@@ -30,9 +30,10 @@ const TOP: f64 = 46.0;
 const STEP_X: f64 = WIDTH + 76.0;
 const STEP_Y: f64 = HEIGHT + 88.0;
 
-/// The right end of the axis of CPUs, and the steps on it.
+/// Measured with more CPUs than this is what no machine has.
 const MOST_CPUS: u64 = 300;
-const CPU_STEP: usize = 50;
+/// What is no curve yet.
+const FEWEST_POINTS: usize = 3;
 
 const BEFORE: &str = "#d55e00";
 const AFTER: &str = "#009e73";
@@ -75,13 +76,12 @@ fn curve(rows: &[Row], kernel: &str, tool: Tool, (column, unit): (&str, f64)) ->
     points
 }
 
-fn draw(rows: &[Row]) -> Result<String> {
-    let measured: Vec<&str> = SERIES
-        .into_iter()
-        .filter(|kernel| rows.iter().any(|row| row.kernel == *kernel && row.scenario.starts_with(MANY_CPUS)))
-        .collect();
+/// The picture of what was measured, a line of panels for each kernel.
+pub fn draw(rows: &[Row]) -> Result<String> {
+    let mut measured = report::kernels(rows);
+    measured.retain(|kernel| curve(rows, kernel, Tool::stock(kernel), ("calls", 1.0)).len() >= FEWEST_POINTS);
     if measured.is_empty() {
-        bail!("no figures of {MANY_CPUS}*")
+        bail!("{MANY_CPUS}* was not measured with {FEWEST_POINTS} numbers of CPUs")
     }
     let (width, height) = (STEP_X * QUANTITIES.len() as f64 + 10.0, STEP_Y * measured.len() as f64 + 10.0);
     let mut svg = format!(
@@ -109,7 +109,11 @@ fn draw(rows: &[Row]) -> Result<String> {
         }
         // One scale per column, so that the kernels can be compared.
         let values = panels.iter().flat_map(|(_, curves)| curves.iter().flat_map(|curve| &curve.points));
-        let scale = Scale::new(values.map(|(_, value)| *value).fold(1.0, f64::max) * 1.05);
+        let (mut cpus, mut highest) = (1.0, 1.0);
+        for (x, y) in values {
+            (cpus, highest) = (f64::max(cpus, *x as f64), f64::max(highest, *y));
+        }
+        let scale = Scale { x: Axis::new(cpus, 6.0), y: Axis::new(highest * 1.05, 4.0) };
         for (line, (kernel, curves)) in panels.iter().enumerate() {
             let (x, y) = (LEFT + STEP_X * place as f64, TOP + STEP_Y * line as f64);
             writeln!(svg, "<g transform=\"translate({x} {y})\">")?;
@@ -125,39 +129,50 @@ fn draw(rows: &[Row]) -> Result<String> {
     Ok(svg)
 }
 
-/// From values to pixels: both from zero, both linear.
-struct Scale {
+/// An axis from zero to its end, with a line at each tick.
+struct Axis {
     tick: f64,
-    top: f64,
+    end: f64,
 }
 
-impl Scale {
-    fn new(highest: f64) -> Self {
-        let rough = highest / 4.0;
+impl Axis {
+    fn new(highest: f64, ticks: f64) -> Self {
+        let rough = highest / ticks;
         let power = 10f64.powf(rough.log10().floor());
         let tick =
             [1.0, 2.0, 2.5, 5.0, 10.0].iter().map(|m| m * power).find(|t| *t >= rough).unwrap_or(rough);
-        Self { tick, top: (highest / tick).ceil() * tick }
+        Self { tick, end: (highest / tick).ceil() * tick }
     }
 
-    fn x(cpus: u64) -> f64 {
-        WIDTH * cpus as f64 / MOST_CPUS as f64
+    fn ticks(&self) -> impl Iterator<Item = f64> {
+        let count = (self.end / self.tick).round() as u32;
+        (0..=count).map(|at| f64::from(at) * self.tick)
+    }
+}
+
+/// From values to pixels, both linear.
+struct Scale {
+    x: Axis,
+    y: Axis,
+}
+
+impl Scale {
+    fn x(&self, cpus: f64) -> f64 {
+        WIDTH * cpus / self.x.end
     }
 
     fn y(&self, value: f64) -> f64 {
-        HEIGHT * (1.0 - value / self.top)
+        HEIGHT * (1.0 - value / self.y.end)
     }
 
     fn axes(&self, svg: &mut String) -> Result<()> {
-        let mut value = 0.0;
-        while value <= self.top * 1.001 {
+        for value in self.y.ticks() {
             let y = self.y(value);
             writeln!(svg, "<line x1=\"0\" x2=\"{WIDTH}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#ddd\"/>")?;
             text(svg, (-8.0, y + 4.0), "end", "#555", &number(value))?;
-            value += self.tick;
         }
-        for cpus in (0..=MOST_CPUS).step_by(CPU_STEP) {
-            text(svg, (Self::x(cpus), HEIGHT + 18.0), "middle", "#555", &cpus.to_string())?;
+        for cpus in self.x.ticks() {
+            text(svg, (self.x(cpus), HEIGHT + 18.0), "middle", "#555", &number(cpus))?;
         }
         text(svg, (WIDTH / 2.0, HEIGHT + 34.0), "middle", "#555", "CPUs")
     }
@@ -166,7 +181,7 @@ impl Scale {
     fn curve(&self, svg: &mut String, curve: &Curve, index: usize) -> Result<()> {
         let colour = curve.colour;
         let places: Vec<(f64, f64)> =
-            curve.points.iter().map(|(cpus, value)| (Self::x(*cpus), self.y(*value))).collect();
+            curve.points.iter().map(|(cpus, value)| (self.x(*cpus as f64), self.y(*value))).collect();
         let path: Vec<_> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         writeln!(
             svg,

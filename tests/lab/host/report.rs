@@ -12,7 +12,7 @@ use crate::tool::Tool;
 /// One measurement: a tool in a scenario on a kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
-    /// `6.1` or `6.12`.
+    /// The first two numbers of its release: `6.12`.
     pub kernel: String,
     /// `kmod-once`, `kmod-30`, `kmod-34`.
     pub tool: String,
@@ -143,6 +143,16 @@ pub fn ratio(rows: &[Row]) -> Option<String> {
     let part = |name| ours.number(name) as f64 / stock.number(name).max(1) as f64;
     let (cpu, wall) = (part("cpu_ms"), part("wall_ms"));
     Some(format!("of {}: {cpu:.3} of the processor time, {wall:.3} of the time", stock.tool))
+}
+
+/// The kernels that were measured, the oldest first.
+pub fn kernels(rows: &[Row]) -> Vec<&str> {
+    let numbers =
+        |kernel: &str| kernel.split('.').map(|word| word.parse().unwrap_or(0)).collect::<Vec<u32>>();
+    let mut kernels: Vec<&str> = rows.iter().map(|row| row.kernel.as_str()).collect();
+    kernels.sort_by_key(|kernel| numbers(kernel));
+    kernels.dedup();
+    kernels
 }
 
 /// The measurements in a file; none if there is no file.

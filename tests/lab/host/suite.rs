@@ -15,18 +15,20 @@ use super::cache::{Cache, Kernel};
 use super::image::Builder;
 use super::qemu::{self, Boot, SILENCE};
 use super::report::{self, Report, Row};
+use super::series::{SERIES, Series, everything, rounds};
+use super::version;
+use crate::needs;
 use crate::scenarios::{self, Image, Scenario, Tools};
 use crate::tool::Tool;
-
-pub const SERIES: [&str; 2] = ["6.1", "6.12"];
 
 type Shared<T> = Arc<OnceLock<Result<T, String>>>;
 type Reports = Arc<BTreeMap<String, Report>>;
 type Made<K, T> = Mutex<HashMap<K, Shared<T>>>;
 
 /// What the tests of one run share: each thing is made once, when it is first needed.
-struct Lab {
-    out: PathBuf,
+pub struct Lab {
+    /// Where all of a run lies.
+    pub out: PathBuf,
     kernels: Made<&'static str, Kernel>,
     /// By kernel, kind, and the release whose userland is in a full one.
     images: Made<(&'static str, Image, &'static str), PathBuf>,
@@ -38,7 +40,8 @@ struct Lab {
 }
 
 impl Lab {
-    fn new() -> Result<Arc<Self>> {
+    /// Nothing is downloaded or built yet.
+    pub fn new() -> Result<Arc<Self>> {
         let out = target().join("lab");
         fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
         Ok(Arc::new(Self {
@@ -51,8 +54,8 @@ impl Lab {
         }))
     }
 
-    fn kernel(&self, series: &'static str) -> Result<Kernel> {
-        once(&self.kernels, series, || {
+    fn kernel(&self, series: &'static Series) -> Result<Kernel> {
+        once(&self.kernels, series.name, || {
             let _one = self.making.lock().map_err(|_| anyhow!("an earlier download failed"))?;
             let cache = Cache::open()?;
             let _lock = cache.lock()?;
@@ -60,10 +63,9 @@ impl Lab {
         })
     }
 
-    /// An image; a full one with the userland of `stock`'s release.
-    fn image(&self, kernel: &Kernel, image: Image, stock: Tool) -> Result<PathBuf> {
-        let suite = stock.suite().context("a stock tool comes with a release")?;
-        once(&self.images, (kernel.series, image, if image == Image::Full { suite } else { "" }), || {
+    /// An image; a full one with the userland of a release.
+    fn image(&self, kernel: &Kernel, image: Image, suite: &'static str) -> Result<PathBuf> {
+        once(&self.images, (kernel.series.name, image, if image == Image::Full { suite } else { "" }), || {
             let _one = self.making.lock().map_err(|_| anyhow!("an earlier download failed"))?;
             let cache = Cache::open()?;
             let _lock = cache.lock()?;
@@ -76,19 +78,19 @@ impl Lab {
     }
 
     /// What a scenario found on a kernel with these tools. Boots, unless a scenario of the same boot has done so.
-    fn boot(&self, scenario: &'static Scenario, series: &'static str, tools: &[Tool]) -> Result<Report> {
+    fn boot(&self, scenario: &'static Scenario, series: &'static Series, tools: &[Tool]) -> Result<Report> {
         let names: Vec<_> = tools.iter().map(|t| t.name()).collect();
         let names = names.join(",");
-        let label = scenario.group.unwrap_or(scenario.name);
-        let reports = once(&self.boots, (label, series, names.clone()), || {
+        let label = scenario.boot();
+        let reports = once(&self.boots, (label, series.name, names.clone()), || {
             let kernel = self.kernel(series)?;
             // A stock tool runs in its own release; ours in that of the kernel.
-            let release = tools.iter().copied().find(|tool| tool.suite().is_some());
-            let release = release.unwrap_or(Tool::stock(series));
-            let initrd = self.image(&kernel, scenario.image, release)?;
-            let accel = qemu::accel(&kernel, &self.image(&kernel, Image::Small, release)?, &self.out);
-            let mut dir = self.out.join(series).join(label);
-            if matches!(scenario.tools, Tools::EachApart | Tools::LibraryApart) {
+            let stock = tools.iter().copied().find(|tool| tool.suite().is_some());
+            let suite = series.release_for(stock.unwrap_or(series.stock(scenario)));
+            let initrd = self.image(&kernel, scenario.image, suite)?;
+            let accel = qemu::accel(&kernel, &self.image(&kernel, Image::Small, suite)?, &self.out);
+            let mut dir = self.out.join(series.name).join(label);
+            if tools.len() == 1 && !matches!(scenario.tools, Tools::Ours | Tools::Library) {
                 dir.push(&names);
             }
             let members = scenarios::boot_of(scenario);
@@ -110,9 +112,11 @@ impl Lab {
                 limit: Duration::from_secs(limit) + SILENCE,
             };
             let (text, took) = boot.run(accel)?;
-            let reports = report::read(&text, series, &member_names, &console)?;
+            let reports = report::read(&text, version(&kernel.release), &member_names, &console)?;
             let mut said = format!(
-                "lab: {label}::{series} ({names}; {} CPUs, {}, boot to end {:.1} s)",
+                "lab: {label}::{} ({names}; Linux {}, {} CPUs, {}, boot to end {:.1} s)",
+                series.name,
+                kernel.release,
                 scenario.cpus,
                 accel.name(),
                 took.as_secs_f64()
@@ -139,9 +143,9 @@ impl Lab {
     }
 
     /// One test: all boots of a scenario on a kernel.
-    fn scenario(&self, scenario: &'static Scenario, series: &'static str) -> Result<Vec<Report>> {
-        let stock = scenario.stock(series);
-        let boots: Vec<Vec<Tool>> = match (scenario.tools, only_stock()) {
+    pub fn scenario(&self, scenario: &'static Scenario, series: &'static Series) -> Result<Vec<Report>> {
+        let stock = series.stock(scenario);
+        let boots: Vec<Vec<Tool>> = match (series.tools(scenario), only_stock()) {
             (Tools::Ours | Tools::Library, true) => {
                 bail!("only our tool goes through this scenario, and LAB_ONLY=stock leaves it out")
             }
@@ -155,11 +159,11 @@ impl Lab {
         boots.iter().map(|tools| self.boot(scenario, series, tools)).collect()
     }
 
-    fn test(&self, scenario: &'static Scenario, series: &'static str) -> Result<(), Failed> {
+    fn test(&self, scenario: &'static Scenario, series: &'static Series) -> Result<(), Failed> {
         let reports = self.scenario(scenario, series).map_err(|e| format!("{e:#}"))?;
         let mut failures: Vec<String> = reports.iter().flat_map(|r| r.failures.clone()).collect();
         // Measured only: another release loads other modules.
-        for tool in scenario.measured_too(series).filter(|_| everything()) {
+        for tool in scenario.measured_too(series.name).filter(|_| everything()) {
             failures.extend(self.boot(scenario, series, &[tool]).map_err(|e| format!("{e:#}"))?.failures);
         }
         let held: usize = reports.iter().map(|r| r.held).sum();
@@ -185,11 +189,11 @@ impl Lab {
     }
 
     /// Our calls do not grow with the CPUs: what they are with 1 they are with all, but for inits that fail on each CPU.
-    fn growth(&self, series: &'static str) -> Result<(), Failed> {
+    fn growth(&self, series: &'static Series) -> Result<(), Failed> {
         for tool in [Tool::Ours, Tool::Library] {
             let mut accepted = Vec::new();
-            for scenario in scenarios::ALL.iter().filter(|s| s.name.starts_with("coldplug_") && wanted(s)) {
-                if tool == Tool::Ours && scenario.tools != Tools::EachApart {
+            for scenario in series.coldplugs() {
+                if tool == Tool::Ours && series.tools(scenario) != Tools::EachApart {
                     continue;
                 }
                 let report = self.boot(scenario, series, &[tool]).map_err(|e| format!("{e:#}"))?;
@@ -201,7 +205,10 @@ impl Lab {
             // more.
             let flat = accepted.iter().all(|(_, calls, _)| *calls <= base + base / 10 + 4);
             let name = tool.name();
-            println!("lab: coldplug_growth::{series}: {name} (CPUs, calls, attempts repeated) {accepted:?}");
+            println!(
+                "lab: coldplug_growth::{}: {name} (CPUs, calls, attempts repeated) {accepted:?}",
+                series.name
+            );
             if !flat || base == 0 {
                 return Err(format!("calls of {name} grow with the CPUs: {accepted:?}").into());
             }
@@ -209,7 +216,8 @@ impl Lab {
         Ok(())
     }
 
-    fn finish(&self) {
+    /// Writes down what was measured.
+    pub fn finish(&self) {
         let rows = self.rows.lock().map(|r| r.clone()).unwrap_or_default();
         let path = self.out.join("results.csv");
         match report::save(&path, &rows) {
@@ -257,29 +265,32 @@ pub fn main() -> ExitCode {
         }
     };
     let mut trials = Vec::new();
-    for series in SERIES {
-        for scenario in scenarios::ALL.iter().filter(|scenario| wanted(scenario)) {
+    trials.push(Trial::test("every_scenario_has_its_round", rounds));
+    for series in &SERIES {
+        for scenario in scenarios::ALL.iter().filter(|scenario| series.has(scenario)) {
             let lab = lab.clone();
-            trials.push(Trial::test(format!("{}::{series}", scenario.name), move || {
+            trials.push(Trial::test(format!("{}::{}", scenario.name, series.name), move || {
                 lab.test(scenario, series)
             }));
         }
-        let lab = lab.clone();
-        trials.push(Trial::test(format!("coldplug_growth::{series}"), move || lab.growth(series)));
+        if series.coldplugs().count() > 1 {
+            let lab = lab.clone();
+            let name = format!("coldplug_growth::{}", series.name);
+            trials.push(Trial::test(name, move || lab.growth(series)));
+        }
     }
     if args.list {
         return libtest_mimic::run(&args, trials).exit_code();
     }
     // Without a machine or a kernel nothing can be said: a failure where that was promised, else a loud skip.
-    let unable =
-        qemu::missing().or_else(|| SERIES.iter().find_map(|s| lab.kernel(s).err()).map(|e| format!("{e:#}")));
+    let booted = SERIES.iter().filter(|series| {
+        let of_it = |trial: &&Trial| trial.name().ends_with(&format!("::{}", series.name));
+        trials.iter().filter(of_it).any(|trial| selected(&args, trial.name()))
+    });
+    let unable = qemu::missing()
+        .or_else(|| booted.filter_map(|s| lab.kernel(s).err()).next().map(|e| format!("{e:#}")));
     if let Some(reason) = unable {
-        if std::env::var_os("CI").is_none() {
-            eprintln!("\nlab: SKIPPED, nothing was tested: {reason}\n");
-            return ExitCode::from(77);
-        }
-        eprintln!("\nlab: FAILED, nothing can be tested: {reason}\n");
-        return ExitCode::FAILURE;
+        return needs::suite_left_out("lab", &reason);
     }
     let begin = Instant::now();
     let conclusion = libtest_mimic::run(&args, trials);
@@ -290,79 +301,8 @@ pub fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// More virtual processors than this take minutes to emulate, and boot only where everything is asked for.
-const FEW_CPUS: u32 = 4;
-/// What takes minutes with the stock tool, or shows what another one shows, too.
-const LONG: [&str; 11] = [
-    "storm_256",
-    "storm_mixed",
-    "coldplug_2",
-    "coldplug_of_1",
-    "coldplug_of_8",
-    "coldplug_of_64",
-    "coldplug_of_128",
-    "coldplug_of_192",
-    "coldplug_of_255",
-    "coldplug_of_288",
-    "coldplug_of_1024",
-];
-
-fn wanted(scenario: &Scenario) -> bool {
-    (scenario.cpus <= FEW_CPUS && !LONG.contains(&scenario.name)) || everything()
-}
-
-/// Whether everything is asked for.
-fn everything() -> bool {
-    std::env::var_os("KMOD_ONCE_FULL").is_some()
-}
-
-/// Stock kmod and ours on both kernels, one table.
-pub fn demo() -> ExitCode {
-    match try_demo() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("lab: {e:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn try_demo() -> Result<()> {
-    if let Some(reason) = qemu::missing() {
-        bail!("{reason}");
-    }
-    let lab = Lab::new()?;
-    let mut rows = Vec::new();
-    for series in SERIES {
-        for name in ["storm_64", "storm_24x8"] {
-            println!("lab: booting Linux {series}: {name}");
-            let scenario = scenarios::find(name).context("no such scenario")?;
-            for report in lab.scenario(scenario, series)? {
-                rows.extend(report.rows.clone());
-                if !report.failures.is_empty() {
-                    bail!("{name} on {series}: {}", report.failures.join("; "));
-                }
-            }
-        }
-    }
-    lab.finish();
-    println!(
-        "\n{:<8}{:<12}{:<13}{:>9}{:>14}{:>12}{:>14}{:>9}",
-        "kernel", "tool", "storm", "requests", "kernel calls", "duplicates", "wasted", "time"
-    );
-    for row in &rows {
-        let n = |name| row.number(name);
-        println!(
-            "{:<8}{:<12}{:<13}{:>9}{:>14}{:>12}{:>14}{:>7.1} s",
-            row.kernel,
-            row.tool,
-            row.scenario,
-            n("requests"),
-            n("calls"),
-            n("duplicates"),
-            report::mib(n("wasted")),
-            n("wall_ms") as f64 / 1000.0
-        );
-    }
-    Ok(())
+/// Whether a test is among those that were named.
+fn selected(args: &Arguments, name: &str) -> bool {
+    let named = |word: &String| if args.exact { name == word } else { name.contains(word.as_str()) };
+    args.filter.as_ref().is_none_or(named) && !args.skip.iter().any(named)
 }

@@ -25,6 +25,14 @@ const STORMS: [(&str, &str); 7] = [
     ("32 × one module in two files", "two_copies"),
 ];
 const CPUS: [u32; 6] = [1, 2, 4, 8, 16, 32];
+/// What is measured on every kernel, in words, and the scenario it comes from.
+const ON_EACH: [(&str, &str); 3] = [
+    ("64 × `modprobe xfs` at once", "storm_64"),
+    ("coldplug, 4 CPUs", "coldplug_4"),
+    ("coldplug, 16 CPUs", "coldplug_16"),
+];
+/// Those that the other tables compare.
+const KERNELS: [&str; 2] = ["6.1", "6.12"];
 /// Those that our rule was measured with.
 const RULE: std::ops::RangeInclusive<u32> = 2..=16;
 
@@ -53,12 +61,17 @@ fn write(csv: &str, page: &str) -> Result<()> {
 }
 
 fn tables(rows: &[Row]) -> Result<String> {
-    let mut out = String::new();
+    let mut out = matrix(rows)?;
     let head = "| kernel | tool | kernel calls | EEXIST + EBUSY | wasted | time | CPU time |";
     writeln!(out, "| what happens at once {head}\n|---|---|---|---:|---:|---:|---:|---:|")?;
     for (words, scenario) in STORMS {
-        for kernel in ["6.1", "6.12"] {
-            lines(&mut out, rows, (words, scenario, kernel), &["kmod-once"])?;
+        for kernel in KERNELS {
+            let too = scenarios::find(scenario).with_context(|| format!("no scenario {scenario}"))?;
+            let too = too.measured_too(kernel).map(Tool::name);
+            let mut others: Vec<&str> =
+                too.filter(|tool| find(rows, kernel, scenario, tool).is_ok()).collect();
+            others.push("kmod-once");
+            lines(&mut out, rows, (words, scenario, kernel), &others)?;
         }
     }
     writeln!(
@@ -68,7 +81,7 @@ fn tables(rows: &[Row]) -> Result<String> {
     )?;
     writeln!(out, "| CPUs {head}\n|---|---|---|---:|---:|---:|---:|---:|")?;
     for cpus in CPUS {
-        for kernel in ["6.1", "6.12"] {
+        for kernel in KERNELS {
             let name = format!("coldplug_{cpus}");
             let scenario = scenarios::find(&name).with_context(|| format!("no scenario {name}"))?;
             let mut others: Vec<&str> = scenario.measured_too(kernel).map(Tool::name).collect();
@@ -84,7 +97,7 @@ fn tables(rows: &[Row]) -> Result<String> {
     writeln!(out, "| request | kernel | in a row | eight at once |\n|---|---|---:|---:|")?;
     let requests = ["`modprobe -a` of the twelve", "one module that needs the twelve"];
     for (words, rows_of_it) in requests.into_iter().zip([["jobs", "jobs.2"], ["jobs.3", "jobs.4"]]) {
-        for kernel in ["6.1", "6.12"] {
+        for kernel in KERNELS {
             let [serial, parallel] = rows_of_it.map(|name| find(rows, kernel, name, Tool::Ours.name()));
             let seconds = |row: &Row| row.number("wall_ms") as f64 / 1000.0;
             writeln!(
@@ -95,6 +108,34 @@ fn tables(rows: &[Row]) -> Result<String> {
             )?;
         }
     }
+    Ok(out)
+}
+
+/// Kernel calls, and what was handed over for nothing, on each kernel.
+fn matrix(rows: &[Row]) -> Result<String> {
+    let mut out = String::from("| kernel | tool |");
+    ON_EACH.iter().try_for_each(|(words, _)| write!(out, " {words} |"))?;
+    writeln!(out, "\n|---|---|{}", "---:|".repeat(ON_EACH.len()))?;
+    for kernel in report::kernels(rows) {
+        let stock = Tool::stock(kernel).name();
+        // A storm is modprobe's, and a coldplug libkmod's.
+        for (name, storm, coldplug) in [(stock, stock, stock), ("kmod-once", "kmod-once", "libkmod-once")] {
+            write!(out, "| {kernel} | {name} |")?;
+            for (_, scenario) in ON_EACH {
+                let tool = if scenario.starts_with("storm") { storm } else { coldplug };
+                match find(rows, kernel, scenario, tool) {
+                    Ok(row) => {
+                        let wasted = report::mib(row.number("wasted"));
+                        let calls = row.number("calls");
+                        write!(out, " {calls} call{}, {wasted} |", if calls == 1 { "" } else { "s" })?;
+                    }
+                    Err(_) => write!(out, " not measured |")?,
+                }
+            }
+            writeln!(out)?;
+        }
+    }
+    writeln!(out, "\nThe same on two kernels, and more of it:\n")?;
     Ok(out)
 }
 

@@ -107,14 +107,20 @@ impl Scenario {
     }
 
     /// The stock tool that goes through it on a kernel.
-    pub fn stock(&self, series: &str) -> Tool {
-        self.other.unwrap_or(Tool::stock(series))
+    pub fn stock(&self, kernel: &str) -> Tool {
+        self.other.unwrap_or(Tool::stock(kernel))
     }
 
-    /// The older release's tool on the newer kernel, where udev asks: that kernel spares it the waste only where the
-    /// tool leaves files packed to the kernel. Where everything is asked for.
-    pub fn measured_too(&self, series: &str) -> impl Iterator<Item = Tool> {
-        (self.image == Image::Full && series == "6.12").then_some(Tool::Kmod30).into_iter()
+    /// What a test of it is chosen by: all scenarios of a boot run together.
+    pub fn boot(&self) -> &'static str {
+        self.group.unwrap_or(self.name)
+    }
+
+    /// Who is measured as well where everything is asked for. The older release's tool on the newer kernel, where udev asks:
+    /// that kernel spares it the waste only where the tool leaves files packed to the kernel. And busybox, in one storm.
+    pub fn measured_too(&self, kernel: &str) -> impl Iterator<Item = Tool> {
+        let older = (self.image == Image::Full && kernel == "6.12").then_some(Tool::Kmod30);
+        older.into_iter().chain((self.name == "storm_64").then_some(Tool::Busybox))
     }
 
     const fn beside(mut self, tool: Tool) -> Self {

@@ -19,6 +19,7 @@ use crate::guest::crowd::Crowd;
 use crate::guest::kmsg::{Log, gave_up, waits_given_up};
 use crate::guest::trace::{Call, Counts, EBUSY, Kind};
 use crate::guest::{Guest, everything, live, modules, trace, unload};
+use crate::tool::Tool;
 
 /// The same run every time, as far as scheduling allows.
 const SEED: u64 = 0x6b6d_6f64_0001;
@@ -133,12 +134,9 @@ pub fn randomised(guest: &mut Guest) -> Result<()> {
         guest.check(end.code == 0, format!("modprobe {name}: {} {}", end.code, end.said));
     }
     unload(&before)?;
-    let stock = if fs::read_to_string("/proc/sys/kernel/osrelease")?.starts_with("6.1.") {
-        "/tools/kmod-30"
-    } else {
-        "/tools/kmod-34"
-    };
-    let mut theirs = run(guest, stock, SEED)?.warnings;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let stock = format!("/tools/{}", Tool::stock(crate::host::version(&release)).name());
+    let mut theirs = run(guest, &stock, SEED)?.warnings;
     unload(&before)?;
     let _ = fs::remove_dir_all("/run/kmod");
     let ours = run(guest, "/tools/kmod-once", SEED)?;
@@ -154,7 +152,7 @@ pub fn randomised(guest: &mut Guest) -> Result<()> {
             break;
         }
         unload(&before)?;
-        for (kind, count) in run(guest, stock, SEED + round)?.warnings {
+        for (kind, count) in run(guest, &stock, SEED + round)?.warnings {
             *theirs.entry(kind).or_default() += count;
         }
     }
