@@ -82,13 +82,13 @@ impl Pointers {
 }
 
 /// A signal that is ignored until this goes.
-struct Ignored {
+pub(super) struct Ignored {
     signal: Signal,
     before: Option<SigAction>,
 }
 
 impl Ignored {
-    fn new(signal: Signal) -> Self {
+    pub(super) fn new(signal: Signal) -> Self {
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
         // SAFETY: ignoring a signal installs no code of ours.
         let before = unsafe { sigaction(signal, &ignore) }.ok();

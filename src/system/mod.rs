@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod kmsg;
 pub mod map;
 pub mod module_file;
+pub mod pager;
 pub mod regex;
 pub mod replace;
 pub mod roots;

@@ -1,5 +1,6 @@
 //! `kmod blame`: which modules took long, and who asked for them.
 
+use super::form::Form;
 use super::traced;
 use crate::cli::message::Log;
 use crate::gate::blame::{self, By, Module};
@@ -13,9 +14,8 @@ use std::time::Duration;
 #[derive(clap::Args)]
 #[command(after_help = super::TRACE)]
 pub struct Options {
-    /// Print JSON, for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub form: Form,
     #[command(flatten)]
     which: Which,
 }
@@ -44,7 +44,7 @@ impl Which {
 /// The list.
 pub fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
     let modules = options.which.modules(system, log)?;
-    if options.json {
+    if options.form.json {
         let modules: Vec<serde_json::Value> = modules.iter().map(Module::to_json).collect();
         return Ok(format!("{}\n", serde_json::json!({ "modules": modules })));
     }
