@@ -23,7 +23,15 @@ pub fn ours() -> Result<PathBuf> {
 /// # Errors
 /// As [`ours`].
 pub fn our_library() -> Result<PathBuf> {
-    let target = ours()?.ancestors().nth(3).map(|target| target.join("lib/libkmod.so.2.5.1"));
+    Ok(target()?.join("lib/libkmod.so.2.5.1"))
+}
+
+/// cargo's directory with the program under test in it.
+///
+/// # Errors
+/// As [`ours`].
+pub fn target() -> Result<PathBuf> {
+    let target = ours()?.ancestors().nth(3).map(PathBuf::from);
     target.context("KMOD_ONCE_BIN is not in a target directory of cargo")
 }
 

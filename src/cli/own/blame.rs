@@ -20,6 +20,9 @@ pub struct Options {
     which: Which,
 }
 
+/// How much of a request is shown: the name of a processor with all its features fills lines.
+const REQUEST: usize = 48;
+
 /// Which requests count.
 #[derive(clap::Args)]
 pub struct Which {
@@ -77,10 +80,18 @@ pub fn who(module: &Module) -> String {
     let mut text = match first.by() {
         By::Kernel => "the kernel".to_owned(),
         By::Device(path) => shown(path),
-        By::Process => format!("{} ({} {})", shown(&first.parent), shown(&first.comm), first.pid),
+        By::Process => {
+            // Some name themselves in parentheses.
+            let comm = shown(first.comm.trim_matches(['(', ')']));
+            match first.parent.as_str() {
+                // That of the first process, which has none.
+                "?" => format!("{comm} ({})", first.pid),
+                parent => format!("{} ({comm} {})", shown(parent), first.pid),
+            }
+        }
     };
     if first.request.replace('-', "_") != first.module {
-        text = format!("{text}, for {}", shown(&first.request));
+        text = format!("{text}, for {}", short(&first.request, REQUEST));
     }
     match module.errno.map(i32::try_from) {
         Some(Ok(errno)) => {
@@ -97,6 +108,15 @@ pub fn time(time: Duration) -> String {
         1_000_000.. => format!("{:.3}s", time.as_secs_f64()),
         1_000.. => format!("{}ms", time.as_millis()),
         micros => format!("{micros}us"),
+    }
+}
+
+/// The same as [`shown`] in at most so many letters.
+pub fn short(text: &str, most: usize) -> String {
+    let text = shown(text);
+    match text.char_indices().nth(most) {
+        None => text,
+        Some(_) => text.chars().take(most - 3).chain("...".chars()).collect(),
     }
 }
 
