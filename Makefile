@@ -6,6 +6,7 @@
 # fuzz       TARGET=... SECONDS=...: one of the fuzz targets, or all of them (tests/fuzz/run)
 # figures    the tables of tests/lab/RESULTS.md, from the lab's last run
 # graph      measures and draws the picture of README.md
+# boot-picture  boots a Debian with our packages and takes its kmod plot and kmod blame into README.md
 # build      the program; STATIC=1 LIBC=gnu|musl|auto CARGO_BUILD_TARGET=TRIPLE, see below
 # library    libkmod.so.2
 # selinux    the SELinux policy module for the gate
@@ -111,7 +112,7 @@ package   = $(shell sed -n '/^\[package\]/,/^\[lib\]/s/^$(1) = "\(.*\)"/\1/p' Ca
 VERSION  := $(call package,version)
 PACKAGES ?= $(TARGET)/packages
 
-.PHONY: deb rpm selinux library bench build tools demo demo-lab env test test-full sanitize fuzz check figures graph install install-library \
+.PHONY: deb rpm selinux library bench build tools demo demo-lab env test test-full sanitize fuzz check figures graph boot-picture install install-library \
 	uninstall built-program built-library
 build: export override CARGO_BUILD_TARGET = $(PROGRAM_TRIPLE)
 build:
@@ -195,6 +196,15 @@ graph: tools build library
 	mkdir -p dist/lab
 	grep -E '^kernel,|,coldplug_of_' $(TARGET)/lab/results.csv > dist/lab/cpus.csv
 	$(CARGO) test --quiet --test lab -- plot dist/lab/cpus.csv dist/lab/cpus.svg
+
+# The second picture, and the lines beside it: the boot of a whole Debian 13. Five minutes.
+boot-picture: export KMOD_ONCE_LIBRARY = $(LIBRARY)
+boot-picture: tools build library
+	$(CARGO) test --test distro -- debian-13-linux-6.12
+	mkdir -p dist/distro
+	cp $(TARGET)/distro/initramfs-tools.svg dist/distro/boot.svg
+	head $(TARGET)/distro/initramfs-tools.blame | sed 's/^/    /' | \
+		sed -i -e '/^    # kmod blame | head$$/,/^$$/{//!d}' -e '/^    # kmod blame | head$$/r /dev/stdin' README.md
 
 # Speed as a ratio to kmod 34.2, 30 and an empty process: the tables of benches/RESULTS.md, which are written anew.
 bench: tools build

@@ -26,10 +26,10 @@ _kmod_once_options() {
         ;;
     kmod) echo -V --version -h --help ;;
     'kmod static-nodes') echo -o:path --output:path -f:format --format:format -h --help ;;
-    'kmod blame') echo --json --until:number -h --help ;;
-    'kmod check') echo --json -S:version --set-version:version -d:root --dirname:root -C:path --config:path -h --help ;;
+    'kmod blame') echo --json --no-pager --until:number -h --help ;;
+    'kmod check') echo --json --no-pager -S:version --set-version:version -d:root --dirname:root -C:path --config:path -h --help ;;
     'kmod plot') echo --until:number -h --help ;;
-    'kmod stats') echo --json --openmetrics --who -h --help ;;
+    'kmod stats') echo --json --no-pager --openmetrics --who -h --help ;;
     esac
 }
 

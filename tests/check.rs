@@ -271,7 +271,12 @@ const ROWS: &[Row] = &[
          /etc/modprobe.d/a.conf:2: error: no module is called 'snd_hda_intell', so nothing is permitted (snd_hda_intel?)\n\
          /etc/modprobe.d/a.conf:3: error: 'platform:pcspkr' is an alias, and 'forbid' goes by the module's name (forbid pcspkr)\n\
          /etc/modprobe.d/a.conf:4: warning: ext2 is built in, which no such line keeps out (initcall_blacklist= on the kernel command line)\n",
-        |m| m.config("forbid pcspkr *hda*\npermit snd-hda-intel\nforbid nouveau\n"),
+        |m| {
+            // What a module calls itself counts as well; such a name is often an alias, too.
+            m.module("kernel/vendor-550.ko", &signed(module(MAGIC).modinfo("name", "vendor")));
+            m.depmod();
+            m.config("forbid pcspkr *hda*\npermit snd-hda-intel\nforbid nouveau\nalias vendor vendor-550\nforbid vendor\n");
+        },
     ),
     row(
         "options of nothing",

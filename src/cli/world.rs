@@ -34,6 +34,9 @@ pub trait Host: Sync {
     fn syslog(&self, program: &[u8], priority: Priority, text: &[u8]);
     /// Runs a command as system(3) does, with changes to its environment; its exit code, 128 + N after signal N.
     fn run_shell(&self, command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32, Errno>;
+    /// Shows a text page by page, by a command or by less(1), and waits. False where that cannot be, stdout being no
+    /// terminal for example; then nothing was shown.
+    fn page(&self, command: Option<&[u8]>, text: &[u8]) -> bool;
 }
 
 /// The process itself.
@@ -64,5 +67,9 @@ impl Host for Process {
 
     fn run_shell(&self, command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32, Errno> {
         system::command::run_shell(command, changes, system::command::Process::Tool)
+    }
+
+    fn page(&self, command: Option<&[u8]>, text: &[u8]) -> bool {
+        system::pager::show(command, text)
     }
 }

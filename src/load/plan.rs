@@ -148,7 +148,7 @@ impl Planner<'_> {
     }
 
     fn forbidden(&self, module: &Module) -> Option<Forbidden> {
-        if self.ignore.forbid { None } else { self.tree.forbidden(&module.name) }
+        if self.ignore.forbid { None } else { self.tree.forbidden(module) }
     }
 
     fn place(&mut self, module: Module) -> Result<()> {

@@ -19,6 +19,7 @@ pub(crate) mod map;
 mod memory;
 pub(crate) mod module_file;
 pub(crate) mod proc_modules;
+pub(crate) mod pager;
 pub(crate) mod process;
 pub(crate) mod regex;
 pub(crate) mod replace;

@@ -1,7 +1,7 @@
 //! Which modules of the directory are kept out: the `forbid` lines, less what the `permit` lines cover.
 
-use super::{Tree, Which, needs};
-use crate::config::{Forbids, Origin};
+use super::{Module, Tree, Which, image, needs};
+use crate::config::{Forbids, Kind, Origin};
 use crate::formats::pattern::fnmatch;
 use crate::log::bytes;
 use crate::name;
@@ -16,15 +16,27 @@ pub(crate) struct Forbidden {
 }
 
 impl Tree<'_> {
-    /// Whether the module of this name (canonical) is forbidden, and by which line. `permit` covers the modules that it
-    /// names and all that these need.
-    pub(crate) fn forbidden(&self, name: &[u8]) -> Option<Forbidden> {
-        let origin = match self.config().forbids(name)? {
-            Forbids::Name(origin) => origin,
-            Forbids::Pattern(origin) if !self.permitted(name) => origin,
-            Forbids::Pattern(_) => return None,
+    /// Whether a module is forbidden, and by which line: by the name of its file, or by the one that the kernel knows it
+    /// by. `permit` goes by the names of files; it covers the modules that it names and all that these need.
+    ///
+    /// Reads the module's file where there is a `forbid` line that does not fit the name of the file.
+    pub(crate) fn forbidden(&self, module: &Module) -> Option<Forbidden> {
+        if self.config().entries(Kind::Forbid).len() == 0 {
+            return None;
+        }
+        let line = |name: &[u8]| match self.config().forbids(name)? {
+            Forbids::Name(origin) => Some(origin),
+            Forbids::Pattern(origin) => (!self.permitted(&module.name)).then_some(origin),
         };
-        Some(Forbidden { module: name.to_vec(), origin })
+        let origin = line(&module.name).or_else(|| line(&self.own_name(module)?))?;
+        Some(Forbidden { module: module.name.clone(), origin })
+    }
+
+    /// The name that the kernel will know a module by, which is not always that of its file; read once.
+    pub fn own_name(&self, module: &Module) -> Option<Vec<u8>> {
+        let path = self.path(module)?;
+        let mut known = self.own_names.borrow_mut();
+        known.entry(path).or_insert_with_key(|path| image::own_name(path)).clone()
     }
 
     /// Why the module `name` is not loaded, as a clause.
@@ -88,14 +100,15 @@ mod tests {
             "g.ko:",
         ]);
         fixture.etc("t.conf", "forbid * f\npermit a d? [c-d] f nosuch\n");
+        let of = |tree: &Tree<'_>, name: &str| tree.forbidden(&Module::named(name.as_bytes()));
         let forbidden = |tree: &Tree<'_>| -> String {
-            let is = |name: &&str| tree.forbidden(name.as_bytes()).is_some();
+            let is = |name: &&str| of(tree, name).is_some();
             ["a", "b", "c", "d", "e", "f", "g", "h", "nosuch"].into_iter().filter(is).collect()
         };
         let mut tree = fixture.tree();
         tree.watch();
         assert_eq!(forbidden(&tree), "fgh");
-        let line = tree.forbidden(b"f").unwrap();
+        let line = of(&tree, "f").unwrap();
         assert_eq!(
             tree.forbidden_by(b"f", &line),
             bytes![tree.config().file(line.origin).as_os_str().as_bytes(), " line 1 forbids it"]

@@ -7,6 +7,7 @@ use crate::formats::kernel_args::same_name;
 use crate::formats::modinfo;
 use crate::limits;
 use crate::log::bytes;
+use crate::name;
 use crate::system::descriptors::done_with;
 use crate::system::map::Contents;
 use crate::system::module_file::ModuleFile;
@@ -64,6 +65,15 @@ pub(crate) fn own_words(path: &Path) -> Result<Vec<u8>> {
         }
     }
     Ok(words)
+}
+
+/// The name that the kernel will know the module in a file by, canonical. `None` where the file does not say it, and for what
+/// comes through a pipe: that comes once, and to the one who inserts it.
+pub fn own_name(path: &Path) -> Option<Vec<u8>> {
+    if !std::fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    modinfo::module_name(&Elf::parse(&Image::read(path).ok()?).ok()?).map(name::canonical)
 }
 
 /// The contents of the module file at `path` as they are.

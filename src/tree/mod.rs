@@ -26,8 +26,8 @@ use crate::name;
 use crate::system::roots::{Roots, into_path};
 use crate::system::{System, roots::as_path};
 use indexes::{Indexes, Opened};
-use std::cell::{Cell, OnceCell};
-use std::collections::BTreeSet;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -103,6 +103,8 @@ pub(crate) struct Tree<'a> {
     reader: Cell<Reader>,
     /// What the modules need that `permit` names, sorted.
     permitted: OnceCell<Vec<Vec<u8>>>,
+    /// What modules call themselves, by the file.
+    own_names: RefCell<BTreeMap<PathBuf, Option<Vec<u8>>>>,
 }
 
 impl<'a> Tree<'a> {
@@ -118,8 +120,18 @@ impl<'a> Tree<'a> {
         sink: &'a dyn Sink,
     ) -> Self {
         let (config, indexes) = (OnceCell::new(), Indexes::default());
-        let (reader, permitted) = (Cell::new(Reader::Mapped), OnceCell::new());
-        Tree { roots: system.roots, dir, paths: config_paths, sink, config, indexes, reader, permitted }
+        let (reader, permitted, own_names) = (Cell::new(Reader::Mapped), OnceCell::new(), RefCell::default());
+        Tree {
+            roots: system.roots,
+            dir,
+            paths: config_paths,
+            sink,
+            config,
+            indexes,
+            reader,
+            permitted,
+            own_names,
+        }
     }
 
     /// The same directory with the same configuration files, to be read anew for somebody whose questions are not to be
@@ -139,6 +151,7 @@ impl<'a> Tree<'a> {
             indexes,
             reader,
             permitted: OnceCell::new(),
+            own_names: RefCell::default(),
         }
     }
 
@@ -404,13 +417,18 @@ impl<'a> Tree<'a> {
     /// Closes the indexes whose files have changed; the next question opens them anew.
     pub(crate) fn renew(&mut self) {
         self.indexes.renew(&self.dir);
-        self.permitted.take();
+        self.forget();
     }
 
     /// Closes all indexes; the next question opens them anew.
     pub(crate) fn close(&mut self) {
         self.indexes.close();
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         self.permitted.take();
+        self.own_names.take();
     }
 
     fn opened(&self, which: Which) -> Opened<'_> {

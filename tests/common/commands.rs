@@ -2,6 +2,7 @@
 
 use kmod_once::internals::cli::getopt::{Opt, opt};
 use kmod_once::internals::cli::{help, own};
+use std::collections::BTreeSet;
 
 /// By the tool or command: `modprobe`, `kmod stats`.
 pub fn tables() -> Vec<(String, Vec<Opt>)> {
@@ -15,6 +16,13 @@ pub fn tables() -> Vec<(String, Vec<Opt>)> {
     });
     tables.extend(own);
     tables
+}
+
+/// The commands of kmod, as its help lists them.
+pub fn of_kmod() -> BTreeSet<&'static str> {
+    let help = help().find(|(tool, _)| *tool == "kmod").unwrap().1.notes;
+    let list = help.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+    list.lines().map(|line| line.split_whitespace().next().unwrap()).collect()
 }
 
 /// The row of an option, with a number that stands for it where it has no letter.

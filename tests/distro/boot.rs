@@ -32,6 +32,8 @@ echo "== lspci"; lspci -k
 echo "== version"; modprobe --version; modprobe --help
 echo "== stats"; kmod stats --json
 echo "== check"; kmod check
+echo "== blame"; kmod blame
+echo "== plot"; kmod plot
 if [ -d /var/lib/dkms/lab-slow ]; then
     echo "== dkms"; dkms status; modinfo -n lab_slow
     modprobe lab_slow; echo "loaded: $(cat /sys/module/lab_slow/initstate)"
@@ -110,7 +112,7 @@ fn boot_once(
         .arg(kernel)
         .arg("-initrd")
         .arg(root.join("boot").join(initrd))
-        .args(["-append", "root=/dev/vda rw console=ttyS0 panic=-1 tsc=unstable nowatchdog systemd.default_timeout_start_sec=540"])
+        .args(["-append", "root=/dev/vda rw console=ttyS0 panic=-1 tsc=unstable nowatchdog systemd.default_timeout_start_sec=540 kmod.gate_trace=1"])
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let begin = Instant::now();

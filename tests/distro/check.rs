@@ -27,6 +27,15 @@ pub fn our_library() -> Result<PathBuf> {
     Ok(named.context("KMOD_ONCE_LIBRARY names the library to test; use make")?.into())
 }
 
+/// cargo's directory with the program under test in it.
+///
+/// # Errors
+/// As [`ours`].
+pub fn target() -> Result<PathBuf> {
+    let target = ours()?.ancestors().nth(3).map(PathBuf::from);
+    target.context("KMOD_ONCE_BIN is not in a target directory of cargo")
+}
+
 /// Whether a boot was as good as the one with the stock kmod.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 //! | stage | what is in place | what must hold |
 //! |---|---|---|
 //! | `stock` | the distribution's kmod and libkmod | boots from the initramfs of each builder: what the others are compared with |
-//! | `ours` | our package | boots from each builder's initramfs, which holds our program and not theirs; udevd has our library loaded, and the gate's books show no module twice; `kmod check` finds nothing; a module that dkms has built and installed (with our depmod) loads |
+//! | `ours` | our package | boots from each builder's initramfs, which holds our program and not theirs; udevd has our library loaded, and the gate's books show no module twice; `kmod check` finds nothing; `kmod blame` and `kmod plot` know all of it; a module that dkms has built and installed (with our depmod) loads |
 //! | `back` | our package purged | every file is as it was; with `KMOD_ONCE_FULL` it boots, too |
 //!
 //! A boot is good when systemd reaches multi-user.target with the root (ext4) and another disk (xfs) mounted, no unit
@@ -25,6 +25,7 @@ mod emulator;
 mod boot;
 mod check;
 mod dkms;
+mod picture;
 mod readme;
 mod stage;
 mod system;

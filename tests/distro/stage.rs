@@ -10,6 +10,7 @@ use crate::boot::{self, Report};
 use crate::check::{check, finds_nothing, is_ours, our_library, ours, serves_udev};
 use crate::debian::Cache;
 use crate::dkms;
+use crate::picture;
 use crate::system::{PACKAGES, System, base, copy, inside, run};
 
 /// A system on its way through the stages.
@@ -52,11 +53,14 @@ impl Machine {
         self.build("ours")?;
         self.image_holds_ours()?;
         dkms::install(&self.root(), &self.release()?, &ours()?)?;
-        for (report, stock) in self.boot_each("ours", &kernel)?.iter().zip(&stock) {
+        for ((report, stock), (builder, _)) in
+            self.boot_each("ours", &kernel)?.iter().zip(&stock).zip(BUILDERS)
+        {
             check(&self.named("ours"), report, stock)?;
             is_ours(report)?;
             serves_udev(report, stock)?;
             finds_nothing(report)?;
+            picture::check(report, builder)?;
             dkms::check(report)?;
         }
         dkms::remove(&self.root(), &self.release()?)?;

@@ -7,7 +7,7 @@ use crate::config::{Entry, Kind};
 use crate::formats::pattern::fnmatch;
 use crate::load::command::refuses;
 use crate::name;
-use crate::tree::Which;
+use crate::tree::{Module, Which};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Through modules that need it, or whose soft dependency it is.
@@ -19,7 +19,7 @@ pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
     }
     let config = context.config();
     let is_refused = |name: &[u8]| {
-        context.tree.forbidden(name).is_some()
+        context.tree.forbidden(&Module::named(name)).is_some()
             || config.install_for(name).is_some_and(|entry| refuses(entry.value))
     };
     let comes = |name: &[u8]| !config.is_blacklisted(name) && !is_refused(name);

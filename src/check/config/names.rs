@@ -25,9 +25,13 @@ pub(super) fn keepers(context: &Context<'_>) -> Vec<Finding> {
                 let what = format!("no module is called '{name}', so {so}");
                 return Some(context.at(&entry, Severity::Error, what).hint(format!("{near}?")));
             }
-            let module = led_to(context, entry.key)?;
+            let module = context.tree.lookup(entry.key).ok()?.into_iter().next()?;
+            // In a file of another name, forbid finds the module's own.
+            if word == "forbid" && context.tree.own_name(&module).as_deref() == Some(entry.key) {
+                return None;
+            }
             let what = format!("'{name}' is an alias, and '{word}' goes by the module's name");
-            Some(context.at(&entry, Severity::Error, what).hint(format!("{word} {module}")))
+            Some(context.at(&entry, Severity::Error, what).hint(format!("{word} {}", shown(&module.name))))
         })
         .collect()
 }
@@ -117,9 +121,4 @@ fn doubt(context: &Context<'_>, entry: &Entry<'_>, name: &[u8], what: String) ->
 /// Whether a name or alias leads to anything.
 fn leads(context: &Context<'_>, word: &[u8]) -> bool {
     context.tree.lookup(word).is_ok_and(|found| !found.is_empty())
-}
-
-/// The module that an alias leads to.
-fn led_to(context: &Context<'_>, alias: &[u8]) -> Option<String> {
-    Some(shown(&context.tree.lookup(alias).ok()?.first()?.name))
 }

@@ -59,47 +59,37 @@ pub(in crate::check) fn missing(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Indexes that cannot be read to their end.
-pub(in crate::check) fn damaged(context: &Context<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (name, source) in INDEXES {
-        let Ok(contents) = open(context, name) else { continue };
-        let what = match Index::open(&contents) {
-            Ok(index) if index.is_whole() => continue,
+/// Binary indexes that cannot be read to their end, or that say something else than the text beside them.
+pub(in crate::check) fn binaries(context: &Context<'_>) -> Vec<Finding> {
+    let wrong = INDEXES.into_iter().filter_map(|(name, source)| {
+        let binary = open(context, name).ok()?;
+        let source_text = open(context, source).ok();
+        let what = match (Index::open(&binary), source_text) {
+            (Ok(index), text) if index.is_whole() => disagreement(&index, source, &text?)?,
             // depmod leaves an empty one where it had nothing to make it of.
-            Err(error) if error.errno() == Errno::ENODATA && open(context, source).is_err() => continue,
-            Ok(_) => "the index is damaged".to_owned(),
-            Err(error) => error.what().to_owned(),
+            (Err(error), None) if error.errno() == Errno::ENODATA => return None,
+            (Ok(_), _) => "the index is damaged".to_owned(),
+            (Err(error), _) => error.what().to_owned(),
         };
-        findings.push(Finding::error(context.file(name.as_bytes()), what).hint(depmod(context)));
-    }
-    findings
+        Some(Finding::error(context.file(name.as_bytes()), what).hint(depmod(context)))
+    });
+    wrong.collect()
 }
 
 type Pairs = BTreeSet<(Vec<u8>, Vec<u8>)>;
 
-/// Binary indexes that say something else than the text beside them.
-pub(in crate::check) fn texts(context: &Context<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (name, source) in INDEXES {
-        let (Ok(binary), Ok(source_text)) = (open(context, name), open(context, source)) else { continue };
-        let Ok(index) = Index::open(&binary) else { continue };
-        if !index.is_whole() {
-            continue;
-        }
-        let mut left = Pairs::new();
-        index.dump(&mut |key, value| {
-            left.insert((key.to_vec(), value.to_vec()));
-        });
-        let right = pairs(source, &source_text);
-        let differing: BTreeSet<&[u8]> = left.symmetric_difference(&right).map(|(key, _)| &key[..]).collect();
-        if !differing.is_empty() {
-            let keys: Vec<String> = differing.into_iter().map(shown).collect();
-            let what = format!("says something else than {source} of {}", some(&keys));
-            findings.push(Finding::error(context.file(name.as_bytes()), what).hint(depmod(context)));
-        }
+fn disagreement(index: &Index<'_>, source: &str, text: &[u8]) -> Option<String> {
+    let mut left = Pairs::new();
+    index.dump(&mut |key, value| {
+        left.insert((key.to_vec(), value.to_vec()));
+    });
+    let right = pairs(source, text);
+    let differing: BTreeSet<&[u8]> = left.symmetric_difference(&right).map(|(key, _)| &key[..]).collect();
+    if differing.is_empty() {
+        return None;
     }
-    findings
+    let keys: Vec<String> = differing.into_iter().map(shown).collect();
+    Some(format!("says something else than {source} of {}", some(&keys)))
 }
 
 /// What an index of this text would have.

@@ -12,8 +12,7 @@ use super::Check;
 /// All of them.
 pub(super) const CHECKS: &[Check] = &[
     indexes::missing,
-    indexes::damaged,
-    indexes::texts,
+    indexes::binaries,
     indexes::files,
     indexes::stale,
     files::unreadable,

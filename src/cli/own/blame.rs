@@ -1,5 +1,6 @@
 //! `kmod blame`: which modules took long, and who asked for them.
 
+use super::form::Form;
 use super::traced;
 use crate::cli::message::Log;
 use crate::gate::blame::{self, By, Module};
@@ -13,12 +14,14 @@ use std::time::Duration;
 #[derive(clap::Args)]
 #[command(after_help = super::TRACE)]
 pub(crate) struct Options {
-    /// Print JSON, for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub form: Form,
     #[command(flatten)]
     which: Which,
 }
+
+/// How much of a request is shown: the name of a processor with all its features fills lines.
+const REQUEST: usize = 48;
 
 /// Which requests count.
 #[derive(clap::Args)]
@@ -44,7 +47,7 @@ impl Which {
 /// The list.
 pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
     let modules = options.which.modules(system, log)?;
-    if options.json {
+    if options.form.json {
         let modules: Vec<serde_json::Value> = modules.iter().map(Module::to_json).collect();
         return Ok(format!("{}\n", serde_json::json!({ "modules": modules })));
     }
@@ -77,10 +80,18 @@ pub(crate) fn who(module: &Module) -> String {
     let mut text = match first.by() {
         By::Kernel => "the kernel".to_owned(),
         By::Device(path) => shown(path),
-        By::Process => format!("{} ({} {})", shown(&first.parent), shown(&first.comm), first.pid),
+        By::Process => {
+            // Some name themselves in parentheses.
+            let comm = shown(first.comm.trim_matches(['(', ')']));
+            match first.parent.as_str() {
+                // That of the first process, which has none.
+                "?" => format!("{comm} ({})", first.pid),
+                parent => format!("{} ({comm} {})", shown(parent), first.pid),
+            }
+        }
     };
     if first.request.replace('-', "_") != first.module {
-        text = format!("{text}, for {}", shown(&first.request));
+        text = format!("{text}, for {}", short(&first.request, REQUEST));
     }
     match module.errno.map(i32::try_from) {
         Some(Ok(errno)) => {
@@ -97,6 +108,15 @@ pub(crate) fn time(time: Duration) -> String {
         1_000_000.. => format!("{:.3}s", time.as_secs_f64()),
         1_000.. => format!("{}ms", time.as_millis()),
         micros => format!("{micros}us"),
+    }
+}
+
+/// The same as [`shown`] in at most so many letters.
+pub fn short(text: &str, most: usize) -> String {
+    let text = shown(text);
+    match text.char_indices().nth(most) {
+        None => text,
+        Some(_) => text.chars().take(most - 3).chain("...".chars()).collect(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `kmod check`: what is wrong, before it shows at boot.
 
+use super::form::Form;
 use crate::check::{self, Finding, Part, Request, Severity};
 use crate::cli::Call;
 use crate::error::Errno;
@@ -18,9 +19,8 @@ pub(crate) struct Options {
     /// What to check; everything unless said
     #[arg(value_name = "PART")]
     parts: Vec<Named>,
-    /// Print JSON, for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub form: Form,
     /// Check the modules of that kernel
     #[arg(short = 'S', long = "set-version", value_name = "VERSION")]
     version: Option<OsString>,
@@ -87,7 +87,7 @@ pub(crate) fn said(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let errors = count(Severity::Error);
     let mut text = String::new();
-    if options.json {
+    if options.form.json {
         let list: Vec<serde_json::Value> = findings.iter().map(Finding::to_json).collect();
         let warnings = count(Severity::Warning);
         text =

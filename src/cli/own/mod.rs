@@ -3,6 +3,7 @@
 
 mod blame;
 mod check;
+mod form;
 mod openmetrics;
 mod plot;
 mod stats;
@@ -55,9 +56,14 @@ pub(crate) fn run(call: &Call<'_>, words: &[Vec<u8>]) -> Outcome {
         }
     };
     let log = call.log();
+    let is_paged = line.command.is_paged();
     match line.command.said(call, &log) {
         Ok((text, status)) => {
-            call.print(text.as_bytes());
+            if is_paged {
+                form::show(call, &text);
+            } else {
+                call.print(text.as_bytes());
+            }
             Ok(status)
         }
         Err(error) => {
@@ -68,6 +74,16 @@ pub(crate) fn run(call: &Call<'_>, words: &[Vec<u8>]) -> Outcome {
 }
 
 impl Command {
+    /// Whether what it prints may be shown page by page.
+    fn is_paged(&self) -> bool {
+        match self {
+            Command::Blame(options) => options.form.is_paged(),
+            Command::Check(options) => options.form.is_paged(),
+            Command::Plot(_) => false,
+            Command::Stats(options) => options.is_paged(),
+        }
+    }
+
     /// What the command prints, and its status.
     fn said(self, call: &Call<'_>, log: &Log<'_>) -> Result<(String, u8)> {
         let system = &call.world.system;

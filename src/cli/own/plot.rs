@@ -1,7 +1,7 @@
 //! `kmod plot`: the trace as a picture, in one SVG that needs nothing else. One row for each module, in the order in which
 //! they were first asked for; names and figures have columns of their own, so that nothing lies over anything.
 
-use super::blame::{Which, shown, time, who};
+use super::blame::{Which, short, shown, time, who};
 use crate::cli::message::Log;
 use crate::gate::blame::{By, Module, Span};
 use crate::system::System;
@@ -20,15 +20,15 @@ pub(crate) struct Options {
 /// All lengths are in pixels.
 const MARGIN: f64 = 20.0;
 /// The time line.
-const LINE: f64 = 900.0;
-const ROW: f64 = 20.0;
+const LINE: f64 = 700.0;
+const ROW: f64 = 18.0;
 /// Where the axis is, above the first row.
 const TOP: f64 = 124.0;
 /// A letter of the names' font.
 const LETTER: f64 = 6.7;
 /// Where the figures end, from the right end of the time line on; who asked begins after them.
-const FIGURES: [(f64, &str); 3] = [(80.0, "Call"), (160.0, "Waited"), (210.0, "Asked")];
-const BY: f64 = 226.0;
+const FIGURES: [(f64, &str); 3] = [(72.0, "Call"), (142.0, "Waited"), (188.0, "Asked")];
+const BY: f64 = 204.0;
 /// Nothing is so short that it cannot be seen.
 const SHORTEST: f64 = 1.5;
 
@@ -91,24 +91,25 @@ fn head(svg: &mut String, modules: &[Module]) {
     for (class, meaning) in legend {
         rect(svg, class, x, 66.0, 14.0, 10.0);
         words(svg, "say", x + 20.0, 76.0, meaning);
-        x += 60.0 + 7.5 * meaning.len() as f64;
+        x += 44.0 + 7.0 * meaning.len() as f64;
     }
 }
 
 /// One module.
 fn row(svg: &mut String, scale: &Scale, module: &Module, y: f64) {
-    let (base, right) = (y + 14.0, scale.left + LINE);
+    let (base, right) = (y + 13.0, scale.left + LINE);
     let _ = writeln!(svg, "<g><title>{}: {}</title>", escaped(&module.first.module), escaped(&who(module)));
     words(svg, "end", scale.left - 10.0, base, &name(module));
     for span in merged(&module.waits) {
-        scale.bar(svg, "wait", span, y + 12.0, 5.0);
+        scale.bar(svg, "wait", span, y + 11.0, 4.0);
     }
     let class = if module.errno.is_some() { "bad" } else { "call" };
     for span in merged(&module.calls) {
         scale.bar(svg, class, span, y + 3.0, 8.0);
     }
-    let figures = [time(module.called), time(module.waited), module.requests.to_string()];
-    for ((end, _), figure) in FIGURES.iter().zip(figures) {
+    let some = |figure: Duration| if figure.is_zero() { String::new() } else { time(figure) };
+    let figures = [some(module.called), some(module.waited), module.requests.to_string()];
+    for ((end, _), figure) in FIGURES.iter().zip(figures).filter(|(_, figure)| !figure.is_empty()) {
         words(svg, "end", right + end, base, &figure);
     }
     words(svg, "", right + BY, base, &asker(module));
@@ -116,7 +117,7 @@ fn row(svg: &mut String, scale: &Scale, module: &Module, y: f64) {
 }
 
 fn name(module: &Module) -> String {
-    cut(&module.first.module, 56)
+    short(&module.first.module, 56)
 }
 
 /// Who asked, in a word.
@@ -124,13 +125,9 @@ fn asker(module: &Module) -> String {
     match module.first.by() {
         By::Kernel => "the kernel".to_owned(),
         By::Device(_) => "a device".to_owned(),
-        By::Process => cut(&module.first.parent, 20),
+        By::Process if module.first.parent == "?" => short(&module.first.comm, 20),
+        By::Process => short(&module.first.parent, 20),
     }
-}
-
-/// At most so many letters.
-fn cut(text: &str, most: usize) -> String {
-    shown(text).chars().take(most).collect()
 }
 
 /// Spans that touch as one: a storm has thousands that lie over each other.

@@ -1,5 +1,6 @@
 //! `kmod stats`: what the gate saved, and with `--who` who asked for it.
 
+use super::form::Form;
 use super::{openmetrics, traced};
 use crate::cli::message::Log;
 use crate::gate::counters::Counters;
@@ -14,9 +15,8 @@ use std::time::Duration;
 #[derive(clap::Args)]
 #[command(after_help = super::TRACE)]
 pub(crate) struct Options {
-    /// Print JSON, for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
     /// Who asked, from the trace
     #[arg(long)]
     who: bool,
@@ -25,15 +25,22 @@ pub(crate) struct Options {
     openmetrics: bool,
 }
 
+impl Options {
+    /// Whether people read it.
+    pub fn is_paged(&self) -> bool {
+        self.form.is_paged() && !self.openmetrics
+    }
+}
+
 /// The figures.
 pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
     if options.who {
         let askers = traced(stats::who(system), log)?;
-        return Ok(if options.json { who_json(&askers) } else { who_table(&askers) });
+        return Ok(if options.form.json { who_json(&askers) } else { who_table(&askers) });
     }
     let stats = stats::read(system).context("could not read what the gate counted")?;
     Ok(match options {
-        Options { json: true, .. } => format!("{}\n", stats.to_json()),
+        Options { form: Form { json: true, .. }, .. } => format!("{}\n", stats.to_json()),
         Options { openmetrics: true, .. } => openmetrics::text(&stats),
         _ => table(&stats),
     })

@@ -1,8 +1,11 @@
 //! `forbid` and `permit`: what is kept out, whoever asks and however, and what is not.
 
+use super::elf::KoBuilder;
 use super::*;
+use std::io::Write;
 
-/// A machine with some modules more: a driver over another driver over two buses, and an alias for it.
+/// A machine with some modules more: a driver over another driver over two buses, and an alias for it; and drivers whose files
+/// are called otherwise than they: one says its name in `struct module`, one in `.modinfo` and compressed.
 fn machine() -> Machine {
     let machine = Machine::with_modules();
     machine.module("scsi_mod", &[]);
@@ -11,6 +14,14 @@ fn machine() -> Machine {
     machine.builtin("ext2");
     fs::write(machine.module_file("modules.alias"), "alias usb:v1* uas\nalias usb:v2* usb_storage\n")
         .unwrap();
+    machine.module("vendor-550", &["usb-common"]);
+    machine.module("vendor-550-drm", &["vendor-550", "usb-common"]);
+    let this_module = [&[0; 24][..], b"vendor", &[0; 50]].concat();
+    let ko = KoBuilder::new().section(".gnu.linkonce.this_module", this_module).build();
+    fs::write(machine.module_file("vendor-550.ko"), ko).unwrap();
+    let file = fs::File::create(machine.module_file("vendor-550-drm.ko")).unwrap();
+    let ko = KoBuilder::new().modinfo("license", "GPL").modinfo("name", "vendor-drm").build();
+    xz2::write::XzEncoder::new(file, 1).write_all(&ko).unwrap();
     machine
 }
 
@@ -182,6 +193,66 @@ const CASES: &[[&str; 4]] = &[
         "alias both loop\nalias both dummy\nforbid loop",
         "both",
         "+dummy refused loop by line 3",
+    ],
+    // what a module calls itself
+    ["its own name", "forbid vendor", "vendor-550", "refused vendor_550 by line 1 failed"],
+    [
+        "its own name, in a compressed file",
+        "forbid vendor-drm",
+        "vendor-550-drm",
+        "refused vendor_550_drm by line 1 failed",
+    ],
+    ["the own name of a need", "forbid vendor", "vendor-550-drm", "refused vendor_550 by line 1 failed"],
+    ["the own name of a softdep", "forbid vendor\nsoftdep loop pre: vendor-550", "loop", "+loop"],
+    ["the own name of a softdep's need", "forbid vendor\nsoftdep loop pre: vendor-550-drm", "loop", "+loop"],
+    [
+        "an alias that is the own name",
+        "forbid vendor\nalias vendor vendor-550",
+        "vendor",
+        "refused vendor_550 by line 1 failed",
+    ],
+    [
+        "a pattern of own names",
+        "forbid vendor?drm",
+        "vendor-550-drm",
+        "refused vendor_550_drm by line 1 failed",
+    ],
+    [
+        "a pattern of own names, and permit",
+        "forbid vendo?\npermit vendor-550",
+        "vendor-550",
+        "+usb_common +vendor_550",
+    ],
+    [
+        "an own name before permit",
+        "forbid vendor\npermit vendor-550",
+        "vendor-550",
+        "refused vendor_550 by line 1 failed",
+    ],
+    [
+        "permit of an own name says nothing",
+        "forbid vendor*\npermit vendor",
+        "vendor-550",
+        "refused vendor_550 by line 1 failed",
+    ],
+    ["another own name", "forbid vendor-drm", "vendor-550", "+usb_common +vendor_550"],
+    [
+        "its own name, a file",
+        "forbid vendor",
+        "./lib/modules/6.1.0/vendor-550.ko",
+        "refused vendor_550 by line 1 failed",
+    ],
+    [
+        "its own name, on the command line",
+        "cmdline modprobe.forbid=vendor",
+        "vendor-550",
+        "refused vendor_550 by cmdline failed",
+    ],
+    [
+        "its own name, --ignore-forbid",
+        "forbid vendor",
+        "--ignore-forbid vendor-550",
+        "+usb_common +vendor_550",
     ],
     // install commands
     ["a command", "install loop cmd\nforbid loop", "loop", "refused loop by line 2 failed"],

@@ -8,6 +8,7 @@ mod forbid;
 mod insert;
 mod live;
 mod others;
+mod paging;
 mod parallel;
 mod remove;
 
@@ -66,6 +67,9 @@ struct FakeHost {
     /// Where stdout goes, to see what had been written when a command started.
     stdout: Memory,
     written_before: Mutex<Vec<u8>>,
+    is_terminal: bool,
+    /// What a pager was to show, with its command.
+    paged: Mutex<Vec<String>>,
     /// With a kernel, a command loads the module it stands for, and notes what was there when it started.
     kernel: Mutex<Option<(Roots, Vec<String>)>>,
 }
@@ -223,5 +227,11 @@ impl Host for FakeHost {
         self.commands.lock().unwrap().push((String::from_utf8(command.to_vec()).unwrap(), changes));
         let mut codes = self.codes.lock().unwrap();
         Ok(if codes.is_empty() { 0 } else { codes.remove(0) })
+    }
+
+    fn page(&self, command: Option<&[u8]>, text: &[u8]) -> bool {
+        let (command, text) = (as_path(command.unwrap_or(b"less")).display(), as_path(text).display());
+        self.paged.lock().unwrap().push(format!("{command}: {text}"));
+        self.is_terminal
     }
 }

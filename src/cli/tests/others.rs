@@ -228,6 +228,8 @@ fn blame_names_the_modules_that_took_long() {
         "half a line",
         r#"{"time_ns":2000000000,"module":"nf_x","request":"nf-x","pid":10,"comm":"modprobe","parent":"kworker/u4:1","kernel":true,"role":"leader","errno":19,"wait_ns":0,"call_ns":2000000000}"#,
         r#"{"time_ns":2100000000,"module":"nf_x","request":"pci:\u001b[2J","pid":11,"comm":"modprobe","parent":"systemd-udevd","devpath":"/devices/x","role":"follower","wait_ns":5000,"call_ns":0}"#,
+        r#"{"time_ns":2200000000,"module":"autofs4","request":"autofs4","pid":1,"comm":"systemd","parent":null,"role":"leader","wait_ns":0,"call_ns":1000000}"#,
+        r#"{"time_ns":2300000000,"module":"kvm","request":"cpu:type:x86,ven0002fam000Fmod006B:feature:,0000,0002,0003","pid":310,"comm":"(udev-worker)","parent":"systemd-udevd","role":"leader","wait_ns":0,"call_ns":500000}"#,
         r#"{"time_ns":9000000000,"module":"usb","request":"pci:\u001b[2J","pid":11,"comm":"modprobe","parent":"systemd-udevd","devpath":"/devices/x","role":"leader","wait_ns":0,"call_ns":250000}"#,
     ];
     fs::write(machine.roots.run.join("kmod/gate.trace"), lines.join("\n")).unwrap();
@@ -236,15 +238,18 @@ fn blame_names_the_modules_that_took_long() {
     assert_eq!(
         ran.out,
         concat!(
-            "      Call     Waited  Asked      First  Module  By\n",
-            "    2.000s        5us      2     2.000s  nf_x    the kernel; No such device\n",
-            "      12ms        0us      1     1.500s  loop    sh (modprobe 9)\n",
-            "     250us        0us      1     9.000s  usb     /devices/x, for pci:?[2J\n",
+            "      Call     Waited  Asked      First  Module   By\n",
+            "    2.000s        5us      2     2.000s  nf_x     the kernel; No such device\n",
+            "      12ms        0us      1     1.500s  loop     sh (modprobe 9)\n",
+            "       1ms        0us      1     2.200s  autofs4  systemd (1)\n",
+            "     500us        0us      1     2.300s  kvm      systemd-udevd (udev-worker 310), \
+                    for cpu:type:x86,ven0002fam000Fmod006B:feature:,0...\n",
+            "     250us        0us      1     9.000s  usb      /devices/x, for pci:?[2J\n",
         )
     );
     let ran = machine.run(&["kmod", "blame", "--json", "--until=3.5"]);
     let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(read["modules"].as_array().unwrap().len(), 2);
+    assert_eq!(read["modules"].as_array().unwrap().len(), 4);
     assert_eq!(
         read["modules"][0],
         serde_json::json!({
@@ -255,6 +260,7 @@ fn blame_names_the_modules_that_took_long() {
     );
     let svg = machine.run(&["kmod", "plot", "--until", "3.5"]).out;
     assert!(svg.starts_with("<?xml ") && svg.contains(">nf_x<") && !svg.contains(">usb<"), "{svg}");
+    assert!(svg.contains(">systemd<") && svg.contains(">systemd-udevd<") && !svg.contains(">?<"), "{svg}");
     for until in ["x", "-1", "nan"] {
         let ran = machine.run(&["kmod", "plot", &format!("--until={until}")]);
         assert_eq!((ran.status, ran.err.starts_with("error: invalid value")), (1, true), "{}", ran.err);

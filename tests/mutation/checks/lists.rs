@@ -35,6 +35,10 @@ impl Host for Nobody {
     fn run_shell(&self, _: &[u8], _: &[(OsString, OsString)]) -> Result<i32, Errno> {
         Err(Errno::EPERM)
     }
+
+    fn page(&self, _: Option<&[u8]>, _: &[u8]) -> bool {
+        false
+    }
 }
 
 thread_local! {
