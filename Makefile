@@ -9,6 +9,7 @@
 # library    libkmod.so.2
 # selinux    the SELinux policy module for the gate
 # deb, rpm   packages of them
+#            DEBUGINFO=1 for build, library and rpm: debugging symbols, a package of their own
 # install    tools and library; DESTDIR= PREFIX=/usr/local LIBDIR=PREFIX/lib; uninstall takes the same
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -18,6 +19,12 @@ TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 KMOD   := $(TARGET)/$(TRIPLE)/release/kmod
 # See .cargo/config.toml.
 export CARGO_BUILD_TARGET = $(TRIPLE)
+# Programs with debugging symbols, of which `make rpm` makes a package of their own.
+ifneq ($(DEBUGINFO),)
+export CARGO_PROFILE_RELEASE_DEBUG = 1
+export CARGO_PROFILE_RELEASE_STRIP = none
+export CARGO_PROFILE_LIBRARY_DEBUG = 1
+endif
 # What the lab and the compliance suite test is what would be installed.
 export KMOD_ONCE_BIN = $(KMOD)
 
@@ -52,7 +59,7 @@ library:
 		--crate-type staticlib --target-dir $(LIB)
 	$(CC) -O2 -Wall -Wextra -fPIC -c -o $(LIB)/shim.o src/capi/shim.c
 	$(CC) -shared -o $(LIBRARY) -static-libgcc -Wl,-soname,libkmod.so.2 \
-		-Wl,--version-script=dist/library/libkmod.map -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,--gc-sections -Wl,-s \
+		-Wl,--version-script=dist/library/libkmod.map -Wl,-z,now -Wl,-z,relro -Wl,-z,defs -Wl,--gc-sections $(if $(DEBUGINFO),,-Wl,-s) \
 		$(LIB)/shim.o $(STATIC)
 	ln -sf libkmod.so.2.5.1 $(LIB)/libkmod.so.2
 	ln -sf libkmod.so.2 $(LIB)/libkmod.so
