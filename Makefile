@@ -11,6 +11,7 @@
 # library    libkmod.so.2
 # selinux    the SELinux policy module for the gate
 # deb, rpm   packages of them
+#            DEBUGINFO=1 for build, library and rpm: debugging symbols, a package of their own
 # install    what was built, nothing is compiled; DESTDIR= STRIP= and the places below; uninstall takes the same
 # env        what the shell must know for cargo test to do what `test` does: eval "$(make env)"
 #
@@ -51,6 +52,11 @@ PROGRAM_TRIPLE = $(if $(WITH_MUSL),$(MUSL_TRIPLE),$(TRIPLE))
 KMOD = $(TARGET)/$(PROGRAM_TRIPLE)/release/kmod
 C_LIBRARY = $(if $(findstring -musl,$(KMOD)),musl,glibc)
 export CARGO_BUILD_TARGET = $(TRIPLE)
+# Programs with debugging symbols, of which `make rpm` makes a package of their own.
+ifneq ($(DEBUGINFO),)
+export CARGO_PROFILE_RELEASE_DEBUG = 1
+export CARGO_PROFILE_LIBRARY_DEBUG = 1
+endif
 # What the lab and the compliance suite test is what would be installed.
 export KMOD_ONCE_BIN = $(KMOD)
 

@@ -211,6 +211,11 @@ fn holds(suite: &str) {
     let by_label = |rule: &&String| rule.contains(" kmod_exec_t:process kmod_t;");
     let changing = stock.transitions.iter().filter(by_label).count();
     assert!(changing > 5, "{changing} rules of transition to kmod_t");
+    // And so do those who may: the kernel, systemd, a service's script, an administrator.
+    for domain in ["init_t", "initrc_t", "kernel_t", "sysadm_t", "unconfined_t"] {
+        let rule = format!("type_transition {domain} kmod_exec_t:process kmod_t;");
+        assert!(stock.transitions.contains(&rule), "{suite}: no {rule}");
+    }
     let loaders = stock.loaders();
     assert!(LOADERS.iter().all(|domain| loaders.contains(*domain)), "{loaders:?}");
     for domain in CONFINED {

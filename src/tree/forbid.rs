@@ -33,7 +33,7 @@ impl Tree<'_> {
     }
 
     /// The name that the kernel will know a module by, which is not always that of its file; read once.
-    pub fn own_name(&self, module: &Module) -> Option<Vec<u8>> {
+    pub(crate) fn own_name(&self, module: &Module) -> Option<Vec<u8>> {
         let path = self.path(module)?;
         let mut known = self.own_names.borrow_mut();
         known.entry(path).or_insert_with_key(|path| image::own_name(path)).clone()

@@ -69,7 +69,7 @@ pub(crate) fn own_words(path: &Path) -> Result<Vec<u8>> {
 
 /// The name that the kernel will know the module in a file by, canonical. `None` where the file does not say it, and for what
 /// comes through a pipe: that comes once, and to the one who inserts it.
-pub fn own_name(path: &Path) -> Option<Vec<u8>> {
+pub(crate) fn own_name(path: &Path) -> Option<Vec<u8>> {
     if !std::fs::metadata(path).ok()?.is_file() {
         return None;
     }

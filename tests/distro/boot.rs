@@ -1,7 +1,8 @@
 //! One boot: a root directory becomes a disk, QEMU starts it, and the system says on its second serial port how it is.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ const UNIT: &str = "[Unit]\nDescription=Report to the lab\nAfter=multi-user.targ
 const SCRIPT: &str = r#"#!/bin/sh
 exec >/dev/ttyS1 2>&1
 udevadm settle --timeout=120
+if [ -x /usr/local/sbin/lab-more ]; then lab-more; fi
 echo "== failed"; systemctl --failed --no-legend --plain | cut -d' ' -f1
 echo "== target"; systemctl is-active multi-user.target
 echo "== mounts"; cut -d' ' -f1-3 /proc/mounts
@@ -51,8 +53,11 @@ pub const ASKED_FOR: &str = "nlmon";
 const FSTAB: &str = "/dev/vda / ext4 rw,x-systemd.device-timeout=540 0 1\n\
     /dev/vdb /mnt xfs defaults,x-systemd.device-timeout=540 0 0\n";
 
+const PARAMETERS: &str =
+    "root=/dev/vda rw console=ttyS0 panic=-1 tsc=unstable nowatchdog systemd.default_timeout_start_sec=540 kmod.gate_trace=1";
+
 /// How long a boot may take before it counts as hung, all emulated and on a busy host.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// Puts what reports into a root directory, and what it mounts.
 ///
@@ -64,10 +69,7 @@ pub fn prepare(root: &Path) -> Result<()> {
     fs::write(units.join("lab-report.service"), UNIT)?;
     let link = units.join("multi-user.target.wants/lab-report.service");
     std::os::unix::fs::symlink("../lab-report.service", link)?;
-    let script = root.join("usr/local/sbin/lab-report");
-    fs::write(&script, SCRIPT)?;
-    std::os::unix::fs::PermissionsExt::set_mode(&mut fs::metadata(&script)?.permissions(), 0o755);
-    run(Command::new("chmod").arg("755").arg(&script))?;
+    add_script(root, "lab-report", SCRIPT)?;
     fs::write(root.join("etc/fstab"), FSTAB)?;
     fs::write(root.join("etc/hostname"), "lab\n")?;
     fs::create_dir_all(root.join("etc/modules-load.d"))?;
@@ -75,21 +77,40 @@ pub fn prepare(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Boots `root` from its own `/boot/INITRD`; `work` is where the disks and the console go.
+/// Puts a script where the system finds it. It runs one called `lab-more` before it reports, if there is one.
+///
+/// # Errors
+/// It cannot be written.
+pub fn add_script(root: &Path, name: &str, text: &str) -> Result<()> {
+    let file = root.join("usr/local/sbin").join(name);
+    fs::write(&file, text)?;
+    Ok(fs::set_permissions(&file, Permissions::from_mode(0o755))?)
+}
+
+/// What a machine is started with.
+pub struct Start<'a> {
+    /// The kernel's image.
+    pub kernel: &'a Path,
+    /// The name under /boot of the initramfs.
+    pub initrd: &'a str,
+    /// What the kernel is told more than where its disk is.
+    pub parameters: &'a str,
+}
+
+/// Boots `root`; `work` is where the disks and the console go.
 ///
 /// # Errors
 /// It did not come to the point where it reports, in time; the message shows the end of its console.
-pub fn boot(root: &Path, kernel: &Path, initrd: &str, work: &Path, what: &str) -> Result<Report> {
+pub fn boot(root: &Path, start: &Start, work: &Path, what: &str) -> Result<Report> {
     fs::create_dir_all(work)?;
     let name = what.replace(['/', ' '], "-");
     let (console, report) = (work.join(format!("{name}.console")), work.join(format!("{name}.report")));
-    boots(&console, || boot_once(root, kernel, initrd, work, (what, &console, &report)))
+    boots(&console, || boot_once(root, start, work, (what, &console, &report)))
 }
 
 fn boot_once(
     root: &Path,
-    kernel: &Path,
-    initrd: &str,
+    start: &Start,
     work: &Path,
     (what, console, report): (&str, &Path, &Path),
 ) -> Result<Report> {
@@ -109,10 +130,10 @@ fn boot_once(
         .args(["-serial", &format!("file:{}", report.display())])
         .args(["-drive", &drive(&disk), "-drive", &drive(&other)])
         .arg("-kernel")
-        .arg(kernel)
+        .arg(start.kernel)
         .arg("-initrd")
-        .arg(root.join("boot").join(initrd))
-        .args(["-append", "root=/dev/vda rw console=ttyS0 panic=-1 tsc=unstable nowatchdog systemd.default_timeout_start_sec=540 kmod.gate_trace=1"])
+        .arg(root.join("boot").join(start.initrd))
+        .args(["-append", &format!("{PARAMETERS} {}", start.parameters)])
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let begin = Instant::now();

@@ -12,6 +12,8 @@
 //! A boot is good when systemd reaches multi-user.target with the root (ext4) and another disk (xfs) mounted, no unit
 //! failed that does not fail with the stock kmod, and the same modules are loaded.
 //!
+//! `debian-13-selinux` and (with `KMOD_ONCE_FULL`) `debian-13-apparmor` are confined: see `confined.rs`.
+//!
 //! `readme` (with `KMOD_ONCE_FULL`) gives README's commands on a Debian 13 that has what README asks for.
 //!
 //! Takes root (for chroot and debootstrap) and QEMU. Everything is emulated (TCG), so nothing here measures time. Named
@@ -24,6 +26,7 @@ mod emulator;
 
 mod boot;
 mod check;
+mod confined;
 mod dkms;
 mod picture;
 mod readme;
@@ -36,7 +39,7 @@ use std::sync::{Arc, Mutex};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use stage::Machine;
-use system::{SYSTEMS, System};
+use system::{APPARMOR, SELINUX, SYSTEMS, System};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -54,10 +57,13 @@ fn main() -> ExitCode {
         let machine = Arc::new(Mutex::new(Machine::new(system)));
         trials.push(trial(system, &machine));
     }
+    let named = |name: &str, test: fn(bool) -> anyhow::Result<()>| {
+        Trial::test(name, move || test(full).map_err(|problem| Failed::from(format!("{problem:#}"))))
+    };
+    trials.push(named(SELINUX.name, confined::selinux));
     if full {
-        trials.push(Trial::test("readme", || {
-            readme::check().map_err(|problem| Failed::from(format!("{problem:#}")))
-        }));
+        trials.push(named(APPARMOR.name, |_| confined::apparmor()));
+        trials.push(named("readme", |_| readme::check()));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

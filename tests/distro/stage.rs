@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::boot::{self, Report};
+use crate::boot::{self, Report, Start};
 use crate::check::{check, finds_nothing, is_ours, our_library, ours, serves_udev};
 use crate::debian::Cache;
 use crate::dkms;
 use crate::picture;
-use crate::system::{PACKAGES, System, base, copy, inside, run};
+use crate::system::{System, base, copy, inside, run};
 
 /// A system on its way through the stages.
 pub struct Machine {
@@ -29,17 +29,40 @@ impl Machine {
         Machine { system, dir }
     }
 
-    fn root(&self) -> PathBuf {
+    /// Its root directory.
+    pub fn root(&self) -> PathBuf {
         self.dir.join("root")
+    }
+
+    /// Where its disks and consoles go.
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("boot")
+    }
+
+    /// The system as it comes. The kernel's image.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn begin(&self, cache: &Cache) -> Result<PathBuf> {
+        let _ = fs::remove_dir_all(&self.dir);
+        fs::create_dir_all(&self.dir)?;
+        self.install(cache)
+    }
+
+    /// Deletes it.
+    ///
+    /// # Errors
+    /// It cannot be deleted.
+    pub fn end(&self) -> Result<()> {
+        Ok(fs::remove_dir_all(&self.dir)?)
     }
 
     /// All stages.
     pub fn run(&mut self) -> Result<()> {
         let full = std::env::var_os("KMOD_ONCE_FULL").is_some();
-        let _ = fs::remove_dir_all(&self.dir);
-        fs::create_dir_all(&self.dir)?;
         let cache = Cache::open()?;
-        let kernel = self.install(&cache)?;
+        let kernel = self.begin(&cache)?;
+        dkms::headers(&cache, &self.root(), &self.release()?)?;
         let before = manifest(&self.root())?;
 
         self.build("stock")?;
@@ -78,12 +101,14 @@ impl Machine {
                 check(&self.named("back"), report, stock)?;
             }
         }
-        fs::remove_dir_all(&self.dir)?;
-        Ok(())
+        self.end()
     }
 
     /// Makes our packages and installs them over the distribution's kmod and libkmod2.
-    fn add_packages(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// They cannot be made or installed, or what is there is not ours.
+    pub fn add_packages(&self) -> Result<()> {
         let packages = self.dir.join("packages");
         let mut command = Command::new("make");
         command.arg("-C").arg(env!("CARGO_MANIFEST_DIR")).arg("deb");
@@ -147,14 +172,15 @@ impl Machine {
         Ok(())
     }
 
-    fn named(&self, stage: &str) -> String {
+    /// How a stage of it is called.
+    pub fn named(&self, stage: &str) -> String {
         format!("{} {stage}", self.system.name)
     }
 
     /// The plain system with the kernel's modules, and what reports. The kernel's image.
     fn install(&self, cache: &Cache) -> Result<PathBuf> {
         let root = self.root();
-        copy(&base(cache, self.system.suite, PACKAGES)?, &root)?;
+        copy(&base(cache, self.system.suite, self.system.packages)?, &root)?;
         let (package, _) = cache.kernel(self.system.kernel, "-amd64-unsigned")?;
         let mut kernel = None;
         for entry in fs::read_dir(package.join("boot"))? {
@@ -172,12 +198,15 @@ impl Machine {
             .args(["-a", "--reflink=auto"])
             .arg(modules.join("."))
             .arg(root.join("usr/lib/modules")))?;
-        dkms::headers(cache, &root, &self.release()?)?;
         boot::prepare(&root)?;
         kernel.context("a kernel package has a kernel")
     }
 
-    fn release(&self) -> Result<String> {
+    /// The version of its kernel.
+    ///
+    /// # Errors
+    /// It has no modules.
+    pub fn release(&self) -> Result<String> {
         let mut names = fs::read_dir(self.root().join("usr/lib/modules"))?;
         let name = names.next().context("a module directory")??.file_name();
         Ok(name.to_string_lossy().into_owned())
@@ -200,7 +229,8 @@ impl Machine {
     fn boot_each(&self, stage: &str, kernel: &Path) -> Result<Vec<Report>> {
         let boot = |&(builder, image): &(&str, &str)| {
             let what = format!("{} {builder}", self.named(stage));
-            boot::boot(&self.root(), kernel, image, &self.dir.join("boot"), &what)
+            let start = Start { kernel, initrd: image, parameters: "" };
+            boot::boot(&self.root(), &start, &self.work(), &what)
         };
         BUILDERS.iter().map(boot).collect()
     }

@@ -9,6 +9,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -22,12 +23,14 @@ pub struct System {
     pub suite: &'static str,
     /// How the kernel's package begins.
     pub kernel: &'static str,
+    /// What is in it beside debootstrap's minimal system.
+    pub packages: &'static str,
     /// Whether it is left out unless everything is asked for.
     pub only_in_full: bool,
 }
 
 const fn system(name: &'static str, suite: &'static str, kernel: &'static str, only_in_full: bool) -> System {
-    System { name, suite, kernel, only_in_full }
+    System { name, suite, kernel, packages: PACKAGES, only_in_full }
 }
 
 const LINUX_6_1: &str = "linux-image-6.1.0-";
@@ -44,8 +47,20 @@ pub const SYSTEMS: &[System] = &[
 /// Beside debootstrap's minimal system: an init, udev, both builders of an initramfs and what they call; dkms and what
 /// compiles for it. iproute2 brings libelf, which the kernel's own build tools are linked to, by whichever name a release
 /// has it.
-pub const PACKAGES: &str = "systemd,systemd-sysv,udev,kmod,dbus,initramfs-tools,dracut-core,zstd,xz-utils,cpio,e2fsprogs,xfsprogs,pciutils,\
+const PACKAGES: &str = "systemd,systemd-sysv,udev,kmod,dbus,initramfs-tools,dracut-core,zstd,xz-utils,cpio,e2fsprogs,xfsprogs,pciutils,\
     dkms,gcc,libc6-dev,make,iproute2";
+
+/// What is booted confined: one builder of an initramfs, no dkms; and the policies.
+const CONFINED: &str = "systemd,systemd-sysv,udev,kmod,dbus,initramfs-tools,zstd,xz-utils,cpio,e2fsprogs,xfsprogs,pciutils,\
+    selinux-policy-default,policycoreutils,selinux-utils,apparmor";
+
+/// The system that SELinux confines.
+pub const SELINUX: System =
+    System { packages: CONFINED, ..system("debian-13-selinux", "trixie", LINUX_6_12, false) };
+
+/// The same, which AppArmor confines.
+pub const APPARMOR: System =
+    System { packages: CONFINED, ..system("debian-13-apparmor", "trixie", LINUX_6_12, true) };
 
 /// What is wanted of the host, in the words of the one who has to get it.
 ///
@@ -75,6 +90,9 @@ pub fn can_run() -> Result<()> {
 /// # Errors
 /// What debootstrap said.
 pub fn base(cache: &Cache, suite: &str, packages: &str) -> Result<PathBuf> {
+    // Two systems of one suite may begin at once.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut hasher = DefaultHasher::new();
     packages.hash(&mut hasher);
     let to = cache.path(&format!("distro/{suite}-{:016x}", hasher.finish()));

@@ -18,6 +18,7 @@ need valgrind valgrind
 need strace strace
 need dpkg-deb dpkg
 need rpmbuild rpm
+need eu-strip elfutils
 need lintian lintian
 need rpmlint rpmlint
 need cpio cpio

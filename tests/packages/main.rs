@@ -34,10 +34,15 @@ fn library() -> &'static Path {
 /// The packages that `make WHAT` makes of the programs under test.
 fn packages(what: &str) -> Vec<PathBuf> {
     let binary = std::env::var("KMOD_ONCE_BIN").unwrap_or(env!("CARGO_BIN_EXE_kmod").into());
+    packages_of(&binary, what, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages"))
+}
+
+/// The packages that `make WHAT` makes of that program and the library under test.
+fn packages_of(binary: &str, what: &str, to: &Path) -> Vec<PathBuf> {
     let mut make = Command::new("make");
     make.args(["--silent", "-C", SOURCE, what, &format!("KMOD={binary}")])
         .arg(format!("LIBRARY={}", library().display()))
-        .arg(format!("PACKAGES={}/packages", env!("CARGO_TARGET_TMPDIR")))
+        .arg(format!("PACKAGES={}", to.display()))
         .env_remove("DESTDIR")
         .env_remove("PREFIX");
     let end = format!(".{what}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::{TOOLS, packages, said, text};
+use crate::{TOOLS, packages, packages_of, said, text};
 
 /// The rpm packages, made once.
 fn rpms() -> &'static [PathBuf] {
@@ -136,6 +136,29 @@ fn the_licences_are_named() {
         let found = named.split(" AND ").any(|part| alternatives(part) == alternatives(licence));
         assert!(found, "{name} is {licence}, which is not in {named}");
     }
+}
+
+/// Of a program that has them, as cargo's own debugging builds do.
+#[test]
+fn debugging_symbols_are_a_package_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let rpms = packages_of(env!("CARGO_BIN_EXE_kmod"), "rpm", dir.path());
+    let unpacked = |begin: &str, file: &str| {
+        let fits = |rpm: &&PathBuf| rpm.file_name().unwrap().to_str().unwrap().starts_with(begin);
+        let rpm = rpms.iter().find(fits).unwrap_or_else(|| panic!("no {begin}: {rpms:?}"));
+        let unpack = "cd \"$0\" && rpm2cpio \"$1\" | cpio --quiet -id && ls -d $2";
+        let found = said(Command::new("sh").args(["-c", unpack]).arg(dir.path()).arg(rpm).arg(file));
+        let file = dir.path().join(found.trim());
+        let sections = said(Command::new("readelf").args(["--wide", "--sections", "--notes"]).arg(file));
+        let build = sections.lines().find_map(|line| Some(line.split_once("Build ID: ")?.1.to_owned()));
+        (sections.contains(" .debug_info "), build.unwrap_or_else(|| panic!("no build id: {sections}")))
+    };
+    let (program, symbols) = (
+        unpacked("kmod-once-0", "usr/bin/kmod"),
+        unpacked("kmod-once-debuginfo-", "usr/lib/debug/usr/bin/kmod*"),
+    );
+    assert_eq!((program.0, symbols.0), (false, true));
+    assert_eq!(program.1, symbols.1);
 }
 
 #[test]

@@ -112,7 +112,7 @@ pub(crate) fn time(time: Duration) -> String {
 }
 
 /// The same as [`shown`] in at most so many letters.
-pub fn short(text: &str, most: usize) -> String {
+pub(crate) fn short(text: &str, most: usize) -> String {
     let text = shown(text);
     match text.char_indices().nth(most) {
         None => text,

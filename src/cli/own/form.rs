@@ -6,7 +6,7 @@ use crate::cli::world::Host;
 
 /// How to print a list.
 #[derive(clap::Args)]
-pub struct Form {
+pub(super) struct Form {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
@@ -17,7 +17,7 @@ pub struct Form {
 
 impl Form {
     /// Whether it is for people, who did not ask for all of it at once.
-    pub fn is_paged(&self) -> bool {
+    pub(super) fn is_paged(&self) -> bool {
         !self.json && !self.no_pager
     }
 }
@@ -31,7 +31,7 @@ enum Pager {
 }
 
 /// Prints a text page by page, or at once where there is no terminal or no pager.
-pub fn show(call: &Call<'_>, text: &str) {
+pub(super) fn show(call: &Call<'_>, text: &str) {
     let host = call.world.host;
     call.world.streams.flush();
     let shown = !text.is_empty()

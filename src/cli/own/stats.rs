@@ -27,7 +27,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// Whether people read it.
-    pub fn is_paged(&self) -> bool {
+    pub(super) fn is_paged(&self) -> bool {
         self.form.is_paged() && !self.openmetrics
     }
 }
