@@ -21,8 +21,6 @@ mod debian;
 mod emulator;
 #[path = "../common/library.rs"]
 mod library;
-#[path = "../common/needs.rs"]
-mod needs;
 
 mod guest;
 mod host;
