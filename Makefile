@@ -1,4 +1,4 @@
-# demo       boots a kernel as a machine of 1, 8 and 32 CPUs, with stock libkmod and with ours; a table and a picture
+# demo       boots a kernel, storms it with modprobes and as a machine of 1, 8 and 32 CPUs, with stock kmod and with ours; a picture
 # check      what to run before each commit: units, compliance, exploration, a storm on one kernel; ten minutes
 # test       everything: unit tests (also with musl, where Rust has it), compliance, the lab
 # sanitize   the unit tests of what reaches unsafe code, under valgrind; part of test
