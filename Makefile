@@ -167,7 +167,7 @@ check: tools build library
 test: export KMOD_ONCE_LIBRARY = $(LIBRARY)
 test: tools build library
 	@echo 'make test: unit, compliance and library tests (12 minutes on 2 cores), the exploration of the gate (3), the'
-	@echo 'sanitizer (3), real kernels in QEMU (27 without KVM), a whole Debian that boots with the packages (5).'
+	@echo 'sanitizer (3), real kernels in QEMU (27 without KVM), Debian that boots with the packages, and confined (8).'
 	@echo 'The first time some minutes more, for downloads; each test is named when it ends.'
 	$(CARGO) test
 	$(if $(HAS_MUSL),$(CARGO) test --lib --target $(MUSL_TRIPLE),@echo "The unit tests with musl are left out: $(MUSL_TRIPLE) is missing.")

@@ -46,12 +46,14 @@ impl fmt::Display for Crashed {
 
 impl std::error::Error for Crashed {}
 
-/// Whether the emulator is to blame for how a boot ended, and says so if it is.
+/// Whether the emulator is to blame for how a boot ended, and says so if it is. (A double fault: seen right after
+/// `cmpxchg16b` in the kernel's allocator, EFLAGS being another register's value. No program can bring a kernel to that.)
 fn to_blame<T>(ended: &anyhow::Result<T>, console: &Path) -> bool {
     let said = String::from_utf8_lossy(&std::fs::read(console).unwrap_or_default()).into_owned();
     let why = match ended {
         Err(problem) if problem.is::<Crashed>() => problem.to_string(),
         _ if tripped(&said) => "it tripped over the kernel's patching of itself".to_owned(),
+        _ if said.contains("PANIC: double fault") => "the flags of the processor were wrong".to_owned(),
         _ => return false,
     };
     eprintln!("THE EMULATOR IS TO BLAME ({why}) for the boot of {}", console.display());

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `stock` (with `KMOD_ONCE_FULL`) | it boots: what the others are compared with |
 //! | `ours` | the kernel, udevd, systemd-modules-load and an administrator have loaded modules, each with one call, and nothing is denied to them |
-//! | `without` (with `KMOD_ONCE_FULL`): our packages without their policy module | the same modules; those three domains are denied `/run/kmod` |
+//! | `without` (with `KMOD_ONCE_FULL`): our packages without their policy module | the same modules; the tools, udevd and systemd-modules-load are each denied a part of the gate, and `kmod check` says so |
 //!
 //! AppArmor (with `KMOD_ONCE_FULL`): modprobe, run from libvirtd's profile and from nvidia_modprobe's, gives the stock one's answers;
 //! with our rules for the latter it is denied nothing that is ours.
@@ -51,7 +51,7 @@ echo "== enforced"; cat /sys/fs/selinux/enforce; echo; ls -Zd /run/kmod
 echo "== denied"; dmesg | grep 'avc: *denied'
 "#;
 
-/// Three who ask are kept out of /run/kmod by Debian's policy.
+/// Whom Debian's policy keeps from a part of the gate.
 const KEPT_OUT: [&str; 3] = ["kmod_t", "systemd_modules_load_t", "udev_t"];
 
 /// All stages with SELinux.
@@ -88,7 +88,6 @@ pub fn selinux(full: bool) -> Result<()> {
         inside(&root, &remove)?;
         let without = enforcing(&machine, &kernel, "without")?;
         check(&machine.named("without"), &without, stock)?;
-        is_ours(&without)?;
         is_denied(&without)?;
     }
     machine.end()
@@ -168,9 +167,7 @@ impl std::fmt::Display for Calls {
 /// Whether there was one call for each module, and each of those who ask has made some.
 fn each_once(calls: &Calls) -> Result<()> {
     if calls.made != calls.modules().len() {
-        let mut seen = BTreeSet::new();
-        let twice: Vec<_> = calls.taken.iter().filter(|(_, module)| !seen.insert(module)).collect();
-        bail!("{calls}: {twice:?} more than once, {:?}", calls.failures);
+        bail!("{calls}: {:?}", calls.failures);
     }
     let (tools, udevd, systemd) =
         (calls.by("modprobe"), calls.by("(udev-worker)"), calls.by("systemd-modules"));
@@ -200,13 +197,17 @@ fn denied(report: &Report) -> BTreeSet<String> {
     report.section("denied").iter().filter(loads).map(denial).collect()
 }
 
-/// Whether it shows what the policy module is for.
+/// Whether it shows what the policy module is for. (That modules took more calls depends on the machine's speed.)
 fn is_denied(report: &Report) -> Result<()> {
     let denied = denied(report);
     for domain in KEPT_OUT {
-        if !denied.iter().any(|line| line.contains(&format!(":{domain}:")) && line.contains(":var_run_t:")) {
-            bail!("{domain} is denied nothing in /run: {denied:#?}");
+        if !denied.iter().any(|line| line.contains(&format!("_r:{domain}:"))) {
+            bail!("{domain} is denied nothing: {denied:#?}");
         }
+    }
+    let found = report.section("check");
+    if !found.iter().any(|line| line.starts_with("/run/kmod: ") && line.contains("the gate is not used")) {
+        bail!("kmod check does not see it: {found:#?}");
     }
     Ok(())
 }
