@@ -1,13 +1,13 @@
 # demo       boots a kernel, storms it with modprobes and as a machine of 1, 8 and 32 CPUs, with stock kmod and with ours; a picture
 # check      what to run before each commit: units, compliance, exploration, a storm on one kernel; ten minutes
-# test       everything: unit tests (also with musl, where Rust has it), compliance, the lab
+# test       everything: unit tests, compliance, the lab
 # sanitize   the unit tests of what reaches unsafe code, under valgrind; part of test
 # test-full  the same without the samples that keep `test` short, and the unit tests on i386 and s390x
 # fuzz       TARGET=... SECONDS=...: one of the fuzz targets, or all of them (tests/fuzz/run)
 # figures    the tables of tests/lab/RESULTS.md, from the lab's last run
 # graph      measures and draws the picture of README.md
 # boot-picture  boots a Debian with our packages and takes its kmod plot and kmod blame into README.md
-# build      the program; STATIC=1 LIBC=gnu|musl|auto CARGO_BUILD_TARGET=TRIPLE, see below
+# build      the program; STATIC=1 LIBC=gnu|musl CARGO_BUILD_TARGET=TRIPLE, see below
 # library    libkmod.so.2
 # selinux    the SELinux policy module for the gate
 # deb, rpm   packages of them
@@ -29,9 +29,10 @@ MODULEDIR   ?= /lib/modules
 # 1: one static program, position-independent. At boot the dynamic loader would cost more than the work itself.
 # 0: a dynamic one, as Debian's and Fedora's rules want it.
 STATIC      ?= 1
-# The C library of a static program: gnu, musl, or auto: musl where Rust's standard library for it and a C compiler are there
-# (rustup target add x86_64-unknown-linux-musl; Debian's musl-tools), else glibc. A program with musl starts faster: at its
-# start glibc executes CPUID some dozens of times, and in a virtual machine each of them is trapped.
+# The C library of a static program, gnu or musl. musl takes Rust's standard library for it (rustup target add
+# x86_64-unknown-linux-musl) and a C compiler (Debian's musl-tools). A program with musl starts faster: at its start glibc
+# executes CPUID some dozens of times, and in a virtual machine each of them is trapped. But depmod takes longer with musl's
+# malloc, which maps and unmaps blocks of a few pages.
 LIBC        ?= gnu
 MUSL_CC     ?= musl-gcc
 # What strips installed files, if anything.
@@ -42,13 +43,10 @@ STRIP       ?=
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 HOST   := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell cat $(TARGET)/host 2>/dev/null))
 TRIPLE := $(or $(CARGO_BUILD_TARGET),$(HOST))
-# The program may have another C library than the tests and the library, which lives in other programs. Expanded each time:
-# `make tools` may have fetched musl's in between.
+# The program may have another C library than the tests and the library, which lives in other programs.
 MUSL_TRIPLE := $(subst -gnu,-musl,$(TRIPLE))
-SYSROOT     := $(shell rustc --print sysroot 2>/dev/null)
-HAS_MUSL = $(if $(filter $(HOST),$(TRIPLE)),$(shell test -d $(SYSROOT)/lib/rustlib/$(MUSL_TRIPLE)/lib && command -v $(MUSL_CC)))
-WITH_MUSL = $(or $(filter musl,$(LIBC)),$(if $(filter auto,$(LIBC)),$(if $(filter 0,$(STATIC)),,$(HAS_MUSL))))
-PROGRAM_TRIPLE = $(if $(WITH_MUSL),$(MUSL_TRIPLE),$(TRIPLE))
+CHOSEN := $(if $(filter musl,$(LIBC)),$(MUSL_TRIPLE),$(TRIPLE))
+PROGRAM_TRIPLE = $(CHOSEN)
 KMOD = $(TARGET)/$(PROGRAM_TRIPLE)/release/kmod
 C_LIBRARY = $(if $(findstring -musl,$(KMOD)),musl,glibc)
 export CARGO_BUILD_TARGET = $(TRIPLE)
@@ -76,11 +74,8 @@ decoders_x86_64 := -DTUKLIB_FAST_UNALIGNED_ACCESS=1 -DHAVE_IMMINTRIN_H=1 -DHAVE_
 machine := $(firstword $(subst -, ,$(TRIPLE)))
 triples := $(sort $(TRIPLE) $(MUSL_TRIPLE))
 decoder_flags := $(foreach triple,$(triples),CFLAGS_$(subst -,_,$(triple)))
-# src/system/memory.rs has these.
-decoders_musl := -Dmalloc=kmod_once_malloc -Dcalloc=kmod_once_calloc -Dfree=kmod_once_free
 # CFLAGS and CC reach the C decoders by themselves.
-$(foreach name,$(decoder_flags),$(eval export $(name) := \
-	$(strip $(CPPFLAGS) $(decoders_$(machine)) $(if $(findstring musl,$(name)),$(decoders_musl)))))
+$(foreach name,$(decoder_flags),$(eval export $(name) := $(strip $(CPPFLAGS) $(decoders_$(machine)))))
 ifneq ($(TRIPLE),$(MUSL_TRIPLE))
 musl_compiler := CC_$(subst -,_,$(MUSL_TRIPLE))
 export $(musl_compiler) := $(MUSL_CC)
@@ -126,8 +121,7 @@ build:
 	@touch $(KMOD) # Cargo leaves it as it is where what changed makes no difference.
 	@echo $(HOST) >$(TARGET)/host
 	@echo $(PROGRAM_TRIPLE) >$(TARGET)/program
-	@echo 'The program is linked with $(C_LIBRARY).$(if $(filter auto,$(LIBC)),$(if $(WITH_MUSL)$(filter 0,$(STATIC)),, $(no_musl)))'
-no_musl = It would start faster with musl, for which $(MUSL_TRIPLE) of Rust and $(MUSL_CC) are missing here.
+	@echo 'The program is linked with $(C_LIBRARY).'
 
 # Only what libkmod.map names is visible, and the unwinder is linked in, so that the library needs the C library and nothing
 # else. Not static, whatever the program is. The shim names versions of symbols in assembler, which link-time optimisation
@@ -170,7 +164,6 @@ test: tools build library
 	@echo 'sanitizer (3), real kernels in QEMU (27 without KVM), Debian that boots with the packages, and confined (8).'
 	@echo 'The first time some minutes more, for downloads; each test is named when it ends.'
 	$(CARGO) test
-	$(if $(HAS_MUSL),$(CARGO) test --lib --target $(MUSL_TRIPLE),@echo "The unit tests with musl are left out: $(MUSL_TRIPLE) is missing.")
 	$(if $(KMOD_ONCE_FULL),tests/ports/run i386 s390x)
 	$(CARGO) test --profile exploration --test exploration
 	tests/sanitize.sh
@@ -213,7 +206,7 @@ boot-picture: tools build library
 		sed -i -e '/^    # kmod blame | head$$/,/^$$/{//!d}' -e '/^    # kmod blame | head$$/r /dev/stdin' README.md
 
 # Speed as a ratio to kmod 34.2, 30 and an empty process: the tables of benches/RESULTS.md, which are written anew.
-bench: tools build
+bench: tools
 	$(CARGO) bench --bench against_kmod -- $(CURDIR)/benches/RESULTS.md
 	$(CARGO) bench --bench library
 
@@ -256,7 +249,7 @@ install-library: built-library
 # wrote, other sources. What somebody names on the command line is taken as it is. Of the two C libraries it is the one that
 # was built with last: root may have another Rust.
 install deb rpm built-program: PROGRAM_TRIPLE = \
-	$(or $(if $(filter file,$(origin LIBC)),$(filter $(TRIPLE) $(MUSL_TRIPLE),$(shell cat $(TARGET)/program 2>/dev/null))),$(if $(WITH_MUSL),$(MUSL_TRIPLE),$(TRIPLE)))
+	$(or $(if $(filter file,$(origin LIBC)),$(filter $(TRIPLE) $(MUSL_TRIPLE),$(shell cat $(TARGET)/program 2>/dev/null))),$(CHOSEN))
 define fresh
 	@test -e $(1) || { echo "$(1) is not there: run make $(2) first" >&2; exit 1; }
 	$(if $(filter command,$(origin $(3))),,@changed=$$(find $$(sed 's/^[^:]*: *//' $(4)) $(5) Cargo.toml Cargo.lock \

@@ -15,11 +15,9 @@ pub(crate) mod flock;
 pub(crate) mod kernel;
 pub(crate) mod kmsg;
 pub(crate) mod map;
-#[cfg(target_env = "musl")]
-mod memory;
 pub(crate) mod module_file;
-pub(crate) mod proc_modules;
 pub(crate) mod pager;
+pub(crate) mod proc_modules;
 pub(crate) mod process;
 pub(crate) mod regex;
 pub(crate) mod replace;

@@ -53,8 +53,7 @@ pub const ASKED_FOR: &str = "nlmon";
 const FSTAB: &str = "/dev/vda / ext4 rw,x-systemd.device-timeout=540 0 1\n\
     /dev/vdb /mnt xfs defaults,x-systemd.device-timeout=540 0 0\n";
 
-const PARAMETERS: &str =
-    "root=/dev/vda rw console=ttyS0 panic=-1 tsc=unstable nowatchdog systemd.default_timeout_start_sec=540 kmod.gate_trace=1";
+const PARAMETERS: &str = "root=/dev/vda rw console=ttyS0 panic=-1 tsc=unstable nowatchdog systemd.default_timeout_start_sec=540 kmod.gate_trace=1";
 
 /// How long a boot may take before it counts as hung, all emulated and on a busy host.
 const LIMIT: Duration = Duration::from_secs(900);

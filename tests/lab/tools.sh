@@ -29,7 +29,6 @@ need mandoc mandoc
 need debootstrap debootstrap
 need mkfs.ext4 e2fsprogs
 need mkfs.xfs xfsprogs
-need musl-gcc musl-tools
 need zsh zsh
 need fish fish
 [ -e /usr/share/bash-completion/bash_completion ] || missing="$missing bash-completion"
@@ -42,13 +41,4 @@ if [ -n "$missing" ]; then
     $sudo apt-get -qq update
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing
-fi
-
-# Rust's standard library for musl, with which the program can be linked (make LIBC=musl). rustup has it; a distribution's Rust
-# may not.
-musl=$(rustc -vV 2>/dev/null | sed -n 's/^host: \(.*\)-gnu$/\1-musl/p')
-if [ -n "$musl" ] && [ ! -d "$(rustc --print sysroot)/lib/rustlib/$musl/lib" ]; then
-    if ! { command -v rustup >/dev/null && rustup target add "$musl"; }; then
-        echo "tools: there is no Rust for $musl to be had here: the program can be linked with glibc only"
-    fi
 fi
