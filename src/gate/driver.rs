@@ -73,7 +73,8 @@ pub(crate) struct Driver<'d, 'a> {
     load: Option<&'d Load<'d>>,
     work: &'d mut dyn Work,
     file: Option<File>,
-    bell: Option<Bell>,
+    /// Mapped when it is first needed, or why it cannot be.
+    bell: Option<Result<Bell, Errno>>,
     /// The module's own name where it differs, and the digest of the file that says so.
     own_name: Option<(ModuleName, u64)>,
     sequence: u64,
@@ -133,12 +134,7 @@ impl<'d, 'a> Driver<'d, 'a> {
                 Some(Ok(held)) => Seen::Locked(held),
                 Some(Err(_)) | None => Seen::Failed,
             },
-            Action::ReadBell => {
-                if self.bell.is_none() {
-                    self.bell = self.file.as_ref().and_then(|file| Bell::within(file, BELL_OFFSET));
-                }
-                Seen::Bell(self.bell.as_ref().map(Bell::strikes))
-            }
+            Action::ReadBell => Seen::Bell(self.bell().map(Bell::strikes)),
             Action::Look => Seen::State(self.look(machine)),
             Action::ReadRecord => Seen::Record(self.read_record(machine.lock())),
             Action::ReadKin(leader) => Seen::Kin(kin::find(&self.gate.system, leader, &mut self.descends)),
@@ -164,9 +160,7 @@ impl<'d, 'a> Driver<'d, 'a> {
                 Seen::Done
             }
             Action::Ring => {
-                let bell = self.bell.take();
-                let bell = bell.or_else(|| Bell::within(self.file.as_ref()?, BELL_OFFSET));
-                if let Some(bell) = &bell {
+                if let Some(bell) = self.bell() {
                     bell.ring();
                 }
                 Seen::Done
@@ -201,6 +195,15 @@ impl<'d, 'a> Driver<'d, 'a> {
         self.fresh = true;
         self.file = self.gate.directory().and_then(|directory| directory.file(name).ok());
         if self.file.is_some() { Seen::Done } else { Seen::Failed }
+    }
+
+    /// The bell of the lock's file. What does not reach so far yet may do so at the next look; what may not be mapped (SELinux
+    /// without our policy) is not asked again, since each refusal is a line in the audit log.
+    fn bell(&mut self) -> Option<&Bell> {
+        if matches!(self.bell, None | Some(Err(Errno::EINVAL))) {
+            self.bell = self.file.as_ref().map(|file| Bell::within(file, BELL_OFFSET));
+        }
+        self.bell.as_ref()?.as_ref().ok()
     }
 
     fn lock_file(&self, lock: Lock) -> Option<&File> {
@@ -266,7 +269,7 @@ impl<'d, 'a> Driver<'d, 'a> {
     fn sleep(&mut self, strikes: Option<u32>, time: Duration) {
         let clock = self.gate.system.clock;
         let ((), slept) = clock.timed(|| match (&self.bell, strikes) {
-            (Some(bell), Some(strikes)) => bell.wait(strikes, jittered(time)),
+            (Some(Ok(bell)), Some(strikes)) => bell.wait(strikes, jittered(time)),
             _ => clock.sleep(time),
         });
         self.waited += slept;

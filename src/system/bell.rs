@@ -18,13 +18,15 @@ pub(crate) struct Bell {
 }
 
 impl Bell {
-    /// The bell at `offset` (a multiple of 4) of `file`; `None` where [`shared::map`] refuses, because the file does not
-    /// reach so far yet for example.
-    pub(crate) fn within(file: &File, offset: usize) -> Option<Self> {
+    /// The bell at `offset` (a multiple of 4) of `file`.
+    ///
+    /// # Errors
+    /// As [`shared::map`]: `EINVAL` where the file does not reach so far yet, `EACCES` where it may not be mapped.
+    pub(crate) fn within(file: &File, offset: usize) -> Result<Self, Errno> {
         if offset % size_of::<u32>() != 0 {
-            return None;
+            return Err(Errno::EINVAL);
         }
-        Some(Bell { map: shared::map(file, offset + size_of::<u32>()).ok()?, offset })
+        Ok(Bell { map: shared::map(file, offset + size_of::<u32>())?, offset })
     }
 
     fn word(&self) -> &AtomicU32 {
@@ -71,9 +73,12 @@ mod tests {
     #[test]
     fn who_waits_is_woken_through_another_map_and_not_before() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(Bell::within(file.as_file(), 8).is_none(), "an empty file has none");
+        let error = |file: &File, offset| Bell::within(file, offset).err();
+        assert_eq!(error(file.as_file(), 8), Some(Errno::EINVAL), "an empty file has none");
         std::fs::write(file.path(), [0; 16]).unwrap();
-        assert!(Bell::within(file.as_file(), 14).is_none() && Bell::within(file.as_file(), 16).is_none());
+        assert_eq!([14, 16].map(|offset| error(file.as_file(), offset)), [Some(Errno::EINVAL); 2]);
+        let reading = File::open(file.path()).unwrap();
+        assert_eq!(error(&reading, 8), Some(Errno::EACCES), "what may not be written");
         let ringing = Bell::within(file.as_file(), 8).unwrap();
         let strikes = ringing.strikes();
         ringing.wait(strikes, Duration::from_millis(1));
