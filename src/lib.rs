@@ -27,6 +27,8 @@
 //!
 //! The crate is a program and a C library. To Rust it is only [`program`], and what its own tests see (`internals`).
 #![deny(unsafe_code)]
+// The pages are for those who work on it, and made with what is private.
+#![allow(rustdoc::private_intra_doc_links)]
 #![cfg_attr(not(test), warn(unreachable_pub))]
 // What only the C library calls is dead without it.
 #![cfg_attr(not(any(test, feature = "library")), allow(dead_code))]
