@@ -3,11 +3,7 @@
 /// A whole number as strtoull(3) with base 0 and the kernel (lib/kstrtox.c) read it, without what they leave out around it:
 /// maybe a sign, then `0x` and hexadecimal, `0` and octal, or decimal digits, and nothing else. Second: whether it is negative.
 pub(crate) fn integer(text: &[u8]) -> Option<(u64, bool)> {
-    let (negative, text) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, text),
-    };
+    let (negative, text) = sign(text);
     let (radix, digits) = match text {
         [b'0', b'x' | b'X', rest @ ..] => (16, rest),
         [b'0', rest @ ..] if !rest.is_empty() => (8, rest),
@@ -25,12 +21,7 @@ pub(crate) fn integer(text: &[u8]) -> Option<(u64, bool)> {
 /// 64 bits and lose their high half, as on the 64-bit machines where the tools run.
 pub fn unsigned(text: &[u8]) -> Option<(u32, &[u8])> {
     let blanks = text.iter().take_while(|b| b.is_ascii_whitespace() || **b == 0x0b).count();
-    let text = &text[blanks..];
-    let (negative, text) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, text),
-    };
+    let (negative, text) = sign(&text[blanks..]);
     let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(digits);
     let value = digits
@@ -38,6 +29,15 @@ pub fn unsigned(text: &[u8]) -> Option<(u32, &[u8])> {
         .try_fold(0u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
         .map_or(u64::MAX, |value| if negative { value.wrapping_neg() } else { value });
     (!digits.is_empty()).then_some((value as u32, rest))
+}
+
+/// Whether a minus stands before the digits, and what follows the sign, if there is one.
+fn sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    }
 }
 
 #[cfg(test)]
