@@ -19,8 +19,9 @@ pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
     }
     let config = context.config();
     let is_refused = |name: &[u8]| {
-        context.tree.forbidden(&Module::named(name)).is_some()
-            || config.install_for(name).is_some_and(|entry| refuses(entry.value))
+        // The second may read the module's file.
+        config.install_for(name).is_some_and(|entry| refuses(entry.value))
+            || context.tree.forbidden(&Module::named(name)).is_some()
     };
     let comes = |name: &[u8]| !config.is_blacklisted(name) && !is_refused(name);
     let mut ways: BTreeMap<&[u8], (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
