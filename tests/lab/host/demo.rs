@@ -46,7 +46,7 @@ fn demo() -> Result<()> {
         }
         let mut rows: Vec<Row> = reports.into_iter().flat_map(|report| report.rows).collect();
         // Before and after.
-        rows.sort_by_key(|row| [Tool::Ours, Tool::Library].iter().any(|ours| row.tool == ours.name()));
+        rows.sort_by_key(is_ours);
         Ok(rows)
     };
     let storm = boot(STORM)?;
@@ -78,6 +78,10 @@ fn demo() -> Result<()> {
     Ok(())
 }
 
+fn is_ours(row: &Row) -> bool {
+    Tool::named(&row.tool).is_some_and(|tool| tool.suite().is_none())
+}
+
 fn seconds(row: &Row) -> f64 {
     row.number("wall_ms") as f64 / 1000.0
 }
@@ -85,7 +89,7 @@ fn seconds(row: &Row) -> f64 {
 /// For somebody who has never heard of it.
 fn summary(rows: &[Row]) -> Result<String> {
     let most = |ours: bool| {
-        let of_it = rows.iter().filter(|row| (row.tool == Tool::Library.name()) == ours);
+        let of_it = rows.iter().filter(|row| is_ours(row) == ours);
         of_it.max_by_key(|row| row.number("cpus")).context("nothing was measured")
     };
     let (stock, ours) = (most(false)?, most(true)?);
