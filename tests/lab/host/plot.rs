@@ -27,6 +27,8 @@ const WIDTH: f64 = 270.0;
 const HEIGHT: f64 = 190.0;
 const LEFT: f64 = 48.0;
 const TOP: f64 = 46.0;
+/// A line of text.
+const LINE: f64 = 14.0;
 const STEP_X: f64 = WIDTH + 76.0;
 const STEP_Y: f64 = HEIGHT + 88.0;
 
@@ -119,8 +121,9 @@ pub fn draw(rows: &[Row]) -> Result<String> {
             writeln!(svg, "<g transform=\"translate({x} {y})\">")?;
             writeln!(svg, "<text x=\"0\" y=\"-14\" font-weight=\"bold\">Linux {kernel}: {title}</text>")?;
             scale.axes(&mut svg)?;
-            for (index, curve) in curves.iter().enumerate() {
-                scale.curve(&mut svg, curve, index)?;
+            let labels = apart(curves.each_ref().map(|curve| scale.end(curve) - 8.0));
+            for (index, (curve, label)) in curves.iter().zip(labels).enumerate() {
+                scale.curve(&mut svg, curve, index, label)?;
             }
             writeln!(svg, "</g>")?;
         }
@@ -177,8 +180,13 @@ impl Scale {
         text(svg, (WIDTH / 2.0, HEIGHT + 34.0), "middle", "#555", "CPUs")
     }
 
-    /// A curve, its name in the corner, and its last value at its end.
-    fn curve(&self, svg: &mut String, curve: &Curve, index: usize) -> Result<()> {
+    /// The height of a curve's last point.
+    fn end(&self, curve: &Curve) -> f64 {
+        curve.points.last().map_or(HEIGHT, |(_, value)| self.y(*value))
+    }
+
+    /// A curve, its name in the corner, and its last value at the height `label`.
+    fn curve(&self, svg: &mut String, curve: &Curve, index: usize, label: f64) -> Result<()> {
         let colour = curve.colour;
         let places: Vec<(f64, f64)> =
             curve.points.iter().map(|(cpus, value)| (self.x(*cpus as f64), self.y(*value))).collect();
@@ -191,8 +199,8 @@ impl Scale {
         for (x, y) in &places {
             writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>")?;
         }
-        if let (Some((x, y)), Some((_, value))) = (places.last(), curve.points.last()) {
-            text(svg, (*x, y - 8.0), "end", colour, &number(*value))?;
+        if let (Some((x, _)), Some((_, value))) = (places.last(), curve.points.last()) {
+            text(svg, (*x, label), "end", colour, &number(*value))?;
         }
         let (x, y) = (14.0, 16.0 + 16.0 * index as f64);
         let middle = y - 4.0;
@@ -202,6 +210,17 @@ impl Scale {
             "<line x1=\"{x}\" x2=\"{end}\" y1=\"{middle}\" y2=\"{middle}\" stroke=\"{colour}\" stroke-width=\"2\"/>"
         )?;
         text(svg, (x + 28.0, y), "start", colour, &curve.name)
+    }
+}
+
+/// The heights of two labels, of which the upper is lifted where they would overlap.
+fn apart([first, second]: [f64; 2]) -> [f64; 2] {
+    if (first - second).abs() >= LINE {
+        [first, second]
+    } else if first <= second {
+        [second - LINE, second]
+    } else {
+        [first, first - LINE]
     }
 }
 
