@@ -1,8 +1,8 @@
 //! Error numbers.
 //!
-//! The kernel gives more of them than the C library has names for: a module's init may return 512 (`ERESTARTSYS`), 517
-//! (`EPROBE_DEFER`), 524 (`ENOTSUPP`) or any other number up to 4095 (include/linux/errno.h, include/linux/err.h). A failure
-//! must never turn into another one, or into success, on its way to the caller; so the number itself is kept.
+//! The kernel returns more of them than the C library has names for: a module's init may return 512 (`ERESTARTSYS`), 517
+//! (`EPROBE_DEFER`), 524 (`ENOTSUPP`) or any other number up to 4095 (include/linux/errno.h, include/linux/err.h). So
+//! [`Errno`] keeps the number itself.
 
 #[cfg(any(test, not(target_env = "gnu")))]
 mod texts;
@@ -10,7 +10,7 @@ mod texts;
 use nix::libc;
 use std::fmt;
 
-/// An error number as the kernel gives it, without the sign.
+/// An error number of the kernel, positive.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Errno(i32);
 
@@ -30,7 +30,7 @@ named! {
 }
 
 impl Errno {
-    /// The error of that number; its sign does not count. `EIO` for zero, which is none.
+    /// The error with this number, whose sign is ignored. `EIO` for 0.
     pub fn new(number: i32) -> Self {
         match number.checked_abs() {
             None | Some(0) => Errno::EIO,
@@ -43,22 +43,22 @@ impl Errno {
         self.0
     }
 
-    /// That of the system call that has just failed in this thread.
+    /// The C library's `errno` of this thread.
     pub fn last() -> Self {
         Errno::of(&std::io::Error::last_os_error())
     }
 
-    /// That behind an I/O error; `EIO` for the few that have none.
+    /// The errno of an I/O error; `EIO` if it has none.
     pub fn of(error: &std::io::Error) -> Self {
         error.raw_os_error().map_or(Errno::EIO, Errno::new)
     }
 
-    /// Leaves it in the C library's `errno`.
+    /// Sets the C library's `errno`.
     pub fn set(self) {
         nix::errno::Errno::set_raw(self.0);
     }
 
-    /// The value of a system call, or the error that -1 stands for.
+    /// The value that a system call returned; for -1 the C library's `errno`.
     pub fn result<T: Copy + PartialEq + From<i8>>(value: T) -> Result<T, Errno> {
         if value == T::from(-1) { Err(Errno::last()) } else { Ok(value) }
     }
@@ -78,7 +78,7 @@ impl fmt::Display for Errno {
             return f.write_str(text);
         }
         let text = std::io::Error::from_raw_os_error(self.0).to_string();
-        // std appends " (os error N)" to what strerror_r says.
+        // std appends " (os error N)" to the text of strerror_r(3).
         match text.rsplit_once(" (os error ").map_or(&text[..], |(text, _)| text) {
             // musl.
             "No error information" => write!(f, "Unknown error {}", self.0),

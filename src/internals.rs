@@ -75,7 +75,7 @@ pub mod formats {
     }
     pub mod elf {
         pub use crate::formats::elf::{
-            Elf, Look, Search, exports, needed, strip_modversions, strip_vermagic, versions,
+            Elf, Search, SearchStatus, exports, needed, strip_modversions, strip_vermagic, versions,
         };
     }
     pub mod index {
@@ -116,8 +116,8 @@ pub mod gate {
     pub mod protocol {
         pub use crate::gate::machine::Machine;
         pub use crate::gate::protocol::{
-            Action, Attempt, End, Ended, Failure, Guard, Kin, Lock, MODULE_FILE, MODULE_FILE_LATE, Memory,
-            OF_SYMBOLS, OF_THE_ASKER, Purpose, Request, Rules, SLICE, Seen,
+            Action, Attempt, CALLER_ERRNOS, End, Ended, Failure, FailureCache, Guard, Lock, MODULE_FILE_WAIT,
+            MODULE_FILE_WAIT_LATE, Purpose, Relation, Request, Rules, SLICE, SYMBOL_ERRNOS, Seen,
         };
     }
     pub mod record {
@@ -145,7 +145,7 @@ pub mod system {
         pub use crate::system::kernel::Linux;
     }
     pub mod map {
-        pub use crate::system::map::{open, survive_truncation};
+        pub use crate::system::map::{install_sigbus_handler, open};
     }
     pub mod sysfs {
         pub use crate::system::sysfs::State;

@@ -54,4 +54,4 @@ mod tree;
 
 pub use cli::program;
 #[doc(hidden)]
-pub use system::start::{arguments, look};
+pub use system::start::{arguments, open_standard_descriptors};

@@ -325,7 +325,7 @@ fn a_file_that_is_cut_while_it_is_mapped_does_not_kill() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.ko");
     std::fs::write(&path, vec![1; 1 << 20]).unwrap();
-    kmod_once::internals::system::map::survive_truncation();
+    kmod_once::internals::system::map::install_sigbus_handler();
     let contents = kmod_once::internals::system::map::open(&path, 1 << 30).unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(4096).unwrap();

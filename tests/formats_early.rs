@@ -2,7 +2,7 @@
 //! that damage in front of the section headers never makes it tell something else than they do. (tests/depmod/early.rs
 //! compares whole kernels.)
 
-use kmod_once::internals::formats::elf::{self, Elf, Look, Search};
+use kmod_once::internals::formats::elf::{self, Elf, Search, SearchStatus};
 use kmod_once::internals::formats::reading::{self, Depth, Reading};
 use std::io::Write;
 
@@ -137,9 +137,11 @@ fn search(image: &[u8], step: Option<usize>) -> Option<(Search, usize)> {
     let mut seen = 0;
     loop {
         match search.look(&image[..seen]) {
-            Look::Found => return Some((search, seen)),
-            Look::More(more) if seen < image.len() => seen = (seen + step.unwrap_or(more)).min(image.len()),
-            Look::More(_) | Look::Never => return None,
+            SearchStatus::Found => return Some((search, seen)),
+            SearchStatus::More(more) if seen < image.len() => {
+                seen = (seen + step.unwrap_or(more)).min(image.len())
+            }
+            SearchStatus::More(_) | SearchStatus::Never => return None,
         }
     }
 }

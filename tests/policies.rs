@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 
 use debian::Cache;
 
-/// What the gate does, by the type and class that it does it to (src/gate/dir.rs, bell.rs, trace.rs).
+/// What the gate does, by the type and class that it does it to (src/gate/dir.rs, src/gate/trace.rs, src/system/futex.rs).
 const GATE: [(&str, &str, &[&str]); 4] = [
     ("var_run_t", "dir", &["add_name", "getattr", "open", "read", "search", "write"]),
     ("tmpfs_t", "filesystem", &["getattr"]),

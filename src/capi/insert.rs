@@ -4,14 +4,14 @@
 use super::abi::{Handle, Text, c_string, exports};
 use super::module::Module;
 use crate::error::{Errno, Error};
-use crate::gate::{self, Gate, Outcome, Patience, trace::Origin};
+use crate::gate::{self, Gate, Outcome, WaitBudget, trace::Origin};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Ignore, Step, plan};
 use crate::load::remove::delete_module;
-use crate::load::walk::{self, Manner};
+use crate::load::walk::{self, WalkMode};
 use crate::log::{Priority, Sink, bytes};
 use crate::name::ModuleName;
-use crate::system::command::{Process, run_shell};
+use crate::system::command::{Caller, run_shell};
 use crate::system::roots::as_path;
 use crate::system::sysfs::State;
 use std::ffi::{OsStr, c_char, c_int, c_uint, c_void};
@@ -42,7 +42,7 @@ impl Module {
     fn is_there(&self) -> bool {
         let name = self.name.as_bytes();
         let can_be = ModuleName::new(name).is_some();
-        self.is_builtin() || (can_be && gate::look::glance(&self.ctx().system(), name) == State::Live)
+        self.is_builtin() || (can_be && gate::look::look_once(&self.ctx().system(), name) == State::Live)
     }
 
     /// The gate, for one call of the host's.
@@ -68,7 +68,7 @@ impl Module {
             name: self.found().file.is_none().then_some(name),
             parameters,
             force: request.force,
-            patience: &request.patience,
+            budget: &request.budget,
             dependency,
             remember: request.remember,
             request: request.words,
@@ -81,7 +81,7 @@ impl Module {
 struct Request<'r> {
     loader: &'r Loader<'r>,
     force: Force,
-    patience: Patience,
+    budget: WaitBudget,
     remember: bool,
     words: &'r [u8],
 }
@@ -160,8 +160,8 @@ impl Probe<'_> {
         if held.is_empty() {
             return Ok(APPLY_BLACKLIST_ALL);
         }
-        let manner = Manner { dry: self.asks(DRY_RUN), first_time: self.asks(FAIL_ON_LOADED) };
-        walk::walk(held.iter().map(|(_, step)| step), manner, &mut Walk { probe: self, steps: &held })
+        let mode = WalkMode { dry: self.asks(DRY_RUN), first_time: self.asks(FAIL_ON_LOADED) };
+        walk::walk(held.iter().map(|(_, step)| step), mode, &mut Walk { probe: self, steps: &held })
     }
 }
 
@@ -171,7 +171,7 @@ struct Walk<'w, 'p> {
     steps: &'w [(Held, Step)],
 }
 
-impl walk::Host for Walk<'_, '_> {
+impl walk::StepHandler for Walk<'_, '_> {
     fn is_there(&mut self, index: usize, _: &Step) -> bool {
         !self.probe.asks(IGNORE_LOADED) && self.steps[index].0.get().is_there()
     }
@@ -200,7 +200,7 @@ impl walk::Host for Walk<'_, '_> {
     fn command(&mut self, index: usize, _: &Step, command: &[u8]) -> Result<i32, Errno> {
         let object = &self.steps[index].0;
         let run = || self.probe.command(object, command);
-        self.probe.request.patience.work(&object.get().ctx().system(), run)
+        self.probe.request.budget.work(&object.get().ctx().system(), run)
     }
 }
 
@@ -214,7 +214,7 @@ impl Probe<'_> {
         }
         let name = object.get().name.as_bytes();
         let changes = [("MODPROBE_MODULE".into(), OsStr::from_bytes(name).to_owned())];
-        let problem = match run_shell(command, &changes, Process::Host) {
+        let problem = match run_shell(command, &changes, Caller::Library) {
             Ok(0) => return Ok(0),
             Ok(code) => bytes!["retcode ", code.to_string()],
             Err(errno) => errno.to_string().into_bytes(),
@@ -233,7 +233,7 @@ exports! {
         let request = Request {
             loader: &Loader::new(module.ctx().system(), &gate, module.ctx().log()),
             force: Request::force(flags),
-            patience: Patience::new(&module.ctx().system()),
+            budget: WaitBudget::new(&module.ctx().system()),
             remember: false,
             words: module.name.as_bytes(),
         };
@@ -259,7 +259,7 @@ exports! {
         let request = Request {
             loader: &Loader::new(object.ctx().system(), &gate, object.ctx().log()),
             force: Request::force(flags),
-            patience: Patience::new(&object.ctx().system()),
+            budget: WaitBudget::new(&object.ctx().system()),
             remember: flags & APPLY_BLACKLIST as c_uint != 0 && extra.is_empty(),
             words: words.as_deref().unwrap_or(object.name.as_bytes()),
         };
@@ -271,9 +271,9 @@ exports! {
         let module = module.get()?;
         let (ctx, name) = (module.ctx(), module.name.as_bytes());
         let gate = module.gate();
-        let patience = Patience::new(&ctx.system());
+        let budget = WaitBudget::new(&ctx.system());
         let allowed = || Ok::<(), Errno>(());
-        let removed = delete_module(&ctx.system(), &gate, name, flags & REMOVE_FORCE != 0, &patience, allowed)?;
+        let removed = delete_module(&ctx.system(), &gate, name, flags & REMOVE_FORCE != 0, &budget, allowed)?;
         removed.map(|()| 0).map_err(|error| {
             if flags & REMOVE_NOLOG == 0 {
                 ctx.log().error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);

@@ -7,7 +7,7 @@ use crate::gate;
 use crate::gate::dir::{GateDir, NoGateDir};
 use crate::gate::settings::Settings;
 use crate::limits;
-use crate::system::file::{label, read_attribute, read_whole};
+use crate::system::file::{read_attribute, read_whole, selinux_label};
 use crate::system::process;
 use crate::system::roots::as_path;
 use memchr::memmem;
@@ -50,7 +50,7 @@ fn gate_label(context: &Context<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let dirs = [roots.gate_parent(), roots.gate_parent().join("gate")];
-    let labelled = dirs.iter().filter_map(|dir| Some((dir, label(dir)?)));
+    let labelled = dirs.iter().filter_map(|dir| Some((dir, selinux_label(dir)?)));
     labelled
         // USER:ROLE:TYPE:LEVEL
         .filter(|(_, label)| {

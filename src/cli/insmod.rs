@@ -4,7 +4,7 @@ use super::getopt::{Opt, opt};
 use super::usage::Usage;
 use super::{Call, Outcome, parameters, refusal};
 use crate::error::{Errno, Error};
-use crate::gate::{self, Patience};
+use crate::gate::{self, WaitBudget};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::log::bytes;
 use crate::name;
@@ -70,7 +70,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
         name: None,
         parameters: &parameters::join(words),
         force,
-        patience: &Patience::new(&system),
+        budget: &WaitBudget::new(&system),
         dependency: false,
         remember: false,
         request: file,

@@ -74,8 +74,8 @@ pub fn help() -> impl Iterator<Item = (&'static str, &'static Usage)> {
 
 /// The whole program on the real system: runs the tool that the first of the words names, and returns its exit status.
 pub fn program(args: Vec<Vec<u8>>) -> u8 {
-    descriptors::ends_soon();
-    map::survive_truncation();
+    descriptors::start_parking();
+    map::install_sigbus_handler();
     let roots = Roots::default();
     let system = System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real };
     let streams = Streams::new(streams::Stdout, streams::Stderr);

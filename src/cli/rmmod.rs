@@ -5,7 +5,7 @@ use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Exit, Outcome};
 use crate::error::Errno;
-use crate::gate::{self, Gate, Patience};
+use crate::gate::{self, Gate, WaitBudget};
 use crate::load::remove::delete_module;
 use crate::log::bytes;
 use crate::name;
@@ -97,8 +97,8 @@ impl Tool<'_> {
             }
         }
         let allowed = || if self.force { Ok(()) } else { self.unused(&name) };
-        let patience = Patience::new(&system);
-        match delete_module(&system, self.gate, &name, self.force, &patience, allowed)? {
+        let budget = WaitBudget::new(&system);
+        match delete_module(&system, self.gate, &name, self.force, &budget, allowed)? {
             Ok(()) => Ok(()),
             Err(error) => {
                 let reason = error.errno().to_string();

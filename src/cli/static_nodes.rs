@@ -12,7 +12,7 @@ use crate::limits;
 use crate::log::bytes;
 use crate::system::file::read_whole;
 use crate::system::roots::as_path;
-use crate::system::start::no_write_signals;
+use crate::system::start::ignore_write_signals;
 use std::fs::{DirBuilder, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -125,7 +125,7 @@ fn create<'a>(call: &Call<'_>, name: &'a [u8]) -> Result<(File, &'a [u8]), Exit>
             .map_err(|error| cannot(call, "create parent directory for ", name, ".", &error))?;
     }
     // It may be a pipe.
-    no_write_signals();
+    ignore_write_signals();
     match File::create(path) {
         Ok(file) => Ok((file, name)),
         Err(error) => Err(cannot(call, "create ", name, "", &error)),

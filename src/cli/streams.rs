@@ -4,7 +4,7 @@
 //! two streams lead to. A reader that has gone away (`lsmod | head -1`) is no failure; a full disk is one.
 
 use crate::error::Errno;
-use crate::system::start::no_write_signals;
+use crate::system::start::ignore_write_signals;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -89,7 +89,7 @@ pub(crate) struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        no_write_signals();
+        ignore_write_signals();
         Ok(nix::unistd::write(std::io::stdout(), bytes)?)
     }
 
@@ -103,7 +103,7 @@ pub(crate) struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        no_write_signals();
+        ignore_write_signals();
         Ok(nix::unistd::write(std::io::stderr(), bytes)?)
     }
 

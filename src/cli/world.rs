@@ -45,7 +45,7 @@ pub(crate) struct Process;
 impl Host for Process {
     fn variable(&self, name: &str) -> Option<Vec<u8>> {
         let value = std::env::var_os(OsStr::new(name))?;
-        (!system::start::more_rights_than_the_caller()).then(|| value.into_vec())
+        (!system::start::is_secure_execution()).then(|| value.into_vec())
     }
 
     fn directory(&self) -> Result<PathBuf, Errno> {
@@ -66,7 +66,7 @@ impl Host for Process {
     }
 
     fn run_shell(&self, command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32, Errno> {
-        system::command::run_shell(command, changes, system::command::Process::Tool)
+        system::command::run_shell(command, changes, system::command::Caller::Tool)
     }
 
     fn page(&self, command: Option<&[u8]>, text: &[u8]) -> bool {

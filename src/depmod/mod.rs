@@ -29,7 +29,7 @@ use crate::limits;
 use crate::log::{Priority, Silent, Sink, bytes};
 use crate::system::System;
 use crate::system::map::{self, Contents};
-use crate::system::replace::Directory;
+use crate::system::replace::LockedDirectory;
 use crate::system::roots::as_path;
 use facts::Wanted;
 use library::Known;
@@ -278,8 +278,8 @@ fn tell_cycles(modules: &[Module], lists: &[Vec<u32>], left: &[u32], sink: &dyn 
 }
 
 /// The directory to write to, locked; `None` where it is not there yet.
-fn open(out: &[u8], system: System<'_>, sink: &dyn Sink) -> Result<Option<Directory>, Failure> {
-    match Directory::open(as_path(out), system, sink) {
+fn open(out: &[u8], system: System<'_>, sink: &dyn Sink) -> Result<Option<LockedDirectory>, Failure> {
+    match LockedDirectory::open(as_path(out), system, sink) {
         Ok(directory) => Ok(Some(directory)),
         Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         Err(error) => Err(Failure::Fatal(error.to_string().into_bytes())),
@@ -288,7 +288,7 @@ fn open(out: &[u8], system: System<'_>, sink: &dyn Sink) -> Result<Option<Direct
 
 fn write(
     request: &Request<'_>,
-    directory: Option<Directory>,
+    directory: Option<LockedDirectory>,
     files: &[output::File],
     system: System<'_>,
     sink: &dyn Sink,
@@ -296,7 +296,7 @@ fn write(
     let directory = match directory {
         Some(directory) => directory,
         None => {
-            Directory::create(as_path(request.out)).map_err(|error| {
+            LockedDirectory::create(as_path(request.out)).map_err(|error| {
                 let reason = error.errno().to_string();
                 Failure::Fatal(bytes!["could not create directory ", request.out, ": ", reason])
             })?;

@@ -1,8 +1,8 @@
-//! glibc's texts where another C library has other words: what the tools say does not depend on what they are linked with.
+//! glibc's error texts where musl has others, so that messages do not depend on the C library.
 
 use nix::libc;
 
-/// glibc's text for `errno` in the C locale, if musl's is another one.
+/// glibc's text for `errno` in the C locale, if musl's differs.
 pub(super) fn of_glibc(errno: i32) -> Option<&'static str> {
     TEXTS.iter().find(|(number, _)| *number == errno).map(|(_, text)| *text)
 }

@@ -1,17 +1,17 @@
-//! Compressed module files. The first bytes of the content decide, never the file's name:
+//! Decompresses module files. The first bytes of the content decide the format, not the file's name:
 //!
 //! ```text
 //! 28 B5 2F FD            zstd
 //! FD 37 7A 58 5A 00      xz
 //! 1F 8B                  gzip
-//! anything else          taken as it is
+//! anything else          not compressed
 //! ```
 //!
-//! Accepted, as kmod does: several xz streams with padding between them, any check type; several gzip members, junk after
-//! them, and gzip data that is cut off (what can be inflated counts); zstd frames with a checksum. Beyond kmod 34: zstd
-//! frames without a declared size, and several of them, as kmod 30 takes them.
+//! Accepted, as in kmod: several xz streams with padding between them, any check type; several gzip members, other data
+//! after them, and gzip data that is cut off (the part that can be decoded); zstd frames with a checksum. Accepted by kmod
+//! 30, but not by kmod 34: zstd frames without a declared size, and several of them.
 //!
-//! What is inflated is capped: a few kilobytes can claim to be terabytes.
+//! The output is limited, since a few kilobytes can decompress to terabytes.
 
 use crate::error::{Errno, Error, Result};
 use std::borrow::Cow;
@@ -19,34 +19,34 @@ use std::io::{ErrorKind, Read};
 use xz2::stream::{Action, CONCATENATED, Status, Stream};
 use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer};
 
-/// The shortest content that can be told apart, in bytes; kmod refuses shorter files.
+/// The number of bytes that [`detect`] needs. kmod refuses shorter files.
 pub(crate) const HEAD: usize = 6;
 
-/// How much room is made at a time, in bytes; `enough` is asked whenever it is full.
-const STEP: usize = 128 << 10;
+/// The output buffer grows by this many bytes at a time.
+const CHUNK: usize = 128 << 10;
 
-/// The largest window of a zstd frame, as a power of two: the largest module. The decoder's own limit is 27.
+/// The largest window of a zstd frame, as a power of two. The default limit of the decoder is 27.
 const ZSTD_WINDOW_LOG: u32 = 30;
 
-/// The most members that a gzip file may have. A decoder is set up for each, so that a file of nothing but empty ones (20
-/// bytes each) would cost minutes; tools that cut their output into members make them of 64 KiB.
+/// The largest number of members in a gzip file. Each needs a new decoder, so a file of empty members (20 bytes each) would
+/// take minutes. Tools that write several members make each of about 64 KiB.
 const GZIP_MEMBERS: u32 = 1 << 16;
 
 /// How a module file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all, or in no way that is known.
+    /// Not compressed, or in an unknown format.
     None,
     /// gzip (RFC 1952).
     Gzip,
-    /// xz; not the older `.lzma`.
+    /// xz, but not the older `.lzma`.
     Xz,
     /// Zstandard (RFC 8878).
     Zstd,
 }
 
 impl Compression {
-    /// The word for it in `/sys/module/compression`.
+    /// Its name in `/sys/module/compression`.
     pub fn kernel_name(self) -> Option<&'static [u8]> {
         match self {
             Compression::None => None,
@@ -56,14 +56,14 @@ impl Compression {
         }
     }
 
-    /// What a word of `/sys/module/compression` (without its newline) stands for.
+    /// The compression with this name in `/sys/module/compression` (without newline).
     pub fn from_kernel_name(word: &[u8]) -> Option<Self> {
         let all = [Compression::Gzip, Compression::Xz, Compression::Zstd];
         all.into_iter().find(|kind| kind.kernel_name() == Some(word))
     }
 }
 
-/// How content that begins with `head` is compressed. [`HEAD`] bytes are enough.
+/// The compression of a content that begins with `head`. [`HEAD`] bytes are enough.
 pub fn detect(head: &[u8]) -> Compression {
     if head.starts_with(b"\x28\xb5\x2f\xfd") {
         Compression::Zstd
@@ -76,25 +76,25 @@ pub fn detect(head: &[u8]) -> Compression {
     }
 }
 
-/// The module image in the file content `input`: the same bytes, or what they inflate to.
+/// The uncompressed module in the file content `input`.
 ///
 /// # Errors
-/// `EINVAL` for fewer than [`HEAD`] bytes; as [`decompress`].
+/// `EINVAL` for fewer than [`HEAD`] bytes; else as [`decompress`].
 pub fn image(input: &[u8], limit: u64) -> Result<Cow<'_, [u8]>> {
     if input.len() < HEAD {
         return Err(Error::new(Errno::EINVAL, "too short to be a module"));
     }
     match detect(input) {
-        Compression::None => within(input.len(), limit).map(|()| Cow::Borrowed(input)),
+        Compression::None => check_limit(input.len(), limit).map(|()| Cow::Borrowed(input)),
         kind => decompress(kind, input, limit).map(Cow::Owned),
     }
 }
 
-/// Inflates `input` to at most `limit` bytes.
+/// Decompresses `input` to at most `limit` bytes.
 ///
 /// # Errors
-/// `EINVAL` for damaged or cut off input ("xz: File is corrupt", "zstd: Data corruption detected"), `EFBIG` where it
-/// inflates to more than `limit`, `ENOMEM`.
+/// `EINVAL` for damaged or cut off input ("xz: File is corrupt", "zstd: Data corruption detected"), `EFBIG` if the output
+/// exceeds `limit`, `ENOMEM`.
 pub fn decompress(kind: Compression, input: &[u8], limit: u64) -> Result<Vec<u8>> {
     if kind == Compression::Zstd {
         if let Some(size) = declared_size(input) {
@@ -104,8 +104,8 @@ pub fn decompress(kind: Compression, input: &[u8], limit: u64) -> Result<Vec<u8>
     decompress_until(kind, input, limit, &mut |_| false)
 }
 
-/// As [`decompress`], but stops as soon as `enough`, which sees everything inflated so far every 128 KiB, says so. What
-/// comes after that point is not looked at: damage there, checksums included, goes unnoticed.
+/// As [`decompress`], but stops when `enough` returns true. It is called with the output so far after every 128 KiB. The
+/// input after that point is not read, so that damage and wrong checksums there are not noticed.
 pub fn decompress_until(
     kind: Compression,
     input: &[u8],
@@ -113,15 +113,17 @@ pub fn decompress_until(
     enough: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    let wanted = &mut |so_far: &[u8]| (so_far.is_empty() || !enough(so_far)).then_some(STEP);
+    let wanted = &mut |so_far: &[u8]| (so_far.is_empty() || !enough(so_far)).then_some(CHUNK);
     let size = inflate(kind, input, limit, &mut out, wanted)?.len();
     out.truncate(size);
     Ok(out)
 }
 
-/// Inflates `input` into `buffer`, whose contents do not matter, until `wanted` has enough: it sees everything inflated so
-/// far and says how many bytes it wants more before it is asked again (it may be asked earlier), or `None`. What comes
-/// after that point is not looked at.
+/// Decompresses `input` into `buffer`, whose old content is lost, until `wanted` returns `None`. `wanted` gets the output so
+/// far and returns how many more bytes it needs; it may be called again sooner. The input after that point is not read.
+///
+/// # Errors
+/// As [`decompress`].
 pub(crate) fn inflate<'b>(
     kind: Compression,
     input: &[u8],
@@ -131,71 +133,71 @@ pub(crate) fn inflate<'b>(
 ) -> Result<&'b [u8]> {
     let size = match kind {
         Compression::None => {
-            within(input.len(), limit)?;
+            check_limit(input.len(), limit)?;
             *buffer = input.to_vec();
             input.len()
         }
-        Compression::Gzip => pump(limit, buffer, wanted, &mut gzip_steps(input))?,
+        Compression::Gzip => run_decoder(limit, buffer, wanted, &mut gzip_steps(input))?,
         Compression::Xz => {
-            // No memory limit, as kmod: a dictionary that a header claims is only touched as far as output fills it.
+            // Without a memory limit, as in kmod: of a large dictionary only the part that output fills is touched.
             let stream = Stream::new_stream_decoder(u64::MAX, CONCATENATED).map_err(xz_error)?;
-            pump(limit, buffer, wanted, &mut xz_steps(stream, input))?
+            run_decoder(limit, buffer, wanted, &mut xz_steps(stream, input))?
         }
         Compression::Zstd => {
             let mut context = DCtx::try_create().ok_or_else(|| Error::os(Errno::ENOMEM))?;
             context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(zstd_error)?;
-            pump(limit, buffer, wanted, &mut zstd_steps(context, input))?
+            run_decoder(limit, buffer, wanted, &mut zstd_steps(context, input))?
         }
     };
     Ok(buffer.get(..size).unwrap_or(buffer))
 }
 
-/// One step of a decoder: fills the room from its start, gives the number of bytes it wrote and whether that was the end.
-/// A step that writes nothing has taken input, has ended, or fails: a decoder never stands still.
-type Step<'s> = dyn FnMut(&mut [u8]) -> Result<(usize, bool)> + 's;
+/// One step of a decoder. It writes to the start of the buffer, and returns the number of bytes and whether the input has
+/// ended. A step that writes nothing has consumed input, has ended or fails, so a loop of steps ends.
+type DecodeStep<'s> = dyn FnMut(&mut [u8]) -> Result<(usize, bool)> + 's;
 
-/// How many bytes of `out` were filled.
-fn pump(
+/// Runs a decoder. Returns the number of output bytes in `out`.
+fn run_decoder(
     limit: u64,
     out: &mut Vec<u8>,
     wanted: &mut dyn FnMut(&[u8]) -> Option<usize>,
-    step: &mut Step<'_>,
+    step: &mut DecodeStep<'_>,
 ) -> Result<usize> {
     let limit_bytes = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut filled, mut goal) = (0, 0);
     loop {
         if filled == goal {
             let Some(more) = wanted(&out[..filled]) else { return Ok(filled) };
-            // One byte more than the limit: whether there is more can only be seen by decoding it.
-            goal += more.clamp(1, STEP).min((limit_bytes - filled).saturating_add(1));
+            // Decode one byte more than the limit, to see whether there is more.
+            goal += more.clamp(1, CHUNK).min((limit_bytes - filled).saturating_add(1));
             if goal > out.len() {
                 out.try_reserve(goal - out.len()).map_err(|_| Error::os(Errno::ENOMEM))?;
                 out.resize(goal, 0);
             }
         }
-        // A step may write little or nothing (a file can hold millions of empty parts): the rest of the room is for the next.
+        // A step may write little or nothing (a file can have millions of empty parts). The next one continues in the buffer.
         let (written, end) = step(&mut out[filled..goal])?;
         filled += written;
-        within(filled, limit)?;
+        check_limit(filled, limit)?;
         if end {
             return Ok(filled);
         }
     }
 }
 
-/// How many bytes the xz file `input` inflates to, from the index at its end; `None` where it is not one whole stream.
+/// The uncompressed size of the xz file `input` in bytes, from the index at its end; `None` if it is not one whole stream.
 pub(crate) fn xz_size(input: &[u8]) -> Option<u64> {
     xz_blocks(input)?.iter().try_fold(0u64, |sum, &(_, inflated)| sum.checked_add(inflated))
 }
 
-/// The blocks of the xz file `input`, from the index at its end: how many bytes each takes in the file, padding included, and
-/// how many it inflates to. `None` where it is not one whole stream.
+/// The blocks of the xz file `input`, from the index at its end: the size of each in the file with its padding, and its
+/// uncompressed size, in bytes. `None` if the file is not one whole stream. Format: <https://tukaani.org/xz/xz-file-format.txt>
 ///
 /// ```text
 /// stream header, 12    FD 37 7A 58 5A 00, flags 2, CRC-32 of the flags 4
 /// blocks               each padded to a multiple of 4
-/// index                00; number of records; of each block: size without padding, inflated size; 00 up to a multiple of
-///                      4; CRC-32 of all that. Numbers are in groups of 7 bits, the lowest first, 80 = more follow
+/// index                00; number of records; for each block: size without padding, uncompressed size; 00 up to a multiple
+///                      of 4; CRC-32 of all that. Numbers are in groups of 7 bits, the lowest first; bit 80 = more follow
 /// stream footer, 12    CRC-32 of the next 6 bytes 4, size of the index / 4 - 1 4, flags 2, 59 5A
 /// ```
 ///
@@ -230,7 +232,7 @@ pub(super) fn xz_blocks(input: &[u8]) -> Option<Vec<(u64, u64)>> {
     (padded && sum == blocks.len() as u64).then_some(found)
 }
 
-/// The number at the start of `bytes`, which begin behind it afterwards.
+/// Reads a number and moves `bytes` past it.
 pub(super) fn xz_number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..63).step_by(7) {
@@ -244,7 +246,7 @@ pub(super) fn xz_number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn within(size: usize, limit: u64) -> Result<()> {
+fn check_limit(size: usize, limit: u64) -> Result<()> {
     if size as u64 > limit {
         return Err(Error::new(Errno::EFBIG, format!("inflates to more than {limit} bytes")));
     }
@@ -258,7 +260,7 @@ fn gzip_steps(input: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(usize, bool)> + 
         let Some(decoder) = &mut member else { return Ok((0, true)) };
         match decoder.read(room) {
             Ok(0) => {
-                // The end of a member, with its checksum verified. Only another member counts after it.
+                // The end of a member, whose checksum was right. Data that is not another member is ignored.
                 let rest = member.take().map_or(&[][..], |decoder| decoder.into_inner());
                 if detect(rest) == Compression::Gzip {
                     members += 1;
@@ -280,7 +282,7 @@ fn xz_steps(mut stream: Stream, input: &[u8]) -> impl FnMut(&mut [u8]) -> Result
     move |room| {
         let taken = usize::try_from(stream.total_in()).unwrap_or(usize::MAX);
         let before = stream.total_out();
-        // Concatenated streams only end when the decoder knows that no input follows: hence Finish.
+        // Finish: with concatenated streams the decoder must know that no more input follows.
         let status =
             stream.process(input.get(taken..).unwrap_or(&[]), room, Action::Finish).map_err(xz_error)?;
         let written = (stream.total_out() - before) as usize;
@@ -306,7 +308,7 @@ fn xz_error(error: xz2::stream::Error) -> Error {
     }
 }
 
-/// The size that the zstd frame in `input` declares, if it is the only frame: what every kernel build makes.
+/// The declared size of the zstd frame in `input`, if it is the only frame, as in the files that kernel builds make.
 fn declared_size(input: &[u8]) -> Option<u64> {
     let size = zstd_safe::get_frame_content_size(input).ok()??;
     let length = zstd_safe::find_frame_compressed_size(input).ok()?;

@@ -1,4 +1,4 @@
-//! Tests of the decoders: what is accepted, what is refused and with which words, and that nothing grows past its cap.
+//! Tests of the decoders: which files are accepted, the error texts, and the limit of the output.
 
 use super::*;
 use std::io::Write;
@@ -20,14 +20,14 @@ fn xz(data: &[u8], check: xz2::stream::Check) -> Vec<u8> {
     out
 }
 
-/// One frame with its size and a checksum, as the zstd tool makes from a file.
+/// One frame with its size and a checksum, as zstd(1) writes for a file.
 fn zstd_sized(data: &[u8]) -> Vec<u8> {
     let mut compressor = zstd::bulk::Compressor::new(1).unwrap();
     compressor.include_checksum(true).unwrap();
     compressor.compress(data).unwrap()
 }
 
-/// One frame without its size, as the zstd tool makes from a pipe.
+/// One frame without its size, as zstd(1) writes for a pipe.
 fn zstd_streamed(data: &[u8]) -> Vec<u8> {
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
     encoder.include_checksum(true).unwrap();
@@ -112,7 +112,7 @@ fn a_file_of_empty_parts_costs_little() {
             _ => assert_eq!(inflated.unwrap(), b""),
         }
     }
-    // Seconds; room made anew for every part would take minutes.
+    // This takes seconds. A new buffer for every part would take minutes.
     assert!(start.elapsed().as_secs() < 60);
 }
 
@@ -218,7 +218,7 @@ fn an_early_stop_sees_a_growing_prefix() {
         });
         let part = part.unwrap();
         assert_eq!(part.len(), seen);
-        assert!((200_001..=200_000 + STEP).contains(&part.len()), "{kind:?} {}", part.len());
+        assert!((200_001..=200_000 + CHUNK).contains(&part.len()), "{kind:?} {}", part.len());
     }
 }
 
@@ -259,7 +259,7 @@ fn a_buffer_is_used_again_and_no_more_is_inflated_than_is_wanted() {
                 (asked < 3).then_some(wanted)
             };
             let size = inflate(kind, &packed, 1 << 30, &mut buffer, enough).unwrap().len();
-            assert_eq!(size, 2 * wanted.min(STEP), "{kind:?}");
+            assert_eq!(size, 2 * wanted.min(CHUNK), "{kind:?}");
         }
         assert_eq!(inflate(kind, &packed, 1 << 30, &mut buffer, &mut |_| Some(7)).unwrap(), sample());
     }

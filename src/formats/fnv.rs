@@ -1,10 +1,11 @@
-//! FNV-1a, 64 bits: digests of what only root writes. Who could look for two that agree has no need to.
+//! The hash FNV-1a, 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>). It is not collision-resistant, so use it only
+//! for data that only root can write.
 
-/// The digest of nothing.
-pub(crate) const START: u64 = 0xcbf2_9ce4_8422_2325;
+/// The offset basis: the hash of no bytes.
+pub(crate) const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// The digest of what `start` is one of, followed by `bytes`.
-pub(crate) fn more(start: u64, bytes: &[u8]) -> u64 {
+/// The hash of the bytes behind `start`, followed by `bytes`.
+pub(crate) fn update(start: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
@@ -14,7 +15,7 @@ mod tests {
 
     #[test]
     fn as_published() {
-        assert_eq!(more(START, b"a"), 0xaf63_dc4c_8601_ec8c);
-        assert_eq!(more(more(START, b"foo"), b"bar"), 0x8594_4171_f739_67e8);
+        assert_eq!(update(OFFSET_BASIS, b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(update(update(OFFSET_BASIS, b"foo"), b"bar"), 0x8594_4171_f739_67e8);
     }
 }

@@ -1,15 +1,16 @@
-//! Parameters the way the kernel takes a text apart: its own command line, and the parameters of a module.
+//! Splits parameters as the kernel does: its own command line, and the parameters of a module.
 //!
 //! ```text
-//! NAME=VALUE NAME ... -- what is not the kernel's
+//! NAME=VALUE NAME ... -- parameters for init
 //! ```
 //!
-//! White space separates, but not between double quotes. Quotes around a value or around a whole parameter are no part of
-//! it. In a name `-` and `_` are the same. Source: the kernel's Documentation/admin-guide/kernel-parameters.rst.
+//! White space separates parameters, except between double quotes. Quotes around a value or around a whole parameter are
+//! removed. In a name `-` and `_` are equal. Sources: the kernel's Documentation/admin-guide/kernel-parameters.rst and
+//! lib/cmdline.c.
 
 use std::iter::from_fn;
 
-/// The parameters in `text`, in order, each with its value if there is a `=`.
+/// The parameters in `text` up to `--` or a NUL, in order, each with its value if it has a `=`.
 pub(crate) fn parameters(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     let mut rest = text.split(|&byte| byte == 0).next().unwrap_or_default();
     from_fn(move || {
@@ -39,21 +40,21 @@ pub(crate) fn parameters(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u
     .take_while(|parameter| *parameter != (b"--", None))
 }
 
-/// Whether two names mean one parameter.
+/// Whether two names are of the same parameter.
 pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
     let folded = |byte: &u8| if *byte == b'-' { b'_' } else { *byte };
     one.iter().map(folded).eq(other.iter().map(folded))
 }
 
-/// Whether `module_blacklist=` on the kernel command line `cmdline` has the module that calls itself `name`: names that
-/// commas separate, exactly as they are written. The last such parameter counts.
+/// Whether `module_blacklist=` on the kernel command line `cmdline` lists the module whose own name is `name`. The names are
+/// separated by commas and compared exactly. The last such parameter counts.
 pub(crate) fn blacklists(cmdline: &[u8], name: &[u8]) -> bool {
     let lists = parameters(cmdline).filter(|(parameter, _)| same_name(parameter, b"module_blacklist"));
     let last = lists.filter_map(|(_, value)| value).last().unwrap_or_default();
     !name.is_empty() && last.split(|&byte| byte == b',').any(|listed| listed == name)
 }
 
-/// White space as C's isspace has it in the C locale.
+/// White space of isspace(3) in the C locale.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }

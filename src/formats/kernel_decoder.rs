@@ -1,18 +1,18 @@
-//! Which compressed files the kernel's own decoders take (kernel/module/decompress.c and the decoders in its lib/). They are
-//! smaller than the libraries behind the tools that compress:
+//! Which compressed files the kernel's own decoders accept (kernel/module/decompress.c and the decoders in its lib/). They
+//! support less than the libraries of the compression tools:
 //!
-//! | | never | depends on the build and the memory | takes the first part for all of it |
+//! | | never accepted | depends on the build and on memory | only the first part is decoded |
 //! |---|---|---|---|
 //! | xz | a check other than CRC32, the filter `--delta`, a start offset | filters for machine code, a large dictionary | several streams |
-//! | gzip | header fields beside the name; cut off data | | several members |
+//! | gzip | header fields other than the name; cut off data | | several members |
 //! | zstd | a window of more than 128 MiB | | several frames |
 //!
-//! What is in the first column stands at the start of the file: [`may_take`] looks there, before the kernel is asked. The rest
-//! takes a look at the whole file, and is asked for once the kernel has refused it: [`takes_all_of`].
+//! [`may_take`] checks the start of the file before the kernel gets it, for most of the first column. [`takes_all_of`] reads
+//! the whole file; it is used after the kernel has refused the file.
 //!
 //! ```text
-//! xz block header     size / 4 - 1; flags: 0-1 number of filters - 1, 6 and 7 which of the two sizes follow; those sizes;
-//!                     of each filter: id, length of its properties, properties        (numbers as in the index)
+//! xz block header     size / 4 - 1; flags: bits 0-1 number of filters - 1, bits 6 and 7 which of the two sizes follow;
+//!                     those sizes; for each filter: id, length of its properties, properties   (numbers as in the index)
 //! gzip member         1F 8B, method 8, flags: 1 checksum of the header, 2 extra field, 3 name, 4 comment
 //! zstd frame          28 B5 2F FD; descriptor: 0-1 size of the dictionary's id, 5 single segment, 6-7 size of the size;
 //!                     window: 3-7 exponent - 10, 0-2 eighths (not in a single segment); id of the dictionary; size
@@ -24,17 +24,18 @@ use super::compress::{Compression, detect, xz_blocks, xz_number};
 use std::io::Read;
 use zstd::zstd_safe::find_frame_compressed_size;
 
-/// The bytes that [`may_take`] looks at.
+/// The number of bytes that [`may_take`] reads.
 pub const HEAD: usize = 64;
 
-/// The largest window that the kernel's zstd decoder takes, in bytes.
+/// The largest window that the kernel's zstd decoder accepts, in bytes.
 const ZSTD_WINDOW: u64 = (1 << 27) + 1;
 
-/// The dictionary of xz's default, in bytes. The kernel's decoder needs it in one piece, and where it cannot have it
-/// answers as for a damaged file.
+/// The default dictionary of xz(1), in bytes. The kernel's decoder needs contiguous memory for it. If it gets none, the errno
+/// is the same as for a damaged file.
 const XZ_DICTIONARY: u64 = 8 << 20;
 
-/// Whether a kernel that decompresses this method may take a file that begins with `head`, of [`HEAD`] bytes or all.
+/// Whether a kernel with a decoder for this compression may accept a file that begins with `head`: its first [`HEAD`] bytes,
+/// or all if it is shorter.
 pub fn may_take(head: &[u8]) -> bool {
     match detect(head) {
         Compression::None => true,
@@ -48,8 +49,8 @@ pub fn may_take(head: &[u8]) -> bool {
     }
 }
 
-/// Whether a kernel that decompresses this method sees all of the module in the file `content`, so that its refusal is one
-/// of the module. Decodes a gzip file, at most `limit` bytes.
+/// Whether a kernel with a decoder for this compression decodes the whole module in the file `content`. Then its refusal is
+/// about the module. Decodes a gzip file, at most `limit` bytes.
 pub fn takes_all_of(content: &[u8], limit: u64) -> bool {
     may_take(content)
         && match detect(content) {
@@ -63,15 +64,15 @@ pub fn takes_all_of(content: &[u8], limit: u64) -> bool {
 /// The filters of an xz block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Filters {
-    /// Every kernel with an xz decoder has them.
+    /// Every kernel with an xz decoder supports them.
     Plain,
-    /// Some kernels have them, or the memory for them.
+    /// Support depends on the build or on free memory.
     Perhaps,
-    /// No kernel has them.
+    /// No kernel supports them.
     Refused,
 }
 
-/// The filters of the block that begins with `block`; `None` where it is cut off, or no block.
+/// The filters of the block that begins with `block`; `None` if it is cut off or not a block.
 fn xz_filters(block: &[u8]) -> Option<Filters> {
     let (&[size, flags], mut rest) = block.split_first_chunk()?;
     // An index begins with 0.
@@ -91,12 +92,12 @@ fn xz_filters(block: &[u8]) -> Option<Filters> {
         let (properties, behind) = rest.split_at_checked(length)?;
         rest = behind;
         found = match (id, properties) {
-            // LZMA2, which is the last one. The dictionary is 2 or 3 times a power of two.
+            // LZMA2, always the last one. The size of the dictionary is 2 or 3 times a power of two.
             (0x21, &[dictionary]) if number == count => {
                 let size = (2 | u64::from(dictionary & 1)) << (u32::from(dictionary.min(40)) / 2 + 11);
                 if size > XZ_DICTIONARY { Filters::Perhaps } else { found }
             }
-            // Those for the code of a kind of machine.
+            // Filters for machine code.
             (0x04..=0x0b, []) if number == 1 && count == 2 => Filters::Perhaps,
             _ => return Some(Filters::Refused),
         };
@@ -104,7 +105,7 @@ fn xz_filters(block: &[u8]) -> Option<Filters> {
     Some(found)
 }
 
-/// Whether this is one stream whose blocks have the filters that every kernel knows. Padding behind it does not matter.
+/// Whether this is one stream, with or without padding after it, whose filters every kernel supports.
 fn xz_is_plain(content: &[u8]) -> bool {
     let mut stream = content;
     while let Some(rest) = stream.strip_suffix(&[0; 4]) {
@@ -119,20 +120,20 @@ fn xz_is_plain(content: &[u8]) -> bool {
     })
 }
 
-/// Whether the header has no field that the kernel does not step over.
+/// Whether the header has only fields that the kernel can skip.
 fn gzip_header(head: &[u8]) -> bool {
     const REFUSED: u8 = 1 << 1 | 1 << 2 | 1 << 4;
     head.get(3).is_none_or(|flags| flags & REFUSED == 0)
 }
 
-/// Whether this is one whole member. What follows it, if not another one, does not matter.
+/// Whether this is one whole member. Data after it is ignored, unless it is another member.
 fn gzip_is_one(content: &[u8], limit: u64) -> bool {
     let mut decoder = flate2::bufread::GzDecoder::new(content);
     let whole = std::io::copy(&mut (&mut decoder).take(limit), &mut std::io::sink()).is_ok();
     whole && detect(decoder.into_inner()) != Compression::Gzip
 }
 
-/// How much of its output the decoder of the frame that begins with `frame` has to remember, in bytes.
+/// The window of the zstd frame that begins with `frame`, in bytes.
 fn zstd_window(frame: &[u8]) -> Option<u64> {
     let &descriptor = frame.get(4)?;
     let rest = frame.get(5..)?;
@@ -145,7 +146,7 @@ fn zstd_window(frame: &[u8]) -> Option<u64> {
     let length = 1usize << (descriptor >> 6);
     let field = rest.get(id..)?.get(..length)?;
     let number = field.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
-    // A size in two bytes is stated less 256.
+    // A size in two bytes is stored minus 256.
     Some(if length == 2 { number + 256 } else { number })
 }
 

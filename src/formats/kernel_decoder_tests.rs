@@ -1,4 +1,4 @@
-//! Files of every kind that the kernel's decoders take, refuse, or take for less than they are.
+//! Files that the kernel's decoders accept, refuse, or decode only in part.
 
 use super::*;
 use std::io::Write;
@@ -30,16 +30,16 @@ fn plain_xz() -> Vec<u8> {
     xz(Chain::new().lzma2(&lzma2(1 << 20)), Check::Crc32)
 }
 
-/// What the start of the file says, and what the whole of it says.
+/// The answers of `may_take` and of `takes_all_of`.
 fn verdict(file: &[u8]) -> (bool, bool) {
     (may_take(&file[..file.len().min(HEAD)]), takes_all_of(file, LIMIT))
 }
 
-/// Both are sure that the kernel takes it.
+/// The kernel decodes the whole file.
 const TAKEN: (bool, bool) = (true, true);
-/// The kernel is not asked.
+/// The kernel does not get the file.
 const REFUSED: (bool, bool) = (false, false);
-/// It is asked, and its refusal is no verdict on the module.
+/// The kernel gets the file, but its refusal need not be about the module.
 const PERHAPS: (bool, bool) = (true, false);
 
 #[test]

@@ -1,4 +1,4 @@
-//! The kernel's log as /dev/kmsg gives it, and what its words about a module mean.
+//! Records of /dev/kmsg, and the meaning of the module loader's messages.
 //!
 //! ```text
 //! record       PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT \n
@@ -8,21 +8,22 @@
 //! In TEXT bytes outside printable ASCII, and the backslash, are written as `\xHH`. MICROSECONDS count from boot. Source:
 //! the kernel's Documentation/ABI/testing/dev-kmsg.
 //!
-//! The words are those of the kernel's module loader. They are no interface, so what is not known here is shown as it is.
+//! The messages are those of the kernel's module loader (kernel/module/). They are not a stable interface, so callers print
+//! an unknown message as it is.
 
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Counts up by one for each record since boot.
+    /// Grows by one with each record since boot.
     pub sequence: u64,
-    /// When it was logged, since boot.
+    /// Time since boot.
     pub time: Duration,
-    /// What it says, escapes as they are.
+    /// The text, with its escapes.
     pub text: String,
 }
 
-/// The records in `bytes`, which may hold one or many. What is no record is passed over.
+/// The records in `bytes`. Other lines are skipped.
 pub fn records(bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
     bytes.split(|&byte| byte == b'\n').filter_map(record)
 }
@@ -39,15 +40,15 @@ fn record(line: &[u8]) -> Option<Record> {
     Some(Record { sequence, time, text: text.to_owned() })
 }
 
-/// Whether a text is the module loader's about the module `name`: most begin with the name, those about signatures with a
-/// sentence of their own, which names no module.
+/// Whether a text is a message of the module loader about the module `name`. Most messages begin with the name. Some about
+/// signatures name no module; they count for every name.
 pub fn is_about(text: &str, name: &str) -> bool {
     let own = text.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
     own || (text.starts_with("Loading of ") && text.ends_with(" is rejected"))
         || (text.starts_with("Lockdown: ") && text.contains("module loading is restricted"))
 }
 
-/// The firmware that a driver asked for in vain, by a text of the firmware loader or of Debian's:
+/// The name of a firmware file that was not found, from a message of the firmware loader or of Debian's kernel:
 ///
 /// ```text
 /// DRIVER DEVICE: Direct firmware load for NAME failed with error -2
@@ -59,23 +60,24 @@ pub(crate) fn missing_firmware(text: &str) -> Option<&str> {
     direct().or_else(debian).filter(|name| !name.is_empty() && !name.contains(' '))
 }
 
-/// What the kernel's words about a module mean, with the symbol or parameter that they are about.
+/// The meaning of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meaning {
     /// A clause whose subject is the module: `needs the symbol X, which ...`.
     pub text: String,
-    /// The symbol that is missing, if that is what it is about.
+    /// The symbol, if the message is about a missing one.
     pub missing: Option<String>,
 }
 
-/// The meaning of a text about the module `name`; `None` where it is not known or where there is nothing to add.
+/// The meaning of a message about the module `name`; `None` for an unknown message.
 pub fn meaning(text: &str, name: &str) -> Option<Meaning> {
     let plain = |text: String| Some(Meaning { text, missing: None });
     let Some(said) = text.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")) else {
         return refusal(text).and_then(|text| plain(text.to_owned()));
     };
     if let Some(symbol) = said.strip_prefix("Unknown symbol ").and_then(first_word) {
-        // Of a symbol that is there with another version the kernel says first that the versions disagree, then this.
+        // For a symbol with another version the kernel logs first that the versions disagree, and then this with another
+        // errno.
         if said.ends_with("(err -2)") {
             let text = format!("needs the symbol {symbol}, which neither the kernel nor a loaded module has");
             return Some(Meaning { text, missing: Some(symbol.to_owned()) });
@@ -127,7 +129,7 @@ pub fn meaning(text: &str, name: &str) -> Option<Meaning> {
     refusal(said).and_then(|text| plain(text.to_owned()))
 }
 
-/// What the kernel says where it takes no module that is not signed as it wants.
+/// The meaning of a message about a missing or unusable signature.
 fn refusal(text: &str) -> Option<&'static str> {
     if text.contains("unavailable key is rejected") {
         return Some(
@@ -148,7 +150,7 @@ fn first_word(text: &str) -> Option<&str> {
     text.split(' ').next().filter(|word| !word.is_empty())
 }
 
-/// The two texts of "`A' ... `B'", the middle being given.
+/// A and B of "`A' ... `B'"; `middle` is the text between them, with its quotes.
 fn quoted_pair<'t>(text: &'t str, middle: &str) -> Option<(&'t str, &'t str)> {
     let (first, second) = text.strip_prefix('`')?.split_once(middle)?;
     Some((first, second.trim_end_matches('\'')))

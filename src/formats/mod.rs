@@ -1,7 +1,8 @@
-//! Bytes into values: module files, what is in them, and the files of a module directory.
+//! Parsers: module files, their contents, and the files of a module directory.
 //!
-//! Nothing here reads a file, asks the system, or trusts a byte: every offset is checked where it is used, and no input
-//! makes a parser panic, loop, or hold more memory than a small multiple of the input (or of the limit it was given).
+//! Nothing here reads a file or makes a system call. The input is not trusted: every offset is checked where it is used. No
+//! input makes a parser panic, loop for ever, or use more memory than a small multiple of the input or of the given limit
+//! (`tests/mutation` and `tests/fuzz`).
 #![forbid(unsafe_code)]
 
 pub(crate) mod compress;

@@ -1,9 +1,9 @@
-//! What a module says about itself: section `.modinfo` of its file, or its records in `modules.builtin.modinfo`; its own name,
-//! and its build id.
+//! The data about a module: section `.modinfo` of its file, its records in `modules.builtin.modinfo`, its own name and its
+//! build id.
 //!
 //! ```text
-//! .modinfo                  KEY=VALUE NUL KEY=VALUE NUL ...   more NULs in between are padding; the last NUL may lack
-//! modules.builtin.modinfo   NAME.KEY=VALUE NUL ...            the strings of one module lie together
+//! .modinfo                  KEY=VALUE NUL KEY=VALUE NUL ...   further NULs are padding; the last NUL may be missing
+//! modules.builtin.modinfo   NAME.KEY=VALUE NUL ...            the strings of one module follow each other
 //! .note.gnu.build-id        length of the name (4), length of the id (4), type 3 (4), "GNU" NUL, the id
 //! ```
 
@@ -23,7 +23,7 @@ pub(crate) fn strings(section: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// The entries of a `.modinfo` section, in its order. Without `=` all is key.
+/// The entries of a `.modinfo` section, in order. A string without `=` is a key.
 pub(crate) fn entries(section: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     strings(section).map(|(_, string)| entry(string))
 }
@@ -39,7 +39,7 @@ pub(crate) fn entry(string: &[u8]) -> Entry<'_> {
 /// The entries of the module's `.modinfo`.
 ///
 /// # Errors
-/// `ENODATA` where the module has no such section. An empty one gives no entries.
+/// `ENODATA` if the module has no such section.
 pub fn info<'a>(elf: &Elf<'a>) -> Result<Vec<Entry<'a>>> {
     Ok(entries(section(elf)?).collect())
 }
@@ -47,21 +47,21 @@ pub fn info<'a>(elf: &Elf<'a>) -> Result<Vec<Entry<'a>>> {
 /// The content of the module's `.modinfo`.
 ///
 /// # Errors
-/// `ENODATA` where the module has no such section.
+/// `ENODATA` if the module has no such section.
 pub(crate) fn section<'a>(elf: &Elf<'a>) -> Result<&'a [u8]> {
     elf.data(".modinfo")
 }
 
-/// The id that the linker gave the module, if any.
+/// The build id, which the linker writes; `None` if there is none.
 pub fn build_id<'a>(elf: &Elf<'a>) -> Option<&'a [u8]> {
     elf.note(elf.section(b".note.gnu.build-id")?.data, 3, b"GNU\0")
 }
 
-/// The module's own name inside the file: what the kernel calls it once loaded, whatever the file is called.
+/// The name inside the file, which the kernel uses for the loaded module, independent of the file's name.
 ///
-/// It is the character array `name` of the `struct module` that `.gnu.linkonce.this_module` holds: at byte 24 of it
-/// (12 in a 32-bit module), behind the state and a list head, 56 (60) bytes long. Failing that, the `name=` string of
-/// `.modinfo`. Seen so in every module of Debian's kernels 6.1 (amd64, i386, armhf, s390x) and 6.12 (amd64).
+/// It is the array `name` of the `struct module` in `.gnu.linkonce.this_module` (include/linux/module.h): 56 bytes at
+/// offset 24, in a 32-bit module 60 bytes at offset 12, after the state and a list head. Without it, the `name=` string of
+/// `.modinfo`. All modules of Debian's kernels 6.1 (amd64, i386, armhf, s390x) and 6.12 (amd64) have this layout.
 pub fn module_name<'a>(elf: &Elf<'a>) -> Option<&'a [u8]> {
     let (start, room) = if elf.is_64() { (24, 56) } else { (12, 60) };
     let from_struct = elf.section(b".gnu.linkonce.this_module").and_then(|section| {
@@ -81,14 +81,13 @@ pub fn module_name<'a>(elf: &Elf<'a>) -> Option<&'a [u8]> {
 pub struct Builtin<'a> {
     /// The module, as written.
     pub name: &'a [u8],
-    /// What is said about it.
     pub key: &'a [u8],
-    /// The value; may be empty.
+    /// May be empty.
     pub value: &'a [u8],
 }
 
 /// The records of the file `modules.builtin.modinfo`. Records without a name, a dot or a `=` are skipped, and so is a
-/// last one without its NUL: it was cut off.
+/// last record without NUL, since it was cut off.
 pub fn builtin(file: &[u8]) -> impl Iterator<Item = Builtin<'_>> {
     let whole = file.iter().rposition(|&b| b == 0).map_or(&[][..], |last| &file[..last]);
     whole.split(|&b| b == 0).filter_map(|record| {
@@ -99,11 +98,11 @@ pub fn builtin(file: &[u8]) -> impl Iterator<Item = Builtin<'_>> {
     })
 }
 
-/// The entries of the builtin module `name` in the file `modules.builtin.modinfo`: its first run of records. None if the
-/// file does not know it.
+/// The entries of the built-in module `name` in the file `modules.builtin.modinfo`: its first run of records. Empty if it
+/// has none.
 ///
 /// # Errors
-/// `EINVAL` for a record without a dot, up to the first one behind that run.
+/// `EINVAL` for a record without a dot before that run or directly after it.
 pub fn builtin_info<'a>(file: &'a [u8], name: &[u8]) -> Result<Vec<Entry<'a>>> {
     let mut found = Vec::new();
     if file.is_empty() {
@@ -122,21 +121,22 @@ pub fn builtin_info<'a>(file: &'a [u8], name: &[u8]) -> Result<Vec<Entry<'a>>> {
     Ok(found)
 }
 
-/// Parameters that every module has, though none says so: of dynamic debugging and of asynchronous probing.
-pub(crate) const OF_ALL: [&[u8]; 2] = [b"dyndbg", b"async_probe"];
+/// Parameters that the kernel takes for every module, without an entry in `.modinfo`: of dynamic debug and of asynchronous
+/// probing (kernel/module/main.c).
+pub(crate) const IMPLICIT_PARAMETERS: [&[u8]; 2] = [b"dyndbg", b"async_probe"];
 
-/// A parameter of a module, put together from its `parm` and `parmtype` entries.
+/// A parameter of a module, from its `parm` and `parmtype` entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {
     pub name: &'a [u8],
-    /// What `parm=NAME:...` says.
+    /// The description, from `parm=NAME:...`.
     pub text: Option<&'a [u8]>,
-    /// What `parmtype=NAME:...` says.
+    /// The type, from `parmtype=NAME:...`.
     pub kind: Option<&'a [u8]>,
 }
 
-/// The parameters among `entries`, the one that appears first at the end; a repeated text or type replaces the earlier
-/// one. Second: the entries that lack their colon.
+/// The parameters in `entries`, in reverse order of their first entries. A repeated description or type replaces the
+/// earlier one. The second value has the entries without a colon.
 pub fn parameters<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> (Vec<Parameter<'a>>, Vec<Entry<'a>>) {
     let (mut known, mut bad): (Vec<Parameter<'a>>, Vec<Entry<'a>>) = (Vec::new(), Vec::new());
     let mut places = std::collections::HashMap::new();
@@ -164,8 +164,8 @@ pub fn parameters<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> (Vec<Para
     (known, bad)
 }
 
-/// Bytes as modinfo prints ids and signatures: pairs of upper-case hex digits joined by `:`, a new line with two tabs
-/// after every 20.
+/// Bytes as modinfo prints ids and signatures: pairs of upper-case hex digits joined by `:`, with a new line and two tabs
+/// after every 20 bytes.
 pub fn hex(bytes: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(bytes.len() * 3 + bytes.len() / 20 * 3);

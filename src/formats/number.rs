@@ -1,7 +1,8 @@
-//! Numbers as C and the kernel read them.
+//! Numbers in the syntax of C and of the kernel.
 
-/// A whole number as strtoull(3) with base 0 and the kernel (lib/kstrtox.c) read it, without what they leave out around it:
-/// maybe a sign, then `0x` and hexadecimal, `0` and octal, or decimal digits, and nothing else. Second: whether it is negative.
+/// The absolute value of an integer, and whether it has a minus sign. The syntax is that of strtoull(3) with base 0 and of
+/// lib/kstrtox.c in the kernel, without white space around it: an optional sign; then `0x` and hexadecimal digits, `0` and
+/// octal digits, or decimal digits. `None` for anything else, and above 64 bits.
 pub(crate) fn integer(text: &[u8]) -> Option<(u64, bool)> {
     let (negative, text) = sign(text);
     let (radix, digits) = match text {
@@ -17,8 +18,8 @@ pub(crate) fn integer(text: &[u8]) -> Option<(u64, bool)> {
     (!digits.is_empty()).then_some((number, negative))
 }
 
-/// What `%u` of scanf(3) takes from the start of `text`, and what follows: blanks, a sign, decimal digits. Too large ones saturate at
-/// 64 bits and lose their high half, as on the 64-bit machines where the tools run.
+/// The number that `%u` of scanf(3) reads from the start of `text`: white space, an optional sign, decimal digits; and the
+/// rest of the text. A larger number saturates at 64 bits and is then cut to 32, as glibc does on 64-bit machines.
 pub fn unsigned(text: &[u8]) -> Option<(u32, &[u8])> {
     let blanks = text.iter().take_while(|b| b.is_ascii_whitespace() || **b == 0x0b).count();
     let (negative, text) = sign(&text[blanks..]);
@@ -31,7 +32,7 @@ pub fn unsigned(text: &[u8]) -> Option<(u32, &[u8])> {
     (!digits.is_empty()).then_some((value as u32, rest))
 }
 
-/// Whether a minus stands before the digits, and what follows the sign, if there is one.
+/// Whether the text begins with a minus sign, and the text after its sign.
 fn sign(text: &[u8]) -> (bool, &[u8]) {
     match text {
         [b'-', rest @ ..] => (true, rest),

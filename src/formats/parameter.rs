@@ -1,4 +1,4 @@
-//! Which values the kernel takes for a module parameter of a type (kernel/params.c, lib/kstrtox.c).
+//! The values that the kernel accepts for a module parameter of a type (kernel/params.c, lib/kstrtox.c).
 //!
 //! ```text
 //! byte short ushort int uint hexint long ulong ullong     a number: decimal, 0x hexadecimal, 0 octal; one + or - in front
@@ -7,11 +7,12 @@
 //! array of TYPE                                            values that commas separate
 //! ```
 //!
-//! Other types have code of their own, which takes what it takes.
+//! Other types are parsed by code of the module, so every value is accepted here.
 
 use super::number::integer;
 
-/// Whether a parameter whose `parmtype` is `kind` takes this value; `None` is no `=`. True where it cannot be told.
+/// Whether the kernel accepts this value for a parameter whose `parmtype` is `kind`. `None`: the parameter has no `=`. True
+/// for an unknown type.
 pub(crate) fn takes(kind: &[u8], value: Option<&[u8]>) -> bool {
     if let Some(kind) = kind.strip_prefix(b"array of ") {
         return value.is_some_and(|value| value.split(|&b| b == b',').all(|value| takes(kind, Some(value))));
@@ -24,7 +25,7 @@ pub(crate) fn takes(kind: &[u8], value: Option<&[u8]>) -> bool {
         b"ushort" => (0, u16::MAX.into()),
         b"int" => (i32::MIN.into(), i32::MAX.into()),
         b"uint" | b"hexint" => (0, u32::MAX.into()),
-        // By the widest machine: what it is loaded on is not known.
+        // 64 bits: it is not known which machine loads the module.
         b"long" => (i64::MIN.into(), i64::MAX.into()),
         b"ulong" | b"ullong" => (0, u64::MAX.into()),
         _ => return true,
@@ -37,7 +38,7 @@ fn is_truth(value: &[u8]) -> bool {
     matches!(lower[..], [b'y' | b't' | b'1' | b'n' | b'f' | b'0', ..] | [b'o', b'n' | b'f', ..])
 }
 
-/// A number, with a minus only where the type has one.
+/// A number; a minus sign only if `signed`.
 fn number(text: &[u8], signed: bool) -> Option<i128> {
     let (number, negative) = integer(text.strip_suffix(b"\n").unwrap_or(text))?;
     (signed || !negative).then(|| if negative { -i128::from(number) } else { number.into() })

@@ -1,16 +1,16 @@
-//! Shell patterns as fnmatch(3) reads them with no flags in the C locale: what module aliases are written in.
+//! Shell patterns, as fnmatch(3) of glibc matches them without flags in the C locale. Module aliases are such patterns.
 //!
-//! `*` any bytes (also `/` and a leading dot), `?` any one byte, `[...]` one byte of a set, `\x` the byte `x` itself,
-//! anything else itself. In a set: `!` or `^` first negates, `]` first is itself, `a-z` is a range of byte values,
-//! `[:alpha:]` a class, `[.x.]` and `[=x=]` the byte `x`, `\x` the byte `x`. A `[` whose set never closes is itself.
+//! `*` matches any bytes (also `/` and a leading dot), `?` any one byte, `[...]` one byte of a set, `\x` the byte `x`, any
+//! other byte itself. In a set, `!` or `^` at the start negates, `]` at the start is literal, `a-z` is a range of byte
+//! values, `[:alpha:]` a class, and `[.x.]`, `[=x=]` and `\x` are the byte `x`. A `[` without its `]` is literal.
 //!
-//! Only the last `*` is ever reconsidered, and a `[` that turned out not to close is not read again, so the cost is a small
-//! multiple of the product of both lengths, however hostile the pattern.
+//! Backtracking returns only to the last `*`, and an unclosed `[` is scanned once. So the cost is a small multiple of the
+//! product of both lengths for any pattern.
 
-/// Whether `pattern` describes all of `text`.
+/// Whether `pattern` matches all of `text`.
 pub fn fnmatch(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut taken) = (0, 0);
-    // Where to go on when the bytes after the last `*` do not fit: behind that `*`, and one byte further in the text.
+    // Where to continue after a mismatch: after the last `*`, and where its match in the text ends for now.
     let mut retry: Option<(usize, usize)> = None;
     let mut literal = Vec::new();
     loop {
@@ -25,7 +25,7 @@ pub fn fnmatch(pattern: &[u8], text: &[u8]) -> bool {
         if at == pattern.len() && taken == text.len() {
             return true;
         }
-        let fits = text.get(taken).and_then(|&byte| one(pattern, at, byte, &mut literal));
+        let fits = text.get(taken).and_then(|&byte| match_one(pattern, at, byte, &mut literal));
         if let Some(used) = fits {
             at += used;
             taken += 1;
@@ -42,14 +42,14 @@ pub fn fnmatch(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// The length of the element of `pattern` at `at` (not a `*`) if it describes `byte`. `literal` remembers, for each place
-/// in the pattern, a `[` that stands for itself; it is empty until there is one.
-fn one(pattern: &[u8], at: usize, byte: u8, literal: &mut Vec<bool>) -> Option<usize> {
+/// The length of the element at `at` of `pattern` (not a `*`) if it matches `byte`. `literal[i]` is true if the `[` at `i` is
+/// known to be unclosed; the vector is empty until there is one.
+fn match_one(pattern: &[u8], at: usize, byte: u8, literal: &mut Vec<bool>) -> Option<usize> {
     match *pattern.get(at)? {
         b'?' => Some(1),
         b'\\' => (*pattern.get(at + 1)? == byte).then_some(2),
         b'[' if byte == b'[' && literal.get(at) == Some(&true) => Some(1),
-        b'[' => match set(&pattern[at..], byte) {
+        b'[' => match match_set(&pattern[at..], byte) {
             Set::Holds(length) => Some(length),
             Set::Unclosed if byte == b'[' => {
                 literal.resize(pattern.len(), false);
@@ -63,14 +63,14 @@ fn one(pattern: &[u8], at: usize, byte: u8, literal: &mut Vec<bool>) -> Option<u
 }
 
 enum Set {
-    /// The byte is in the set, which is that many bytes of the pattern long.
+    /// The byte is in the set. The length of the set in the pattern, in bytes.
     Holds(usize),
     Lacks,
     Unclosed,
 }
 
 /// Reads the set at the start of `pattern`.
-fn set(pattern: &[u8], byte: u8) -> Set {
+fn match_set(pattern: &[u8], byte: u8) -> Set {
     let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
     let first = if negated { 2 } else { 1 };
     let mut at = first;
@@ -82,7 +82,7 @@ fn set(pattern: &[u8], byte: u8) -> Set {
         }
         let found;
         if let Some((name, next)) = class_name(pattern, at) {
-            // Nothing fits a set with an unknown class, unless what stands before it does already.
+            // A set with an unknown class matches only by the elements before that class.
             let Some(member) = class(name, byte) else { return Set::Lacks };
             (found, at) = (member, next);
         } else if let Some(same) = equivalence(pattern, at) {
@@ -93,7 +93,7 @@ fn set(pattern: &[u8], byte: u8) -> Set {
                 Member::Unknown => return Set::Lacks,
                 Member::End => return Set::Unclosed,
             };
-            // A pattern that ends in a range fits nothing, unless the byte is the one before the dash.
+            // A pattern that ends in a range matches only the byte before the dash.
             let cut = low == byte && pattern.len() == next + 1;
             if pattern.get(next) != Some(&b'-') || pattern.get(next + 1) == Some(&b']') || cut {
                 (found, at) = (low == byte, next);
@@ -105,7 +105,7 @@ fn set(pattern: &[u8], byte: u8) -> Set {
             }
         }
         if found {
-            return match rest(pattern, at) {
+            return match skip_set(pattern, at) {
                 Set::Holds(_) if negated => Set::Lacks,
                 whole => whole,
             };
@@ -113,9 +113,9 @@ fn set(pattern: &[u8], byte: u8) -> Set {
     }
 }
 
-/// What follows in a set from `at` on, once it is known to hold the byte. It is only skipped, by rules of its own: there are
-/// no ranges, a class may have any name, a collating symbol any length.
-fn rest(pattern: &[u8], mut at: usize) -> Set {
+/// Skips the rest of a set from `at` on, after an element has matched. glibc has other rules here: there are no ranges, a
+/// class may have any name and a collating symbol any length.
+fn skip_set(pattern: &[u8], mut at: usize) -> Set {
     loop {
         at += match pattern.get(at..).unwrap_or(&[]) {
             [] => return Set::Unclosed,
@@ -133,11 +133,11 @@ fn rest(pattern: &[u8], mut at: usize) -> Set {
     }
 }
 
-/// What can be the end of a range in a set.
+/// An end of a range in a set.
 enum Member {
-    /// A byte, and where the pattern goes on after it: itself, `\x` or `[.x.]`.
+    /// A byte, written as itself, `\x` or `[.x.]`, and the offset after it.
     Byte(u8, usize),
-    /// `[.` that is not followed by one byte and `.]`: a collating symbol that the C locale lacks.
+    /// `[.` without one byte and `.]` after it: a collating symbol that the C locale does not have.
     Unknown,
     /// The pattern ends here.
     End,
@@ -153,7 +153,7 @@ fn member(pattern: &[u8], at: usize) -> Member {
     }
 }
 
-/// The byte in `[=x=]` at `at`, which is 5 bytes long.
+/// The byte `x` of `[=x=]` at `at`.
 fn equivalence(pattern: &[u8], at: usize) -> Option<u8> {
     match pattern.get(at..)? {
         [b'[', b'=', byte, b'=', b']', ..] => Some(*byte),
@@ -161,8 +161,7 @@ fn equivalence(pattern: &[u8], at: usize) -> Option<u8> {
     }
 }
 
-/// The name in `[:name:]` at `at`, and where the pattern goes on after it. Lower-case letters make a name, but not z,
-/// which fnmatch(3) leaves out.
+/// The name in `[:name:]` at `at`, and the offset after it. A name has the letters `a` to `y` only, as in glibc.
 fn class_name(pattern: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = pattern.get(at..)?.strip_prefix(b"[:")?;
     let length = rest.iter().position(|b| !(b'a'..=b'y').contains(b))?;

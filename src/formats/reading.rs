@@ -1,37 +1,36 @@
-//! Reading a module file no further than it takes to know what is asked of it.
+//! Reads a module file, and decompresses only as much of it as the caller needs.
 //!
-//! Only xz: decoding it is most of the work on a tree of such files, and the index at the end of the file says how large the
-//! module is, which guards against files that were cut off, and tells whether a signature follows the section headers.
-//! Decoding zstd or gzip costs a tenth of it.
+//! Only xz files are read in part. Decoding them is most of depmod's work on a tree of `.ko.xz`; zstd and gzip cost a tenth
+//! of that. And the index at the end of an xz file states the size of the module. The size shows a file that was cut off,
+//! and whether a signature follows the section headers.
 
 use super::compress::{self, Compression};
-use super::elf::{Early, Look, Search};
+use super::elf::{Early, Search, SearchStatus};
 use crate::error::Result;
 
-/// A module file that was read.
+/// The result of [`read`].
 pub enum Reading<'b> {
-    /// What its beginning tells; the rest was not looked at, and may be damaged.
+    /// The data in the first part of the module. The rest was not read and may be damaged.
     Early(Early<'b>),
-    /// All of it, uncompressed.
+    /// The whole module, uncompressed.
     Whole(&'b [u8]),
 }
 
-/// How much of a module is wanted.
+/// The part of a module that the caller needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Its symbols, without the CRCs of exports, and what it says about itself.
+    /// Its symbols, without the CRCs of exports, and `.modinfo`.
     Symbols,
-    /// The same, and its signature: all of a module that has one is read.
+    /// The same and the signature. A signed module is read whole.
     Signature,
-    /// Everything.
     Whole,
 }
 
-/// Reads the module in the file content `content`. What is inflated goes into `buffer`, whose contents do not matter, at
-/// most `limit` bytes.
+/// Reads the module in the file content `content`. Decompresses at most `limit` bytes into `buffer`, whose old content is
+/// lost.
 ///
 /// # Errors
-/// As [`compress::image`], as far as the file is read.
+/// As [`compress::image`], for the part that is read.
 pub fn read<'b>(content: &'b [u8], limit: u64, depth: Depth, buffer: &'b mut Vec<u8>) -> Result<Reading<'b>> {
     let size = compress::xz_size(content).filter(|&size| size <= limit && depth != Depth::Whole);
     let mut search = match (compress::detect(content), size) {
@@ -47,9 +46,9 @@ pub fn read<'b>(content: &'b [u8], limit: u64, depth: Depth, buffer: &'b mut Vec
         }
     };
     let wanted = &mut |so_far: &[u8]| match search.look(so_far) {
-        Look::More(bytes) => Some(bytes),
-        Look::Found => None,
-        Look::Never => Some(usize::MAX),
+        SearchStatus::More(bytes) => Some(bytes),
+        SearchStatus::Found => None,
+        SearchStatus::Never => Some(usize::MAX),
     };
     let image = compress::inflate(Compression::Xz, content, limit, buffer, wanted)?;
     Ok(match search.found(image) {

@@ -15,7 +15,7 @@
 //! "~Module signature appended~" and a newline, 28 bytes
 //! ```
 //!
-//! This is for showing. Nothing is verified: that is the kernel's business.
+//! It is parsed only for modinfo(8). Only the kernel verifies it.
 
 use der::oid::ObjectIdentifier;
 use der::{Decode, EncodingRules, SliceReader, Tag, TagNumber, Tagged, asn1::AnyRef};
@@ -27,24 +27,24 @@ const KINDS: [&[u8]; 3] = [b"PGP", b"X509", b"PKCS#7"];
 const PKCS7: usize = 2;
 const HASHES: [&str; 9] = ["md4", "md5", "sha1", "rmd160", "sha256", "sha384", "sha512", "sha224", "sm3"];
 
-/// What modinfo says about a signature. What is not known is empty, and the digest is then `unknown`.
+/// A signature, as modinfo prints it. An unknown field is empty, and an unknown `hash` is `unknown`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature<'a> {
     /// `sig_id`: `PGP`, `X509` or `PKCS#7`.
     pub id: &'static [u8],
-    /// `signer`: the name that the signer goes by, up to its first NUL. Empty where a PKCS#7 message has only the key's id.
+    /// `signer`: the signer's name, up to its first NUL. Empty if a PKCS#7 message has only the key's id.
     pub signer: &'a [u8],
-    /// `sig_key`: which of the signer's keys; for PKCS#7 the serial number of the certificate, or the key's id where the
-    /// message has that instead.
+    /// `sig_key`: the key's id. For PKCS#7 the serial number of the certificate, or the key's id if the message has that
+    /// instead.
     pub key: Cow<'a, [u8]>,
-    /// `sig_hashalgo`: what was signed is this digest of the module.
+    /// `sig_hashalgo`: the digest algorithm.
     pub hash: Cow<'static, str>,
     /// `signature`: the signature itself.
     pub signature: &'a [u8],
 }
 
-/// The signature of the (uncompressed) module file `image`. `None` where there is none, and where its lengths or kinds are
-/// impossible. A PKCS#7 message that cannot be read is a signature of which nothing else is known.
+/// The signature of the uncompressed module file `image`. `None` if it has none, or if a length, algorithm or kind is
+/// invalid. Of a PKCS#7 message that cannot be parsed only `id` is known.
 pub fn parse(image: &[u8]) -> Option<Signature<'_>> {
     let signed = image.strip_suffix(MAGIC)?;
     let (rest, trailer) = signed.split_last_chunk::<TRAILER>()?;
@@ -74,8 +74,8 @@ const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1135
 /// `commonName` of X.520.
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
-/// Reads a PKCS#7 message. The path to what is shown, in the terms of RFC 2315; the key's id in place of issuer and serial
-/// number is of its successor, RFC 5652, 5.3. How the digest is signed (RSA, ECDSA, ML-DSA of RFC 9882) does not matter.
+/// Parses a PKCS#7 message. The fields below are those of RFC 2315; the key's id in place of issuer and serial number is from
+/// its successor RFC 5652, 5.3. The algorithm of the signature (RSA, ECDSA, ML-DSA of RFC 9882) does not matter.
 ///
 /// ```text
 /// ContentInfo: contentType, [0] content = SignedData:
@@ -85,42 +85,42 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// issuer = SEQUENCE OF SET OF (attribute type, value)
 /// ```
 fn pkcs7<'a>(message: &'a [u8], id: &'static [u8]) -> Option<Signature<'a>> {
-    // What follows the message is not looked at.
-    let mut content_info = Items::of(Items::of(message)?.next(Tag::Sequence)?)?;
+    // Data after the message is ignored.
+    let mut content_info = Elements::of(Elements::of(message)?.next(Tag::Sequence)?)?;
     if content_info.next_oid()? != SIGNED_DATA {
         return None;
     }
     let content = content_info.next(context(0))?;
-    let mut signed_data = Items::of(Items::of(content)?.next(Tag::Sequence)?)?;
+    let mut signed_data = Elements::of(Elements::of(content)?.next(Tag::Sequence)?)?;
     signed_data.next(Tag::Integer)?;
     signed_data.next(Tag::Set)?;
     signed_data.next(Tag::Sequence)?;
     signed_data.skip_if(context(0));
     signed_data.skip_if(context(1));
-    let mut signer_info = Items::of(Items::of(signed_data.next(Tag::Set)?)?.next(Tag::Sequence)?)?;
+    let mut signer_info = Elements::of(Elements::of(signed_data.next(Tag::Set)?)?.next(Tag::Sequence)?)?;
     signer_info.next(Tag::Integer)?;
     let signer_id = signer_info.next_any()?;
     let (signer, key) = if signer_id.tag() == KEY_ID {
         (&[][..], Cow::Borrowed(signer_id.value()))
     } else {
-        let mut signer_id = Items::of(Some(signer_id).filter(|id| id.tag() == Tag::Sequence)?.value())?;
+        let mut signer_id = Elements::of(Some(signer_id).filter(|id| id.tag() == Tag::Sequence)?.value())?;
         (issuer_name(signer_id.next(Tag::Sequence)?)?, magnitude(signer_id.next(Tag::Integer)?))
     };
-    let digest = Items::of(signer_info.next(Tag::Sequence)?)?.next_oid()?;
+    let digest = Elements::of(signer_info.next(Tag::Sequence)?)?.next_oid()?;
     signer_info.skip_if(context(0));
     signer_info.next(Tag::Sequence)?;
     let signature = signer_info.next(Tag::OctetString)?;
     Some(Signature { id, signer, key, hash: digest_name(digest), signature })
 }
 
-/// The first common name of an issuer; its last attribute if there is none. A NUL ends it.
+/// The first common name of an issuer, else its last attribute; up to the first NUL.
 fn issuer_name(issuer: &[u8]) -> Option<&[u8]> {
     let mut last = &[][..];
-    let mut sets = Items::of(issuer)?;
+    let mut sets = Elements::of(issuer)?;
     while !sets.is_empty() {
-        let mut attributes = Items::of(sets.next(Tag::Set)?)?;
+        let mut attributes = Elements::of(sets.next(Tag::Set)?)?;
         while !attributes.is_empty() {
-            let mut attribute = Items::of(attributes.next(Tag::Sequence)?)?;
+            let mut attribute = Elements::of(attributes.next(Tag::Sequence)?)?;
             let kind = attribute.next_oid()?;
             last = attribute.next_any()?.value();
             if kind == COMMON_NAME {
@@ -153,7 +153,7 @@ fn magnitude(integer: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(negated)
 }
 
-/// Digest algorithms and what OpenSSL calls them, which is what kmod prints.
+/// Digest algorithms and their names in OpenSSL, which kmod prints.
 const DIGESTS: [(ObjectIdentifier, &str); 23] = [
     (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"), "sha256"),
     (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"), "sha384"),
@@ -180,7 +180,7 @@ const DIGESTS: [(ObjectIdentifier, &str); 23] = [
     (ObjectIdentifier::new_unwrap("1.2.643.7.1.1.2.3"), "GOST R 34.11-2012 with 512 bit hash"),
 ];
 
-/// Unknown ones are dotted numbers.
+/// The name of a digest algorithm; for an unknown one its object identifier in dotted form.
 fn digest_name(digest: ObjectIdentifier) -> Cow<'static, str> {
     match DIGESTS.iter().find(|(known, _)| *known == digest) {
         Some((_, name)) => Cow::Borrowed(name),
@@ -188,20 +188,20 @@ fn digest_name(digest: ObjectIdentifier) -> Cow<'static, str> {
     }
 }
 
-/// `subjectKeyIdentifier`, an octet string under a tag of its own.
+/// The tag of `subjectKeyIdentifier`.
 const KEY_ID: Tag = Tag::ContextSpecific { constructed: false, number: TagNumber(0) };
 
 fn context(number: u32) -> Tag {
     Tag::ContextSpecific { constructed: true, number: TagNumber(number) }
 }
 
-/// The values that follow each other inside another one.
-struct Items<'a>(SliceReader<'a>);
+/// The elements of a constructed value.
+struct Elements<'a>(SliceReader<'a>);
 
-impl<'a> Items<'a> {
+impl<'a> Elements<'a> {
     fn of(bytes: &'a [u8]) -> Option<Self> {
-        // OpenSSL, by which kmod reads these, takes BER too.
-        SliceReader::new_with_encoding_rules(bytes, EncodingRules::Ber).ok().map(Items)
+        // kmod parses these with OpenSSL, which accepts BER too.
+        SliceReader::new_with_encoding_rules(bytes, EncodingRules::Ber).ok().map(Elements)
     }
 
     fn is_empty(&self) -> bool {

@@ -1,5 +1,5 @@
-//! The text files beside the indexes (`modules.dep`, `modules.alias`, `modules.symbols`, `modules.builtin`), searched
-//! where an index is missing or broken. They say the same, line by line:
+//! The text files with the same content as the indexes (`modules.dep`, `modules.alias`, `modules.symbols`,
+//! `modules.builtin`). They are read if an index is missing or damaged.
 //!
 //! ```text
 //! modules.dep      PATH:[ PATH]...
@@ -7,14 +7,13 @@
 //! modules.builtin  PATH
 //! ```
 //!
-//! kmod itself never reads the first three. A line without its newline, which a crash leaves, still counts.
+//! kmod never reads the first three. A last line without its newline counts.
 
 use crate::formats::pattern::fnmatch;
 use crate::limits;
 use crate::name;
 
-/// The line of the module `name` (canonical) in a `modules.dep`, without newline: the value that `modules.dep.bin` has
-/// under this key.
+/// The line of the module `name` (canonical) in a `modules.dep`, without newline, which is its value in `modules.dep.bin`.
 pub fn dep_line<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     lines(text).find(|line| {
         let path = line.iter().position(|&b| b == b':').map(|colon| &line[..colon]);
@@ -22,8 +21,8 @@ pub fn dep_line<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
-/// The modules whose alias or symbol pattern matches `query` (folded by [`name::alias`]), in file order, duplicates
-/// included: what a search of the index finds. At most [`limits::LOOKUP_RESULTS`].
+/// The modules whose alias or symbol pattern matches `query` (normalised by [`name::alias`]), in file order with
+/// duplicates, as a search of the index finds them. At most [`limits::LOOKUP_RESULTS`].
 pub fn alias_search<'a>(text: &'a [u8], query: &[u8]) -> Vec<&'a [u8]> {
     aliases(text)
         .filter(|(pattern, _)| name::alias(pattern).is_some_and(|pattern| matches(&pattern, query)))
@@ -36,7 +35,7 @@ pub fn alias_search<'a>(text: &'a [u8], query: &[u8]) -> Vec<&'a [u8]> {
 pub fn aliases(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     lines(text).filter_map(|line| {
         let rest = line.strip_prefix(b"alias ")?;
-        // A pattern may hold blanks, a module name does not.
+        // A pattern may contain blanks, a module name does not.
         let blank = rest.iter().rposition(|&b| b == b' ')?;
         let module = &rest[blank + 1..];
         (!module.is_empty()).then_some((&rest[..blank], module))
@@ -53,13 +52,13 @@ pub fn builtins(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     lines(text).filter_map(name::from_path)
 }
 
-/// As a search of an index sees it: what comes before the first wildcard is literal, backslashes too.
+/// Matches as a search of the index does: all before the first wildcard is literal, also a backslash.
 fn matches(pattern: &[u8], query: &[u8]) -> bool {
     let literal = pattern.iter().position(|b| matches!(b, b'*' | b'?' | b'[')).unwrap_or(pattern.len());
     query.strip_prefix(&pattern[..literal]).is_some_and(|rest| fnmatch(&pattern[literal..], rest))
 }
 
-/// Compares without allocating: this looks at every line of the file.
+/// Whether the path is that of the module `name`. Does not allocate, since it is called for every line of the file.
 fn is_module(path: &[u8], name: &[u8]) -> bool {
     let base = path.iter().rposition(|&b| b == b'/').map_or(path, |slash| &path[slash + 1..]);
     let end = base.iter().position(|&b| b == b'.' || b == 0).unwrap_or(base.len());

@@ -1,12 +1,12 @@
-//! Which module held up whom: the trace, summed up by module.
+//! The trace, grouped by module: how long each module kept others waiting.
 
 use super::nanoseconds;
-use super::trace::Entry;
+use super::trace::TraceEntry;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A stretch of time since boot.
+/// A period of time since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub begin: Duration,
@@ -16,24 +16,24 @@ pub(crate) struct Span {
 /// All requests for one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Module {
-    /// The request that came first.
-    pub first: Entry,
+    /// The earliest request.
+    pub first: TraceEntry,
     pub requests: u64,
-    /// How long all kernel calls for it took.
+    /// The time of all kernel calls together.
     pub called: Duration,
-    /// How long all requests waited for each other.
+    /// The time that all requests waited, together.
     pub waited: Duration,
-    /// What the last call failed with.
+    /// The errno of the last request that made a call; `None` if that succeeded.
     pub errno: Option<i64>,
-    /// When a kernel call was under way.
+    /// When kernel calls were running.
     pub calls: Vec<Span>,
-    /// When requests waited.
+    /// When requests were waiting.
     pub waits: Vec<Span>,
 }
 
-/// The modules in a trace, the longest calls first.
-pub(crate) fn modules(mut entries: Vec<Entry>) -> Vec<Module> {
-    // A line is written when its request ends, so the first line need not be the first request.
+/// The modules in a trace, longest call time first.
+pub(crate) fn modules(mut entries: Vec<TraceEntry>) -> Vec<Module> {
+    // A line is written when its request ends, so the lines are not in the order in which requests began.
     entries.sort_by_key(|entry| entry.at);
     let mut modules: BTreeMap<String, Module> = BTreeMap::new();
     for entry in entries {
@@ -63,27 +63,27 @@ pub(crate) fn modules(mut entries: Vec<Entry>) -> Vec<Module> {
     modules
 }
 
-/// Who made a request.
+/// Where a request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By<'e> {
+pub(crate) enum RequestSource<'e> {
     Kernel,
-    /// udev, for this device.
+    /// udev, for the device with this devpath.
     Device(&'e str),
     Process,
 }
 
-impl Entry {
-    pub(crate) fn by(&self) -> By<'_> {
+impl TraceEntry {
+    pub(crate) fn by(&self) -> RequestSource<'_> {
         match &self.devpath {
-            Some(path) => By::Device(path),
-            None if self.kernel => By::Kernel,
-            None => By::Process,
+            Some(path) => RequestSource::Device(path),
+            None if self.kernel => RequestSource::Kernel,
+            None => RequestSource::Process,
         }
     }
 }
 
 impl Module {
-    /// As an object. Times are in nanoseconds.
+    /// A JSON object. Times are in nanoseconds.
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "name": self.first.module,
@@ -95,9 +95,9 @@ impl Module {
             "request": self.first.request,
             "dependency": self.first.dependency,
             "by": match self.first.by() {
-                By::Kernel => "kernel",
-                By::Device(_) => "device",
-                By::Process => "process",
+                RequestSource::Kernel => "kernel",
+                RequestSource::Device(_) => "device",
+                RequestSource::Process => "process",
             },
             "devpath": self.first.devpath,
             "pid": self.first.pid,
@@ -111,28 +111,28 @@ impl Module {
 mod tests {
     use super::*;
 
-    fn entry(module: &str, at: u64, waited: u64, called: u64) -> Entry {
+    fn entry(module: &str, at: u64, waited: u64, called: u64) -> TraceEntry {
         let time = Duration::from_millis;
-        Entry {
+        TraceEntry {
             module: module.into(),
             at: time(at),
             waited: time(waited),
             called: time(called),
             served: called == 0,
-            ..Entry::default()
+            ..TraceEntry::default()
         }
     }
 
     #[test]
     fn requests_are_summed_up_by_module() {
-        let first = Entry { kernel: true, ..entry("xfs", 100, 0, 50) };
+        let first = TraceEntry { kernel: true, ..entry("xfs", 100, 0, 50) };
         // Written in the order in which they ended.
         let found = modules(vec![
             entry("loop", 10, 0, 20),
             entry("xfs", 110, 40, 0),
             first.clone(),
             entry("xfs", 120, 30, 0),
-            Entry { errno: Some(19), ..entry("xfs", 300, 5, 7) },
+            TraceEntry { errno: Some(19), ..entry("xfs", 300, 5, 7) },
         ]);
         let time = Duration::from_millis;
         let span = |begin, end| Span { begin: time(begin), end: time(end) };
@@ -155,10 +155,10 @@ mod tests {
     #[test]
     fn a_device_comes_before_the_kernel_and_the_kernel_before_its_helper() {
         let mut entry = entry("xfs", 0, 0, 1);
-        assert_eq!(entry.by(), By::Process);
+        assert_eq!(entry.by(), RequestSource::Process);
         entry.kernel = true;
-        assert_eq!(entry.by(), By::Kernel);
+        assert_eq!(entry.by(), RequestSource::Kernel);
         entry.devpath = Some("/devices/x".into());
-        assert_eq!(entry.by(), By::Device("/devices/x"));
+        assert_eq!(entry.by(), RequestSource::Device("/devices/x"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the gate did for one module, counted in its gate file.
+//! The counters of one module in its gate file.
 
 use super::nanoseconds;
 use super::record::{COUNTERS_OFFSET, FILE_LENGTH};
@@ -6,24 +6,24 @@ use crate::system::shared::SharedCounters;
 use std::fs::File;
 use std::time::Duration;
 
-/// The counters of one module since boot.
+/// The counters of one module since boot, in this order at [`COUNTERS_OFFSET`] of the gate file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Calls that the kernel received.
+    /// Loads that ended, well or not.
     pub loads: u64,
-    /// Requests that found another's load live when they would have called.
+    /// Requests that ended because another process had loaded the module.
     pub joined: u64,
-    /// Requests that were given another's failure.
+    /// Requests that ended with the errno of another process's attempt.
     pub shared: u64,
-    /// Waits that ended at their bound.
+    /// Requests that reached their deadline while they waited.
     pub bounds: u64,
     /// Requests that went on without the gate's lock.
     pub fallbacks: u64,
-    /// Bytes of module files that the kernel did not get again.
+    /// Sizes of the module files of requests that made no kernel call, in bytes.
     pub bytes_saved: u64,
-    /// Nanoseconds spent waiting for others.
+    /// Time spent waiting for other processes, in nanoseconds.
     pub waited: u64,
-    /// Calls that the kernel refused.
+    /// Loads that failed.
     pub failures: u64,
 }
 
@@ -63,8 +63,7 @@ impl Counters {
         self
     }
 
-    /// Adds these amounts to those in an open gate file. What cannot be counted is not counted: it must never keep a
-    /// module from being loaded.
+    /// Adds these amounts to the counters in an open gate file. A failure is ignored, since it must not stop a load.
     pub fn add_to(mut self, file: &File) {
         if let Ok(shared) = SharedCounters::map(file, COUNTERS_OFFSET, COUNT) {
             for (index, amount) in self.fields().into_iter().enumerate() {

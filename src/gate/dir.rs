@@ -1,10 +1,10 @@
-//! The gate's directory, `/run/kmod/gate`: owned by root, mode 0700, one file for each module that was ever asked
-//! for. Lock files are never unlinked: a process that had opened the old one would then not exclude one that makes a
-//! new one.
+//! The gate's directory, `/run/kmod/gate`: owned by root, mode 0700, one lock file for each module that was requested
+//! since boot. Lock files are never unlinked: a process that has the old file open would not exclude one that creates a new
+//! file.
 //!
-//! It is used only on a file system in memory that is mounted there, not part of the root file system: before systemd mounts
-//! /run, and in a root directory that somebody builds an image in, `/run` is a directory of the disk, whose files others
-//! would never see or another boot would find.
+//! The directory is used only if `/run` is a mounted tmpfs or ramfs. Before systemd mounts `/run`, and in a chroot where an
+//! image is built, it is a plain directory of the root file system: the mount would hide its files, or they would survive
+//! into another boot.
 
 use crate::error::Errno;
 use crate::name::ModuleName;
@@ -20,7 +20,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// `RAMFS_MAGIC` of statfs(2).
-// The bits are what counts: some machines have a signed type for it.
+// `as _`: the C type is signed on some machines.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6u32 as _);
 
 /// The open directory of the gate.
@@ -29,29 +29,29 @@ pub(crate) struct GateDir {
     directory: File,
 }
 
-/// Why there is none.
+/// Why the directory cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoGateDir {
-    /// It cannot be made or opened: no /run, read-only, full, not permitted, no descriptors left.
+    /// It cannot be created or opened: no /run, read-only, full, not permitted, no descriptors left.
     Unavailable(Errno),
-    /// `/run` is not in memory, or part of the root file system.
+    /// `/run` is not in memory, or is part of the root file system.
     OnDisk,
-    /// Something is there that root did not put there, or that others may write to. It is not used.
+    /// The path is not a directory, is not owned by root, or is open to other users.
     Distrusted(PathBuf, &'static str),
 }
 
 impl GateDir {
-    /// Opens the directory, making it where it is missing.
+    /// Opens the directory, and creates it if it is missing.
     pub(crate) fn open(roots: &Roots) -> Result<Self, NoGateDir> {
         Self::reach(roots, true)
     }
 
-    /// Opens the directory if it is there, and writes nothing.
+    /// Opens the directory if it exists. Writes nothing.
     pub(crate) fn existing(roots: &Roots) -> Result<Self, NoGateDir> {
         Self::reach(roots, false)
     }
 
-    /// Whether the directory can be used, or made where it is missing. Writes nothing.
+    /// Whether the directory can be used, or could be created if it is missing. Writes nothing.
     pub(crate) fn verify(roots: &Roots) -> Result<(), NoGateDir> {
         match Self::existing(roots) {
             Err(NoGateDir::Unavailable(Errno::ENOENT)) => {
@@ -80,8 +80,8 @@ impl GateDir {
         Ok(GateDir { parent, directory })
     }
 
-    /// Opens the lock file of a module, making it where it is missing. Every call gives an open file description of
-    /// its own, so that two threads exclude each other.
+    /// Opens the lock file of a module, and creates it if it is missing. Each call makes its own open file description, so
+    /// that two threads exclude each other.
     pub(crate) fn file(&self, key: &ModuleName) -> Result<File, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mode = Mode::from_bits_retain(0o600);
@@ -96,22 +96,22 @@ impl GateDir {
                 unmask(&made, mode);
                 Ok(made)
             }
-            // Somebody else has just made it.
+            // Another process has just created it.
             Err(Errno::EEXIST) => open_at(&self.directory, key.as_path(), flags, mode).map(File::from),
             Err(errno) => Err(errno),
         }
     }
 
-    /// Opens a module's file for reading, if there is one.
+    /// Opens the lock file of a module for reading, if it exists.
     pub(crate) fn read(&self, key: &ModuleName) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         open_at(&self.directory, key.as_path(), flags, Mode::empty()).map(File::from)
     }
 
-    /// The modules that have a file, in no order.
+    /// The modules that have a lock file, in no order.
     ///
     /// # Errors
-    /// What open or the first read of the directory said.
+    /// The errno of opening the directory or of its first read.
     pub(crate) fn modules(&self) -> Result<Vec<ModuleName>, Errno> {
         let mut found = Vec::new();
         visit_names_at(&self.directory, Path::new("."), &mut Vec::new(), &mut |name, _| {
@@ -120,7 +120,7 @@ impl GateDir {
         Ok(found)
     }
 
-    /// The directory above, `/run/kmod`, where the trace lies.
+    /// The parent directory, `/run/kmod`, which holds the trace.
     pub(crate) fn parent(&self) -> &File {
         &self.parent
     }
@@ -145,7 +145,7 @@ impl fmt::Display for NoGateDir {
     }
 }
 
-/// Gives what was just made its mode, whatever the caller's file mask is. A failure leaves it more private than it need be.
+/// Sets the mode of a new file or directory, which the umask has reduced. If this fails it stays more private than needed.
 fn unmask(file: &File, mode: Mode) {
     let _ = fchmod(file, mode);
 }
@@ -163,7 +163,7 @@ fn directory(at: impl AsFd + Copy, path: &Path, mode: u32, make: bool) -> Result
                 }
                 return Ok(file);
             }
-            // O_NOFOLLOW with O_DIRECTORY answers ENOTDIR to a link, plain O_NOFOLLOW ELOOP.
+            // For a link, O_NOFOLLOW with O_DIRECTORY fails with ENOTDIR, and O_NOFOLLOW alone with ELOOP.
             Err(Errno::ELOOP | Errno::ENOTDIR) => {
                 return Err(NoGateDir::Distrusted(path.to_path_buf(), "is not a directory"));
             }
@@ -171,7 +171,7 @@ fn directory(at: impl AsFd + Copy, path: &Path, mode: u32, make: bool) -> Result
                 tried = true;
                 match mkdirat(at, path, mode).map_err(Errno::from) {
                     Ok(()) => made = true,
-                    // Somebody else has just made it.
+                    // Another process has just created it.
                     Err(Errno::EEXIST) => {}
                     Err(errno) => return Err(NoGateDir::Unavailable(errno)),
                 }
@@ -200,7 +200,7 @@ fn trusted(file: &File, path: &Path, owner: u32, forbidden: u32) -> Result<Metad
     Ok(meta)
 }
 
-/// Whether it lies in memory, and outside the root file system.
+/// Fails unless the directory is on a tmpfs or ramfs other than the root file system.
 fn in_memory(directory: &File, meta: &Metadata, roots: &Roots) -> Result<(), NoGateDir> {
     if roots.gate_on_disk {
         return Ok(());
@@ -284,14 +284,14 @@ mod tests {
     fn a_run_on_a_disk_or_in_the_root_file_system_is_not_used() {
         let (_dir, mut roots) = fixture();
         roots.gate_on_disk = false;
-        // The fixture lies in a directory for temporary files: on the disk, or in memory beside /.
+        // The fixture is in the directory for temporary files, which is on disk or on a tmpfs.
         let root = std::fs::metadata("/").unwrap().dev();
         let kind = fstatfs(File::open(&roots.run).unwrap()).unwrap().filesystem_type();
         let here = roots.run.metadata().unwrap().dev() != root && kind == TMPFS_MAGIC;
         let opened = GateDir::open(&roots).map(drop);
         assert_eq!(opened, if here { Ok(()) } else { Err(NoGateDir::OnDisk) });
         assert_eq!(roots.run.join("kmod").exists(), here, "nothing is left there");
-        // /proc is a mount of its own, but not in memory.
+        // /proc is a separate mount, but not a tmpfs.
         roots.run = format!("/proc/{}", std::process::id()).into();
         assert_eq!(GateDir::open(&roots).map(drop), Err(NoGateDir::OnDisk));
     }

@@ -1,14 +1,14 @@
-//! Does on the real system what the protocol's machine says.
+//! Performs the actions of the protocol's machine on the real system.
 
 use super::counters::Counters;
 use super::machine::Machine;
 use super::protocol::{Action, Attempt, End, Ended, Failure, Lock, Request, Seen};
-use super::record::{BELL_OFFSET, Record};
-use super::{Gate, Load, kin, look};
+use super::record::{FUTEX_OFFSET, Record};
+use super::{Gate, Load, look, relation};
 use crate::error::{Errno, Error};
 use crate::name::ModuleName;
-use crate::system::bell::Bell;
 use crate::system::flock::{try_lock, unlock};
+use crate::system::futex::Futex;
 use crate::system::sysfs::State;
 use std::fs::File;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -16,52 +16,53 @@ use std::time::Duration;
 
 /// How a kernel call failed.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct CallError {
     pub error: Error,
-    /// Whether the kernel's module loader gave it, not something on the way there.
+    /// Whether the kernel's module loader returned it, not a step before it.
     pub by_kernel: bool,
 }
 
-impl Refused {
-    /// The kernel's own answer to the call.
+impl CallError {
+    /// An errno that the kernel's module loader returned.
     pub(crate) fn by_kernel(errno: Errno) -> Self {
-        Refused { error: Error::os(errno), by_kernel: true }
+        CallError { error: Error::os(errno), by_kernel: true }
     }
 }
 
-impl From<Error> for Refused {
+impl From<Error> for CallError {
     fn from(error: Error) -> Self {
-        Refused { error, by_kernel: false }
+        CallError { error, by_kernel: false }
     }
 }
 
-/// What the driver cannot know by itself.
+/// The parts of a request that depend on the module file.
 pub(crate) trait Work {
-    fn call(&mut self) -> Result<(), Refused>;
-    /// The name inside the module file, if it can be had.
+    /// Makes the kernel call.
+    fn call(&mut self) -> Result<(), CallError>;
+    /// The name inside the module file, if it can be read.
     fn own_name(&mut self) -> Option<ModuleName> {
         None
     }
 }
 
-impl<F: FnMut() -> Result<(), Refused>> Work for F {
-    fn call(&mut self) -> Result<(), Refused> {
+impl<F: FnMut() -> Result<(), CallError>> Work for F {
+    fn call(&mut self) -> Result<(), CallError> {
         self()
     }
 }
 
-/// What came of a request.
+/// The result of a request.
 pub(crate) struct Report {
     pub end: End,
-    /// The error of its own last call.
+    /// The error of its own last failed call.
     pub error: Option<Error>,
-    /// The lock that it was at in the end.
+    /// The last lock that it chose.
     pub lock: Lock,
-    /// How many kernel calls it made.
+    /// The number of its kernel calls.
     pub calls: u8,
-    /// How long it slept.
+    /// The time that it slept.
     pub waited: Duration,
-    /// How long its kernel calls took.
+    /// The time of its kernel calls.
     pub called: Duration,
 }
 
@@ -73,21 +74,22 @@ pub(crate) struct Driver<'d, 'a> {
     load: Option<&'d Load<'d>>,
     work: &'d mut dyn Work,
     file: Option<File>,
-    /// Mapped when it is first needed, or why it cannot be.
-    bell: Option<Result<Bell, Errno>>,
-    /// The module's own name where it differs, and the digest of the file that says so.
+    /// Mapped on first use, or the errno of that.
+    futex: Option<Result<Futex, Errno>>,
+    /// The module's own name if it differs from `key`, and the digest of the file that it was read from.
     own_name: Option<(ModuleName, u64)>,
     sequence: u64,
-    /// Whether the lock's file has no record yet.
+    /// Whether the lock's file has no whole record.
     fresh: bool,
-    descends: Option<bool>,
+    /// The answer of [`relation::started_by_kernel`].
+    from_kernel: Option<bool>,
     error: Option<Error>,
     waited: Duration,
     called: Duration,
 }
 
 impl<'d, 'a> Driver<'d, 'a> {
-    /// Runs one request to its end, beginning at `lock`; `load` is `None` for a removal.
+    /// Runs one request to its end, starting at `lock`. `load` is `None` for a removal.
     pub(crate) fn run(
         gate: &'d Gate<'a>,
         key: &'d ModuleName,
@@ -102,11 +104,11 @@ impl<'d, 'a> Driver<'d, 'a> {
             load,
             work,
             file: None,
-            bell: None,
+            futex: None,
             own_name: None,
             sequence: 0,
             fresh: true,
-            descends: None,
+            from_kernel: None,
             error: None,
             waited: Duration::ZERO,
             called: Duration::ZERO,
@@ -134,12 +136,14 @@ impl<'d, 'a> Driver<'d, 'a> {
                 Some(Ok(held)) => Seen::Locked(held),
                 Some(Err(_)) | None => Seen::Failed,
             },
-            Action::ReadBell => Seen::Bell(self.bell().map(Bell::strikes)),
+            Action::ReadFutex => Seen::Futex(self.futex().map(Futex::value)),
             Action::Look => Seen::State(self.look(machine)),
             Action::ReadRecord => Seen::Record(self.read_record(machine.lock())),
-            Action::ReadKin(leader) => Seen::Kin(kin::find(&self.gate.system, leader, &mut self.descends)),
-            Action::Sleep(bell, time) => {
-                self.sleep(bell, time);
+            Action::ReadRelation(leader) => {
+                Seen::Relation(relation::find(&self.gate.system, leader, &mut self.from_kernel))
+            }
+            Action::Sleep(futex, time) => {
+                self.sleep(futex, time);
                 Seen::Done
             }
             Action::Write(begin, end) => {
@@ -159,14 +163,14 @@ impl<'d, 'a> Driver<'d, 'a> {
                 }
                 Seen::Done
             }
-            Action::Ring => {
-                if let Some(bell) = self.bell() {
-                    bell.ring();
+            Action::Wake => {
+                if let Some(futex) = self.futex() {
+                    futex.wake_all();
                 }
                 Seen::Done
             }
             Action::Warn => {
-                self.gate.warn_of_bound(self.key, self.waited);
+                self.gate.warn_of_deadline(self.key, self.waited);
                 Seen::Done
             }
             Action::End(end) => return Break(end),
@@ -177,9 +181,9 @@ impl<'d, 'a> Driver<'d, 'a> {
         let (answer, time) = self.gate.system.clock.timed(|| self.work.call());
         self.called += time;
         if let Some(load) = self.load {
-            load.patience.worked(time);
+            load.budget.worked(time);
         }
-        Seen::Answer(answer.err().map(|Refused { error, by_kernel }| {
+        Seen::Answer(answer.err().map(|CallError { error, by_kernel }| {
             let errno = error.errno();
             self.error = Some(error);
             Failure { errno, by_kernel }
@@ -191,19 +195,19 @@ impl<'d, 'a> Driver<'d, 'a> {
             (Lock::Own, Some((name, _))) => name,
             _ => self.key,
         };
-        self.bell = None;
+        self.futex = None;
         self.fresh = true;
         self.file = self.gate.directory().and_then(|directory| directory.file(name).ok());
         if self.file.is_some() { Seen::Done } else { Seen::Failed }
     }
 
-    /// The bell of the lock's file. What does not reach so far yet may do so at the next look; what may not be mapped (SELinux
-    /// without our policy) is not asked again, since each refusal is a line in the audit log.
-    fn bell(&mut self) -> Option<&Bell> {
-        if matches!(self.bell, None | Some(Err(Errno::EINVAL))) {
-            self.bell = self.file.as_ref().map(|file| Bell::within(file, BELL_OFFSET));
+    /// The futex of the lock's file. A file that is still too short (`EINVAL`) is tried again. Another failure is final:
+    /// without our SELinux policy each attempt to map the file adds a line to the audit log.
+    fn futex(&mut self) -> Option<&Futex> {
+        if matches!(self.futex, None | Some(Err(Errno::EINVAL))) {
+            self.futex = self.file.as_ref().map(|file| Futex::within(file, FUTEX_OFFSET));
         }
-        self.bell.as_ref()?.as_ref().ok()
+        self.futex.as_ref()?.as_ref().ok()
     }
 
     fn lock_file(&self, lock: Lock) -> Option<&File> {
@@ -246,7 +250,7 @@ impl<'d, 'a> Driver<'d, 'a> {
         if end.is_none() {
             self.sequence = self.sequence.wrapping_add(1);
         }
-        // What a success shows of the name is more than what the record said.
+        // After a success the name in sysfs has been checked, so an older own name in the record is wrong.
         let shown = end.is_some_and(|end| end.failure.is_none()) && !machine.knows_other_name();
         let own_name = if machine.lock() == Lock::Own || shown { None } else { self.own_name.clone() };
         let record = Record {
@@ -258,7 +262,7 @@ impl<'d, 'a> Driver<'d, 'a> {
             own_name,
             boot: self.gate.boot().unwrap_or_default(),
         };
-        // Without a record (a full /run) failures are not shared, and loading goes on.
+        // If the record cannot be written (a full /run), failures are not shared and loading goes on.
         self.fresh &= record.write(file, self.fresh).is_err();
         if let Some(end) = end {
             let failures = u64::from(end.failure.is_some());
@@ -266,21 +270,21 @@ impl<'d, 'a> Driver<'d, 'a> {
         }
     }
 
-    fn sleep(&mut self, strikes: Option<u32>, time: Duration) {
+    fn sleep(&mut self, value: Option<u32>, time: Duration) {
         let clock = self.gate.system.clock;
-        let ((), slept) = clock.timed(|| match (&self.bell, strikes) {
-            (Some(Ok(bell)), Some(strikes)) => bell.wait(strikes, jittered(time)),
+        let ((), slept) = clock.timed(|| match (&self.futex, value) {
+            (Some(Ok(futex)), Some(value)) => futex.wait(value, jittered(time)),
             _ => clock.sleep(time),
         });
         self.waited += slept;
     }
 
-    /// Books the request in the file of its lock.
+    /// Adds the request to the counters in the file of its lock.
     fn count(&self, end: End, machine: &Machine) {
         let Some(file) = &self.file else { return };
         let mut counters = Counters::default().waited(self.waited);
         counters.bounds = u64::from(machine.is_late());
-        counters.fallbacks = u64::from(!machine.lock().is_gates());
+        counters.fallbacks = u64::from(!machine.lock().is_gate_file());
         match end {
             End::Joined => counters.joined = 1,
             End::Shared(_) => counters.shared = 1,
@@ -293,7 +297,8 @@ impl<'d, 'a> Driver<'d, 'a> {
     }
 }
 
-/// Jitter: up to a seventh less, by thread id. Waiters woken at once compete with the leader, whose load interrupts every CPU.
+/// Jitter: up to a seventh less, by thread id. Waiters that wake at once compete with the leader, whose load interrupts
+/// every CPU.
 fn jittered(time: Duration) -> Duration {
     let place = nix::unistd::gettid().as_raw().unsigned_abs() % 7;
     time - time * place / 42

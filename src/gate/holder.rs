@@ -1,7 +1,6 @@
-//! Who has a module's lock at this moment, for those who ask why a load takes so long. Only looks: taking the lock to see
-//! whether it is free would be in the way of those who wait for it.
+//! Which process holds a module's lock, for `modprobe --explain`. Reads only: a trial lock would delay the waiters.
 //!
-//! The kernel lists who holds a lock (/proc/locks). Who waits for it sleeps, and is found by having its file open.
+//! /proc/locks lists the holders of a lock. The waiters sleep outside flock(2). They are found by having the file open.
 
 use super::dir::GateDir;
 use super::record::Record;
@@ -18,25 +17,26 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LockState {
     pub holder: Option<Holder>,
-    /// How many others wait for it.
+    /// The number of other processes that have the lock file open.
     pub waiting: usize,
     /// The last load, if its record is whole.
     pub last: Option<Record>,
 }
 
-/// The process that has it.
+/// The process that holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder {
-    /// Its id; 0 for one in another pid namespace.
+    /// 0 for a process in another pid namespace.
     pub pid: i32,
     /// Its name, if it can be read.
     pub program: Option<String>,
-    /// When its load began, on `CLOCK_BOOTTIME`; `None` where it removes the module, or has just come.
+    /// When its load began, on `CLOCK_BOOTTIME`. `None` if it has written no record: it removes the module or has just
+    /// taken the lock.
     pub since: Option<Duration>,
 }
 
-/// Looks at the lock of `name`; nothing is known where there is no gate, or for anyone but root.
-pub(crate) fn look(system: &System<'_>, name: &ModuleName) -> LockState {
+/// The state of the lock of `name`. Empty without a gate directory and for everyone but root.
+pub(crate) fn lock_state(system: &System<'_>, name: &ModuleName) -> LockState {
     let Some(file) = GateDir::existing(system.roots).ok().and_then(|directory| directory.read(name).ok())
     else {
         return LockState::default();
@@ -46,9 +46,9 @@ pub(crate) fn look(system: &System<'_>, name: &ModuleName) -> LockState {
     else {
         return found;
     };
-    let place = format!("{:02x}:{:02x}:{}", major(meta.dev()), minor(meta.dev()), meta.ino());
+    let inode = format!("{:02x}:{:02x}:{}", major(meta.dev()), minor(meta.dev()), meta.ino());
     let locks = String::from_utf8_lossy(&locks);
-    for lock in locks.lines().filter_map(Lock::parse).filter(|lock| lock.place == place) {
+    for lock in locks.lines().filter_map(LockLine::parse).filter(|lock| lock.inode == inode) {
         if lock.exclusive {
             let running = found.last.as_ref().filter(|record| record.end.is_none());
             let since = running.map(|record| record.begin);
@@ -65,7 +65,7 @@ pub(crate) fn look(system: &System<'_>, name: &ModuleName) -> LockState {
     found
 }
 
-/// The processes that have a file open, as far as this one may know.
+/// The processes that have a file open, as far as /proc lets this process see them.
 fn openers(system: &System<'_>, file: (u64, u64)) -> impl Iterator<Item = i32> {
     let has = move |pid: &i32| {
         let descriptors = system.roots.process(*pid, "fd");
@@ -76,22 +76,23 @@ fn openers(system: &System<'_>, file: (u64, u64)) -> impl Iterator<Item = i32> {
     process::ids(system.roots).into_iter().filter(has)
 }
 
-/// A line of /proc/locks: `1: FLOCK  ADVISORY  WRITE 4711 00:17:815 0 EOF` (proc_locks(5)). One with `->` behind the number
-/// is somebody who waits in flock(2), which nobody of ours does.
-struct Lock<'l> {
+/// A line of /proc/locks: `1: FLOCK  ADVISORY  WRITE 4711 00:17:815 0 EOF` (proc_locks(5)). Lines with `->` after the
+/// number are processes that wait in flock(2). They are ignored, since the gate never waits there.
+struct LockLine<'l> {
     exclusive: bool,
     pid: i32,
-    place: &'l str,
+    /// Device and inode, `MAJOR:MINOR:INODE`.
+    inode: &'l str,
 }
 
-impl<'l> Lock<'l> {
+impl<'l> LockLine<'l> {
     fn parse(line: &'l str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace().skip(1);
         if words.next()? != "FLOCK" {
             return None;
         }
         let exclusive = words.nth(1)? == "WRITE";
-        Some(Lock { exclusive, pid: words.next()?.parse().ok()?, place: words.next()? })
+        Some(LockLine { exclusive, pid: words.next()?.parse().ok()?, inode: words.next()? })
     }
 }
 
@@ -107,30 +108,30 @@ mod tests {
     #[test]
     fn a_held_lock_shows_its_holder_and_a_free_one_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        // The kernel's own list of locks, and a gate of our own.
+        // The real /proc/locks, and a gate directory of the fixture.
         let mut roots = Roots::below(dir.path());
         roots.proc_fs = "/proc".into();
         std::fs::create_dir_all(&roots.run).unwrap();
         let kernel = FakeKernel::new(&roots);
         let system = System { roots: &roots, kernel: &kernel, clock: &Real };
         let name = ModuleName::new(b"xfs").unwrap();
-        assert_eq!(look(&system, &name), LockState::default(), "there is no gate");
+        assert_eq!(lock_state(&system, &name), LockState::default(), "there is no gate");
         let file = GateDir::open(&roots).unwrap().file(&name).unwrap();
-        assert_eq!(look(&system, &name), LockState::default());
+        assert_eq!(lock_state(&system, &name), LockState::default());
         let begin = Duration::from_secs(5);
         let record = Record { begin, leader: 1, sequence: 1, ..Record::default() };
         record.write(&file, true).unwrap();
         assert!(try_lock(&file).unwrap());
-        let found = look(&system, &name);
+        let found = lock_state(&system, &name);
         let holder = found.holder.unwrap();
         assert_eq!((holder.pid, holder.since), (i32::try_from(std::process::id()).unwrap(), Some(begin)));
         assert!(holder.program.is_some());
         assert_eq!((found.waiting, found.last), (0, Some(record)));
-        // Somebody who waits has it open, and does nothing that could be seen elsewhere.
+        // A waiter is any process that has the file open.
         let path = roots.run.join("kmod/gate/xfs");
         let file = File::open(&path).unwrap();
         let mut waiting = std::process::Command::new("sleep").arg("60").stdin(file).spawn().unwrap();
-        let found = look(&system, &name);
+        let found = lock_state(&system, &name);
         waiting.kill().unwrap();
         waiting.wait().unwrap();
         assert_eq!(found.waiting, 1);
@@ -138,13 +139,13 @@ mod tests {
 
     #[test]
     fn only_those_who_hold_count() {
-        let lock = Lock::parse("12: FLOCK  ADVISORY  WRITE 4711 fe:01:9 0 EOF").unwrap();
-        assert!(lock.exclusive && lock.pid == 4711 && lock.place == "fe:01:9");
-        assert!(Lock::parse("7: -> FLOCK  ADVISORY  WRITE 12 00:17:815 0 EOF").is_none());
+        let lock = LockLine::parse("12: FLOCK  ADVISORY  WRITE 4711 fe:01:9 0 EOF").unwrap();
+        assert!(lock.exclusive && lock.pid == 4711 && lock.inode == "fe:01:9");
+        assert!(LockLine::parse("7: -> FLOCK  ADVISORY  WRITE 12 00:17:815 0 EOF").is_none());
         for other in
             ["1: POSIX  ADVISORY  WRITE 1 00:17:815 0 EOF", "1: FLOCK", "", "1: FLOCK ADVISORY WRITE x y"]
         {
-            assert!(Lock::parse(other).is_none(), "{other}");
+            assert!(LockLine::parse(other).is_none(), "{other}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Looks at a module's state, with an answer where the system cannot give one.
+//! The state of a module, from sysfs or from `/proc/modules`.
 
 use crate::error::Errno;
 use crate::name::ModuleName;
@@ -6,10 +6,9 @@ use crate::system::sysfs::{self, State};
 use crate::system::{System, file, proc_modules};
 use std::time::Duration;
 
-/// Whether a module is live: the cheapest look that can say yes. Where it says no and the module is on its way, the gate
-/// looks again, properly, and waits.
+/// Whether a module is live, with as few system calls as possible. For any other answer the gate examines the state again.
 pub(crate) fn is_live(system: &System<'_>, name: &[u8]) -> bool {
-    // What cannot be a module's name is none that is loaded, and no path is built of it.
+    // Check the name first: no path may be built of `/` or `..`.
     ModuleName::new(name).is_some() && {
         let mut buffer = [0; 16];
         match file::read_attribute(&system.roots.sys_module(name, "initstate"), &mut buffer) {
@@ -21,28 +20,27 @@ pub(crate) fn is_live(system: &System<'_>, name: &[u8]) -> bool {
     }
 }
 
-/// The state of a module from sysfs, else from `/proc/modules`; where neither can tell, it counts as absent and the kernel
-/// arbitrates. Never [`State::Nascent`].
+/// The state of a module; [`State::Absent`] if it cannot be read, so that the kernel arbitrates. Never [`State::Nascent`].
 pub(crate) fn look(system: &System<'_>, name: &[u8]) -> State {
-    let mut state = glance(system, name);
-    // The directory appears a moment before the attribute, and vanishes a moment after it.
+    let mut state = look_once(system, name);
+    // The kernel creates the directory shortly before the attribute, and removes it shortly after.
     for _ in 0..3 {
         if state != State::Nascent {
             return state;
         }
         system.clock.sleep(Duration::from_micros(500));
-        state = glance(system, name);
+        state = look_once(system, name);
     }
     if state == State::Nascent { State::Absent } else { state }
 }
 
-/// [`look`] without a second look at what is [`State::Nascent`].
-pub(crate) fn glance(system: &System<'_>, name: &[u8]) -> State {
+/// As [`look`], but reads once and may return [`State::Nascent`].
+pub(crate) fn look_once(system: &System<'_>, name: &[u8]) -> State {
     state(system, name).unwrap_or(State::Absent)
 }
 
-/// Whether a module is certainly not there. Where that cannot be told (no descriptors are left, a read fails), the answer is
-/// no, and the kernel has to be asked.
+/// Whether a module is certainly not loaded. If the state cannot be read (no descriptor is left, a read fails), the answer
+/// is no, and the caller asks the kernel.
 pub(crate) fn is_absent(system: &System<'_>, name: &[u8]) -> bool {
     match state(system, name) {
         Ok(State::Absent) | Err(Errno::ENOENT) => true,
@@ -51,10 +49,10 @@ pub(crate) fn is_absent(system: &System<'_>, name: &[u8]) -> bool {
     }
 }
 
-/// The state of a module from sysfs, else from `/proc/modules`.
+/// The state of a module from sysfs, or from `/proc/modules` if there is no `/sys/module`.
 ///
 /// # Errors
-/// Why neither can tell.
+/// The errno of reading it.
 pub(crate) fn state(system: &System<'_>, name: &[u8]) -> Result<State, Errno> {
     match sysfs::state(system.roots, name) {
         Ok(State::Absent) | Err(_) if !sysfs::available(system.roots) => {

@@ -1,114 +1,113 @@
-//! The state machine of the [protocol](super::protocol): the leader's and the followers' half, the locks, and what a record is
-//! worth.
+//! The state machine of the [protocol](super::protocol).
 
 use super::protocol::{
-    Action, All, Attempt, End, Ended, FIRST_SLICE, Failure, Guard, Kin, LONGEST_POLL, Lock, MODULE_FILE,
-    MODULE_FILE_LATE, Memory, OF_SYMBOLS, OF_THE_ASKER, Purpose, Request, Rules, SLICE, Seen,
+    Action, All, Attempt, CALLER_ERRNOS, End, Ended, FIRST_SLICE, Failure, FailureCache, Guard, LONGEST_POLL,
+    Lock, MODULE_FILE_WAIT, MODULE_FILE_WAIT_LATE, Purpose, Relation, Request, Rules, SLICE, SYMBOL_ERRNOS,
+    Seen,
 };
 use crate::error::Errno;
 use crate::system::sysfs::State;
 use std::time::Duration;
 
-/// What is known of the name inside the module file.
+/// What is known of the name inside the module file, compared with the requested one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum OwnName {
     Unknown,
-    /// The one it was asked for by.
     Same,
     Other,
 }
 
-/// What the machine has asked for.
+/// The action whose answer the machine waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum At {
+enum Stage {
     Opening,
-    Knocking,
-    /// A follower, who asks these one after the other.
-    FollowBell,
+    FirstLock,
+    /// A follower does these in this order.
+    FollowFutex,
     FollowLook,
     FollowRecord,
     FollowLock,
-    FollowKin,
+    FollowRelation,
     FollowSleep,
-    /// The leader, before the call and after one that found the module there.
+    /// A leader does these before its call, and some again after an `EEXIST`.
     LeadRecord,
     LeadLook,
-    LeadKin,
+    LeadRelation,
     LeadSleep,
     LeadBegin,
     LeadCall,
     LeadName,
     LeadCheck,
-    /// The way out: the result, the lock, the bell.
+    /// The leader's end: write the result, unlock, wake the followers.
     OutWrite,
     OutUnlock,
-    OutRing,
+    OutWake,
     Warning,
     Over,
 }
 
-/// Where the machine goes when it has let go of the lock.
+/// What follows after the unlock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Then {
     End(End),
-    /// To the lock of the module's own name.
+    /// Start again at the lock of the module's own name.
     OwnLock,
 }
 
-/// One request under way.
+/// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Machine<R: Rules = All> {
     rules: R,
     request: Request,
-    at: At,
+    stage: Stage,
     lock: Lock,
     held: bool,
     own_name: OwnName,
-    bell: Option<u32>,
+    futex: Option<u32>,
     state: State,
     leader: Option<i32>,
-    stranger: bool,
-    /// How many sleeps there were at this lock.
+    unrelated: bool,
+    /// Sleeps in the present wait, at most 6.
     sleeps: u8,
-    /// When waiting for this lock ends.
+    /// When waiting at this lock ends.
     until: Duration,
     warned: bool,
-    /// The last attempt of another, as it was when the lock was taken.
-    before: Option<Attempt>,
+    /// The last attempt of another request, from the record.
+    previous: Option<Attempt>,
     begin: Duration,
     calls: u8,
-    /// What the last call answered.
+    /// How the last call failed.
     answer: Option<Failure>,
-    /// Whether the module was seen to come or go after the last call.
+    /// Whether the module was coming or going after the last call.
     transition: bool,
     then: Then,
 }
 
 impl Machine {
-    /// A request that has not begun, under all rules.
+    /// A machine that follows all rules.
     pub fn new(request: Request) -> Self {
         Self::under(All, request)
     }
 }
 
 impl<R: Rules> Machine<R> {
-    /// A request under some of the rules.
+    /// A machine that follows some of the rules.
     pub fn under(rules: R, request: Request) -> Self {
         Machine {
             rules,
             request,
-            at: At::Opening,
+            stage: Stage::Opening,
             lock: Lock::Key,
             held: false,
             own_name: OwnName::Unknown,
-            bell: None,
+            futex: None,
             state: State::Absent,
             leader: None,
-            stranger: false,
+            unrelated: false,
             sleeps: 0,
             until: request.deadline,
             warned: false,
-            before: None,
+            previous: None,
             begin: Duration::ZERO,
             calls: 0,
             answer: None,
@@ -117,163 +116,163 @@ impl<R: Rules> Machine<R> {
         }
     }
 
-    /// The first thing to do with `lock`, the best that there is.
+    /// The first action, at `lock`.
     pub fn start(&mut self, lock: Lock, now: Duration) -> Action {
-        self.turn_to(lock, now)
+        self.choose_lock(lock, now)
     }
 
     pub fn lock(&self) -> Lock {
         self.lock
     }
 
-    /// Whether it holds that lock.
+    /// Whether it holds [`Machine::lock`].
     pub fn holds(&self) -> bool {
         self.held
     }
 
-    /// Whether it knows that the module has another name than it was asked for by.
+    /// Whether the module's own name is known to differ from the requested one.
     pub fn knows_other_name(&self) -> bool {
         self.own_name == OwnName::Other
     }
 
-    /// Whether it went on after a bound was passed.
+    /// Whether the deadline passed while it waited for a lock.
     pub fn is_late(&self) -> bool {
         self.warned
     }
 
-    /// How many kernel calls it made.
+    /// The number of kernel calls so far.
     pub fn calls(&self) -> u8 {
         self.calls
     }
 
-    /// What comes after what was seen.
+    /// The action that follows the answer `seen` to the last one.
     pub fn next(&mut self, seen: Seen, now: Duration) -> Action {
-        match (self.at, seen) {
-            (At::Opening, Seen::Failed) => self.give_up(now),
-            (At::Opening, _) => self.go(At::Knocking, Action::TryLock),
-            (At::Knocking | At::FollowLock, Seen::Locked(true)) => {
+        match (self.stage, seen) {
+            (Stage::Opening, Seen::Failed) => self.give_up(now),
+            (Stage::Opening, _) => self.go(Stage::FirstLock, Action::TryLock),
+            (Stage::FirstLock | Stage::FollowLock, Seen::Locked(true)) => {
                 self.held = true;
                 self.lead()
             }
-            (At::Knocking, Seen::Locked(false)) => self.follow(),
-            (At::Knocking | At::FollowLock, Seen::Failed) => self.give_up(now),
+            (Stage::FirstLock, Seen::Locked(false)) => self.follow(),
+            (Stage::FirstLock | Stage::FollowLock, Seen::Failed) => self.give_up(now),
 
-            (At::FollowBell, Seen::Bell(bell)) => {
-                self.bell = bell;
+            (Stage::FollowFutex, Seen::Futex(futex)) => {
+                self.futex = futex;
                 match self.request.purpose {
-                    Purpose::Remove => self.go(At::FollowLock, Action::TryLock),
-                    _ => self.go(At::FollowLook, Action::Look),
+                    Purpose::Remove => self.go(Stage::FollowLock, Action::TryLock),
+                    _ => self.go(Stage::FollowLook, Action::Look),
                 }
             }
-            (At::FollowLook, Seen::State(State::Live)) => self.end(End::Joined),
-            (At::FollowLook, Seen::State(state)) => {
+            (Stage::FollowLook, Seen::State(State::Live)) => self.end(End::Joined),
+            (Stage::FollowLook, Seen::State(state)) => {
                 self.state = state;
-                match self.lock.is_gates() {
-                    true => self.go(At::FollowRecord, Action::ReadRecord),
-                    false => self.go(At::FollowLock, Action::TryLock),
+                match self.lock.is_gate_file() {
+                    true => self.go(Stage::FollowRecord, Action::ReadRecord),
+                    false => self.go(Stage::FollowLock, Action::TryLock),
                 }
             }
-            (At::FollowRecord, Seen::Record(record)) => self.follow_record(record, now),
-            (At::FollowLock, Seen::Locked(false)) => self.follow_on(now),
-            (At::FollowKin, Seen::Kin(kin)) => self.follow_kin(kin, now),
-            (At::FollowSleep, _) => self.follow(),
+            (Stage::FollowRecord, Seen::Record(record)) => self.follow_record(record, now),
+            (Stage::FollowLock, Seen::Locked(false)) => self.follow_on(now),
+            (Stage::FollowRelation, Seen::Relation(relation)) => self.follow_relation(relation, now),
+            (Stage::FollowSleep, _) => self.follow(),
 
-            (At::LeadRecord, Seen::Record(record)) => {
-                self.before = self.believed(record, now);
-                if self.before.is_some_and(|before| before.other_name) && self.leads_elsewhere() {
+            (Stage::LeadRecord, Seen::Record(record)) => {
+                self.previous = self.valid_record(record, now);
+                if self.previous.is_some_and(|previous| previous.other_name) && self.must_change_lock() {
                     self.then = Then::OwnLock;
-                    return self.let_go(now);
+                    return self.release(now);
                 }
                 self.leader = self.running_leader();
-                self.go(At::LeadLook, Action::Look)
+                self.go(Stage::LeadLook, Action::Look)
             }
-            (At::LeadLook, Seen::State(state)) => self.lead_look(state, now),
-            (At::LeadKin, Seen::Kin(kin)) => {
-                self.stranger = kin == Kin::Stranger;
-                match self.is_recursion(kin) {
+            (Stage::LeadLook, Seen::State(state)) => self.lead_look(state, now),
+            (Stage::LeadRelation, Seen::Relation(relation)) => {
+                self.unrelated = relation == Relation::Unrelated;
+                match self.is_recursion(relation) {
                     true => self.finish(End::StillComing, now),
                     false => self.lead_sleep(now),
                 }
             }
-            (At::LeadSleep, _) => self.go(At::LeadLook, Action::Look),
-            (At::LeadBegin, _) => self.call(),
-            (At::LeadCall, Seen::Answer(answer)) => self.answered(answer, now),
-            (At::LeadName, Seen::OtherName(other)) => {
+            (Stage::LeadSleep, _) => self.go(Stage::LeadLook, Action::Look),
+            (Stage::LeadBegin, _) => self.call(),
+            (Stage::LeadCall, Seen::Answer(answer)) => self.answered(answer, now),
+            (Stage::LeadName, Seen::OtherName(other)) => {
                 self.own_name = if other { OwnName::Other } else { OwnName::Same };
                 match self.answer {
                     None => self.write(Then::End(End::Called), now),
-                    Some(_) if other => self.go(At::LeadLook, Action::Look),
+                    Some(_) if other => self.go(Stage::LeadLook, Action::Look),
                     Some(failure) => self.failed(failure, now),
                 }
             }
-            (At::LeadCheck, Seen::State(state)) => {
+            (Stage::LeadCheck, Seen::State(state)) => {
                 if state != State::Live && self.rules.hold(Guard::OwnName) {
-                    return self.go(At::LeadName, Action::ReadOwnName);
+                    return self.go(Stage::LeadName, Action::ReadOwnName);
                 }
                 self.own_name = OwnName::Same;
                 self.write(Then::End(End::Called), now)
             }
-            (At::OutWrite, _) => self.let_go(now),
-            (At::OutUnlock, _) => {
+            (Stage::OutWrite, _) => self.release(now),
+            (Stage::OutUnlock, _) => {
                 self.held = false;
-                match self.lock.is_gates() {
-                    true => self.go(At::OutRing, Action::Ring),
-                    false => self.leave(now),
+                match self.lock.is_gate_file() {
+                    true => self.go(Stage::OutWake, Action::Wake),
+                    false => self.after_unlock(now),
                 }
             }
-            (At::OutRing, _) => self.leave(now),
-            (At::Warning, _) => self.next_lock(now),
-            // A driver that answers something else than it was asked has a fault; the request goes on without the gate.
-            (At::Over, _) => Action::End(End::Joined),
+            (Stage::OutWake, _) => self.after_unlock(now),
+            (Stage::Warning, _) => self.next_lock(now),
+            // An answer that does not fit the action is a fault of the driver: go on without this lock.
+            (Stage::Over, _) => Action::End(End::Joined),
             (_, _) => self.give_up(now),
         }
     }
 
-    fn go(&mut self, at: At, action: Action) -> Action {
-        self.at = at;
+    fn go(&mut self, stage: Stage, action: Action) -> Action {
+        self.stage = stage;
         action
     }
 
     fn end(&mut self, end: End) -> Action {
-        self.go(At::Over, Action::End(end))
+        self.go(Stage::Over, Action::End(end))
     }
 
     // Locks.
 
-    fn turn_to(&mut self, lock: Lock, now: Duration) -> Action {
+    fn choose_lock(&mut self, lock: Lock, now: Duration) -> Action {
         self.lock = lock;
         self.sleeps = 0;
-        self.bell = None;
+        self.futex = None;
         let late = now >= self.request.deadline;
         self.until = match lock {
             Lock::ModuleFile if !self.rules.hold(Guard::DeadlineOfTheModuleFile) => Duration::MAX,
-            Lock::ModuleFile if late => now + MODULE_FILE_LATE,
-            Lock::ModuleFile => self.request.deadline.min(now + MODULE_FILE),
+            Lock::ModuleFile if late => now + MODULE_FILE_WAIT_LATE,
+            Lock::ModuleFile => self.request.deadline.min(now + MODULE_FILE_WAIT),
             _ => self.request.deadline,
         };
         match lock {
-            Lock::Key | Lock::Own => self.go(At::Opening, Action::Open(lock)),
-            Lock::ModuleFile => self.go(At::Knocking, Action::TryLock),
+            Lock::Key | Lock::Own => self.go(Stage::Opening, Action::Open(lock)),
+            Lock::ModuleFile => self.go(Stage::FirstLock, Action::TryLock),
             Lock::Nothing => self.lead(),
         }
     }
 
-    /// The lock cannot be had.
+    /// The lock cannot be used, or waiting for it has ended.
     fn give_up(&mut self, now: Duration) -> Action {
         if now >= self.request.deadline && !self.warned {
             self.warned = true;
-            return self.go(At::Warning, Action::Warn);
+            return self.go(Stage::Warning, Action::Warn);
         }
         self.next_lock(now)
     }
 
     fn next_lock(&mut self, now: Duration) -> Action {
         let next = match (self.lock, self.request.purpose) {
-            // Who removes a module has no file of it.
+            // A removal has not opened the module file.
             (Lock::Key | Lock::Own, Purpose::Load | Purpose::LoadDependency) => Lock::ModuleFile,
             _ => Lock::Nothing,
         };
-        self.turn_to(next, now)
+        self.choose_lock(next, now)
     }
 
     fn is_over(&self, now: Duration) -> bool {
@@ -283,42 +282,43 @@ impl<R: Rules> Machine<R> {
     // Followers.
 
     fn follow(&mut self) -> Action {
-        if self.lock.is_gates() {
-            return self.go(At::FollowBell, Action::ReadBell);
+        if self.lock.is_gate_file() {
+            return self.go(Stage::FollowFutex, Action::ReadFutex);
         }
-        self.go(At::FollowLook, Action::Look)
+        self.go(Stage::FollowLook, Action::Look)
     }
 
     fn follow_record(&mut self, record: Option<Attempt>, now: Duration) -> Action {
-        self.before = self.believed(record, now);
-        if let Some(errno) = self.before.and_then(|before| self.is_mine(&before, now)) {
+        self.previous = self.valid_record(record, now);
+        if let Some(errno) = self.previous.and_then(|previous| self.shared_errno(&previous, now)) {
             return self.end(End::Shared(errno));
         }
-        if self.before.is_some_and(|before| before.other_name) && self.leads_elsewhere() {
+        if self.previous.is_some_and(|previous| previous.other_name) && self.must_change_lock() {
             self.own_name = OwnName::Other;
-            return self.turn_to(Lock::Own, now);
+            return self.choose_lock(Lock::Own, now);
         }
         self.leader = self.running_leader();
-        self.go(At::FollowLock, Action::TryLock)
+        self.go(Stage::FollowLock, Action::TryLock)
     }
 
-    /// The lock is held by another.
+    /// Another process holds the lock.
     fn follow_on(&mut self, now: Duration) -> Action {
-        // A helper of the kernel is told from others when the first sleep was in vain, and once more at the end.
-        let asks = (self.sleeps > 0 || self.is_over(now)) && !self.stranger;
+        // Not before the first sleep, since most loads end within it. At the deadline in any case.
+        let asks = (self.sleeps > 0 || self.is_over(now)) && !self.unrelated;
         if asks && self.request.purpose != Purpose::Remove {
-            return self.go(At::FollowKin, Action::ReadKin(self.leader));
+            return self.go(Stage::FollowRelation, Action::ReadRelation(self.leader));
         }
         self.follow_sleep(now)
     }
 
-    fn follow_kin(&mut self, kin: Kin, now: Duration) -> Action {
-        self.stranger = kin == Kin::Stranger;
-        if self.is_recursion(kin) {
+    fn follow_relation(&mut self, relation: Relation, now: Duration) -> Action {
+        self.unrelated = relation == Relation::Unrelated;
+        if self.is_recursion(relation) {
             return self.end(End::StillComing);
         }
-        // A request for the module itself may be a bystander's, so it waits. But the kernel would never answer it.
-        let target = self.request.purpose == Purpose::Load && kin == Kin::Helper;
+        // The usermode helper that the leader waits for may be another process, so a request for the module itself waits
+        // until the deadline. Then it fails, since the kernel would never answer it.
+        let target = self.request.purpose == Purpose::Load && relation == Relation::MayBeAwaited;
         if target && self.is_over(now) && self.rules.hold(Guard::RecursionOfTarget) {
             return self.end(End::Recursion);
         }
@@ -330,20 +330,20 @@ impl<R: Rules> Machine<R> {
             let coming = self.state == State::Coming && self.request.purpose == Purpose::LoadDependency;
             return if coming { self.end(End::StillComing) } else { self.give_up(now) };
         }
-        let longest = match (self.bell, self.sleeps) {
+        let longest = match (self.futex, self.sleeps) {
             (None, _) => self.poll(),
             (Some(_), 0) => FIRST_SLICE,
             (Some(_), _) => SLICE,
         };
-        self.sleep(At::FollowSleep, self.bell, longest, now)
+        self.sleep(Stage::FollowSleep, self.futex, longest, now)
     }
 
-    fn sleep(&mut self, at: At, bell: Option<u32>, longest: Duration, now: Duration) -> Action {
+    fn sleep(&mut self, stage: Stage, futex: Option<u32>, longest: Duration, now: Duration) -> Action {
         self.sleeps = (self.sleeps + 1).min(6);
-        self.go(at, Action::Sleep(bell, longest.min(self.until.saturating_sub(now))))
+        self.go(stage, Action::Sleep(futex, longest.min(self.until.saturating_sub(now))))
     }
 
-    /// 1 ms, and twice as long each time.
+    /// 1 ms, doubled after each sleep, up to [`LONGEST_POLL`].
     fn poll(&self) -> Duration {
         LONGEST_POLL.min(Duration::from_millis(1 << self.sleeps))
     }
@@ -352,14 +352,14 @@ impl<R: Rules> Machine<R> {
 
     fn lead(&mut self) -> Action {
         self.sleeps = 0;
-        // From here on only the module itself is waited for.
+        // From here on the wait is for the module's state, not for a lock.
         self.until = self.request.deadline;
         self.leader = None;
-        self.before = None;
-        match (self.request.purpose, self.lock.is_gates()) {
+        self.previous = None;
+        match (self.request.purpose, self.lock.is_gate_file()) {
             (Purpose::Remove, _) => self.call(),
-            (_, true) => self.go(At::LeadRecord, Action::ReadRecord),
-            (_, false) => self.go(At::LeadLook, Action::Look),
+            (_, true) => self.go(Stage::LeadRecord, Action::ReadRecord),
+            (_, false) => self.go(Stage::LeadLook, Action::Look),
         }
     }
 
@@ -381,8 +381,8 @@ impl<R: Rules> Machine<R> {
                 if self.is_over(now) {
                     return self.lead_past_the_deadline(now);
                 }
-                if self.sleeps > 0 && !self.stranger && state == State::Coming {
-                    return self.go(At::LeadKin, Action::ReadKin(self.leader));
+                if self.sleeps > 0 && !self.unrelated && state == State::Coming {
+                    return self.go(Stage::LeadRelation, Action::ReadRelation(self.leader));
                 }
                 self.lead_sleep(now)
             }
@@ -392,7 +392,7 @@ impl<R: Rules> Machine<R> {
 
     fn lead_sleep(&mut self, now: Duration) -> Action {
         let longest = self.poll();
-        self.sleep(At::LeadSleep, None, longest, now)
+        self.sleep(Stage::LeadSleep, None, longest, now)
     }
 
     fn lead_past_the_deadline(&mut self, now: Duration) -> Action {
@@ -405,44 +405,43 @@ impl<R: Rules> Machine<R> {
         }
     }
 
-    /// The module is not there.
+    /// The module is absent, before the call or after an `EEXIST`.
     fn lead_gone(&mut self, now: Duration) -> Action {
         let Some(failure) = self.answer else {
-            if let Some(errno) = self.before.and_then(|before| self.is_mine(&before, now)) {
+            if let Some(errno) = self.previous.and_then(|previous| self.shared_errno(&previous, now)) {
                 return self.finish(End::Shared(errno), now);
             }
             return self.begin(now);
         };
-        // The kernel had said that the module exists.
+        // The call failed with EEXIST. If the module was then coming or going, it has been removed or its init has failed.
         let again = self.transition || !self.rules.hold(Guard::TransitionSeen);
         if again && (self.calls < 2 || !self.rules.hold(Guard::OneMoreCall)) {
-            // Somebody removed it, or its init failed.
-            if self.own_name == OwnName::Other && self.leads_elsewhere() {
+            if self.own_name == OwnName::Other && self.must_change_lock() {
                 return self.write(Then::OwnLock, now);
             }
             self.answer = None;
             self.transition = false;
-            self.before = None;
+            self.previous = None;
             return self.begin(now);
         }
         if self.own_name == OwnName::Unknown && self.rules.hold(Guard::OwnName) {
-            return self.go(At::LeadName, Action::ReadOwnName);
+            return self.go(Stage::LeadName, Action::ReadOwnName);
         }
-        // So says its init.
+        // The module's own init returned EEXIST.
         self.failed(failure, now)
     }
 
     fn begin(&mut self, now: Duration) -> Action {
         self.begin = now;
-        match self.lock.is_gates() {
-            true => self.go(At::LeadBegin, Action::Write(now, None)),
+        match self.lock.is_gate_file() {
+            true => self.go(Stage::LeadBegin, Action::Write(now, None)),
             false => self.call(),
         }
     }
 
     fn call(&mut self) -> Action {
         self.calls = self.calls.saturating_add(1);
-        self.go(At::LeadCall, Action::Call)
+        self.go(Stage::LeadCall, Action::Call)
     }
 
     fn answered(&mut self, answer: Option<Failure>, now: Duration) -> Action {
@@ -451,11 +450,11 @@ impl<R: Rules> Machine<R> {
             return self.finish(answer.map_or(End::Called, End::Failed), now);
         }
         match answer {
-            None if self.own_name == OwnName::Unknown => self.go(At::LeadCheck, Action::Look),
+            None if self.own_name == OwnName::Unknown => self.go(Stage::LeadCheck, Action::Look),
             None => self.write(Then::End(End::Called), now),
             Some(Failure { errno: Errno::EEXIST, by_kernel: true }) => {
                 self.sleeps = 0;
-                self.go(At::LeadLook, Action::Look)
+                self.go(Stage::LeadLook, Action::Look)
             }
             Some(failure) => self.failed(failure, now),
         }
@@ -465,49 +464,49 @@ impl<R: Rules> Machine<R> {
         self.write(Then::End(End::Failed(failure)), now)
     }
 
-    // The way out.
+    // The end.
 
-    /// Writes the result down, lets go, and goes where `then` says.
+    /// Writes the result, unlocks, and continues with `then`.
     fn write(&mut self, then: Then, now: Duration) -> Action {
         self.then = then;
-        match self.lock.is_gates() {
+        match self.lock.is_gate_file() {
             true => {
                 let ended = Ended { at: now, failure: self.answer };
-                self.go(At::OutWrite, Action::Write(self.begin, Some(ended)))
+                self.go(Stage::OutWrite, Action::Write(self.begin, Some(ended)))
             }
-            false => self.let_go(now),
+            false => self.release(now),
         }
     }
 
-    /// Lets go and ends. An attempt that was begun is over in the record, too: others would else take it for running.
+    /// Unlocks and ends. After a failed call the record gets its end first, so that it does not look like a running one.
     fn finish(&mut self, end: End, now: Duration) -> Action {
         if self.answer.is_some() && self.request.purpose != Purpose::Remove {
             return self.write(Then::End(end), now);
         }
         self.then = Then::End(end);
-        self.let_go(now)
+        self.release(now)
     }
 
-    fn let_go(&mut self, now: Duration) -> Action {
-        if self.held { self.go(At::OutUnlock, Action::Unlock) } else { self.leave(now) }
+    fn release(&mut self, now: Duration) -> Action {
+        if self.held { self.go(Stage::OutUnlock, Action::Unlock) } else { self.after_unlock(now) }
     }
 
-    fn leave(&mut self, now: Duration) -> Action {
+    fn after_unlock(&mut self, now: Duration) -> Action {
         match self.then {
             Then::End(end) => self.end(end),
             Then::OwnLock => {
                 self.own_name = OwnName::Other;
                 self.answer = None;
                 self.transition = false;
-                self.turn_to(Lock::Own, now)
+                self.choose_lock(Lock::Own, now)
             }
         }
     }
 
-    // What to make of what was read.
+    // Records.
 
-    /// A record that another boot or a clock of the future left is none.
-    fn believed(&self, record: Option<Attempt>, now: Duration) -> Option<Attempt> {
+    /// The record, unless it is of another boot or has a time in the future.
+    fn valid_record(&self, record: Option<Attempt>, now: Duration) -> Option<Attempt> {
         let record = record?;
         let latest = record.end.map_or(record.begin, |end| end.at.max(record.begin));
         let foreign = !record.this_boot && self.rules.hold(Guard::ThisBoot);
@@ -515,50 +514,50 @@ impl<R: Rules> Machine<R> {
         (!foreign && !future).then_some(record)
     }
 
-    /// The failure of an attempt of another, if this request would have got it itself.
-    fn is_mine(&self, attempt: &Attempt, now: Duration) -> Option<Errno> {
+    /// The errno of another request's attempt, if this request's own call would have failed the same.
+    fn shared_errno(&self, attempt: &Attempt, now: Duration) -> Option<Errno> {
         let Ended { at, failure } = attempt.end?;
         let Failure { errno, by_kernel } = failure?;
         let same = attempt.inputs == self.request.inputs || !self.rules.hold(Guard::SameInputs);
         let kernel = by_kernel || !self.rules.hold(Guard::ByTheKernel);
-        let common = !OF_THE_ASKER.contains(&errno) || !self.rules.hold(Guard::NotOfTheAsker);
+        let common = !CALLER_ERRNOS.contains(&errno) || !self.rules.hold(Guard::NotCallerErrno);
         if !same || !kernel || !common {
             return None;
         }
         let since = self.request.since;
-        let ended = at > since || !self.rules.hold(Guard::EndedAfterMyLastStep);
-        let began = !OF_SYMBOLS.contains(&errno)
+        let ended = at > since || !self.rules.hold(Guard::EndedAfterSince);
+        let began = !SYMBOL_ERRNOS.contains(&errno)
             || attempt.begin > since
-            || !self.rules.hold(Guard::BeganAfterMyLastStep);
-        let recent = |ttl| now.saturating_sub(at) < ttl || !self.rules.hold(Guard::MemoryEnds);
-        let remembered = match self.request.memory {
-            Memory::None => false,
-            Memory::Failure(ttl) => recent(ttl),
-            Memory::Refusal(ttl) => {
-                recent(ttl) && (errno == Errno::ENODEV || !self.rules.hold(Guard::OnlyRefusals))
+            || !self.rules.hold(Guard::BeganAfterSince);
+        let recent = |ttl| now.saturating_sub(at) < ttl || !self.rules.hold(Guard::CacheExpires);
+        let remembered = match self.request.failure_cache {
+            FailureCache::None => false,
+            FailureCache::Any(ttl) => recent(ttl),
+            FailureCache::NoDevice(ttl) => {
+                recent(ttl) && (errno == Errno::ENODEV || !self.rules.hold(Guard::OnlyNoDevice))
             }
         };
         ((ended && began) || remembered).then_some(errno)
     }
 
-    /// Whether this request is the one that the leader's call waits for. What needs the module can go on then: the kernel
-    /// waits for its symbols.
-    fn is_recursion(&self, kin: Kin) -> bool {
+    /// Whether the leader's call waits for this request, which loads a dependency. Then the dependent can be loaded: the
+    /// kernel waits for the symbols.
+    fn is_recursion(&self, relation: Relation) -> bool {
         let coming = self.state == State::Coming;
         self.request.purpose == Purpose::LoadDependency
-            && match kin {
-                Kin::Helper => self.rules.hold(Guard::RecursionOfDependency),
-                Kin::Unknown => coming && self.rules.hold(Guard::RecursionInTheDark),
-                Kin::Stranger | Kin::Bystander => false,
+            && match relation {
+                Relation::MayBeAwaited => self.rules.hold(Guard::RecursionOfDependency),
+                Relation::Unknown => coming && self.rules.hold(Guard::RecursionUnknown),
+                Relation::Unrelated | Relation::NotAwaited => false,
             }
     }
 
     fn running_leader(&self) -> Option<i32> {
-        self.before.filter(|before| before.end.is_none()).map(|before| before.leader)
+        self.previous.filter(|previous| previous.end.is_none()).map(|previous| previous.leader)
     }
 
-    /// Whether the lock that it is at is not that of the module's own name.
-    fn leads_elsewhere(&self) -> bool {
+    /// Whether a module with another own name has to move from this lock to that of its own name.
+    fn must_change_lock(&self) -> bool {
         self.lock == Lock::Key && self.rules.hold(Guard::OwnLock)
     }
 }

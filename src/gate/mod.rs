@@ -1,19 +1,20 @@
-//! Load exactly once. N requests for one module at one moment must cost the kernel one call: it copies,
-//! decompresses, verifies and lays out a whole module before it finds that the same one is there or on its way.
+//! The gate: concurrent requests for one module make one kernel call. Without it each call copies, decompresses,
+//! verifies and lays out the whole module before the kernel finds that the module is already loaded or coming.
 //!
-//! [`protocol`] says what a request does and what holds; `driver` does it. A request that finds its module live opens nothing
-//! and writes nothing ([`is_live`]). No two locks are held at once in one thread, and none while a command runs.
+//! [`protocol`] defines what a request does and which properties hold. `driver` carries it out. A request whose module is
+//! already live opens no file of the gate and writes nothing ([`is_live`]). A thread holds at most one lock, and none
+//! while an install or remove command runs.
 
 pub(crate) mod blame;
 pub(crate) mod counters;
 pub(crate) mod dir;
 mod driver;
 pub(crate) mod holder;
-mod kin;
 pub(crate) mod look;
 pub(crate) mod machine;
 pub(crate) mod protocol;
 pub(crate) mod record;
+mod relation;
 pub(crate) mod settings;
 pub(crate) mod stats;
 pub(crate) mod trace;
@@ -24,10 +25,10 @@ use crate::log::{Priority, Sink};
 use crate::name::ModuleName;
 use crate::system::{System, file};
 use dir::{GateDir, NoGateDir};
+pub(crate) use driver::{CallError, Work};
 use driver::{Driver, Report};
-pub(crate) use driver::{Refused, Work};
 pub(crate) use look::{is_absent, is_live};
-use protocol::{End, Lock, Memory, Purpose, Request};
+use protocol::{End, FailureCache, Lock, Purpose, Request};
 use record::BootId;
 use settings::Settings;
 use std::fs::File;
@@ -35,49 +36,50 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A part of a message, by which a program or library that has a gate can be told from others.
+/// Part of the warning about an untrusted gate directory. `kmod check` searches other programs and libraries for this
+/// text to learn whether they have a gate.
 pub const MARK: &str = "not used to serialise module loading";
 
 /// One request to load one module.
 pub(crate) struct Load<'r> {
-    /// The name that it was asked for by: of the file, where it was found through the indexes; else the module's own.
+    /// The name of the lock file: the name of the module file if the indexes gave it, else the name inside the module.
     pub key: &'r ModuleName,
-    /// When everything that this request loads before was there, on `CLOCK_BOOTTIME`.
+    /// When the steps before this one ended, on `CLOCK_BOOTTIME`.
     pub since: Duration,
     /// [`record::digest`] of everything that decides the result.
     pub inputs: u64,
     /// [`record::file_digest`] of the module file.
     pub file_digest: u64,
-    /// The size of the module file: what is saved when it is not handed over again, in bytes.
+    /// The size of the module file in bytes. A request that makes no kernel call counts it as saved.
     pub bytes: u64,
-    /// The open module file. It is the lock where the gate's own cannot be had.
+    /// The open module file. It is locked if the gate's lock file cannot be used.
     pub file: &'r File,
-    /// Whether something else needs this module: then it is enough that it is on its way.
+    /// Whether another module needs this one. Then the request may end while the module is still coming.
     pub dependency: bool,
     /// Whether a remembered failure may answer (`kmod.failure_ttl`).
     pub remember: bool,
-    /// What was asked for, in the words of the request.
+    /// The argument that the user or the kernel gave: a name, an alias or a path.
     pub request: &'r [u8],
-    /// How long all of this request may wait.
-    pub patience: &'r Patience,
+    /// The time limit of the whole request.
+    pub budget: &'r WaitBudget,
 }
 
-/// How long a whole request may wait for others, whatever it waits for and however often. What it does itself, kernel calls
-/// and commands, does not count.
+/// How long a whole request may wait for other processes, all waits together. Its own kernel calls and commands do not
+/// count.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct WaitBudget {
     begin: Duration,
-    /// Nanoseconds of its own work.
+    /// Time spent in its own kernel calls and commands, in nanoseconds.
     worked: AtomicU64,
 }
 
-impl Patience {
-    /// That of a request which begins now.
+impl WaitBudget {
+    /// The budget of a request that begins now.
     pub(crate) fn new(system: &System<'_>) -> Self {
-        Patience { begin: system.clock.boottime(), worked: AtomicU64::new(0) }
+        WaitBudget { begin: system.clock.boottime(), worked: AtomicU64::new(0) }
     }
 
-    /// Does some of the request's own work.
+    /// Runs `work` and moves the deadline by the time that it took.
     pub(crate) fn work<T>(&self, system: &System<'_>, work: impl FnOnce() -> T) -> T {
         let (done, time) = system.clock.timed(work);
         self.worked(time);
@@ -94,18 +96,18 @@ impl Patience {
     }
 }
 
-/// How a load ended well.
+/// How a successful load ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// This request's own call loaded it.
     Loaded,
-    /// It is live, through somebody else's call.
+    /// The module is live, loaded by another process or thread.
     Joined,
-    /// A dependency that is still on its way when waiting had to end: the kernel itself waits for its symbols.
+    /// The dependency is still coming, and waiting had to end. The kernel itself waits for its symbols.
     StillComing,
 }
 
-/// The gate as one process sees it. It may be shared by threads.
+/// The gate of one process. Threads may share it.
 pub(crate) struct Gate<'a> {
     system: System<'a>,
     sink: &'a dyn Sink,
@@ -117,14 +119,12 @@ pub(crate) struct Gate<'a> {
 }
 
 impl<'a> Gate<'a> {
-    /// A gate with the settings of the kernel command line. Nothing is read or opened before a request gets past the
-    /// first look.
+    /// A gate with the settings of the kernel command line, which the first request reads.
     pub(crate) fn new(system: System<'a>, sink: &'a dyn Sink, origin: trace::Origin) -> Self {
         let (settings, directory, boot, traced) = Default::default();
         Gate { system, sink, settings, directory, boot, traced, origin }
     }
 
-    /// A gate with the given settings.
     #[cfg(test)]
     pub(crate) fn with_settings(
         system: System<'a>,
@@ -135,32 +135,32 @@ impl<'a> Gate<'a> {
         Gate { settings: OnceLock::from(settings), ..Self::new(system, sink, origin) }
     }
 
-    /// Opens the directory now. Threads that share a gate would else race to be the one that is told what is wrong with it.
+    /// Opens the directory now, so that a warning about it is logged by this thread and not by one of several workers.
     pub(crate) fn open(&self) {
         if self.settings().enabled {
             self.directory();
         }
     }
 
-    /// Loads a module through the gate; `work` hands it to the kernel.
+    /// Loads a module through the gate. `work` makes the kernel call.
     ///
     /// # Errors
-    /// What `work` said, here or in the attempt of another that overlapped with this one. `EBUSY` for a module whose
-    /// own init waits for this request.
+    /// The error of `work`, or the errno of another process's attempt that answers this request too. `EBUSY` if the
+    /// module's own init waits for this request.
     pub(crate) fn load(&self, load: &Load<'_>, work: &mut dyn Work) -> Result<Outcome> {
         let settings = self.settings();
         let begin = self.system.clock.boottime();
-        let memory = match load {
-            _ if load.remember && !settings.failure_ttl.is_zero() => Memory::Failure(settings.failure_ttl),
-            _ if load.request.starts_with(b"cpu:") => Memory::Refusal(limits::CPU_REFUSAL),
-            _ => Memory::None,
+        let failure_cache = match load {
+            _ if load.remember && !settings.failure_ttl.is_zero() => FailureCache::Any(settings.failure_ttl),
+            _ if load.request.starts_with(b"cpu:") => FailureCache::NoDevice(limits::CPU_REFUSAL),
+            _ => FailureCache::None,
         };
         let request = Request {
             purpose: if load.dependency { Purpose::LoadDependency } else { Purpose::Load },
             since: load.since,
-            deadline: load.patience.deadline(settings.timeout),
+            deadline: load.budget.deadline(settings.timeout),
             inputs: load.inputs,
-            memory,
+            failure_cache,
         };
         let mut report = Driver::run(self, load.key, Some(load), work, request, self.first_lock());
         let result = match report.end {
@@ -178,12 +178,12 @@ impl<'a> Gate<'a> {
         result
     }
 
-    /// Runs `work` while no load or removal of this module by others that use the gate is under way. Past the deadline the
-    /// work is done all the same, and the kernel arbitrates.
+    /// Runs `work` while no other user of the gate loads or removes this module. After the deadline `work` runs without
+    /// the lock, and the kernel arbitrates.
     pub(crate) fn remove<T>(
         &self,
         key: &ModuleName,
-        patience: &Patience,
+        budget: &WaitBudget,
         work: impl FnOnce() -> T,
     ) -> Option<T> {
         let (mut work, mut done) = (Some(work), None);
@@ -194,9 +194,9 @@ impl<'a> Gate<'a> {
         let request = Request {
             purpose: Purpose::Remove,
             since: Duration::ZERO,
-            deadline: patience.deadline(self.settings().timeout),
+            deadline: budget.deadline(self.settings().timeout),
             inputs: 0,
-            memory: Memory::None,
+            failure_cache: FailureCache::None,
         };
         Driver::run(self, key, None, &mut call, request, self.first_lock());
         done
@@ -243,13 +243,13 @@ impl<'a> Gate<'a> {
         }
     }
 
-    fn warn_of_bound(&self, key: &ModuleName, waited: Duration) {
+    fn warn_of_deadline(&self, key: &ModuleName, waited: Duration) {
         let text = format!("{key}: waited {} s for another process to load it, going on", waited.as_secs());
         self.sink.log(Priority::Warning, text.as_bytes());
     }
 }
 
-/// A time as the gate's files have it.
+/// A time as the gate's files and JSON store it.
 pub(crate) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

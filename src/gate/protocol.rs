@@ -1,46 +1,48 @@
 //! The protocol of the gate: one request to load or remove one module, as a state machine.
 //!
-//! The machine (`machine.rs`) does no I/O, has no clock and keeps no memory but its fields. It is told what was seen and says
-//! what to do next; `driver.rs` does that on the real system, and `tests/exploration` does it in a model world, where every
-//! order of events is tried. Here are the words that they use.
+//! The machine (`machine.rs`) does no I/O and has no clock. It gets an observation ([`Seen`]) and returns the next
+//! [`Action`]. `driver.rs` performs the actions on the real system. `tests/exploration` performs them in a model and tries
+//! every order of events. This file defines the types that they share.
 //!
 //! ```text
-//! knock     try the lock                     got it -> lead        held -> follow
-//! follow    read the bell; look; read the record; try the lock; sleep until the bell rings, half a second at most; again
+//! first     try the lock                     locked -> lead        held by another -> follow
+//! follow    read the futex; read the module's state and the record; try the lock; sleep on the futex, half a second at
+//!           most; repeat
 //!             live                           -> joined
-//!             a failure that is mine too     -> that failure
-//!             got the lock                   -> lead
+//!             a failure that applies here    -> that failure
+//!             locked                         -> lead
 //!             deadline                       -> the next lock: the module file's, then none
-//! lead      read the record; look
+//! lead      read the record and the module's state
 //!             live                           -> joined
-//!             coming, going                  -> wait for live or gone
-//!             gone                           -> write "begun"; call the kernel once; write the result
-//!           let go of the lock; ring the bell
+//!             coming, going                  -> wait for live or absent
+//!             absent                         -> write "begun"; call the kernel once; write the result
+//!           unlock; wake the followers
 //! ```
 //!
-//! What must hold, in every order of events:
-//! - one request at a time is inside the kernel's load or unload call for one module, unless a bound was passed;
-//! - nobody calls for a module that was live at the last look under the lock;
-//! - a request calls once; twice only if it saw the module come or go after the first call and then be gone;
-//! - a failure is shared only with those who would have got it themselves (`Machine::is_mine`);
-//! - a wait ends at the deadline, whatever others do; killed or stopped, they leave nothing to clean up.
+//! These properties hold in every order of events; `tests/exploration/rules.rs` checks them:
+//! - one request at a time is inside the kernel's load or unload call for one module, unless a deadline has passed;
+//! - no request calls the kernel for a module that was live when it was last examined under the lock;
+//! - a request makes one call, and a second one only if after the first the module was coming or going and then absent;
+//! - a failure answers another request only if that request's own call would have failed the same (`Machine::shared_errno`);
+//! - a wait ends at the deadline, whatever other processes do; one that is killed or stopped leaves nothing to clean up.
 
 use crate::error::Errno;
 use crate::system::sysfs::State;
 use std::time::Duration;
 
-/// The longest sleep between two looks. A leader that is killed rings no bell: this is how long others may not notice.
+/// The longest sleep on the futex. A killed leader does not wake the followers, so this is how long they may
+/// not notice.
 pub const SLICE: Duration = Duration::from_millis(500);
-/// The first sleep, shorter: most loads are over by then.
+/// The first sleep on the futex. It is shorter, since most loads end sooner.
 pub(crate) const FIRST_SLICE: Duration = Duration::from_millis(100);
-/// The longest sleep where nobody rings.
+/// The longest sleep without a futex.
 pub(crate) const LONGEST_POLL: Duration = Duration::from_millis(32);
-/// How long the lock of the module file is waited for. Every reader of the file can hold it.
-pub const MODULE_FILE: Duration = Duration::from_secs(2);
-/// The same after the deadline, when those whose deadline ended together need one more order among them.
-pub const MODULE_FILE_LATE: Duration = Duration::from_secs(1);
-/// Failures that say more about who asked, or about the moment, than about the module.
-pub const OF_THE_ASKER: [Errno; 9] = [
+/// How long to wait for the lock on the module file. Everyone who may read the file can hold that lock.
+pub const MODULE_FILE_WAIT: Duration = Duration::from_secs(2);
+/// The same after the deadline: requests whose deadlines pass together still queue at this lock.
+pub const MODULE_FILE_WAIT_LATE: Duration = Duration::from_secs(1);
+/// Errnos that depend on the calling process or on the moment rather than on the module. They are not shared.
+pub const CALLER_ERRNOS: [Errno; 9] = [
     Errno::EPERM,
     Errno::EACCES,
     Errno::EINTR,
@@ -51,64 +53,64 @@ pub const OF_THE_ASKER: [Errno; 9] = [
     Errno::EBUSY,
     Errno::EEXIST,
 ];
-/// What the kernel answers if a symbol is missing (`ENOENT`), or if one has another version or type (`EINVAL`).
-pub const OF_SYMBOLS: [Errno; 2] = [Errno::ENOENT, Errno::EINVAL];
+/// The kernel's errnos for a missing symbol (`ENOENT`) and for one with another version or type (`EINVAL`).
+pub const SYMBOL_ERRNOS: [Errno; 2] = [Errno::ENOENT, Errno::EINVAL];
 
-/// What is to be done to the module.
+/// What the request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Load it, because it was asked for.
+    /// To load the module that the user or the kernel named.
     Load,
-    /// Load it, because something else needs it: then it is enough that it is coming.
+    /// To load a module that another one needs. The request may end while it is still coming.
     LoadDependency,
     Remove,
 }
 
-/// Whether an earlier failure may answer a request that did not overlap with it.
+/// Whether a failure may answer a request that began after the failed attempt had ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Memory {
+pub enum FailureCache {
     None,
-    /// Any failure, so long after its end (`kmod.failure_ttl`).
-    Failure(Duration),
-    /// `ENODEV`, so long after its end: the request names a kind of CPU, and all CPUs are alike.
-    Refusal(Duration),
+    /// Any failure, for this long after its end (`kmod.failure_ttl`).
+    Any(Duration),
+    /// `ENODEV`, for this long after its end: udev sends the same request for each CPU, and all CPUs are alike.
+    NoDevice(Duration),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Request {
     pub purpose: Purpose,
-    /// When everything that this request loads before this module was there (`CLOCK_BOOTTIME`).
+    /// When the steps before this one ended, on `CLOCK_BOOTTIME`.
     pub since: Duration,
-    /// When waiting ends.
+    /// When waiting ends, on `CLOCK_BOOTTIME`.
     pub deadline: Duration,
     /// A digest of what decides the result: file, parameters, flags.
     pub inputs: u64,
-    pub memory: Memory,
+    pub failure_cache: FailureCache,
 }
 
-/// What serialises.
+/// The lock that serialises requests for a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lock {
-    /// The gate's file of the name that was asked for.
+    /// The gate's file under the requested name.
     Key,
-    /// The gate's file of the module's own name, which differs from that of its file.
+    /// The gate's file under the module's own name, which differs from the requested one.
     Own,
     ModuleFile,
-    /// Nothing: the kernel arbitrates.
+    /// No lock: the kernel arbitrates.
     Nothing,
 }
 
 impl Lock {
-    /// Whether it is a file of the gate, with a record and a bell.
-    pub fn is_gates(self) -> bool {
+    /// Whether it is a file of the gate, with a record and a futex.
+    pub fn is_gate_file(self) -> bool {
         matches!(self, Lock::Key | Lock::Own)
     }
 }
 
-/// The last attempt, as the gate's file tells it.
+/// The last attempt, from the record in the gate's file. Times are on `CLOCK_BOOTTIME`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Attempt {
-    /// Whether it was made since this boot.
+    /// Whether the record is of this boot.
     pub this_boot: bool,
     pub begin: Duration,
     /// How it ended; `None` while it runs, or if its leader died.
@@ -117,7 +119,7 @@ pub struct Attempt {
     pub inputs: u64,
     /// The leader's thread id.
     pub leader: i32,
-    /// Whether this very file was found to hold a module of another name.
+    /// Whether the same module file was found to hold a module of another name.
     pub other_name: bool,
 }
 
@@ -125,7 +127,7 @@ pub struct Attempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ended {
     pub at: Duration,
-    /// `None`: success.
+    /// `None` for success.
     pub failure: Option<Failure>,
 }
 
@@ -133,92 +135,93 @@ pub struct Ended {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Failure {
     pub errno: Errno,
-    /// Whether the kernel's module loader gave it, not something on the way there.
+    /// Whether the kernel's module loader returned the errno, not a step before it.
     pub by_kernel: bool,
 }
 
-/// What this process has to do with the one that loads the module.
+/// How this process relates to the leader, the thread that loads the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kin {
+pub enum Relation {
     /// The kernel did not start this process.
-    Stranger,
-    /// The kernel started this process, and the leader waits for such a one (`call_usermodehelper_exec`).
-    Helper,
-    /// The kernel started this process, and the leader does something else.
-    Bystander,
-    /// The kernel started this process; what the leader does cannot be told.
+    Unrelated,
+    /// The kernel started this process, and the leader waits for a usermode helper (`call_usermodehelper_exec`).
+    MayBeAwaited,
+    /// The kernel started this process, and the leader does not wait for a usermode helper.
+    NotAwaited,
+    /// The kernel started this process, and /proc does not say what the leader waits for.
     Unknown,
 }
 
-/// What the machine wants done.
+/// What the driver has to do, with the [`Seen`] that it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Open the lock's file: [`Seen::Done`] or [`Seen::Failed`].
     Open(Lock),
     /// Try to take the lock, without waiting: [`Seen::Locked`] or [`Seen::Failed`].
     TryLock,
-    /// Read how often the bell was rung: [`Seen::Bell`].
-    ReadBell,
-    /// Look at the module's state under its name, and under its own name where that is known to differ: [`Seen::State`].
+    /// Read the futex: [`Seen::Futex`].
+    ReadFutex,
+    /// Read the module's state under the requested name, and under its own name if that is known to differ:
+    /// [`Seen::State`].
     Look,
     /// Read the record of the lock's file: [`Seen::Record`].
     ReadRecord,
-    /// Find out who this process is to the leader: [`Seen::Kin`].
-    ReadKin(Option<i32>),
-    /// Sleep until the bell was rung once more than that, or for so long: [`Seen::Done`]. Without a bell: just sleep.
+    /// Find out how this process relates to the leader, a thread id: [`Seen::Relation`].
+    ReadRelation(Option<i32>),
+    /// Sleep until the futex no longer has this value, or for this long: [`Seen::Done`]. Without a value: only sleep.
     Sleep(Option<u32>, Duration),
-    /// Write the record: an attempt that began then, and how it ended. [`Seen::Done`], also where it cannot be written.
+    /// Write the record: when the attempt began, and how it ended. [`Seen::Done`], also if the write fails.
     Write(Duration, Option<Ended>),
     /// Make the kernel call: [`Seen::Answer`].
     Call,
     /// Read the module's own name from its file: [`Seen::OtherName`].
     ReadOwnName,
-    /// Let go of the lock: [`Seen::Done`].
+    /// Unlock: [`Seen::Done`].
     Unlock,
-    /// Ring the bell: [`Seen::Done`].
-    Ring,
-    /// Say that a bound was passed: [`Seen::Done`].
+    /// Wake all who sleep on the futex: [`Seen::Done`].
+    Wake,
+    /// Log that the deadline has passed: [`Seen::Done`].
     Warn,
     End(End),
 }
 
-/// What was seen.
+/// What the driver observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Seen {
     Done,
     Failed,
-    /// Whether the lock is ours now.
+    /// Whether this request holds the lock now.
     Locked(bool),
-    /// How often the bell was rung; `None` where there is none.
-    Bell(Option<u32>),
+    /// The value of the futex; `None` if it cannot be mapped.
+    Futex(Option<u32>),
     State(State),
-    /// The record, if there is a whole one.
+    /// The record, if it is whole.
     Record(Option<Attempt>),
-    Kin(Kin),
-    /// What the call gave; `None`: success.
+    Relation(Relation),
+    /// The result of the call; `None` for success.
     Answer(Option<Failure>),
-    /// Whether the file holds a module of another name than it was asked for by.
+    /// Whether the module's own name differs from the requested one.
     OtherName(bool),
 }
 
 /// How a request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {
-    /// Its own call did it.
+    /// Its own call succeeded.
     Called,
-    /// The module is live through somebody else's call.
+    /// The module is live, loaded by another process or thread.
     Joined,
-    /// A dependency that is still coming: the kernel itself waits for its symbols.
+    /// The dependency is still coming. The kernel itself waits for its symbols.
     StillComing,
-    /// Its own call failed so.
+    /// Its own call failed.
     Failed(Failure),
-    /// Another's call failed, and so would its own.
+    /// Another request's call failed, and its own would have failed the same.
     Shared(Errno),
     /// The module's own init waits for this request.
     Recursion,
 }
 
-/// The rules of the machine that the exploration takes out one by one.
+/// The rules of the machine. `tests/exploration` removes them one by one, and each time must find a property that breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Guard {
@@ -227,31 +230,30 @@ pub enum Guard {
     WaitForGoing,
     Deadline,
     DeadlineOfTheModuleFile,
-    EndedAfterMyLastStep,
-    BeganAfterMyLastStep,
+    EndedAfterSince,
+    BeganAfterSince,
     SameInputs,
     ByTheKernel,
-    NotOfTheAsker,
+    NotCallerErrno,
     ThisBoot,
     NotOfTheFuture,
-    OnlyRefusals,
-    MemoryEnds,
+    OnlyNoDevice,
+    CacheExpires,
     OwnName,
     OwnLock,
     TransitionSeen,
     OneMoreCall,
     RecursionOfDependency,
-    RecursionInTheDark,
+    RecursionUnknown,
     RecursionOfTarget,
 }
 
-/// Which rules hold.
+/// The set of rules that a machine follows.
 pub trait Rules: Copy {
-    /// Whether this one does.
     fn hold(self, guard: Guard) -> bool;
 }
 
-/// All of them: the product.
+/// All rules, as in the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct All;
 

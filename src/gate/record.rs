@@ -1,4 +1,4 @@
-//! The file behind a lock, `/run/kmod/gate/NAME`. Native byte order: the file never leaves the machine or the boot.
+//! The lock file of a module, `/run/kmod/gate/NAME`. Native byte order, since no other machine or boot reads it.
 //!
 //! ```text
 //! offset  size  what
@@ -10,21 +10,21 @@
 //!     32     8  digest of the inputs
 //!     40     4  thread id of the leader
 //!     44     4  errno of the result as the kernel gave it, 0 for success
-//!     48     4  1 if the kernel's module loader gave the errno, 0 if it was met on the way there
-//!     52     4  length of the module's own name, 0 where that is NAME or not known
+//!     48     4  1 if the kernel's module loader returned the errno, 0 if a step before it failed
+//!     52     4  length of the module's own name, 0 if that is NAME or not known
 //!     56    56  the module's own name
 //!    112     8  digest of the file that the own name was read from
-//!    120    16  boot id (/proc/sys/kernel/random/boot_id); zero where it could not be read
+//!    120    16  boot id (/proc/sys/kernel/random/boot_id); zero if it could not be read
 //!    136     8  check: FNV-1a of bytes 0 to 135
 //!    144    16  zero
-//!    160     4  the bell: how often the lock was given back (system/bell.rs)
+//!    160     4  futex: how often a leader woke the followers (system/futex.rs)
 //!    164    28  zero
-//!    192    64  eight counters, added to atomically through a shared map (counters.rs)
+//!    192    64  eight counters, updated atomically through a shared map (counters.rs)
 //!    256        end
 //! ```
 //!
-//! Only a holder of the lock writes the record, in one pwrite. A record that is short, torn, foreign or of another boot is no
-//! record: the reader then knows nothing, and a fresh attempt is made.
+//! Only the holder of the lock writes the record, in one pwrite(2). A record that is short, damaged or of another boot
+//! counts as absent: the request then makes its own attempt.
 
 use crate::error::Errno;
 use crate::formats::fnv;
@@ -37,34 +37,33 @@ use std::time::Duration;
 
 /// The length of a gate file, in bytes.
 pub const FILE_LENGTH: usize = 256;
-/// Where the bell is.
-pub(crate) const BELL_OFFSET: usize = 160;
-/// Where the counters begin.
+/// The offset of the futex.
+pub(crate) const FUTEX_OFFSET: usize = 160;
+/// The offset of the counters.
 pub(crate) const COUNTERS_OFFSET: usize = 192;
 
 const MAGIC: [u8; 4] = *b"KMG2";
 const RECORD_LENGTH: usize = 144;
 const CHECKED: usize = 136;
 
-/// What tells one boot of the machine from another.
+/// The id of a boot, 128 random bits.
 pub(crate) type BootId = [u8; 16];
 
-/// What the last leader wrote.
+/// The record that the last leader wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
-    /// How many loads were begun, this one included.
+    /// The number of loads that began, this one included.
     pub sequence: u64,
     /// When it began, on `CLOCK_BOOTTIME`.
     pub begin: Duration,
-    /// When it ended and how; `None` while it runs or when its leader died.
+    /// When and how it ended; `None` while it runs or if its leader died.
     pub end: Option<Ended>,
-    /// What went into the load ([`digest`]).
+    /// The [`digest`] of the load.
     pub inputs: u64,
     /// The leader's thread id.
     pub leader: i32,
-    /// The module's own name, and the [`file_digest`] of the file that holds it, where that name is not the gate file's.
+    /// The module's own name if it differs from the name of the lock file, and the [`file_digest`] of the module file.
     pub own_name: Option<(ModuleName, u64)>,
-    /// The boot that it was written in.
     pub boot: BootId,
 }
 
@@ -99,12 +98,12 @@ impl Record {
         put(&[0; limits::MODULE_NAME + 1][name.len()..]);
         put(&file.to_ne_bytes());
         put(&self.boot);
-        let check = fnv::more(fnv::START, &bytes[..CHECKED]);
+        let check = fnv::update(fnv::OFFSET_BASIS, &bytes[..CHECKED]);
         bytes[CHECKED..].copy_from_slice(&check.to_ne_bytes());
         bytes
     }
 
-    /// The record in the first bytes of a gate file, if there is a whole one.
+    /// The record in the first bytes of a gate file; `None` if it is short or damaged.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..RECORD_LENGTH)?;
         let mut rest = bytes;
@@ -115,7 +114,7 @@ impl Record {
         };
         let word = |field: &[u8]| field.try_into().map_or(0, u32::from_ne_bytes);
         let long = |field: &[u8]| field.try_into().map_or(0, u64::from_ne_bytes);
-        if field(4) != MAGIC || long(&bytes[CHECKED..]) != fnv::more(fnv::START, &bytes[..CHECKED]) {
+        if field(4) != MAGIC || long(&bytes[CHECKED..]) != fnv::update(fnv::OFFSET_BASIS, &bytes[..CHECKED]) {
             return None;
         }
         let phase = word(field(4));
@@ -144,17 +143,18 @@ impl Record {
         Some(Record { sequence, begin, end, inputs, leader, own_name, boot })
     }
 
-    /// Reads the record of an open gate file; `None` where there is no whole one.
+    /// Reads the record of an open gate file; `None` as in [`Record::parse`] or on a read error.
     pub fn read(file: &File) -> Option<Self> {
         let mut bytes = [0; RECORD_LENGTH];
         let length = crate::system::file::read_at(file, &mut bytes, 0).ok()?;
         Record::parse(&bytes[..length])
     }
 
-    /// Writes the record. The caller holds the lock. The first write also makes room for bell and counters.
+    /// Writes the record. The caller holds the lock. `fresh`: also write the rest of the file, which the futex and the
+    /// counters need.
     ///
     /// # Errors
-    /// What pwrite said (`ENOSPC`, ...). The gate goes on without a record then.
+    /// The errno of pwrite(2); `ENOSPC` for a short write.
     pub fn write(&self, file: &File, fresh: bool) -> Result<(), Errno> {
         let record = self.to_bytes();
         let mut whole = [0; FILE_LENGTH];
@@ -165,7 +165,7 @@ impl Record {
     }
 }
 
-/// This boot's id as `/proc/sys/kernel/random/boot_id` has it, 32 hexadecimal digits and dashes; `None` for anything else.
+/// Parses `/proc/sys/kernel/random/boot_id`: 32 hexadecimal digits and dashes; `None` for anything else.
 pub(crate) fn boot_id(text: &[u8]) -> Option<BootId> {
     let mut digits = text.trim_ascii().iter().filter(|&&b| b != b'-').map(|&b| char::from(b).to_digit(16));
     let mut id = BootId::default();
@@ -175,16 +175,16 @@ pub(crate) fn boot_id(text: &[u8]) -> Option<BootId> {
     digits.next().is_none().then_some(id)
 }
 
-/// A digest of which file it is, as it was when it was opened.
+/// A digest of a file's identity: device, inode, size and modification time.
 pub(crate) fn file_digest(file: &std::fs::Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let numbers = [file.dev(), file.ino(), file.size(), file.mtime() as u64, file.mtime_nsec() as u64];
-    numbers.iter().fold(fnv::START, |hash, number| fnv::more(hash, &number.to_ne_bytes()))
+    numbers.iter().fold(fnv::OFFSET_BASIS, |hash, number| fnv::update(hash, &number.to_ne_bytes()))
 }
 
-/// A digest of everything that decides the result of a load: the file ([`file_digest`]), the parameters, and the flags.
+/// A digest of everything that decides the result of a load: the file ([`file_digest`]), the parameters and the flags.
 pub(crate) fn digest(file: u64, parameters: &[u8], flags: u32) -> u64 {
-    fnv::more(fnv::more(file, &flags.to_ne_bytes()), parameters)
+    fnv::update(fnv::update(file, &flags.to_ne_bytes()), parameters)
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! The administrator's switches, from the kernel command line: they must work on a machine that does not boot.
+//! The gate's settings, from the kernel command line, so that they can be changed on a machine that does not boot.
 //!
 //! | word | meaning |
 //! |---|---|
-//! | `kmod.gate=off` | the gate stands aside; the kernel arbitrates |
-//! | `kmod.gate_timeout=MS` | how long one request waits for others, all its waits together (default 50000) |
-//! | `kmod.failure_ttl=MS` | remember a failed load this long, for `-q`/`-b` requests without options (default 0) |
-//! | `kmod.gate_trace=1` | write down every request that reached the gate |
+//! | `kmod.gate=off` | do not use the gate; the kernel arbitrates |
+//! | `kmod.gate_timeout=MS` | how long one request waits for other processes, all its waits together (default 50000) |
+//! | `kmod.failure_ttl=MS` | how long a failed load answers later `-q`/`-b` requests without options (default 0) |
+//! | `kmod.gate_trace=1` | write every request that reaches the gate to the trace |
 //!
-//! Words are separated by white space alone, unlike the options in `config::cmdline`: a quote that never closes, anywhere on the
-//! line, must not take these away.
+//! Only white space separates words. Quotes have no meaning here, unlike in `config::cmdline`: a quote that is never closed
+//! must not hide these settings.
 
 use crate::limits;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use std::time::Duration;
 pub struct Settings {
     /// Whether the gate is used at all.
     pub enabled: bool,
-    /// How long one request waits for others.
+    /// How long one request waits for other processes.
     pub timeout: Duration,
-    /// How long a failure is remembered for requests that allow it.
+    /// How long a failure answers later requests that allow it.
     pub failure_ttl: Duration,
-    /// Whether requests are written down.
+    /// Whether requests are traced.
     pub trace: bool,
 }
 
@@ -33,8 +33,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The settings in a kernel command line. The last of several words counts; one that makes no sense is ignored,
-    /// since nobody is there to read a complaint at boot.
+    /// The settings in a kernel command line. The last of several equal words counts. A value that is not understood is
+    /// ignored without a message.
     pub fn from_cmdline(cmdline: &[u8]) -> Self {
         let mut settings = Settings::default();
         for word in cmdline.split(|b| b.is_ascii_whitespace()) {
@@ -62,7 +62,7 @@ impl Settings {
 }
 
 fn milliseconds(value: &[u8]) -> Option<Duration> {
-    // An hour is more than anybody can mean, and keeps the sums below from overflowing.
+    // At most one hour, so that no sum of times overflows.
     let count: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
     Some(Duration::from_millis(count.min(3_600_000)))
 }

@@ -1,4 +1,4 @@
-//! What the gate saved, and who asked: read from its own files.
+//! The gate's counters and the processes that made requests, read from its own files.
 
 use super::counters::Counters;
 use super::dir::{GateDir, NoGateDir};
@@ -11,29 +11,28 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
-/// One module in the gate's books.
+/// The statistics of one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Module {
+pub(crate) struct ModuleStats {
     pub name: Vec<u8>,
-    /// What was counted since boot.
     pub counters: Counters,
     /// The last load, if its record is whole.
     pub last: Option<Record>,
 }
 
-impl Module {
-    /// The errno of the last load, 0 for success; `None` where none ended.
+impl ModuleStats {
+    /// The errno of the last load, 0 for success. `None` if no load has ended.
     pub(crate) fn last_errno(&self) -> Option<i32> {
         let end = self.last.as_ref()?.end?;
         Some(end.failure.map_or(0, |failure| failure.errno.number()))
     }
 }
 
-/// The gate's books.
+/// The statistics of all modules.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Stats {
-    pub modules: Vec<Module>,
-    /// What `/sys/kernel/debug/modules/stats` says, where the kernel has it (6.4 with `CONFIG_MODULE_STATS`).
+    pub modules: Vec<ModuleStats>,
+    /// The content of `/sys/kernel/debug/modules/stats` (Linux 6.4 and later with `CONFIG_MODULE_STATS`).
     pub kernel: Option<Vec<u8>>,
 }
 
@@ -42,8 +41,8 @@ impl Stats {
         self.modules.iter().fold(Counters::default(), |sum, module| sum.plus(module.counters))
     }
 
-    /// The books as JSON: `{"total": {...}, "modules": [{"name": ..., ...}], "kernel": text or null}`. Times are in
-    /// nanoseconds, sizes in bytes.
+    /// JSON: `{"total": {...}, "modules": [{"name": ..., ...}], "kernel": text or null}`. Times are in nanoseconds, sizes
+    /// in bytes.
     pub(crate) fn to_json(&self) -> Value {
         let modules: Vec<Value> = self
             .modules
@@ -76,10 +75,10 @@ fn counters_json(counters: Counters) -> Value {
     })
 }
 
-/// Reads the books. A gate that was never used gives empty ones.
+/// Reads the statistics. They are empty if the gate was never used.
 ///
 /// # Errors
-/// `EACCES` for anyone but root; `EPERM` where the directory is not to be trusted; else what reading it said.
+/// `EACCES` unless root asks; `EPERM` if the directory is not trusted; else the errno of reading it.
 pub(crate) fn read(system: &System<'_>) -> Result<Stats> {
     let mut stats = Stats {
         kernel: file::read_whole(&system.roots.sys_fs.join("kernel/debug/modules/stats"), 1 << 20).ok(),
@@ -94,7 +93,7 @@ pub(crate) fn read(system: &System<'_>) -> Result<Stats> {
             continue;
         }
         let (counters, last) = (Counters::parse(&bytes), Record::parse(&bytes));
-        stats.modules.push(Module { name: key.as_bytes().to_vec(), counters, last });
+        stats.modules.push(ModuleStats { name: key.as_bytes().to_vec(), counters, last });
     }
     stats.modules.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(stats)
@@ -111,40 +110,40 @@ fn existing(system: &System<'_>) -> Result<Option<GateDir>> {
     }
 }
 
-/// One kind of asker in the trace: the names of the process and of its parent.
+/// The names of a requesting process and of its parent. Requests in the trace are grouped by them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Asker {
-    /// Name of the process that started the asking one.
+pub(crate) struct Requester {
     pub parent: String,
-    /// Name of the asking process.
     pub comm: String,
 }
 
-/// What one kind of asker asked for.
+/// The requests of one [`Requester`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Asked {
-    /// Requests that reached the gate.
+pub(crate) struct RequesterTotals {
     pub requests: u64,
-    /// Those that another's call had served.
+    /// Requests that made no kernel call.
     pub served: u64,
-    /// Requests for each module.
+    /// The number of requests for each module.
     pub modules: BTreeMap<String, u64>,
-    /// Time spent waiting for others.
+    /// Time spent waiting for other processes.
     pub waited: Duration,
 }
 
-/// Sums up the trace by asker, most requests first; the second value counts its broken lines.
-pub(crate) fn who(system: &System<'_>) -> Result<(Vec<(Asker, Asked)>, u64)> {
+/// Groups the trace by [`Requester`], most requests first. The second value is the number of broken lines.
+///
+/// # Errors
+/// As [`trace::read`].
+pub(crate) fn by_requester(system: &System<'_>) -> Result<(Vec<(Requester, RequesterTotals)>, u64)> {
     let (entries, broken) = trace::read(system)?;
-    let mut askers: BTreeMap<Asker, Asked> = BTreeMap::new();
+    let mut requesters: BTreeMap<Requester, RequesterTotals> = BTreeMap::new();
     for entry in entries {
-        let asked = askers.entry(Asker { parent: entry.parent, comm: entry.comm }).or_default();
-        asked.requests += 1;
-        asked.served += u64::from(entry.served);
-        asked.waited += entry.waited;
-        *asked.modules.entry(entry.module).or_default() += 1;
+        let totals = requesters.entry(Requester { parent: entry.parent, comm: entry.comm }).or_default();
+        totals.requests += 1;
+        totals.served += u64::from(entry.served);
+        totals.waited += entry.waited;
+        *totals.modules.entry(entry.module).or_default() += 1;
     }
-    let mut askers: Vec<_> = askers.into_iter().collect();
-    askers.sort_by(|a, b| b.1.requests.cmp(&a.1.requests).then_with(|| a.0.cmp(&b.0)));
-    Ok((askers, broken))
+    let mut requesters: Vec<_> = requesters.into_iter().collect();
+    requesters.sort_by(|a, b| b.1.requests.cmp(&a.1.requests).then_with(|| a.0.cmp(&b.0)));
+    Ok((requesters, broken))
 }

@@ -1,5 +1,5 @@
-//! The protocol with threads for processes and a fixture for sysfs. The lab repeats the essential ones on real
-//! kernels.
+//! The gate with threads in place of processes and a fixture in place of sysfs. `tests/lab` repeats the most important
+//! cases on real kernels.
 
 use super::*;
 use crate::gate;
@@ -46,7 +46,7 @@ impl Fixture {
         Gate::with_settings(system, &self.sink, trace::Origin::default(), self.settings.clone())
     }
 
-    /// A request for the module m with these inputs, whose call is this.
+    /// One request for the module `m`, whose kernel call is `call`.
     fn ask(
         &self,
         gate: &Gate<'_>,
@@ -65,7 +65,7 @@ impl Fixture {
             dependency: false,
             remember: asks.remember,
             request: asks.words,
-            patience: &Patience::new(&gate.system),
+            budget: &WaitBudget::new(&gate.system),
         };
         gate.load(&load, &mut Calls(call, asks.own_name))
     }
@@ -77,7 +77,7 @@ impl Fixture {
         self.ask(gate, asks, &mut || self.kernel.finit_module(file.as_fd(), c"", 0))
     }
 
-    /// `count` requests at once, each through a gate of its own like a process.
+    /// `count` requests at once, each with its own gate, as processes have.
     fn storm(&self, count: usize, inputs: impl Fn(usize) -> u64 + Sync) -> Vec<Result<Outcome>> {
         let barrier = Barrier::new(count);
         std::thread::scope(|scope| {
@@ -117,8 +117,8 @@ impl Default for Asks<'_> {
 struct Calls<'c>(&'c mut dyn FnMut() -> Result<(), Errno>, &'c str);
 
 impl Work for Calls<'_> {
-    fn call(&mut self) -> Result<(), Refused> {
-        self.0().map_err(Refused::by_kernel)
+    fn call(&mut self) -> Result<(), CallError> {
+        self.0().map_err(CallError::by_kernel)
     }
 
     fn own_name(&mut self) -> Option<ModuleName> {
@@ -219,12 +219,12 @@ fn a_module_of_another_name_than_its_file_is_called_once() {
     };
     assert_eq!(fixture.ask(&gate, asks, &mut call), Ok(Outcome::Loaded));
     assert_eq!(fixture.ask(&fixture.gate(), asks, &mut call), Ok(Outcome::Joined));
-    // Loaded by somebody who left no record: the kernel says that it is there, and the file says under which name.
+    // Loaded by a process that left no record: the kernel answers EEXIST, and the file tells the name.
     std::fs::remove_dir_all(fixture.roots.run.join("kmod")).unwrap();
     assert_eq!(fixture.ask(&fixture.gate(), asks, &mut call), Ok(Outcome::Joined));
     assert_eq!(fixture.ask(&fixture.gate(), asks, &mut call), Ok(Outcome::Joined));
     assert_eq!(calls.load(Ordering::SeqCst), 2);
-    // Removed: it is loaded under the lock of its own name.
+    // After its removal it is loaded under the lock of its own name.
     fixture.kernel.remove("real");
     assert_eq!(fixture.ask(&fixture.gate(), asks, &mut call), Ok(Outcome::Loaded));
     assert_eq!(calls.load(Ordering::SeqCst), 3);
@@ -276,7 +276,7 @@ fn past_the_bound_a_stopped_leader_is_not_waited_for() {
     let stopped = directory.file(&ModuleName::new(b"m").unwrap()).unwrap();
     assert!(try_lock(&stopped).unwrap());
     Record::default().write(&stopped, true).unwrap();
-    // All of them pass the bound together; the lock on the module file still makes it one call.
+    // All deadlines pass together. The lock on the module file still makes it one call.
     let results = fixture.storm(8, |_| 1);
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(fixture.calls(), 1);
@@ -357,10 +357,10 @@ fn the_trace_names_the_asker() {
     assert_eq!(fixture.request(&fixture.gate(), 1), Ok(Outcome::Loaded));
     let (lines, _) = trace::read(&fixture.system()).unwrap();
     let line = &lines[0];
-    // Where nobody can tell who this process is, it may be the kernel's.
+    // The fixture has no /proc/PID/stat, so the process may be one that the kernel started.
     assert_eq!((line.module.as_str(), line.kernel, line.dependency, line.served), ("m", true, false, false));
     assert!(line.called >= Duration::from_millis(20) && line.waited.is_zero(), "{line:?}");
-    let (askers, broken) = stats::who(&fixture.system()).unwrap();
+    let (askers, broken) = stats::by_requester(&fixture.system()).unwrap();
     assert_eq!((askers.len(), broken), (1, 0));
     assert_eq!(askers[0].1.modules["m"], 1);
 }
@@ -390,7 +390,7 @@ fn who_waits_long_looks_around_seldom() {
     }
     let mut fixture = Fixture::new();
     fixture.kernel.init_takes = Duration::from_secs(3);
-    // So that this process is seen not to be the kernel's.
+    // The real /proc shows that the kernel did not start this process.
     fixture.roots.proc_fs = "/proc".into();
     std::thread::scope(|scope| {
         let leader = scope.spawn(|| fixture.request(&fixture.gate(), 1));
@@ -402,7 +402,8 @@ fn who_waits_long_looks_around_seldom() {
             let clock = Counting(AtomicU32::new(0));
             let gate = fixture.gate_on(System { clock: &clock, ..fixture.system() });
             assert_eq!(fixture.request(&gate, 1), Ok(Outcome::Joined));
-            // After 0.1 s, and then every half second, a seventh less for some: each look asks for some moments.
+            // One check after 0.1 s, then one every half second, with jitter up to a seventh sooner. Each check reads the
+            // clock several times.
             let asked = clock.0.load(Ordering::Relaxed);
             assert!(asked <= 8 * 9 + 16, "asked for the time {asked} times");
         });

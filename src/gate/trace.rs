@@ -1,23 +1,24 @@
-//! Who sends the duplicates? With `kmod.gate_trace=1` on the kernel command line, or while the file `/run/kmod/trace`
-//! exists, every request that got past the first look appends one line of JSON to `/run/kmod/gate.trace`, in one
-//! `O_APPEND` write, until the file is 8 MiB long.
+//! The trace of load requests. With `kmod.gate_trace=1` on the kernel command line, or if the file `/run/kmod/trace`
+//! exists, each request that reaches the gate appends one line of JSON to `/run/kmod/gate.trace`, in one `O_APPEND`
+//! write, until the file is 8 MiB long ([`limits::GATE_TRACE`]). A process checks for the switch once.
 //!
 //! | key | value |
 //! |---|---|
-//! | `time_ns` | when the request reached the gate, `CLOCK_BOOTTIME` |
-//! | `module`, `request` | the module's name; the words of the request |
-//! | `pid`, `ppid`, `comm`, `parent` | this process and the one that started it |
+//! | `time_ns` | when the request reached the gate, on `CLOCK_BOOTTIME` |
+//! | `module`, `request` | the module's name; the argument of the request |
+//! | `pid`, `ppid` | the ids of this process and of its parent |
+//! | `comm`, `parent` | the names of this process and of its parent |
 //! | `devpath`, `seqnum` | of the device event, if udev set them |
-//! | `kernel` | whether the kernel asked: one of its threads is an ancestor of this process |
-//! | `dependency` | whether what was asked for needs the module, rather than being it |
-//! | `role` | `leader`, `follower` or `fallback` |
-//! | `result`, `errno` | `loaded`, `joined`, `coming` or `failed`, and with what |
-//! | `wait_ns` | how long it waited for others |
+//! | `kernel` | whether a kernel thread is an ancestor of this process |
+//! | `dependency` | whether the module is needed by the requested one |
+//! | `role` | `follower` (no kernel call), `leader` (a call with the gate's lock) or `fallback` (a call without it) |
+//! | `result`, `errno` | `loaded`, `joined`, `coming` or `failed`, and the errno of the failure |
+//! | `wait_ns` | how long the request waited |
 //! | `call_ns` | how long its kernel calls took |
 
 use super::dir::GateDir;
 use super::driver::Report;
-use super::{Load, Outcome, kin, nanoseconds};
+use super::{Load, Outcome, nanoseconds, relation};
 use crate::error::Result;
 use crate::limits;
 use crate::system::file::{open_at, read_whole, within_size_limit};
@@ -33,13 +34,14 @@ pub(crate) const FILE: &str = "gate.trace";
 /// The name of the file that switches the trace on.
 pub(crate) const SWITCH: &str = "trace";
 
-/// What the environment says about where a request comes from.
+/// The variables `DEVPATH` and `SEQNUM` that udev sets for the processes it starts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
     pub devpath: Option<Vec<u8>>,
     pub seqnum: Option<Vec<u8>>,
 }
 
+/// Appends the line of one request.
 pub(super) fn append(
     system: &System<'_>,
     directory: &GateDir,
@@ -69,11 +71,11 @@ pub(super) fn append(
         "parent": comm(ppid),
         "devpath": origin.devpath.as_deref().map(text),
         "seqnum": origin.seqnum.as_deref().map(text),
-        "kernel": kin::started_by_kernel(system),
+        "kernel": relation::started_by_kernel(system),
         "dependency": load.dependency,
         "role": match report.calls {
             0 => "follower",
-            _ if report.lock.is_gates() => "leader",
+            _ if report.lock.is_gate_file() => "leader",
             _ => "fallback",
         },
         "result": match result {
@@ -93,37 +95,33 @@ pub(super) fn append(
     }
 }
 
-/// One line of the trace. What a line does not have is empty, or nothing.
+/// One line of the trace; see the table above. A missing text is `?`, a missing number 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Entry {
-    /// When the request reached the gate, since boot.
+pub(crate) struct TraceEntry {
+    /// `time_ns`
     pub at: Duration,
     pub module: String,
     pub request: String,
-    /// The asking process.
     pub pid: u64,
     pub comm: String,
-    /// The name of the process that started it.
     pub parent: String,
-    /// The device that udev asked for.
     pub devpath: Option<String>,
     pub kernel: bool,
-    /// Whether the module is needed by what was asked for.
     pub dependency: bool,
-    /// Whether it made no call of its own.
+    /// Whether the role is `follower`.
     pub served: bool,
     pub errno: Option<i64>,
-    /// How long it waited for others.
+    /// `wait_ns`
     pub waited: Duration,
-    /// How long its calls took.
+    /// `call_ns`
     pub called: Duration,
 }
 
-/// The trace, and how many of its lines are no JSON (a write cut by a full disk).
+/// The trace, and the number of its lines that are not JSON (a write cut off by a full file system).
 ///
 /// # Errors
-/// `ENOENT` where nothing was traced; else what reading it said.
-pub(crate) fn read(system: &System<'_>) -> Result<(Vec<Entry>, u64)> {
+/// `ENOENT` if nothing was traced; else the errno of reading it.
+pub(crate) fn read(system: &System<'_>) -> Result<(Vec<TraceEntry>, u64)> {
     let text = read_whole(&system.roots.gate_parent().join(FILE), 2 * limits::GATE_TRACE)?;
     let mut broken = 0;
     let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
@@ -136,10 +134,10 @@ pub(crate) fn read(system: &System<'_>) -> Result<(Vec<Entry>, u64)> {
     Ok((entries, broken))
 }
 
-fn entry(line: &Value) -> Entry {
+fn entry(line: &Value) -> TraceEntry {
     let word = |key: &str| line[key].as_str().unwrap_or("?").to_owned();
     let time = |key: &str| Duration::from_nanos(line[key].as_u64().unwrap_or(0));
-    Entry {
+    TraceEntry {
         at: time("time_ns"),
         module: word("module"),
         request: word("request"),
@@ -157,6 +155,6 @@ fn entry(line: &Value) -> Entry {
 }
 
 fn text(bytes: &[u8]) -> Value {
-    // A request may be a megabyte long.
+    // An argument may be a megabyte long.
     Value::from(String::from_utf8_lossy(&bytes[..bytes.len().min(limits::QUERY)]))
 }

@@ -1,27 +1,24 @@
-//! Loading ahead: threads load what a walk over several plans is about to need, and the walk takes their answers in
-//! its own order.
+//! Loading ahead: worker threads load the modules of several plans, while the walk takes their results in plan order.
 //!
-//! The walk stays what it is without threads: one thread that goes through the plans step by step, and the only one that
-//! prints, runs commands and decides. So messages and exit status are those of the serial run because they are made by
-//! it; what the threads change is that the answer to a step is often there already.
+//! The walk is one thread, which goes through the plans as without workers. Only the walk prints, runs commands and
+//! decides, so messages and exit status are those of a serial run. The result of a step is only ready sooner.
 //!
-//! Each module of the plans is one job, in however many plans it stands. A job waits for
+//! Each module is one job, even if several plans contain it. A job waits for
 //!
-//! - the modules that its module needs (hard),
-//! - those that its softdep wants before it, and those whose softdep wants it after them (soft).
+//! - the modules that its module needs (hard);
+//! - the "pre" softdeps of its module, and the modules that have it as a "post" softdep (soft).
 //!
-//! Only jobs that come earlier in the plans are waited for, so no circle of softdeps can stop everything.
+//! A job waits only for jobs that come earlier in the plans, so a cycle of softdeps cannot cause a deadlock.
 //!
-//! | what happened to a job | what waits for it |
+//! | a job | the jobs that wait for it |
 //! |---|---|
-//! | it ended well, or its module was there | may begin |
-//! | it failed | hard: is left to the walk; soft: may begin |
-//! | it is left to the walk | is left to the walk, too |
+//! | succeeded, or its module was live | may begin |
+//! | failed | hard: are left to the walk; soft: may begin |
+//! | is left to the walk | are left to the walk too |
 //!
-//! Left to the walk means: no thread begins it, and the walk does with it what it always did. That happens to what a
-//! failure has made pointless, and, once the walk has given up a plan, to what only that plan wanted. A job that has
-//! begun by then is not undone: what needs a failed module is never tried, but another dependency of the same target
-//! may have been loaded already.
+//! No worker begins a job that is left to the walk; the walk executes it as without workers. Jobs are also left to the walk
+//! when it has finished or given up the last plan that contains them. A running job is not cancelled: a module that needs a
+//! failed one is never tried, but another dependency of the same target may already be loaded.
 
 use super::plan::Step;
 use crate::error::Errno;
@@ -32,45 +29,45 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The steps of one module that was asked for.
+/// The steps of one requested module.
 pub(crate) struct Plan<'o> {
-    /// The words of the request.
+    /// The argument of the request.
     pub request: &'o [u8],
-    /// What [`super::plan::plan`] made; nothing where nothing is to be done.
+    /// From [`super::plan::plan`]; empty if there is nothing to do.
     pub steps: Vec<Step>,
 }
 
-/// One module to be loaded ahead.
+/// One module to load ahead.
 pub(crate) struct Job<'o> {
-    /// The first step that names it. `is_target`: it is the target of any plan.
+    /// The first step of the module. `is_target` is set if it is the target of any plan.
     pub step: Step,
-    /// Its file.
+    /// The module file.
     pub path: PathBuf,
-    /// The request that this step belongs to.
+    /// The request that the step belongs to.
     pub request: &'o [u8],
-    /// The number of the last plan that holds it.
+    /// The number of the last plan that contains it.
     last: usize,
-    /// How many others it waits for.
+    /// The number of jobs that it waits for.
     waits: usize,
-    /// Who waits for it.
-    before: Vec<(usize, Tie)>,
+    /// The jobs that wait for it.
+    dependents: Vec<(usize, Edge)>,
 }
 
+/// How a job depends on an earlier one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tie {
+enum Edge {
     Hard,
     Soft,
 }
 
-/// What is to be loaded ahead, and in which order.
+/// The jobs and their dependencies.
 pub(crate) struct Graph<'o> {
     jobs: Vec<Job<'o>>,
     by_name: BTreeMap<Vec<u8>, usize>,
 }
 
 impl<'o> Graph<'o> {
-    /// The jobs of `plans`, in which no step has a command. Steps without a file, and forbidden ones, are none; the walk
-    /// knows what to say.
+    /// The jobs of `plans`, in which no step has a command. Steps without a file and forbidden ones are left to the walk.
     pub(crate) fn new(tree: &Tree<'_>, plans: Vec<Plan<'o>>) -> Self {
         let mut graph = Graph { jobs: Vec::new(), by_name: BTreeMap::new() };
         for (number, plan) in plans.into_iter().enumerate() {
@@ -88,7 +85,7 @@ impl<'o> Graph<'o> {
                     None => {
                         graph.by_name.insert(step.module.name.clone(), graph.jobs.len());
                         let (request, last) = (plan.request, number);
-                        graph.jobs.push(Job { step, path, request, last, waits: 0, before: Vec::new() });
+                        graph.jobs.push(Job { step, path, request, last, waits: 0, dependents: Vec::new() });
                     }
                 }
             }
@@ -97,108 +94,107 @@ impl<'o> Graph<'o> {
             let module = graph.jobs[index].step.module.clone();
             let (before, after) = tree.softdeps(&module);
             for needed in tree.dependencies(&module) {
-                graph.tie(graph.by_name.get(&needed.name).copied(), Some(index), Tie::Hard);
+                graph.add_edge(graph.by_name.get(&needed.name).copied(), Some(index), Edge::Hard);
             }
             for first in before {
-                graph.tie(graph.by_name.get(&first.name).copied(), Some(index), Tie::Soft);
+                graph.add_edge(graph.by_name.get(&first.name).copied(), Some(index), Edge::Soft);
             }
             for then in after {
-                graph.tie(Some(index), graph.by_name.get(&then.name).copied(), Tie::Soft);
+                graph.add_edge(Some(index), graph.by_name.get(&then.name).copied(), Edge::Soft);
             }
         }
         graph
     }
 
-    fn tie(&mut self, first: Option<usize>, then: Option<usize>, tie: Tie) {
+    fn add_edge(&mut self, first: Option<usize>, then: Option<usize>, edge: Edge) {
         if let (Some(first), Some(then)) = (first, then) {
             if first < then {
-                self.jobs[first].before.push((then, tie));
+                self.jobs[first].dependents.push((then, edge));
                 self.jobs[then].waits += 1;
             }
         }
     }
 
-    /// The jobs, in the order of the plans.
+    /// The jobs, in plan order.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = &Job<'o>> {
         self.jobs.iter()
     }
 
-    /// How many jobs there are.
     pub(crate) fn len(&self) -> usize {
         self.jobs.len()
     }
 }
 
-/// What became of a job.
+/// The result of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The module was live before anything was tried.
-    There,
-    /// It was sent through the gate.
-    Tried(Tried),
+pub(crate) enum JobResult {
+    /// The module was already live.
+    AlreadyLive,
+    /// The gate was asked to load it.
+    Attempted(Attempt),
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tried {
-    /// What the loader said.
+pub(crate) struct Attempt {
+    /// The result of the loader.
     pub result: Result<Outcome, Errno>,
-    /// What was logged on the way, where that was kept.
-    pub said: Vec<Message>,
-    /// What the kernel logged meanwhile, where somebody listened, as it is read from /dev/kmsg.
-    pub heard: Vec<u8>,
+    /// The messages that were logged during the attempt, if they were kept.
+    pub messages: Vec<Message>,
+    /// The records of /dev/kmsg during the attempt, if they were read.
+    pub kernel_log: Vec<u8>,
 }
 
-impl End {
-    /// Whether what needs the module has nothing to hope for. `EEXIST` says that it is there.
+impl JobResult {
+    /// Whether the modules that need this one cannot be loaded. `EEXIST` means that it is loaded.
     fn failed(&self) -> bool {
-        matches!(self, End::Tried(Tried { result: Err(errno), .. }) if *errno != Errno::EEXIST)
+        matches!(self, JobResult::Attempted(Attempt { result: Err(errno), .. }) if *errno != Errno::EEXIST)
     }
 }
 
 #[derive(Clone)]
 enum Progress {
     Waiting,
-    Begun,
-    /// To the walk.
-    Left,
-    /// Ended; the walk has not come to it.
-    Fresh(End),
-    /// Ended, and the walk knows.
-    Told(End),
+    Running,
+    /// Left to the walk.
+    LeftToWalk,
+    /// Ended; the walk has not taken the result.
+    Finished(JobResult),
+    /// Ended; the walk has taken the result.
+    Taken(JobResult),
 }
 
 struct State {
     progress: Vec<Progress>,
-    /// How many others each still waits for.
+    /// For each job the number of jobs that it still waits for.
     waits: Vec<usize>,
-    /// Those that wait for nobody, in the order of the plans.
+    /// The jobs that may begin, in plan order.
     ready: BTreeSet<usize>,
-    /// How many are `Waiting`.
+    /// The number of jobs that are `Waiting`.
     waiting: usize,
-    /// How many plans the walk is through with.
-    over: usize,
+    /// The number of plans that the walk has finished or given up.
+    plans_done: usize,
     closed: bool,
 }
 
-/// The jobs under way, as the walk sees them.
+/// The state of the jobs, shared by the walk and the workers.
 pub(crate) struct Ahead<'g> {
     graph: &'g Graph<'g>,
     state: Mutex<State>,
-    moved: Condvar,
+    changed: Condvar,
 }
 
-/// Runs `walk` while up to `threads` threads do the jobs of `graph` with `work`. Returns when the walk and every job that
-/// was begun are at their end. Where no thread can be had, the walk is alone.
+/// Runs `walk` while up to `threads` workers run the jobs of `graph` with `work`. Returns when the walk and all running jobs
+/// have ended. If no thread can be created, the walk runs alone.
 pub(crate) fn run<'g, R>(
     graph: &'g Graph<'g>,
     threads: usize,
-    work: &(dyn Fn(&Job<'_>) -> End + Sync),
+    work: &(dyn Fn(&Job<'_>) -> JobResult + Sync),
     walk: impl FnOnce(&Ahead<'g>) -> R,
 ) -> R {
     let ahead = Ahead::new(graph);
     std::thread::scope(|scope| {
-        let closing = Closing(&ahead);
+        let closing = CloseOnDrop(&ahead);
         let wanted = threads.min(graph.len());
         let spawn = |_: &usize| std::thread::Builder::new().spawn_scoped(scope, || ahead.work(work)).is_ok();
         if (0..wanted).take_while(spawn).count() == 0 {
@@ -209,10 +205,10 @@ pub(crate) fn run<'g, R>(
     })
 }
 
-/// Lets nothing begin any more once it goes, however the walk ended.
-struct Closing<'c, 'g>(&'c Ahead<'g>);
+/// When dropped, leaves all waiting jobs to the walk, so that the workers end. Also if the walk panics.
+struct CloseOnDrop<'c, 'g>(&'c Ahead<'g>);
 
-impl Drop for Closing<'_, '_> {
+impl Drop for CloseOnDrop<'_, '_> {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -223,78 +219,78 @@ impl<'g> Ahead<'g> {
         let waits: Vec<usize> = graph.jobs.iter().map(|job| job.waits).collect();
         let ready = (0..waits.len()).filter(|&index| waits[index] == 0).collect();
         let (waiting, progress) = (waits.len(), vec![Progress::Waiting; waits.len()]);
-        let state = State { progress, waits, ready, waiting, over: 0, closed: false };
-        Ahead { graph, state: Mutex::new(state), moved: Condvar::new() }
+        let state = State { progress, waits, ready, waiting, plans_done: 0, closed: false };
+        Ahead { graph, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Whether there is a job for this module whose end the walk has not taken: if the module is live by now, then
-    /// through us, and where the walk stands it was not there yet.
+    /// Whether there is a job for this module whose result the walk has not taken. If the module is live, a worker may have
+    /// loaded it, so in a serial run it would not be live yet.
     pub(crate) fn holds(&self, name: &[u8]) -> bool {
         let Some(&index) = self.graph.by_name.get(name) else { return false };
-        matches!(self.lock().progress[index], Progress::Waiting | Progress::Begun | Progress::Fresh(_))
+        matches!(self.lock().progress[index], Progress::Waiting | Progress::Running | Progress::Finished(_))
     }
 
-    /// The end of the job for this step, waited for if need be. `None`: it is the walk's own to do. A failure answers
-    /// every plan that holds the module, as it would answer every process that had asked at the same time.
-    pub(crate) fn take(&self, step: &Step) -> Option<End> {
+    /// Waits for the result of the job for this step. `None` if the walk has to execute the step. A failure answers all
+    /// plans that contain the module, as the gate shares it between concurrent processes.
+    pub(crate) fn take(&self, step: &Step) -> Option<JobResult> {
         let &index = self.graph.by_name.get(&step.module.name)?;
         let job = &self.graph.jobs[index].step;
-        // Found by an alias that has options of its own, for example.
+        // The step differs from the job's, for example because an alias has its own options.
         if job.module.file != step.module.file || job.path != step.path || job.options != step.options {
             return None;
         }
         let mut state = self.lock();
         loop {
             match &state.progress[index] {
-                Progress::Waiting | Progress::Begun => {
-                    state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+                Progress::Waiting | Progress::Running => {
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
-                Progress::Left => return None,
-                Progress::Fresh(end) => {
+                Progress::LeftToWalk => return None,
+                Progress::Finished(end) => {
                     let end = end.clone();
-                    state.progress[index] = Progress::Told(end.clone());
+                    state.progress[index] = Progress::Taken(end.clone());
                     return Some(end);
                 }
-                Progress::Told(end) => return end.failed().then(|| end.clone()),
+                Progress::Taken(end) => return end.failed().then(|| end.clone()),
             }
         }
     }
 
-    /// The walk is through with one more plan, or has given it up: what nobody else wants is not begun any more.
+    /// Call this when the walk has finished or given up a plan, in order. Waiting jobs of no later plan are left to the walk.
     pub(crate) fn plan_is_over(&self) {
         let mut state = self.lock();
-        let over = state.over;
-        state.over += 1;
-        for (index, _) in self.graph.jobs.iter().enumerate().filter(|(_, job)| job.last == over) {
-            state.leave(self.graph, index);
+        let plan = state.plans_done;
+        state.plans_done += 1;
+        for (index, _) in self.graph.jobs.iter().enumerate().filter(|(_, job)| job.last == plan) {
+            state.leave_to_walk(self.graph, index);
         }
-        self.moved.notify_all();
+        self.changed.notify_all();
     }
 
     fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         for index in 0..self.graph.len() {
-            state.leave(self.graph, index);
+            state.leave_to_walk(self.graph, index);
         }
-        self.moved.notify_all();
+        self.changed.notify_all();
     }
 
-    /// The life of one thread.
-    fn work(&self, work: &(dyn Fn(&Job<'_>) -> End + Sync)) {
+    /// The loop of one worker.
+    fn work(&self, work: &(dyn Fn(&Job<'_>) -> JobResult + Sync)) {
         let mut state = self.lock();
         while !state.closed && state.waiting > 0 {
             let Some(index) = state.ready.pop_first() else {
-                state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            state.progress[index] = Progress::Begun;
+            state.progress[index] = Progress::Running;
             state.waiting -= 1;
             drop(state);
             let end = work(&self.graph.jobs[index]);
             state = self.lock();
             state.end(self.graph, index, end);
-            self.moved.notify_all();
+            self.changed.notify_all();
         }
     }
 
@@ -304,12 +300,12 @@ impl<'g> Ahead<'g> {
 }
 
 impl State {
-    fn end(&mut self, graph: &Graph<'_>, index: usize, end: End) {
+    fn end(&mut self, graph: &Graph<'_>, index: usize, end: JobResult) {
         let failed = end.failed();
-        self.progress[index] = Progress::Fresh(end);
-        for &(then, tie) in &graph.jobs[index].before {
-            if failed && tie == Tie::Hard {
-                self.leave(graph, then);
+        self.progress[index] = Progress::Finished(end);
+        for &(then, edge) in &graph.jobs[index].dependents {
+            if failed && edge == Edge::Hard {
+                self.leave_to_walk(graph, then);
             } else {
                 self.waits[then] -= 1;
                 if self.waits[then] == 0 && matches!(self.progress[then], Progress::Waiting) {
@@ -319,15 +315,15 @@ impl State {
         }
     }
 
-    /// Leaves a job that has not begun to the walk, and with it all that waits for it.
-    fn leave(&mut self, graph: &Graph<'_>, index: usize) {
+    /// Leaves a waiting job, and all jobs that wait for it, to the walk.
+    fn leave_to_walk(&mut self, graph: &Graph<'_>, index: usize) {
         let mut leaving = vec![index];
         while let Some(index) = leaving.pop() {
             if matches!(self.progress[index], Progress::Waiting) {
-                self.progress[index] = Progress::Left;
+                self.progress[index] = Progress::LeftToWalk;
                 self.ready.remove(&index);
                 self.waiting -= 1;
-                leaving.extend(graph.jobs[index].before.iter().map(|&(then, _)| then));
+                leaving.extend(graph.jobs[index].dependents.iter().map(|&(then, _)| then));
             }
         }
     }

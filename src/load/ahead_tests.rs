@@ -1,5 +1,5 @@
-//! Which jobs may begin when, and what a failure leaves to the walk; without threads, so that every order can be tried.
-//! Whole modprobes on threads are in `cli/tests/parallel.rs`.
+//! Which jobs may begin when, and which a failure leaves to the walk. Mostly without threads, so that the order is fixed.
+//! Tests of modprobe with threads are in `cli/tests/parallel.rs`.
 
 use super::*;
 use crate::load::plan::{Ignore, plan};
@@ -36,25 +36,25 @@ fn names(graph: &Graph<'_>, chosen: impl Fn(usize) -> bool) -> String {
 }
 
 impl Ahead<'_> {
-    /// Begins all that may begin; their names.
+    /// Begins all ready jobs and returns their names.
     fn begin(&self) -> String {
         let mut state = self.lock();
         let begun: Vec<usize> = std::mem::take(&mut state.ready).into_iter().collect();
         for &index in &begun {
-            state.progress[index] = Progress::Begun;
+            state.progress[index] = Progress::Running;
             state.waiting -= 1;
         }
         names(self.graph, |index| begun.contains(&index))
     }
 
     fn finish(&self, name: &str, result: Result<Outcome, Errno>) {
-        let end = End::Tried(Tried { result, said: Vec::new(), heard: Vec::new() });
+        let end = JobResult::Attempted(Attempt { result, messages: Vec::new(), kernel_log: Vec::new() });
         self.lock().end(self.graph, self.graph.by_name[name.as_bytes()], end);
     }
 
     fn left(&self) -> String {
         let state = self.lock();
-        names(self.graph, |index| matches!(state.progress[index], Progress::Left))
+        names(self.graph, |index| matches!(state.progress[index], Progress::LeftToWalk))
     }
 }
 
@@ -168,7 +168,11 @@ fn a_walk_that_ends_early_ends_the_threads() {
     let done = Mutex::new(Vec::new());
     let work = |job: &Job<'_>| {
         done.lock().unwrap().push(job.step.module.name.clone());
-        End::Tried(Tried { result: Err(Errno::ENODEV), said: Vec::new(), heard: Vec::new() })
+        JobResult::Attempted(Attempt {
+            result: Err(Errno::ENODEV),
+            messages: Vec::new(),
+            kernel_log: Vec::new(),
+        })
     };
     assert_eq!(run(&graph, 3, &work, |_| 7), 7);
     let needs_d = |name: &Vec<u8>| name != b"d" && name != b"e";

@@ -1,10 +1,9 @@
-//! Install and remove commands as text.
+//! The text of install and remove commands.
 
-/// What a command may hold in the place of the module's options.
+/// The place in a command where the module's options go (modprobe.d(5)).
 const PLACEHOLDER: &[u8] = b"$CMDLINE_OPTS";
 
-/// The command with the module's options in place of every `$CMDLINE_OPTS`. One pass: options that themselves hold the
-/// word are left alone.
+/// The command with the module's options in place of every `$CMDLINE_OPTS`. The word is not replaced inside the options.
 pub(crate) fn fill_in(command: &[u8], options: &[u8]) -> Vec<u8> {
     let mut filled = Vec::with_capacity(command.len() + options.len());
     let mut rest = command;
@@ -17,9 +16,8 @@ pub(crate) fn fill_in(command: &[u8], options: &[u8]) -> Vec<u8> {
     filled
 }
 
-/// Whether a command only refuses: it succeeds or fails, maybe says so first, and cannot do anything else, such as
-/// `/bin/false`, `exit 1`, or `echo disabled >&2; /bin/true # see the ticket`. Anything that is not clear counts as a
-/// command like others.
+/// Whether a command does nothing but print a text and succeed or fail, such as `/bin/false`, `exit 1`, or
+/// `echo disabled >&2; /bin/true # see the ticket`. If in doubt, the answer is no.
 pub(crate) fn refuses(command: &[u8]) -> bool {
     let Some(commands) = simple_commands(command) else { return false };
     let mut refused = false;
@@ -41,8 +39,8 @@ pub(crate) fn refuses(command: &[u8]) -> bool {
     refused
 }
 
-/// The words of the simple commands in a line for the shell, quotes resolved, comments left out. `None` where it holds
-/// more than simple commands one after the other: a substitution, a group, quotes that do not end.
+/// The words of the simple commands in a shell command, quotes and comments removed. `None` if it has anything else than a
+/// list of simple commands: a command substitution, a group, an open quote.
 fn simple_commands(line: &[u8]) -> Option<Vec<Vec<Vec<u8>>>> {
     let (mut commands, mut words): (Vec<Vec<Vec<u8>>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
     let mut word: Option<Vec<u8>> = None;
@@ -143,7 +141,7 @@ mod tests {
         ] {
             assert!(!refuses(other.as_bytes()), "{other}");
         }
-        // What a quote hides is a word of the command, not another command.
+        // A quoted text is a word of the command, not another command.
         assert!(refuses(b"false '$(modprobe x)' \"a;b\""));
     }
 

@@ -1,22 +1,22 @@
-//! Hands one module file to the kernel, through the gate, with the one call that fits the file and the kernel:
+//! Loads one module file through the gate. The system call depends on the file and on the kernel:
 //!
 //! | the file | the kernel | the call |
 //! |---|---|---|
 //! | not compressed | any | `finit_module(fd, parameters, force flags)` |
-//! | compressed | names that method in `/sys/module/compression` (5.17 and later) | the same with `MODULE_INIT_COMPRESSED_FILE` |
+//! | compressed | names this compression in `/sys/module/compression` (5.17 and later) | the same with `MODULE_INIT_COMPRESSED_FILE` |
 //! | compressed | does not, or answers `EOPNOTSUPP` | decompressed here, once, then `init_module` |
-//! | compressed in a way that its decoder does not know ([`kernel_decoder`]) | any | the same |
-//! | any | answers `ENOSYS` to `finit_module` (before 3.8, or a filter) | read or decompressed here, then `init_module` |
-//! | what came through a pipe | any | the same |
+//! | compressed with options that its decoder does not support ([`kernel_decoder`]) | any | the same |
+//! | any | answers `ENOSYS` to `finit_module` (before 3.8, or a seccomp filter) | read or decompressed here, then `init_module` |
+//! | a pipe | any | the same |
 //!
-//! init_module(2) has no flags: for a forced load the copy in memory is edited instead.
+//! init_module(2) has no flags, so for a forced load the copy in memory is edited.
 
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{Compression, detect};
 use crate::formats::elf::{Elf, strip_modversions, strip_vermagic};
 use crate::formats::kernel_decoder;
 use crate::formats::modinfo::module_name;
-use crate::gate::{self, Gate, Outcome, Patience, Refused, record};
+use crate::gate::{self, CallError, Gate, Outcome, WaitBudget, record};
 use crate::limits;
 use crate::log::{Priority, Sink, bytes};
 use crate::name::{self, ModuleName};
@@ -32,12 +32,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Which checks of the kernel are to be skipped.
+/// The kernel's checks to skip.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Force {
-    /// The version magic.
     pub vermagic: bool,
-    /// The versions of symbols.
     pub modversions: bool,
 }
 
@@ -59,23 +57,20 @@ impl Force {
 pub(crate) struct Insertion<'r> {
     /// The module file.
     pub path: &'r Path,
-    /// The name under which it was resolved; `None` for a file that somebody named, whose own name counts.
+    /// The name from the indexes. `None` for a file that the user named: then the name inside the module counts.
     pub name: Option<&'r [u8]>,
-    /// The parameters, as the kernel gets them.
     pub parameters: &'r [u8],
-    /// What to force.
     pub force: Force,
-    /// How long the request that this belongs to may wait.
-    pub patience: &'r Patience,
-    /// Whether it is inserted because something else needs it.
+    /// The time limit of the whole request.
+    pub budget: &'r WaitBudget,
+    /// Whether it is inserted because another module needs it.
     pub dependency: bool,
     /// Whether a remembered failure may answer.
     pub remember: bool,
-    /// The words of the request, for the trace.
+    /// The argument that the user or the kernel gave, for the trace.
     pub request: &'r [u8],
 }
 
-/// Inserts modules.
 pub(crate) struct Loader<'a> {
     system: System<'a>,
     gate: &'a Gate<'a>,
@@ -84,13 +79,12 @@ pub(crate) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// A loader that sends everything through `gate`.
     pub(crate) fn new(system: System<'a>, gate: &'a Gate<'a>, sink: &'a dyn Sink) -> Self {
         Loader { system, gate, sink, kernel_method: OnceLock::new() }
     }
 
-    /// For a loader that threads are going to share: whatever it would tell once, of the gate or of the kernel, it tells
-    /// now. `compressed`: whether any of the files is.
+    /// Call this before several threads use the loader: it logs the warnings about the gate and the kernel that are logged
+    /// once. `compressed`: whether any of the files is compressed.
     pub(crate) fn prepare(&self, compressed: bool) {
         self.gate.open();
         if compressed {
@@ -98,13 +92,13 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Inserts one module file. What is wrong with the file itself is logged as an error that names it; that it
-    /// failed at all is logged for information, since it is the caller who knows what it means.
+    /// Inserts one module file. An error of the file itself is logged with priority error and its path. Every failure is
+    /// logged with priority info, since only the caller knows whether it matters.
     ///
     /// # Errors
     /// The errno of open, read, decompression or the kernel; see [`Gate::load`].
     pub(crate) fn insert(&self, insertion: &Insertion<'_>) -> Result<Outcome> {
-        // Before anything of this module is looked at, and when all that comes before it is there.
+        // After the steps before this one, and before anything of this module is read.
         let since = self.system.clock.boottime();
         self.try_insert(insertion, since).inspect_err(|error| {
             if !error.what().is_empty() {
@@ -120,7 +114,7 @@ impl<'a> Loader<'a> {
         let path = insertion.path;
         let module = ModuleFile::open(path)?;
         if insertion.name.is_some() && module.is_stream() {
-            // In a directory of modules it is a mistake, and would make a boot wait for its writer.
+            // A FIFO in a module directory would make the boot wait for its writer.
             return Err(Error::os(Errno::ESPIPE).at(path));
         }
         let opened = Opened::new(module, path)?;
@@ -143,15 +137,21 @@ impl<'a> Loader<'a> {
             dependency: insertion.dependency,
             remember: insertion.remember,
             request: insertion.request,
-            patience: insertion.patience,
+            budget: insertion.budget,
         };
         let force = insertion.force;
         self.gate
             .load(&load, &mut Attempt { loader: self, path, opened: &opened, parameters: &parameters, force })
     }
 
-    /// The call of the table above.
-    fn call(&self, path: &Path, opened: &Opened, parameters: &CString, force: Force) -> Result<(), Refused> {
+    /// Makes the system call of the table above.
+    fn call(
+        &self,
+        path: &Path,
+        opened: &Opened,
+        parameters: &CString,
+        force: Force,
+    ) -> Result<(), CallError> {
         let kind = opened.compression;
         let direct = match kind {
             _ if opened.module.is_stream() => None,
@@ -165,11 +165,11 @@ impl<'a> Loader<'a> {
             match self.system.kernel.finit_module(opened.module.file.as_fd(), parameters, flags) {
                 Ok(()) => return Ok(()),
                 Err(Errno::ENOSYS) => {}
-                // What a kernel built without decompression says.
+                // The kernel was built without decompression.
                 Err(Errno::EOPNOTSUPP) if kind != Compression::None => {}
-                // Else the refusal is about the module or its parameters, and final.
+                // Any other errno is about the module or its parameters, and final.
                 Err(errno) if kind != Compression::None && opened.was_misread(path, errno)? => {}
-                Err(errno) => return Err(Refused::by_kernel(errno)),
+                Err(errno) => return Err(CallError::by_kernel(errno)),
             }
         }
         let image = opened.image(path)?;
@@ -177,7 +177,7 @@ impl<'a> Loader<'a> {
         if force != Force::default() {
             self.strip(image.to_mut(), force).map_err(|e| e.at(path))?;
         }
-        self.system.kernel.init_module(&image, parameters).map_err(Refused::by_kernel)
+        self.system.kernel.init_module(&image, parameters).map_err(CallError::by_kernel)
     }
 
     fn strip(&self, image: &mut [u8], force: Force) -> Result<()> {
@@ -196,7 +196,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// The method that the kernel decompresses by itself; looked up once.
+    /// The compression that the kernel's own decoder takes; read once.
     fn kernel_method(&self) -> Option<Compression> {
         *self.kernel_method.get_or_init(|| {
             let mut buffer = [0; 32];
@@ -211,15 +211,15 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// A module file, looked at once: one open, one fstat, one read of its first bytes.
+/// An open module file, with what its first bytes tell: one open, one fstat, one read.
 struct Opened {
     module: ModuleFile,
-    /// In bytes, as it is.
+    /// The size of the file, in bytes.
     size: u64,
     compression: Compression,
-    /// Whether a kernel that has this method may take the file, as far as its first bytes say.
+    /// Whether the kernel's decoder for this compression may take the file, as far as its first bytes tell.
     kernel_may_take: bool,
-    /// The module inside, once somebody needed it. What comes through a pipe is read at once: it comes once.
+    /// The uncompressed module, decompressed on first use. A pipe is read at once, since it can be read only once.
     image: OnceCell<Image>,
 }
 
@@ -234,7 +234,7 @@ impl Opened {
             return Ok(Opened { module, size, compression, kernel_may_take: false, image });
         }
         let mut head = [0; kernel_decoder::HEAD];
-        // A file without a size is empty, whatever can be read from it.
+        // A file of size 0 counts as empty: see module_file.rs.
         let room =
             &mut head[..usize::try_from(module.meta.len()).unwrap_or(usize::MAX).min(kernel_decoder::HEAD)];
         let length = file::read_at(&module.file, room, 0).map_err(|errno| Error::os(errno).at(path))?;
@@ -245,7 +245,7 @@ impl Opened {
         Ok(Opened { module, size, compression, kernel_may_take, image })
     }
 
-    /// The module inside, decompressed once.
+    /// The uncompressed module.
     fn image(&self, path: &Path) -> Result<&Image> {
         if let Some(image) = self.image.get() {
             return Ok(image);
@@ -254,8 +254,8 @@ impl Opened {
         Ok(self.image.get_or_init(|| image))
     }
 
-    /// Whether a kernel that answered `errno` may have refused the file for what its decoder made of it. These are the errnos
-    /// that it gives before it knows the module: by its decoder, by the checks of a signature and of the ELF headers.
+    /// Whether the kernel may have refused the file because its decoder did not decode all of it. The errnos are those of
+    /// the decoder, the signature check and the check of the ELF headers, which run before anything else of the load.
     fn was_misread(&self, path: &Path, errno: Errno) -> Result<bool> {
         let early = matches!(
             errno,
@@ -274,14 +274,14 @@ impl Opened {
         Ok(early && !takes_all()?)
     }
 
-    /// Which file it is; what came through a pipe, whose inode says nothing, counts by its content.
+    /// The digest of the file's identity. The inode of a pipe means nothing, so its content is added.
     fn digest(&self) -> u64 {
         let file = record::file_digest(&self.module.meta);
         let image = self.image.get().filter(|_| self.module.is_stream());
         image.map_or(file, |image| record::digest(file, image, 0))
     }
 
-    /// The name that the module itself carries, else that of its file: what the kernel will call it.
+    /// The name inside the module, else that of its file.
     fn name(&self, path: &Path) -> Option<ModuleName> {
         self.own_name(path).or_else(|| ModuleName::new(&name::from_path(path.as_os_str().as_bytes())?))
     }
@@ -291,7 +291,7 @@ impl Opened {
     }
 }
 
-/// What the gate does with one module file.
+/// The gate's work on one module file.
 struct Attempt<'t> {
     loader: &'t Loader<'t>,
     path: &'t Path,
@@ -301,7 +301,7 @@ struct Attempt<'t> {
 }
 
 impl gate::Work for Attempt<'_> {
-    fn call(&mut self) -> Result<(), Refused> {
+    fn call(&mut self) -> Result<(), CallError> {
         self.loader.call(self.path, self.opened, self.parameters, self.force)
     }
 

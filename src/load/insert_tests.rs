@@ -1,4 +1,4 @@
-//! The table of calls with the scripted kernel; the lab repeats it on real ones.
+//! The table of calls, with the scripted kernel. `tests/lab` repeats it on real kernels.
 
 use super::*;
 use crate::gate::settings::Settings;
@@ -51,7 +51,7 @@ impl Fixture {
             name,
             parameters: b"a=1 ",
             force,
-            patience: &Patience::new(&system),
+            budget: &WaitBudget::new(&system),
             dependency: false,
             remember: false,
             request: b"m",
@@ -124,7 +124,7 @@ fn a_check_that_the_kernel_does_not_know_is_made_here() {
     }
 }
 
-/// A file of two parts, which inflate to the two halves of the module.
+/// A file of two compressed parts, one for each half of the module.
 fn halves(compress: fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let (first, second) = PLAIN.split_at(PLAIN.len() / 2);
     [compress(first), compress(second)].concat()
@@ -147,7 +147,7 @@ fn a_file_whose_second_part_the_kernel_does_not_see_is_decompressed_here_once_it
             assert!(matches!(calls[0], Call::Finit(_, _, kernel::COMPRESSED_FILE)), "{calls:?}");
             assert_eq!(calls[1..], [Call::Init(PLAIN.len(), b"a=1 ".to_vec())], "{method} {errno}");
         }
-        // One part: the kernel saw the module. Two parts: it went on to run it.
+        // A file of one part was decoded whole. ENODEV is an errno of the module's init, so the kernel had decoded it.
         for (contents, errno) in [(compress(PLAIN), Errno::ENOEXEC), (halves(compress), Errno::ENODEV)] {
             let fixture = Fixture::new(Some(method));
             let path = fixture.file("m.ko.z", &contents);
@@ -182,7 +182,7 @@ fn what_comes_through_a_pipe_is_handed_over_from_memory() {
         let writer = std::thread::spawn(move || std::fs::write(to, contents).unwrap());
         assert_eq!(fixture.insert_as(&path, None, Force::default()), Ok(Outcome::Loaded));
         writer.join().unwrap();
-        // In the place of a module of the tree nobody waits for it.
+        // A FIFO in a module directory is not waited for.
         let refused = fixture.insert(&path, Force::default()).unwrap_err();
         assert_eq!(refused.errno(), Errno::ESPIPE);
         assert_eq!(fixture.calls(), [Call::Init(PLAIN.len(), b"a=1 ".to_vec())]);
@@ -260,7 +260,7 @@ fn a_name_that_would_leave_the_gate_is_refused() {
         name: Some(b"../../etc/passwd"),
         parameters: b"",
         force: Force::default(),
-        patience: &Patience::new(&system),
+        budget: &WaitBudget::new(&system),
         dependency: false,
         remember: false,
         request: b"",

@@ -1,4 +1,4 @@
-//! A request becomes a plan, and the plan is walked through the gate: what is shown is what is done.
+//! Makes the plan of a request and executes it through the gate. A dry run shows the same plan.
 
 pub(crate) mod ahead;
 pub(crate) mod command;

@@ -1,20 +1,20 @@
-//! From a module to the list of what is to be loaded, in order: its dependencies, the soft dependencies of all of
-//! them, and itself. Decides nothing from what is loaded, so that a dry run shows exactly what a real one does.
+//! The plan of a load: the module's dependencies, the soft dependencies of all of them, and the module itself, in load
+//! order. It does not depend on what is loaded, so that a dry run shows what a real run does.
 //!
 //! ```text
 //! plan(M):   unless M was planned already:
 //!              for each D that M needs, in load order: place(D)
 //!              if M is the target and -i is given: emit M   else: place(M)
-//! place(X):  for each P before X: plan(P);   emit X;   for each P after X: plan(P)
+//! place(X):  for each P in X's "pre" softdeps: plan(P);   emit X;   for each P in its "post" softdeps: plan(P)
 //! ```
 //!
-//! Dependencies are placed, not planned, so one module can stand in the list several times; the second time it is
-//! loaded already. A module whose soft dependencies lead to any module is inserted in spite of its install command. Both
-//! are what kmod does, and programs that make an initramfs read the list. But a command that only refuses
-//! ([`super::command::refuses`]) holds wherever the module stands: who wrote it forbids the module.
+//! Dependencies are placed, not planned, so a module can be in the list several times; the later steps find it loaded. A
+//! module with soft dependencies is inserted even if it has an install command. kmod does both, and programs that make an
+//! initramfs read the list. An install command that only refuses ([`super::command::refuses`]) is kept: it forbids the
+//! module.
 //!
-//! A module that the configuration forbids stays in the list, with the line that says so; it is never made. Where it, or
-//! what it needs, is forbidden and only a soft dependency led there, nothing is planned for it.
+//! A forbidden module stays in the list with the configuration line that forbids it, but is never loaded. If a module that
+//! only a soft dependency names is forbidden, or needs a forbidden module, its own dependencies are left out.
 
 use super::command::refuses;
 use crate::error::{Errno, Error, Result};
@@ -25,49 +25,48 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// One module to be dealt with.
+/// One module to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     pub module: Module,
-    /// Whether an error ends the run: it is the target, or the target needs it.
+    /// Whether an error ends the run: the module is the target, or the target needs it.
     pub required: bool,
-    /// Whether it is the module that was asked for.
+    /// Whether it is the requested module.
     pub is_target: bool,
-    /// The install command that is run instead of inserting it, as configured.
+    /// The install command that replaces the insertion, as configured.
     pub command: Option<Vec<u8>>,
-    /// The file; `None` where none is known.
+    /// The module file, if it is known.
     pub path: Option<PathBuf>,
-    /// The parameters: the configured ones with a blank behind them if there are any, and for the target the extra
-    /// ones.
+    /// The configured parameters, with a blank after them; for the target the extra ones follow.
     pub options: Vec<u8>,
-    /// Why it is not made.
+    /// The configuration line that forbids the module.
     pub forbidden: Option<Forbidden>,
 }
 
-/// What of the configuration does not count.
+/// The parts of the configuration to ignore.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ignore {
-    /// The target's own install command and soft dependencies (`-i`), not those of others.
+    /// The install command and the soft dependencies of the target (`-i`), not those of other modules.
     pub install: bool,
-    /// What it forbids.
+    /// Everything that forbids a module.
     pub forbid: bool,
 }
 
-/// The steps that load `target`. `extra` are parameters for it besides the configured ones.
+/// The steps that load `target`. `extra` are additional parameters for it.
 ///
 /// # Errors
-/// `ELOOP` where the list would be longer than any honest one ([`limits::PLAN_TASKS`], [`limits::PLAN_NAMES`]).
+/// `ELOOP` if the list would exceed [`limits::PLAN_TASKS`] or [`limits::PLAN_NAMES`].
 pub(crate) fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], ignore: Ignore) -> Result<Vec<Step>> {
     let mut planner = Planner {
         tree,
         target,
         ignore,
         tasks: Vec::new(),
-        spent: 0,
-        names: 0,
+        task_count: 0,
+        name_bytes: 0,
         planned: BTreeSet::new(),
         needed: Vec::new(),
-        around: BTreeMap::new(),
+        softdeps: BTreeMap::new(),
         left_out: BTreeMap::new(),
         emitted: Vec::new(),
     };
@@ -76,7 +75,7 @@ pub(crate) fn plan(tree: &Tree<'_>, target: &Module, extra: &[u8], ignore: Ignor
     Ok(modules.into_iter().map(|module| planner.step(module, extra)).collect())
 }
 
-/// What is still to be done; the order of the recursion, without its depth.
+/// A pending call of the functions above. A stack of tasks replaces the recursion.
 enum Task {
     Plan(Module),
     Place(Module),
@@ -91,23 +90,25 @@ impl Task {
     }
 }
 
-/// What is before and what is after a module.
-type Around = Rc<(Vec<Module>, Vec<Module>)>;
+/// The "pre" and the "post" soft dependencies of a module.
+type Softdeps = Rc<(Vec<Module>, Vec<Module>)>;
 
 struct Planner<'p> {
     tree: &'p Tree<'p>,
     target: &'p Module,
     ignore: Ignore,
     tasks: Vec<Task>,
-    spent: usize,
-    names: usize,
-    /// What was planned besides the target.
+    /// The number of tasks so far.
+    task_count: usize,
+    /// The size of the names in them, in bytes.
+    name_bytes: usize,
+    /// The modules that were planned, without the target.
     planned: BTreeSet<Key>,
-    /// The names of what the target needs, sorted.
+    /// The names of the target's dependencies, sorted.
     needed: Vec<Vec<u8>>,
     /// By module name; only modules that have any.
-    around: BTreeMap<Vec<u8>, Around>,
-    /// The soft dependencies that are not planned, by name.
+    softdeps: BTreeMap<Vec<u8>, Softdeps>,
+    /// The forbidden soft dependencies, by name.
     left_out: BTreeMap<Vec<u8>, Forbidden>,
     emitted: Vec<Module>,
 }
@@ -142,7 +143,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether it is the module that was asked for, found the same way.
+    /// Whether it is the requested module, found by the same alias.
     fn is_target(&self, module: &Module) -> bool {
         module.name == self.target.name && module.alias == self.target.alias
     }
@@ -152,17 +153,17 @@ impl Planner<'_> {
     }
 
     fn place(&mut self, module: Module) -> Result<()> {
-        let around = match self.around.get(&module.name) {
-            Some(around) => around.clone(),
+        let softdeps = match self.softdeps.get(&module.name) {
+            Some(softdeps) => softdeps.clone(),
             None => {
-                let around = Rc::new(self.tree.softdeps(&module));
-                if !around.0.is_empty() || !around.1.is_empty() {
-                    self.around.insert(module.name.clone(), around.clone());
+                let softdeps = Rc::new(self.tree.softdeps(&module));
+                if !softdeps.0.is_empty() || !softdeps.1.is_empty() {
+                    self.softdeps.insert(module.name.clone(), softdeps.clone());
                 }
-                around
+                softdeps
             }
         };
-        let (before, after) = &*around;
+        let (before, after) = &*softdeps;
         if before.is_empty() && after.is_empty() {
             self.emitted.push(module);
             return Ok(());
@@ -172,13 +173,13 @@ impl Planner<'_> {
         self.push(before.chain([Task::Emit(module)]).chain(after).collect::<Vec<_>>().into_iter())
     }
 
-    /// Puts tasks before all that are waiting, the first one foremost.
+    /// Puts tasks on the stack, so that the first of them is done next.
     fn push(&mut self, tasks: impl Iterator<Item = Task>) -> Result<()> {
         let waiting = self.tasks.len();
         self.tasks.extend(tasks);
-        self.spent += self.tasks.len() - waiting;
-        self.names += self.tasks[waiting..].iter().map(|task| task.module().names()).sum::<usize>();
-        let too_much = match (self.spent > limits::PLAN_TASKS, self.names > limits::PLAN_NAMES) {
+        self.task_count += self.tasks.len() - waiting;
+        self.name_bytes += self.tasks[waiting..].iter().map(|task| task.module().names()).sum::<usize>();
+        let too_much = match (self.task_count > limits::PLAN_TASKS, self.name_bytes > limits::PLAN_NAMES) {
             (true, _) => Some(format!("{} steps", limits::PLAN_TASKS)),
             (_, true) => Some(format!("{} bytes of names", limits::PLAN_NAMES)),
             _ => None,
@@ -194,14 +195,15 @@ impl Planner<'_> {
 
     fn step(&self, module: Module, extra: &[u8]) -> Step {
         let is_target = self.is_target(&module);
-        // Where somebody needs the module that was asked for by path, that file is meant.
+        // If a module needs the target, and the target was requested by path, use that file.
         let module = if is_target { self.target.clone() } else { module };
         let extra = if is_target { extra } else { b"" };
-        // The target of -i is inserted, whatever its command. So is a module with soft dependencies, unless that forbids it.
+        // The target of -i is inserted in spite of its command. So is a module with soft dependencies, unless the command
+        // only refuses.
         let command =
             if is_target && self.ignore.install { None } else { self.tree.install_command(&module) };
-        let around = self.around.contains_key(&module.name);
-        let command = command.filter(|command| !around || refuses(command));
+        let softdeps = self.softdeps.contains_key(&module.name);
+        let command = command.filter(|command| !softdeps || refuses(command));
         Step {
             required: is_target
                 || (module.alias.is_none() && self.needed.binary_search(&module.name).is_ok()),

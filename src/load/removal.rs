@@ -1,19 +1,18 @@
-//! From a module to what goes with it, in order: the plan that loads it, backwards. Each module is in it once, at the
-//! place where loading would have inserted it.
+//! The plan of a removal: the plan that loads the module, in reverse order. Each module is in it once, at the position of
+//! its first step.
 //!
 //! ```text
-//! removal(M):  the plans of M and, if they are to go, of its holders (those of M first, each before its own holders),
-//!              one after the other; of each module the first step; all of it backwards
+//! removal(M):  the load plans of M and, if they are to be removed, of its holders (those of M first, each before its own
+//!              holders); of each module the first step; all in reverse order
 //! ```
 //!
-//! M and the holders must go. Of the others those go that loading M can have brought in and nobody wants any more. One
-//! stays
+//! M and the holders must be removed. Another module of the plan is removed if it is unused. It stays
 //!
-//! - if it is built in, or not loaded (a name that has a `remove` command and no file is never loaded, and goes);
-//! - if its use count says more than the modules that go before account for: a mount, an open device, another module;
-//! - if a module that stays has it in a softdep.
+//! - if it is built in or not loaded (a name with a `remove` command and without a file is kept in the plan);
+//! - if its use count is larger than the number of its holders in the plan: a mount, an open device, another module;
+//! - if a module that stays names it in a softdep.
 //!
-//! That somebody asked for a module by its own name is written nowhere, so such a one goes if nobody uses it.
+//! It is not known which modules were loaded by their own names. Such a module is removed too if it is unused.
 
 use super::plan::{Ignore, plan};
 use crate::error::Result;
@@ -22,29 +21,32 @@ use crate::system::{System, proc_modules, sysfs};
 use crate::tree::{Module, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One module to be dealt with.
+/// One module to remove.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub(crate) struct RemovalStep {
     pub module: Module,
-    /// The command that is run instead of removing it, as configured.
+    /// The remove command that replaces the removal, as configured.
     pub command: Option<Vec<u8>>,
-    /// Whether it must go: the module that was asked for, or a holder.
+    /// Whether it must be removed: it is the requested module or a holder.
     pub required: bool,
-    /// Whether something uses it besides the modules that go before it.
+    /// Whether it is in use by anything else than modules of the plan.
     pub used: bool,
-    /// The modules that have it in a softdep: while one of them is there, it stays, unless it is required.
+    /// The modules that name it in a softdep. While one of them is loaded, it stays, unless it is required.
     pub wanted_by: Vec<Vec<u8>>,
 }
 
-/// The steps that remove `target`, with the modules that hold it if `holders` says so. `bare` says to ignore the remove
-/// commands and soft dependencies of the modules that must go (`-i`). Looks at what is loaded, changes nothing.
+/// The steps that remove `target`, and with `holders` also its holders. `bare` ignores the remove commands and soft
+/// dependencies of the modules that must be removed (`-i`). Reads the state of the modules and changes nothing.
+///
+/// # Errors
+/// As [`plan`].
 pub(crate) fn removal(
     tree: &Tree<'_>,
     system: &System<'_>,
     target: &Module,
     bare: bool,
     holders: bool,
-) -> Result<Vec<Step>> {
+) -> Result<Vec<RemovalStep>> {
     let mut required = Vec::new();
     if holders {
         required = holders_first(system, &target.name);
@@ -53,10 +55,10 @@ pub(crate) fn removal(
     required.reverse();
     let required: Vec<Module> =
         std::iter::once(target.clone()).chain(required.iter().map(|name| Module::named(name))).collect();
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<RemovalStep> = Vec::new();
     let mut seen = BTreeSet::new();
     for module in &required {
-        // What is there goes, whether it may come back or not.
+        // A forbidden module can be removed.
         for step in plan(tree, module, b"", Ignore { install: bare, forbid: true })? {
             if seen.insert(step.module.name.clone()) {
                 let asked = required.iter().find(|module| module.name == step.module.name);
@@ -65,16 +67,16 @@ pub(crate) fn removal(
         }
     }
     steps.reverse();
-    weigh(tree, system, &mut steps);
+    retain_removable(tree, system, &mut steps);
     Ok(steps)
 }
 
-/// The modules that hold `name`, and `name`: each after all that hold it, of several the last listed first.
+/// The direct and indirect holders of `name`, and `name`, each after its own holders.
 fn holders_first(system: &System<'_>, name: &[u8]) -> Vec<Vec<u8>> {
     let holders = |name: &[u8]| sysfs::holders(system.roots, name).unwrap_or_default();
     let mut order = Vec::new();
     let mut seen = BTreeSet::from([name.to_vec()]);
-    // Each with those of its holders that have not had their turn.
+    // Each module with its holders that are not visited yet.
     let mut path = vec![(name.to_vec(), holders(name))];
     while let Some((_, left)) = path.last_mut() {
         match left.pop() {
@@ -89,14 +91,14 @@ fn holders_first(system: &System<'_>, name: &[u8]) -> Vec<Vec<u8>> {
     order
 }
 
-/// A step, if there is anything to remove.
+/// The step of `module`; `None` if there is nothing to remove.
 fn candidate(
     tree: &Tree<'_>,
     system: &System<'_>,
     module: &Module,
     required: bool,
     bare: bool,
-) -> Option<Step> {
+) -> Option<RemovalStep> {
     let command = if required && bare { None } else { tree.remove_command(module) };
     if !required {
         let alone = command.is_some() && tree.path(module).is_none();
@@ -105,11 +107,11 @@ fn candidate(
         }
     }
     let command = command.map(<[u8]>::to_vec);
-    Some(Step { module: module.clone(), command, required, used: false, wanted_by: Vec::new() })
+    Some(RemovalStep { module: module.clone(), command, required, used: false, wanted_by: Vec::new() })
 }
 
-/// Leaves out what stays, and notes what is used.
-fn weigh(tree: &Tree<'_>, system: &System<'_>, steps: &mut Vec<Step>) {
+/// Removes the steps of modules that stay, and sets `used` and `wanted_by`.
+fn retain_removable(tree: &Tree<'_>, system: &System<'_>, steps: &mut Vec<RemovalStep>) {
     if steps.iter().any(|step| !step.required) {
         let mut wanted: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
         let text = proc_modules::read(system.roots).unwrap_or_default();
@@ -125,8 +127,8 @@ fn weigh(tree: &Tree<'_>, system: &System<'_>, steps: &mut Vec<Step>) {
             step.wanted_by = wanted.remove(&step.module.name).unwrap_or_default();
         }
     }
-    // No count: not loaded, or a kernel that cannot unload, which says so itself.
-    let in_use = |step: &Step| {
+    // There is no use count if the module is not loaded or if the kernel cannot unload modules.
+    let in_use = |step: &RemovalStep| {
         let name = &step.module.name;
         (sysfs::refcount(system.roots, name).ok(), sysfs::holders(system.roots, name).unwrap_or_default())
     };

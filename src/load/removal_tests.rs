@@ -1,4 +1,4 @@
-//! What goes, and what stays.
+//! Which modules are removed, and which stay.
 
 use super::*;
 use crate::system::fake::FakeKernel;
@@ -18,7 +18,7 @@ fn chain() -> Fixture {
     Fixture::new(&lines)
 }
 
-/// Makes modules live, each with its holders, and lists them where the kernel lists what is loaded.
+/// Makes modules live, each with its holders, in /sys/module and in /proc/modules.
 fn live(fixture: &Fixture, modules: &[(&str, &[&str])]) {
     let kernel = FakeKernel::new(&fixture.roots);
     let mut text = String::new();
@@ -32,7 +32,7 @@ fn live(fixture: &Fixture, modules: &[(&str, &[&str])]) {
 
 const LOADED: [(&str, &[&str]); 3] = [("ta", &["tb"]), ("tb", &["tc"]), ("tc", &[])];
 
-/// The steps as words: `!` what must go and `?` what is used.
+/// Checks the steps: `!` marks required ones, `?` used ones.
 #[track_caller]
 fn expect(fixture: &Fixture, target: &str, holders: bool, want: &str) {
     let tree = fixture.tree();
@@ -52,7 +52,7 @@ fn the_load_backwards() {
     live(&fixture, &[&LOADED[..], &[("dummy", &[]), ("loop", &[]), ("x", &[])]].concat());
     expect(&fixture, "tc", false, "!tc tb ta");
     fixture.etc("a.conf", "softdep tb pre: dummy post: loop\nsoftdep tc pre: x\nsoftdep dummy post: x\n");
-    // As `modprobe -D tc`, backwards: ta, dummy, x, tb, loop, tc.
+    // `modprobe -D tc` in reverse: ta, dummy, x, tb, loop, tc.
     expect(&fixture, "tc", false, "!tc loop tb x dummy ta");
     expect(&fixture, "x", false, "!x");
     expect(&fixture, "tb", false, "loop !tb? dummy ta");
@@ -66,7 +66,7 @@ fn what_is_in_use_stays_with_all_that_belongs_to_it() {
     live(&fixture, &[&LOADED[..], &softdeps, &[("td", &[])]].concat());
     FakeKernel::new(&fixture.roots).hold("tb", "td");
     expect(&fixture, "tc", false, "!tc");
-    // A mount, an open device: a count without a holder.
+    // A use count without a holder, as from a mount or an open device.
     let fixture = chain();
     fixture.etc("a.conf", "softdep tb pre: dummy post: loop\n");
     live(&fixture, &[&LOADED[..], &softdeps].concat());
@@ -74,7 +74,7 @@ fn what_is_in_use_stays_with_all_that_belongs_to_it() {
     expect(&fixture, "tc", false, "!tc tb dummy ta");
     fixture.file("sys/module/tc/refcnt", "1\n");
     expect(&fixture, "tc", false, "!tc? tb dummy ta");
-    // Where nothing can be unloaded, nothing is: the kernel says so of the first.
+    // A module without a use count stays.
     std::fs::remove_file(fixture.path("sys/module/ta/refcnt")).unwrap();
     expect(&fixture, "tc", false, "!tc? tb dummy");
 }
@@ -85,7 +85,7 @@ fn a_softdep_of_another_module_that_is_loaded_stays() {
     fixture
         .etc("a.conf", "softdep tc pre: dummy post: loop x\nsoftdep td post: loop\nsoftdep x pre: dummy\n");
     live(&fixture, &[&LOADED[..], &[("dummy", &[]), ("loop", &[]), ("td", &[]), ("x", &[])]].concat());
-    // dummy is also one of x, which goes; loop one of td, which stays.
+    // x, which is removed, also names dummy. td, which stays, names loop.
     expect(&fixture, "tc", false, "x !tc dummy tb ta");
     fixture.file("sys/module/x/refcnt", "1\n");
     expect(&fixture, "tc", false, "!tc tb ta");
@@ -128,9 +128,9 @@ fn all_holders_go_the_deepest_first() {
     {
         assert!(at(first) < at(then), "{first} before {then}");
     }
-    // Without the option only what is asked for must go.
+    // Without the option only the requested module is required.
     expect(&fixture, "ta", false, "!ta?");
-    // Modules that claim to hold each other are taken once each.
+    // Modules that hold each other are taken once each.
     kernel.hold("out_of_tree", "ta");
     let steps = removal(&tree, &fixture.system(), &module, false, true).unwrap();
     assert_eq!(steps.iter().filter(|step| step.required).count(), 5);

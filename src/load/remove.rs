@@ -1,24 +1,24 @@
-//! Removes one module from the kernel, through the gate: the check of its use and the call that removes it happen
-//! under the same lock as loads, so that neither sees the other halfway.
+//! Removes one module from the kernel. The check of its use and delete_module(2) run under the gate's lock, so that no load
+//! of the module runs at the same time.
 
 use crate::error::{Errno, Error, Result};
-use crate::gate::{Gate, Patience};
+use crate::gate::{Gate, WaitBudget};
 use crate::name::ModuleName;
 use crate::system::System;
 use std::ffi::CString;
 
-/// Asks `allowed` and, unless it objects, the kernel, both while nobody else loads or removes this module. `force` is `O_TRUNC`
-/// of delete_module(2).
+/// Calls `allowed` and, if that succeeds, delete_module(2), both while no other user of the gate loads or removes this
+/// module. `force` is `O_TRUNC` of delete_module(2).
 ///
 /// # Errors
-/// `Err(E)` of `allowed` as it is; in `Ok(Err(..))` the kernel's errno (`ENOENT` not loaded, `EAGAIN` in use, `EBUSY` being
-/// loaded or removed, `EPERM`).
+/// The error of `allowed`. In `Ok(Err(..))` the kernel's errno: `ENOENT` not loaded, `EAGAIN` in use, `EBUSY` coming or
+/// going, `EPERM`.
 pub(crate) fn delete_module<E>(
     system: &System<'_>,
     gate: &Gate<'_>,
     name: &[u8],
     force: bool,
-    patience: &Patience,
+    budget: &WaitBudget,
     allowed: impl FnOnce() -> Result<(), E>,
 ) -> Result<Result<()>, E> {
     let call = || {
@@ -27,8 +27,8 @@ pub(crate) fn delete_module<E>(
         Ok(system.kernel.delete_module(&c_name, force).map_err(Error::os))
     };
     match ModuleName::new(name) {
-        Some(key) => gate.remove(&key, patience, call).unwrap_or(Ok(Err(Error::os(Errno::EBUSY)))),
-        // Longer than any module's name, or empty: the kernel answers, and there is nothing to serialise.
+        Some(key) => gate.remove(&key, budget, call).unwrap_or(Ok(Err(Error::os(Errno::EBUSY)))),
+        // No module can have this name, so there is nothing to serialise. The kernel answers.
         None => call(),
     }
 }

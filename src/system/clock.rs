@@ -1,4 +1,4 @@
-//! Time, injected so that a test need not wait for it.
+//! The clock, which a test can replace.
 
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
@@ -7,12 +7,11 @@ use std::time::Duration;
 pub trait Clock: Sync {
     /// Time since boot, including suspend (`CLOCK_BOOTTIME`): comparable between processes.
     fn boottime(&self) -> Duration;
-    /// Lets this thread sleep.
     fn sleep(&self, time: Duration);
 }
 
 impl dyn Clock + '_ {
-    /// Does some work; second, how long it took.
+    /// Runs `work`. The second value is the time that it took.
     pub fn timed<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
         let begin = self.boottime();
         let done = work();
@@ -20,12 +19,12 @@ impl dyn Clock + '_ {
     }
 }
 
-/// The machine's clocks.
+/// The system clock.
 pub struct Real;
 
 impl Clock for Real {
     fn boottime(&self) -> Duration {
-        // CLOCK_BOOTTIME exists since Linux 2.6.39; where it is refused (a seccomp filter), the monotonic clock serves.
+        // CLOCK_BOOTTIME exists since Linux 2.6.39. A seccomp filter may refuse it.
         clock_gettime(ClockId::CLOCK_BOOTTIME)
             .or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC))
             .map_or(Duration::ZERO, Duration::from)

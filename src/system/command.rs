@@ -1,14 +1,14 @@
-//! Running an install or remove command the way system(3) does, but for the signals.
+//! Runs an install or remove command as system(3) does, except for SIGCHLD.
 //!
-//! system(3) blocks SIGCHLD and takes its end from it; a host of the library has its own use for that signal. So a process in
-//! between, made by clone(2) with no signal at its end, starts the shell, waits for it, and passes its status on:
+//! system(3) blocks SIGCHLD, which a host of the library may use itself. So an intermediate process starts the shell, waits
+//! for it and exits with its status. clone(2) creates that process without an exit signal:
 //!
 //! ```text
 //! this process  --clone, no signal-->  waits with SIGCHLD at its default  --clone, execve-->  /bin/sh
 //! ```
 //!
-//! Whatever this process does with SIGCHLD, or a careless parent left it at, is neither changed nor in the way. (The shell
-//! alone would not do: execve(2) sets the signal at the end back to SIGCHLD, and where that is ignored no status is kept.)
+//! This process's disposition of SIGCHLD is neither changed nor relevant. (Without the intermediate process it would be:
+//! execve(2) sets the exit signal back to SIGCHLD, and if that is ignored, the kernel keeps no status.)
 
 use super::signal::Ignored;
 use super::{descriptors, start};
@@ -21,39 +21,39 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
 
-/// Where a shell finds programs when the caller's own word for it is not taken.
+/// `PATH` for a command if the environment is not trusted.
 const SAFE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Whose process it is that runs a command.
+/// The kind of process that runs a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Process {
-    /// A tool's. As in system(3), it ignores SIGINT and SIGQUIT while the command runs: they are meant for that.
+pub(crate) enum Caller {
+    /// A tool. As in system(3), it ignores SIGINT and SIGQUIT while the command runs.
     Tool,
-    /// The host of the library, whose signals are left alone.
-    Host,
+    /// The host of the library, whose signal dispositions are not changed.
+    Library,
 }
 
-/// Runs `/bin/sh -c COMMAND` in this process's environment with `changes` made to it, and waits. The value is the exit code,
-/// 128 + N after signal N; 127 where there is no shell.
+/// Runs `/bin/sh -c COMMAND` with this process's environment and `changes` to it, and waits. Returns the exit code, 128 + N
+/// after signal N, 127 if there is no shell.
 ///
-/// A process with more rights than its caller gives the command none of the caller's environment.
+/// In secure-execution mode (`AT_SECURE`) the command gets only [`SAFE_PATH`] and `changes`.
 ///
 /// # Errors
 /// The errno of clone or wait; `EINVAL` for a NUL in the command.
 pub(crate) fn run_shell(
     command: &[u8],
     changes: &[(OsString, OsString)],
-    process: Process,
+    caller: Caller,
 ) -> Result<i32, Errno> {
     let command = CString::new(command).map_err(|_| Errno::EINVAL)?;
-    // Starting it takes some descriptors.
-    descriptors::give_back();
+    // The shell needs descriptors.
+    descriptors::close_parked();
     let environment = environment(changes);
-    // The name that system(3) gives it, and that the shell's own messages begin with.
+    // As system(3). The shell's own messages begin with the first word.
     let words = [c"sh", c"-c", &command];
-    let ignoring = (process == Process::Tool).then(|| [Signal::SIGINT, Signal::SIGQUIT].map(Ignored::new));
+    let ignoring = (caller == Caller::Tool).then(|| [Signal::SIGINT, Signal::SIGQUIT].map(Ignored::new));
     let child =
-        start(&Pointers::new(words), &Pointers::new(environment.iter().map(CString::as_c_str)), &ignoring)?;
+        spawn(&CStrings::new(words), &CStrings::new(environment.iter().map(CString::as_c_str)), &ignoring)?;
     loop {
         match waitpid(child, Some(WaitPidFlag::__WALL)).map_err(Errno::from) {
             Ok(WaitStatus::Exited(_, code)) => return Ok(code),
@@ -65,7 +65,7 @@ pub(crate) fn run_shell(
 }
 
 fn environment(changes: &[(OsString, OsString)]) -> Vec<CString> {
-    let mut variables: Vec<(OsString, OsString)> = if start::more_rights_than_the_caller() {
+    let mut variables: Vec<(OsString, OsString)> = if start::is_secure_execution() {
         vec![("PATH".into(), SAFE_PATH.into())]
     } else {
         std::env::vars_os().collect()
@@ -77,25 +77,25 @@ fn environment(changes: &[(OsString, OsString)]) -> Vec<CString> {
     variables.iter().chain(changes).filter_map(entry).collect()
 }
 
-/// Strings as execve(2) takes them.
-struct Pointers(Vec<*const libc::c_char>);
+/// An array of strings for execve(2).
+struct CStrings(Vec<*const libc::c_char>);
 
-impl Pointers {
+impl CStrings {
     fn new<'s>(strings: impl IntoIterator<Item = &'s CStr>) -> Self {
-        Pointers(strings.into_iter().map(CStr::as_ptr).chain([null()]).collect())
+        CStrings(strings.into_iter().map(CStr::as_ptr).chain([null()]).collect())
     }
 }
 
-fn start(words: &Pointers, environment: &Pointers, ignoring: &Option<[Ignored; 2]>) -> Result<Pid, Errno> {
-    // What the shell gets back. A handler ends with execve(2) anyway.
+fn spawn(words: &CStrings, environment: &CStrings, ignoring: &Option<[Ignored; 2]>) -> Result<Pid, Errno> {
+    // The shell gets back the default actions. execve(2) resets handlers by itself.
     let ignored = ignoring.iter().flatten().chain(start::ignored_write_signals());
-    let reset: Vec<Signal> = ignored.filter_map(Ignored::to_give_back).collect();
-    // No handler of the host may run in a copy of it.
+    let reset: Vec<Signal> = ignored.filter_map(Ignored::signal_to_reset).collect();
+    // Block all signals: no handler of the host may run in the child.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    // SAFETY: the child makes only system calls, on memory that was prepared before, until it is gone.
+    // SAFETY: until it exits, the child makes only system calls, on memory that was prepared before.
     let child = unsafe { clone() };
     if child == Ok(0) {
-        // SAFETY: in the children, as above. The pointers lead to strings in frames of which the children have a copy.
+        // SAFETY: as above, in both children. The pointers point to strings of which the children have a copy.
         unsafe {
             libc::signal(libc::SIGCHLD, libc::SIG_DFL);
             match clone() {
@@ -107,7 +107,7 @@ fn start(words: &Pointers, environment: &Pointers, ignoring: &Option<[Ignored; 2
                     libc::execve(c"/bin/sh".as_ptr(), words.0.as_ptr(), environment.0.as_ptr());
                     libc::_exit(127)
                 }
-                Ok(shell) => pass_on(shell),
+                Ok(shell) => exit_as(shell),
                 Err(_) => libc::_exit(127),
             }
         }
@@ -117,26 +117,28 @@ fn start(words: &Pointers, environment: &Pointers, ignoring: &Option<[Ignored; 2
     Ok(restored.map(|()| child)?)
 }
 
-/// fork(2) without a signal at the child's end, and without what the C library does around it.
+/// fork(2) without an exit signal, and without the fork handlers of the C library.
 ///
 /// # Safety
-/// In the child there is a copy of this thread alone, and of memory that others may have been changing: it may make system
-/// calls, and end or become another program.
+/// The child has only a copy of this thread, and a copy of memory that other threads may have been changing. It may only
+/// make system calls, exit or execve.
 unsafe fn clone() -> Result<libc::pid_t, Errno> {
-    // SAFETY: with no flags and no stack this is fork(2), on every architecture, whatever the order of its arguments there.
+    // SAFETY: without flags and stack this is fork(2). All arguments are 0, so their order, which differs between
+    // architectures, does not matter.
     let child = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     Errno::result(child).map(|child| child as libc::pid_t)
 }
 
-/// Waits for the shell and ends as it did.
+/// Waits for the shell and exits with its status.
 ///
 /// # Safety
 /// As [`clone`], in the child.
-unsafe fn pass_on(shell: libc::pid_t) -> ! {
+unsafe fn exit_as(shell: libc::pid_t) -> ! {
     let mut status = 0;
     // SAFETY: status is valid. Only a signal can interrupt the wait, and all are blocked.
     unsafe {
-        // Without __WALL only children that end with SIGCHLD are waited for, and this one may fail before it is the shell.
+        // Without __WALL, waitpid(2) waits only for children with the exit signal SIGCHLD. The shell has none if its execve
+        // fails.
         let waited = libc::waitpid(shell, &raw mut status, libc::__WALL);
         let code = match libc::WIFSIGNALED(status) {
             _ if waited != shell => 127,
@@ -155,10 +157,10 @@ mod tests {
     #[test]
     fn a_command_has_the_environment_with_its_changes_and_gives_its_code() {
         let changes = [("MODPROBE_MODULE".into(), "a b".into())];
-        let ran = |command: &str| run_shell(command.as_bytes(), &changes, Process::Tool);
+        let ran = |command: &str| run_shell(command.as_bytes(), &changes, Caller::Tool);
         assert_eq!(ran("test \"$MODPROBE_MODULE\" = 'a b' && test -n \"$PATH\" && exit 7"), Ok(7));
         assert_eq!(ran("kill -9 $$"), Ok(128 + 9));
-        assert_eq!(run_shell(b"a\0b", &[], Process::Host), Err(Errno::EINVAL));
+        assert_eq!(run_shell(b"a\0b", &[], Caller::Library), Err(Errno::EINVAL));
     }
 
     #[test]
@@ -171,11 +173,11 @@ mod tests {
         // SAFETY: the handlers do nothing.
         let before =
             unsafe { [Signal::SIGINT, Signal::SIGQUIT].map(|signal| sigaction(signal, &action).unwrap()) };
-        for process in [Process::Tool, Process::Host] {
-            assert_eq!(run_shell(b"exit 0", &[], process), Ok(0));
+        for caller in [Caller::Tool, Caller::Library] {
+            assert_eq!(run_shell(b"exit 0", &[], caller), Ok(0));
         }
         for (signal, before) in [Signal::SIGINT, Signal::SIGQUIT].into_iter().zip(before) {
-            // SAFETY: what was in force before.
+            // SAFETY: restores the earlier action.
             let found = unsafe { sigaction(signal, &before) }.unwrap();
             assert!(matches!(found.handler(), SigHandler::SigAction(_)));
             assert!(found.flags().contains(SaFlags::SA_SIGINFO | SaFlags::SA_RESTART));
@@ -186,17 +188,17 @@ mod tests {
     #[test]
     fn a_parent_that_ignores_sigchld_loses_no_code() {
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-        // In a process of its own, since others in this one wait for children, too.
-        // SAFETY: the child makes system calls only, but for the command under test, and this test is alone in it.
+        // In a separate process, since other tests in this one wait for children too.
+        // SAFETY: the child has one thread, which runs the function under test and exits.
         match unsafe { nix::unistd::fork() }.unwrap() {
             nix::unistd::ForkResult::Parent { child } => {
                 assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 5)));
             }
             nix::unistd::ForkResult::Child => {
-                // SAFETY: no code of ours is installed, and the process ends here.
+                // SAFETY: ignoring a signal installs no handler, and the process exits here.
                 unsafe {
                     let _ = sigaction(Signal::SIGCHLD, &ignore);
-                    let code = run_shell(b"exit 5", &[], Process::Host).unwrap_or(99);
+                    let code = run_shell(b"exit 5", &[], Caller::Library).unwrap_or(99);
                     libc::_exit(code)
                 }
             }

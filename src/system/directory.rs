@@ -1,4 +1,4 @@
-//! The working directory, and paths that begin at it.
+//! The working directory, and paths relative to it.
 
 use super::roots::into_path;
 use crate::error::Errno;
@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The working directory by the name that the shell has for it: `pwd`, the variable `PWD`, if that is an absolute path to
-/// the directory. Links on the way to it stay in the name. Else what getcwd(3) says. This is get_current_dir_name(3).
+/// The path of the working directory, as get_current_dir_name(3): `pwd`, the variable `PWD`, if it is an absolute path of
+/// that directory, with its symbolic links; else getcwd(3).
 pub(crate) fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
     let same = |path: &Path| match (metadata(path), metadata(".")) {
         (Ok(named), Ok(here)) => (named.dev(), named.ino()) == (here.dev(), here.ino()),
@@ -21,8 +21,8 @@ pub(crate) fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
     }
 }
 
-/// `path` as typed where it is absolute, else below the directory that `working` gives. Put together as text: the path is
-/// printed, and nothing in it is cleaned.
+/// `path` if it is absolute, else `path` below the directory that `working` returns. Joined as text: `.` and `..` stay in
+/// the path, which is printed.
 pub(crate) fn absolute(
     path: &[u8],
     working: impl FnOnce() -> Result<PathBuf, Errno>,
@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(named(link.as_os_str().as_bytes()), link);
         let dotted = bytes![link.as_os_str().as_bytes(), "/./"];
         assert_eq!(named(&dotted).as_os_str().as_bytes(), dotted);
-        // Another directory, one that is gone, and what is no absolute path.
+        // Another directory, one that does not exist, and paths that are not absolute.
         for odd in [dir.path().as_os_str().as_bytes(), b"/nosuch", b".", b"", b"src/..", b"/a\0b"] {
             assert_eq!(named(odd), here, "{}", String::from_utf8_lossy(odd));
         }

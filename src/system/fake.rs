@@ -1,5 +1,4 @@
-//! A scripted kernel for unit tests: it edits a fixture's /sys the way the kernel would. It proves the logic around
-//! the calls; what the real kernel does is proved in the lab.
+//! A scripted kernel for unit tests. It changes a fixture's /sys as the kernel would. `tests/lab` runs real kernels.
 
 use super::kernel::Kernel;
 use super::roots::Roots;
@@ -27,17 +26,17 @@ pub struct FakeKernel {
     roots: Roots,
     /// How long an init function runs.
     pub init_takes: Duration,
-    /// What the next calls answer, first one first; past the end they succeed.
+    /// The results of the next calls, in order; further calls succeed.
     pub answers: Mutex<Vec<Option<Errno>>>,
-    /// Every call so far.
+    /// All calls so far.
     pub calls: Mutex<Vec<Call>>,
-    /// The name of a module handed over by init_module, which the fake cannot read from the image.
+    /// The name of the module that init_module loads, since the fake does not read the image.
     pub image_name: Mutex<String>,
-    /// Modules whose init fails, whenever it runs; for calls that come in no particular order.
+    /// Modules whose init fails, for calls in no fixed order.
     pub refuses: Mutex<BTreeMap<String, Errno>>,
-    /// What a module's symbols come from: while one of these is not live, loading it is `ENOENT`.
+    /// The modules that a module needs. While one of them is not live, the load fails with `ENOENT`.
     pub needs: Mutex<BTreeMap<String, Vec<String>>>,
-    /// None of these inits ends before all of them run at the same time.
+    /// Modules whose inits wait until all of them run at the same time.
     pub meet: Mutex<BTreeSet<String>>,
     met: (Mutex<BTreeSet<String>>, Condvar),
     busy: AtomicBool,
@@ -45,7 +44,7 @@ pub struct FakeKernel {
 }
 
 impl FakeKernel {
-    /// A kernel over the fixture below `roots`, which has `/sys/module` afterwards.
+    /// A kernel on the fixture below `roots`. Creates `/sys/module` there.
     pub fn new(roots: &Roots) -> Self {
         let _ = std::fs::create_dir_all(roots.sys_module_dir());
         FakeKernel {
@@ -63,28 +62,28 @@ impl FakeKernel {
         }
     }
 
-    /// Whether two calls were ever inside at once.
+    /// Whether two calls ever ran at the same time.
     pub fn overlapped(&self) -> bool {
         self.overlapped.load(Ordering::SeqCst)
     }
 
-    /// Makes a module appear in sysfs.
+    /// Sets a module's `initstate` in sysfs.
     pub fn set_state(&self, name: &str, state: &str) {
         let dir = self.roots.sys_module_dir().join(name);
         let _ = std::fs::create_dir_all(dir.join("holders"));
         let _ = std::fs::write(dir.join("refcnt"), "0\n");
-        // sysfs shows a state whole or not at all; a plain write would show an empty file in between.
+        // A plain write would show an empty file for a moment, which sysfs never does.
         let _ = std::fs::write(dir.join("initstate.new"), format!("{state}\n"));
         let _ = std::fs::rename(dir.join("initstate.new"), dir.join("initstate"));
     }
 
-    /// Makes a module a holder of another, which counts it.
+    /// Makes `holder` a holder of `used`, whose use count grows.
     pub fn hold(&self, used: &str, holder: &str) {
         let _ = std::fs::create_dir_all(self.roots.sys_module_dir().join(used).join("holders").join(holder));
         self.count(used, 1);
     }
 
-    /// Makes a module vanish from sysfs, and with it what it holds of others.
+    /// Removes a module from sysfs, also as a holder of others.
     pub fn remove(&self, name: &str) {
         let dir = self.roots.sys_module_dir();
         let _ = std::fs::remove_dir_all(dir.join(name));
@@ -101,8 +100,8 @@ impl FakeKernel {
         let _ = std::fs::write(path, format!("{}\n", count.unwrap_or(0) + more));
     }
 
-    /// Waits in the init of `name` until all that must meet are in theirs. `ETIME`: they did not come, for much longer than
-    /// any machine needs.
+    /// The errno that the init of `name` fails with. Waits for the other inits of `meet`: `ETIME` if they do not run within
+    /// 30 s.
     fn refusal(&self, name: &str) -> Option<Errno> {
         let lock = |mutex| Mutex::lock(mutex).unwrap_or_else(PoisonError::into_inner);
         if let Some(needs) = self.needs.lock().unwrap_or_else(PoisonError::into_inner).get(name) {

@@ -1,6 +1,6 @@
-//! Small reads and guarded opens.
+//! Opening, reading and writing files; listing directories.
 
-use super::descriptors::{done_with, opening};
+use super::descriptors::{park, retry_on_emfile};
 use crate::error::{Errno, Error, Result};
 use nix::NixPath;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -14,14 +14,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The room that a reader begins with, in bytes: nearly all configuration files and directories fit.
-const ROOM: usize = 16 << 10;
+/// The initial capacity of a read buffer, in bytes. Nearly all configuration files and directories fit.
+const INITIAL_CAPACITY: usize = 16 << 10;
 
-/// Opens `path` as the directory `at` has it; a program that this one starts does not get the descriptor. Every open that std
-/// has no flags for comes through here: without `O_LARGEFILE`, a 32-bit machine answers `EOVERFLOW` to a file of 2 GiB.
+/// openat(2) with `O_CLOEXEC` and `O_LARGEFILE`. Without the latter the open of a file of 2 GiB fails with `EOVERFLOW` on a
+/// 32-bit machine.
 ///
 /// # Errors
-/// What openat(2) said, `EMFILE` only where no descriptor could be given back.
+/// The errno of openat(2); `EMFILE` only if no parked descriptor could be closed.
 pub(crate) fn open_at<P: ?Sized + NixPath>(
     at: impl AsFd,
     path: &P,
@@ -29,10 +29,10 @@ pub(crate) fn open_at<P: ?Sized + NixPath>(
     mode: Mode,
 ) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE;
-    opening(|| openat(&at, path, flags, mode))
+    retry_on_emfile(|| openat(&at, path, flags, mode))
 }
 
-/// Reads a small attribute file (sysfs, procfs) into `buffer` with one open and one read; what does not fit is cut.
+/// Reads a small attribute file (sysfs, procfs) into `buffer` with one open and one read. A longer content is cut.
 pub(crate) fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let fd = open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty())?;
     let length = loop {
@@ -47,9 +47,10 @@ pub(crate) fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'
 /// Reads a whole regular or virtual file of at most `limit` bytes.
 ///
 /// # Errors
-/// The errno of open or read, `EFBIG` past the limit, each with the path.
+/// The errno of open or read, `EFBIG` above the limit; with the path.
 pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = opening(|| File::open(path).map_err(|e| Errno::of(&e))).map_err(|e| Error::os(e).at(path))?;
+    let file =
+        retry_on_emfile(|| File::open(path).map_err(|e| Errno::of(&e))).map_err(|e| Error::os(e).at(path))?;
     let mut contents = Vec::new();
     file.take(limit + 1).read_to_end(&mut contents).map_err(|e| Error::from(e).at(path))?;
     if contents.len() as u64 > limit {
@@ -58,7 +59,7 @@ pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(contents)
 }
 
-/// Reads up to `buffer.len()` bytes at `offset` without moving the file's own offset; short only at the end.
+/// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file. The file's own offset does not move.
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -72,11 +73,11 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usi
     Ok(filled)
 }
 
-/// Writes `bytes` at `offset` in one call; short only where the file takes no more. Past the size that `RLIMIT_FSIZE` allows
-/// a file nothing is written: the kernel would send SIGXFSZ, which ends the process, and in a library the host's.
+/// Writes `bytes` at `offset` in one pwrite(2); returns how many were written. Nothing is written past `RLIMIT_FSIZE`: the
+/// kernel would send SIGXFSZ, which kills the process, or the host of the library.
 ///
 /// # Errors
-/// What pwrite(2) said, `EFBIG` for what is past that size.
+/// The errno of pwrite(2); `EFBIG` past `RLIMIT_FSIZE`.
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
     within_size_limit(offset + bytes.len() as u64)?;
     loop {
@@ -87,48 +88,48 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, 
     }
 }
 
-/// Whether this process may make a file `length` bytes long.
+/// Checks that `RLIMIT_FSIZE` allows a file of `length` bytes.
 ///
 /// # Errors
-/// `EFBIG` where it may not.
+/// `EFBIG` if it does not.
 pub(crate) fn within_size_limit(length: u64) -> Result<(), Errno> {
-    // getrlimit(2) knows 32 bits on a 32-bit machine.
+    // getrlimit64, since getrlimit(2) has 32 bits on a 32-bit machine.
     let mut limit = libc::rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX };
-    // SAFETY: one struct rlimit64 is written. Where the kernel refuses, the value above stays.
+    // SAFETY: one struct rlimit64 is written. If the call fails, the value above stays.
     unsafe { libc::getrlimit64(libc::RLIMIT_FSIZE, &mut limit) };
     if length > limit.rlim_cur { Err(Errno::EFBIG) } else { Ok(()) }
 }
 
-/// How the end of a file is known.
+/// How a reader recognises the end of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// By a read that did not fill the buffer. For what is a regular file, or one of procfs that has one record.
+pub(crate) enum Eof {
+    /// A read that did not fill the buffer. For regular files, and files of procfs with one record.
     Short,
-    /// By a read that got nothing. Where nothing is there yet, as in a FIFO without a writer, that is the end.
-    Nothing,
-    /// The same, but what is not there yet is waited for. For what somebody named, which may be a pipe.
-    Patient,
+    /// A read of 0 bytes, without blocking. A FIFO that no process has opened for writing is empty.
+    Empty,
+    /// A read of 0 bytes; blocks until then. For a file that the user named, which may be a pipe.
+    Blocking,
 }
 
-/// Reads a whole file of at most `limit` bytes into `buffer`, whose room is reused from file to file, with one open and
-/// as few reads as that takes.
+/// Reads a whole file of at most `limit` bytes into `buffer`, whose content is replaced.
 ///
 /// # Errors
-/// What open or read said (`EISDIR` for a directory, `EAGAIN` for a FIFO with a silent writer), `EFBIG` past the limit.
-pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: End) -> Result<(), Errno> {
-    let wait = if end == End::Patient { OFlag::empty() } else { OFlag::O_NONBLOCK };
+/// The errno of open or read (`EISDIR` for a directory, `EAGAIN` for a FIFO whose writer has written nothing yet); `EFBIG`
+/// above the limit.
+pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: Eof) -> Result<(), Errno> {
+    let wait = if end == Eof::Blocking { OFlag::empty() } else { OFlag::O_NONBLOCK };
     let fd = open_at(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_NOCTTY | wait, Mode::empty())?;
     buffer.clear();
     loop {
-        // One byte more than the limit: that there is more is only seen by reading it.
+        // Read one byte more than the limit, to see whether the file is longer.
         let left = limit.saturating_add(1) - buffer.len();
         if buffer.len() == buffer.capacity() {
-            buffer.reserve_exact((buffer.len() * 3).max(ROOM).min(left));
+            buffer.reserve_exact((buffer.len() * 3).max(INITIAL_CAPACITY).min(left));
         }
         let room = buffer.spare_capacity_mut();
         let most = left.min(room.len());
         let room = &mut room[..most];
-        // SAFETY: the kernel writes at most as many bytes as the room has, and the descriptor is open.
+        // SAFETY: the kernel writes at most `room.len()` bytes, and the descriptor is open.
         let count = unsafe { libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
         let (count, full) = match Errno::result(count) {
             Ok(count) => (count.unsigned_abs(), count.unsigned_abs() == room.len()),
@@ -140,15 +141,15 @@ pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: En
         if buffer.len() > limit {
             return Err(Errno::EFBIG);
         }
-        if count == 0 || (end == End::Short && !full) {
-            done_with(fd);
+        if count == 0 || (end == Eof::Short && !full) {
+            park(fd);
             return Ok(());
         }
     }
 }
 
-/// The label that SELinux has for a file, without its NUL.
-pub(crate) fn label(path: &Path) -> Option<Vec<u8>> {
+/// The SELinux label of a file, without its NUL; links are not followed. `None` without one.
+pub(crate) fn selinux_label(path: &Path) -> Option<Vec<u8>> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut buffer = vec![0u8; 1024];
     let name = c"security.selinux".as_ptr();
@@ -160,59 +161,57 @@ pub(crate) fn label(path: &Path) -> Option<Vec<u8>> {
     Some(buffer)
 }
 
-/// What a directory says of an entry.
+/// The type of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entry {
-    /// A regular file.
+pub(crate) enum EntryType {
     Regular,
-    /// A directory.
     Directory,
-    /// Something else, or a file system that does not say.
+    /// Another type, or the file system does not say (`DT_UNKNOWN`).
     Other,
 }
 
-/// Calls `visit` with the names in the directory `dir`, in its own order, without `.` and `..`. `buffer` is room that is
-/// reused: opendir(3) allocates 32 KiB, and asks once more what it has opened. And on a 32-bit machine readdir(3) refuses what
-/// has a large inode or offset (`EOVERFLOW`), which getdents64(2) does not.
+/// Calls `visit` for each name in the directory `dir`, in directory order, without `.` and `..`. `buffer` is reused.
+///
+/// Uses getdents64(2). opendir(3) would allocate 32 KiB and call fstat(2), and on a 32-bit machine readdir(3) fails with
+/// `EOVERFLOW` for a large inode or offset.
 ///
 /// # Errors
-/// What open or the first read of the directory said (`ENOTDIR`); what comes after a later failure is not shown.
+/// The errno of open or of the first read (`ENOTDIR`). After a later error the rest of the names is missing.
 pub(crate) fn visit_names(
     dir: &Path,
     buffer: &mut Vec<u8>,
-    visit: &mut dyn FnMut(&[u8], Entry),
+    visit: &mut dyn FnMut(&[u8], EntryType),
 ) -> Result<(), Errno> {
     visit_names_at(AT_FDCWD, dir, buffer, visit)
 }
 
-/// The names in the directory `dir`, in its own order.
+/// The names in the directory `dir`, in directory order.
 pub(crate) fn names(dir: &Path) -> Result<Vec<Vec<u8>>, Errno> {
     let mut found = Vec::new();
     visit_names(dir, &mut Vec::new(), &mut |name, _| found.push(name.to_vec()))?;
     Ok(found)
 }
 
-/// The same for `dir` as the directory `at` has it (openat(2)).
+/// As [`visit_names`], for `dir` relative to the directory `at` (openat(2)).
 pub(crate) fn visit_names_at(
     at: impl AsFd,
     dir: &Path,
     buffer: &mut Vec<u8>,
-    visit: &mut dyn FnMut(&[u8], Entry),
+    visit: &mut dyn FnMut(&[u8], EntryType),
 ) -> Result<(), Errno> {
-    /// Where the parts of a `struct linux_dirent64` begin: inode and offset of 8 bytes each come first, then its length
-    /// in 2 bytes, the kind in one, and the name, ended by NUL (getdents(2)).
+    /// Offsets in `struct linux_dirent64` (getdents(2)): inode and offset, 8 bytes each; length, 2; type, 1; name and NUL.
     const LENGTH: usize = 16;
     const KIND: usize = 18;
     const NAME: usize = 19;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
     let fd = open_at(at, dir, flags, Mode::empty())?;
     buffer.clear();
-    buffer.reserve(ROOM);
+    buffer.reserve(INITIAL_CAPACITY);
     let mut first = true;
     loop {
         buffer.clear();
         let room = buffer.spare_capacity_mut();
-        // SAFETY: the kernel writes at most as many bytes as the room has, and the descriptor is open.
+        // SAFETY: the kernel writes at most `room.len()` bytes, and the descriptor is open.
         let count = unsafe {
             libc::syscall(libc::SYS_getdents64, fd.as_raw_fd(), room.as_mut_ptr(), room.len() as libc::c_uint)
         };
@@ -232,16 +231,16 @@ pub(crate) fn visit_names_at(
                 visit(
                     name,
                     match entry[KIND] {
-                        libc::DT_REG => Entry::Regular,
-                        libc::DT_DIR => Entry::Directory,
-                        _ => Entry::Other,
+                        libc::DT_REG => EntryType::Regular,
+                        libc::DT_DIR => EntryType::Directory,
+                        _ => EntryType::Other,
                     },
                 );
             }
             rest = &rest[length..];
         }
         if count == 0 {
-            done_with(fd);
+            park(fd);
             return Ok(());
         }
         first = false;

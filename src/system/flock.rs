@@ -1,7 +1,7 @@
-//! flock(2): exclusive, and never blocking. Who has to wait sleeps in between, and looks around.
+//! Exclusive locks by flock(2), which never block.
 //!
-//! A lock belongs to one open file description: the kernel frees it when the last descriptor goes, also on SIGKILL,
-//! and two threads that opened the file apart exclude each other like two processes.
+//! A lock belongs to an open file description. The kernel releases it when the last descriptor is closed, also after
+//! SIGKILL. Two threads that opened the file separately exclude each other as two processes do.
 
 use super::clock::Clock;
 use crate::error::Errno;

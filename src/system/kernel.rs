@@ -1,6 +1,6 @@
-//! The three system calls that change which modules are loaded, behind a trait, and the real thing.
+//! The three system calls that load and remove modules, behind a trait.
 //!
-//! Directly, since nix has no name for some of the error numbers that a module's init gives (`crate::errno`).
+//! They are made through syscall(2): nix has no value for some errnos that a module's init returns (`crate::errno`).
 
 use crate::error::Errno;
 use nix::libc;
@@ -14,9 +14,9 @@ pub(crate) const IGNORE_VERMAGIC: u32 = 2;
 /// `MODULE_INIT_COMPRESSED_FILE` of finit_module(2), Linux 5.17 and later.
 pub(crate) const COMPRESSED_FILE: u32 = 4;
 
-/// What the tools ask of the kernel. Implementations must not retry.
+/// Loads and removes modules. Implementations must not retry.
 pub trait Kernel: Sync {
-    /// finit_module(2): load the module in an open file. `flags` are the constants of this module.
+    /// finit_module(2): load the module in an open file. `flags` are the constants above.
     fn finit_module(&self, file: BorrowedFd<'_>, parameters: &CStr, flags: u32) -> Result<(), Errno>;
     /// init_module(2): load the module image in memory.
     fn init_module(&self, image: &[u8], parameters: &CStr) -> Result<(), Errno>;

@@ -1,4 +1,4 @@
-//! Reads the kernel's log, as far as this process may.
+//! Reads the kernel's log from /dev/kmsg.
 
 use super::file::open_at;
 use super::roots::Roots;
@@ -8,29 +8,32 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Whence, lseek, read};
 use std::os::fd::OwnedFd;
 
-/// The log from some moment on.
-pub(crate) struct Log(OwnedFd);
+/// An open /dev/kmsg.
+pub(crate) struct KmsgReader(OwnedFd);
 
-impl Log {
-    /// Everything that the kernel still has.
+impl KmsgReader {
+    /// Opens the log at its oldest record.
     ///
     /// # Errors
-    /// What open(2) said: `EPERM` where only root may read it, `ENOENT` without a /dev.
+    /// The errno of open(2): `EPERM` if only root may read the log, `ENOENT` without a /dev.
     pub(crate) fn whole(roots: &Roots) -> Result<Self, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        open_at(AT_FDCWD, &roots.kernel_log(), flags, Mode::empty()).map(Log)
+        open_at(AT_FDCWD, &roots.kernel_log(), flags, Mode::empty()).map(KmsgReader)
     }
 
-    /// What is logged from now on.
+    /// Opens the log at its end, to read later records.
+    ///
+    /// # Errors
+    /// As [`KmsgReader::whole`], and the errno of lseek(2).
     pub(crate) fn from_now(roots: &Roots) -> Result<Self, Errno> {
-        let log = Log::whole(roots)?;
+        let log = KmsgReader::whole(roots)?;
         lseek(&log.0, 0, Whence::SeekEnd)?;
         Ok(log)
     }
 
-    /// The records that are there and were not read yet, oldest first, as `formats::kmsg` reads them.
+    /// The records up to now that were not read yet, oldest first, in the format of `formats::kmsg`.
     pub(crate) fn read(&self) -> Vec<u8> {
-        // The kernel gives one record for each read, and refuses a buffer that it does not fit in (EINVAL).
+        // Each read returns one record. EINVAL: the record does not fit the buffer.
         let mut buffer = [0; 16 << 10];
         let mut found = Vec::new();
         let mut overtaken = 0;
@@ -39,9 +42,9 @@ impl Log {
                 Ok(0) => return found,
                 Ok(length) => found.extend_from_slice(&buffer[..length]),
                 Err(Errno::EINTR) => {}
-                // Records were overwritten before they were read; the next read goes on behind them.
+                // Records were overwritten before they were read. The next read returns the oldest one left.
                 Err(Errno::EPIPE) if overtaken < 1000 => overtaken += 1,
-                // EAGAIN: that was all.
+                // EAGAIN: there are no more records.
                 Err(_) => return found,
             }
         }
@@ -56,13 +59,13 @@ mod tests {
     fn what_is_logged_from_now_on_is_read_alone() {
         let dir = tempfile::tempdir().unwrap();
         let roots = Roots::below(dir.path());
-        assert_eq!(Log::whole(&roots).err(), Some(Errno::ENOENT));
+        assert_eq!(KmsgReader::whole(&roots).err(), Some(Errno::ENOENT));
         std::fs::create_dir(&roots.dev).unwrap();
         std::fs::write(roots.kernel_log(), "6,1,1,-;old\n").unwrap();
-        let (whole, new) = (Log::whole(&roots).unwrap(), Log::from_now(&roots).unwrap());
+        let (whole, new) = (KmsgReader::whole(&roots).unwrap(), KmsgReader::from_now(&roots).unwrap());
         let mut file = std::fs::OpenOptions::new().append(true).open(roots.kernel_log()).unwrap();
         std::io::Write::write_all(&mut file, b"6,2,2,-;new\n").unwrap();
-        let texts = |log: &Log| String::from_utf8(log.read()).unwrap();
+        let texts = |log: &KmsgReader| String::from_utf8(log.read()).unwrap();
         assert_eq!(texts(&whole), "6,1,1,-;old\n6,2,2,-;new\n");
         assert_eq!(texts(&new), "6,2,2,-;new\n");
     }

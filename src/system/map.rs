@@ -1,10 +1,10 @@
-//! The contents of files, mapped into memory where that is safe.
+//! The contents of files, mapped into memory if that is safe.
 //!
-//! A mapped file that somebody truncates answers the next access with SIGBUS, which would kill the process. The
-//! tools install [`survive_truncation`] once: its handler puts a page of zeros where the file's page was, and the
-//! parser then sees bad data instead of a signal. The C library must not touch its host's signals: it reads.
+//! After a mapped file is truncated, the next access raises SIGBUS, which would kill the process. The tools call
+//! [`install_sigbus_handler`] once. Its handler maps a page of zeros in place of the missing page, so that the parser sees bad
+//! data. The C library must not change its host's signals, so it reads files instead.
 
-use super::descriptors::{done_with, opening};
+use super::descriptors::{park, retry_on_emfile};
 use crate::error::{Errno, Error, Result};
 use memmap2::{Mmap, MmapOptions};
 use nix::libc;
@@ -14,11 +14,10 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// The contents of a file: mapped where that is safe, else read.
+/// The contents of a file.
 pub enum Contents {
     /// A private read-only map.
     Mapped(Mmap),
-    /// A copy in memory.
     Read(Vec<u8>),
 }
 
@@ -33,11 +32,11 @@ impl Deref for Contents {
     }
 }
 
-/// The contents of the open file `file` of at most `limit` bytes. `path` is for messages only. For a module file see
+/// The contents of the open file `file`, at most `limit` bytes. `path` is for messages only. For a module file see
 /// [`super::module_file`].
 ///
 /// # Errors
-/// `EISDIR` for a directory, `EFBIG` past the limit, else what the system said; with the path.
+/// `EISDIR` for a directory, `EFBIG` above the limit, else the errno of fstat or read; with the path.
 pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
     let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;
     if meta.is_dir() {
@@ -47,9 +46,9 @@ pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents>
         return Err(Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused")).at(path));
     }
     let length = usize::try_from(meta.len()).unwrap_or(0);
-    if meta.is_file() && length > 0 && SURVIVES.load(Ordering::Relaxed) {
-        // SAFETY: the map is private and read-only. A file that changes under it changes bytes that the parsers check
-        // one by one and never trust twice; one that shrinks is caught by the handler, which SURVIVES says is there.
+    if meta.is_file() && length > 0 && HANDLER_INSTALLED.load(Ordering::Relaxed) {
+        // SAFETY: the map is private and read-only. If the file changes, so may the bytes; the parsers check every value
+        // where they use it. If the file shrinks, the SIGBUS handler, which HANDLER_INSTALLED says is installed, maps zeros.
         if let Ok(map) = unsafe { MmapOptions::new().len(length).map_copy_read_only(file) } {
             register(map.as_ptr() as usize, map.len());
             return Ok(Contents::Mapped(map));
@@ -57,7 +56,7 @@ pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents>
     }
     let mut bytes = Vec::with_capacity(length);
     if meta.is_file() {
-        // It may have been read before, as standard input. What cannot seek begins where it is.
+        // Standard input may have been read before. If the file cannot seek, the read starts at its present offset.
         let _ = Seek::rewind(&mut &*file);
     }
     Read::take(file, limit + 1).read_to_end(&mut bytes).map_err(|e| Error::from(e).at(path))?;
@@ -70,20 +69,21 @@ pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents>
 /// Opens and maps (or reads) the file at `path`.
 ///
 /// # Errors
-/// As [`contents`], and what open said.
+/// As [`contents`], and the errno of open.
 pub fn open(path: &Path, limit: u64) -> Result<Contents> {
-    let file = opening(|| File::open(path).map_err(|e| Errno::of(&e))).map_err(|e| Error::os(e).at(path))?;
+    let file =
+        retry_on_emfile(|| File::open(path).map_err(|e| Errno::of(&e))).map_err(|e| Error::os(e).at(path))?;
     let contents = contents(&file, path, limit);
-    done_with(file);
+    park(file);
     contents
 }
 
-/// Whether the SIGBUS handler is in place.
-static SURVIVES: AtomicBool = AtomicBool::new(false);
-/// The lowest and the highest address that a map of ours ever had. The handler leaves faults elsewhere alone.
+/// Whether the SIGBUS handler is installed.
+static HANDLER_INSTALLED: AtomicBool = AtomicBool::new(false);
+/// The address range of all maps so far. The handler ignores faults outside.
 static LOWEST: AtomicUsize = AtomicUsize::new(usize::MAX);
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
-/// The size of a page, 64 KiB on some machines; set before the handler is there that needs it.
+/// The size of a page, up to 64 KiB; set before the handler is installed.
 static PAGE_SIZE: AtomicUsize = AtomicUsize::new(4096);
 
 fn register(start: usize, length: usize) {
@@ -91,16 +91,15 @@ fn register(start: usize, length: usize) {
     HIGHEST.fetch_max(start + length, Ordering::Relaxed);
 }
 
-/// Installs the handler that turns the access to a page which its file lost into an access to zeros. For the tools
-/// only: it owns SIGBUS from then on.
-pub fn survive_truncation() {
+/// Installs the SIGBUS handler, which maps a page of zeros where a mapped file was truncated. For the tools only.
+pub fn install_sigbus_handler() {
     extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
         let page_size = PAGE_SIZE.load(Ordering::Relaxed);
         // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler, and for SIGBUS si_addr is set.
         let address = unsafe { (*info).si_addr() } as usize;
         let ours = address >= LOWEST.load(Ordering::Relaxed) && address < HIGHEST.load(Ordering::Relaxed);
-        // SAFETY: only system calls, which a handler may make. The page that is replaced belongs to a map of ours (the
-        // bounds say so up to pages that other maps of this process hold in between; those do not raise SIGBUS).
+        // SAFETY: a signal handler may make system calls. The page that is replaced belongs to a map of this module: the
+        // address is in the range of its maps, and other maps within that range do not raise SIGBUS.
         let mended = ours
             && unsafe {
                 let page = (address & !(page_size - 1)) as *mut libc::c_void;
@@ -108,7 +107,7 @@ pub fn survive_truncation() {
                 libc::mmap(page, page_size, libc::PROT_READ, flags, -1, 0) != libc::MAP_FAILED
             };
         if !mended {
-            // SAFETY: back to the default action; the instruction runs again and the signal then ends the process.
+            // SAFETY: sets the default action. The instruction runs again, and the signal then kills the process.
             unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
         }
     }
@@ -120,6 +119,6 @@ pub fn survive_truncation() {
     let action = SigAction::new(SigHandler::SigAction(on_bus_error), SaFlags::SA_SIGINFO, SigSet::empty());
     // SAFETY: the handler makes only async-signal-safe calls and touches only atomics.
     if unsafe { sigaction(Signal::SIGBUS, &action) }.is_ok() {
-        SURVIVES.store(true, Ordering::Relaxed);
+        HANDLER_INSTALLED.store(true, Ordering::Relaxed);
     }
 }

@@ -1,9 +1,8 @@
-//! What the operating system gives: paths, system calls, clocks, locks, maps, child processes.
+//! The operating system: paths, system calls, clocks, locks, memory maps, child processes.
 //!
-//! Everything above takes a [`System`] and so runs in a test on a fixture tree with a scripted kernel.
+//! The layers above take a [`System`], so that they run in a test on a fixture tree with a scripted kernel.
 #![allow(unsafe_code)]
 
-pub(crate) mod bell;
 pub(crate) mod clock;
 pub(crate) mod command;
 pub(crate) mod descriptors;
@@ -12,6 +11,7 @@ pub(crate) mod directory;
 pub mod fake;
 pub(crate) mod file;
 pub(crate) mod flock;
+pub(crate) mod futex;
 pub(crate) mod kernel;
 pub(crate) mod kmsg;
 pub(crate) mod map;
@@ -32,18 +32,15 @@ pub(crate) use clock::Clock;
 pub(crate) use kernel::Kernel;
 pub use roots::Roots;
 
-/// The outside world as the tools see it.
+/// The parts of the system that a test can replace.
 #[derive(Clone, Copy)]
 pub struct System<'a> {
-    /// Where everything lies.
     pub roots: &'a Roots,
-    /// The three calls that change which modules are loaded.
     pub kernel: &'a dyn Kernel,
-    /// Time and sleep.
     pub clock: &'a dyn Clock,
 }
 
-/// Errors on purpose: tests/sanitize.sh runs them, and only them, to see that memcheck finds such things.
+/// Memory errors on purpose. `tests/sanitize.sh` runs them alone, to see that memcheck finds such errors.
 #[cfg(test)]
 mod memcheck_finds {
     use std::hint::black_box;
@@ -52,10 +49,10 @@ mod memcheck_finds {
     #[ignore = "an error on purpose, for tests/sanitize.sh"]
     fn reads_what_was_never_written() {
         let mut buffer: Vec<u8> = black_box(Vec::with_capacity(64));
-        // SAFETY: broken on purpose: nobody wrote these bytes.
+        // SAFETY: broken on purpose: these bytes are not initialised.
         unsafe { buffer.set_len(64) };
         let odd = buffer.iter().filter(|&&byte| byte % 2 == 1).count();
-        // A branch that depends on them.
+        // memcheck reports branches that depend on such bytes.
         assert!(odd <= 64);
         if odd > 32 {
             black_box(&buffer);
@@ -66,7 +63,7 @@ mod memcheck_finds {
     #[ignore = "an error on purpose, for tests/sanitize.sh"]
     fn reads_past_the_end() {
         let buffer: Box<[u8]> = black_box(vec![1; 64].into_boxed_slice());
-        // SAFETY: broken on purpose: there are 64 bytes.
+        // SAFETY: broken on purpose: there are only 64 bytes.
         let beyond = unsafe { std::ptr::read_volatile(buffer.as_ptr().wrapping_add(64)) };
         black_box(beyond);
     }

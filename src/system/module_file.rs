@@ -1,15 +1,15 @@
-//! The file that holds a module, opened. Everybody who reads a module comes through here.
+//! Opening and reading a module file.
 //!
-//! | what it is | what comes of it |
+//! | type | result |
 //! |---|---|
-//! | a regular file | its content; the kernel can be given the descriptor |
-//! | a pipe, a FIFO, a socket | what comes out of it, read into memory within the limit |
-//! | a device | `EINVAL`: `/dev/zero` has no end, and what is read from a terminal or a tape is gone |
+//! | a regular file | its content; the descriptor can be passed to the kernel |
+//! | a pipe, a FIFO, a socket | its data, read into memory up to the limit |
+//! | a device | `EINVAL`: `/dev/zero` has no end, and data of a terminal or a tape can be read only once |
 //! | a directory | `EISDIR` |
 //!
-//! A regular file whose size is 0 is empty, as for the kernel: files of procfs have no size and may have no end.
+//! A regular file of size 0 counts as empty, as for the kernel. Files of procfs have size 0, and some have no end.
 
-use super::descriptors::opening;
+use super::descriptors::retry_on_emfile;
 use super::file::open_at;
 use super::map::{self, Contents};
 use crate::error::{Errno, Error, Result};
@@ -25,18 +25,18 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// What stands for standard input where a module file is named. A file of this name is `./-`.
+/// The path that means standard input. A file of this name is `./-`.
 pub(crate) const STDIN: &str = "-";
 
-/// How much is read at a time, in bytes: the size of a pipe.
+/// The size of a read, in bytes: the default capacity of a pipe.
 const CHUNK: usize = 64 << 10;
 
 /// An open module file.
 #[derive(Debug)]
 pub(crate) struct ModuleFile {
-    /// The file. Where [`ModuleFile::is_stream`], it can be read once.
+    /// The file. If [`ModuleFile::is_stream`], it can be read only once.
     pub file: File,
-    /// As it was when it was opened.
+    /// The metadata at the time of the open.
     pub meta: Metadata,
 }
 
@@ -44,14 +44,14 @@ impl ModuleFile {
     /// Opens the file at `path`, or standard input for [`STDIN`]. Does not wait for a FIFO's writer.
     ///
     /// # Errors
-    /// What open said, `EISDIR` for a directory, `EINVAL` for a device; with the path.
+    /// The errno of open, `EISDIR` for a directory, `EINVAL` for a device; with the path.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let from_stdin = path.as_os_str() == STDIN;
-        let file = opening(|| {
+        let file = retry_on_emfile(|| {
             if from_stdin {
                 return std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| Errno::of(&e));
             }
-            // Without O_NONBLOCK the open of a FIFO would wait for a writer that may never come.
+            // Without O_NONBLOCK the open of a FIFO would block until a writer opens it.
             let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
             open_at(AT_FDCWD, path, flags, Mode::empty())
         });
@@ -72,11 +72,11 @@ impl ModuleFile {
         !self.meta.is_file()
     }
 
-    /// What it holds, at most `limit` bytes. Waits for what comes through a pipe, but not for ever: see
-    /// [`limits::PIPE_WRITER`] and [`limits::PIPE_SILENCE`]. `path` is for messages only.
+    /// The content, at most `limit` bytes. Waits for data of a pipe up to [`limits::PIPE_WRITER`] and
+    /// [`limits::PIPE_SILENCE`]. `path` is for messages only.
     ///
     /// # Errors
-    /// As [`map::contents`]; `ETIMEDOUT` where nothing comes through a pipe.
+    /// As [`map::contents`]; `ETIMEDOUT` if no data comes through a pipe.
     pub(crate) fn contents(&self, path: &Path, limit: u64) -> Result<Contents> {
         if !self.is_stream() {
             if self.meta.len() == 0 {
@@ -88,7 +88,7 @@ impl ModuleFile {
         drain(&self.file, limit, first, limits::PIPE_SILENCE).map(Contents::Read).map_err(|e| e.at(path))
     }
 
-    /// Whether it is a FIFO in a directory. One that a process made for itself has had a writer from the start.
+    /// Whether it is a FIFO in a directory (fifo(7)), which may have no writer yet. A pipe(2) had one from the start.
     fn is_named_pipe(&self) -> bool {
         /// `PIPEFS_MAGIC` of linux/magic.h.
         const PIPEFS: FsType = FsType(0x5049_5045);
@@ -96,10 +96,11 @@ impl ModuleFile {
     }
 }
 
-/// Reads a pipe to its end: at most `limit` bytes, waiting `first` for the first of them and then `silence` for more.
+/// Reads a pipe to its end, at most `limit` bytes. Waits up to `first` for the first bytes, and then up to `silence` for
+/// each more.
 ///
-/// Each read follows a poll(2): a read of a FIFO that nobody has opened for writing yet says that it has ended, and one of an
-/// inherited pipe would wait without a bound. Whether such a pipe blocks is not changed: it is shared with other processes.
+/// A poll(2) comes before each read: the read of a FIFO without a writer returns 0 as at the end, and the read of an
+/// inherited pipe may block for ever. `O_NONBLOCK` of an inherited pipe is not changed, since other processes share it.
 fn drain(mut file: &File, limit: u64, first: Duration, silence: Duration) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; CHUNK];

@@ -1,4 +1,4 @@
-//! A text shown page by page, as git(1) and systemctl(1) do it.
+//! Shows a text through a pager, as git(1) and systemctl(1) do.
 
 use super::signal::Ignored;
 use super::start;
@@ -8,32 +8,32 @@ use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
-/// What `less` is told unless `LESS` says otherwise: to end where the text fits one screen, to show escapes, and to leave the
-/// screen as it is.
+/// The options of less(1) if `LESS` is not set: quit if the text fits one screen, pass colours through, do not clear the
+/// screen.
 const OPTIONS: &str = "FRX";
-/// How a shell ends that cannot start the command.
+/// The exit codes of a shell that cannot start a command.
 const NOT_STARTED: [i32; 2] = [126, 127];
 
-/// Hands `text` to a shell's `command`, or else to less(1), and waits for its end. False where nobody was shown anything:
-/// stdout is no terminal, or there is no such program. A process with more rights than its caller starts none either, since
-/// the caller says which it would be.
+/// Pipes `text` to the shell command `command`, or else to less(1), and waits. Returns false if the text was not shown:
+/// stdout is not a terminal, the pager does not exist, or the process is in secure-execution mode, since the caller chose
+/// the command.
 pub(crate) fn show(command: Option<&[u8]>, text: &[u8]) -> bool {
-    if start::more_rights_than_the_caller() || !std::io::stdout().is_terminal() {
+    if start::is_secure_execution() || !std::io::stdout().is_terminal() {
         return false;
     }
     let mut pager = Command::new(if command.is_some() { "/bin/sh" } else { "less" });
     if let Some(command) = command {
         pager.arg("-c").arg(OsStr::from_bytes(command));
     }
-    // No shell, no editor, no other file by its keys (less(1), SECURITY): root may have been given this one command.
+    // Disables the keys for a shell, an editor and other files (less(1), SECURITY): sudo may allow only this one command.
     pager.env("LESSSECURE", "1");
     if std::env::var_os("LESS").is_none() {
         pager.env("LESS", OPTIONS);
     }
-    // A pager that is left before the end reads no further.
-    start::no_write_signals();
+    // The user may quit the pager before the end of the text.
+    start::ignore_write_signals();
     let Ok(mut pager) = pager.stdin(Stdio::piped()).spawn() else { return false };
-    // The keys are the pager's. It was started before: what is ignored is inherited.
+    // SIGINT and SIGQUIT of the terminal are for the pager. Ignore them after its start, since it would inherit that.
     let _ignored = [Signal::SIGINT, Signal::SIGQUIT].map(Ignored::new);
     if let Some(mut input) = pager.stdin.take() {
         let _ = input.write_all(text);

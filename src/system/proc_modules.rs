@@ -1,7 +1,7 @@
 //! /proc/modules, the kernel's list of its modules.
 //!
-//! A line is `NAME SIZE COUNT USERS STATE ADDRESS [TAINTS]`. USERS is `-`, or names that each end in a comma, among them marks
-//! such as `[permanent],`. A kernel that cannot unload modules has `-` for COUNT.
+//! A line is `NAME SIZE COUNT USERS STATE ADDRESS [TAINTS]`. USERS is `-`, or names and words such as `[permanent]`, each
+//! with a comma after it. A kernel that cannot unload modules writes `-` for COUNT.
 
 use super::file::read_whole;
 use super::roots::Roots;
@@ -9,21 +9,21 @@ use super::sysfs::State;
 use crate::error::Result;
 use crate::limits;
 
-/// One line. What it lacks is `-`.
+/// One line. A missing word is `-`.
 pub(crate) struct Line<'t> {
     /// As the kernel spells it.
     pub name: &'t [u8],
-    /// In memory, in bytes.
+    /// The size in memory, in bytes.
     pub size: &'t [u8],
-    /// How often it is in use.
+    /// The use count.
     pub count: &'t [u8],
-    /// What uses it.
+    /// The modules that use it.
     pub users: &'t [u8],
     state: &'t [u8],
 }
 
 impl Line<'_> {
-    /// `None` for a word that is no state.
+    /// `None` for an unknown word.
     pub(crate) fn state(&self) -> Option<State> {
         match self.state {
             b"Live" => Some(State::Live),
@@ -34,15 +34,15 @@ impl Line<'_> {
     }
 }
 
-/// The text.
+/// The content of /proc/modules.
 ///
 /// # Errors
-/// What reading said, with the path.
+/// The errno of reading it, with the path.
 pub(crate) fn read(roots: &Roots) -> Result<Vec<u8>> {
     read_whole(&roots.proc_modules(), limits::TEXT_FILE)
 }
 
-/// The lines of the text, in its order.
+/// The lines of a content.
 pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     text.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(|line| {
         let mut words = line.split(|&b| b == b' ');
@@ -51,7 +51,7 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     })
 }
 
-/// The state of module `name`, for systems without `/sys`.
+/// The state of module `name`, for systems without `/sys`. An unknown state counts as live.
 pub(crate) fn state(roots: &Roots, name: &[u8]) -> Result<State> {
     let text = read(roots)?;
     let line = lines(&text).find(|line| line.name == name);

@@ -3,7 +3,7 @@
 use super::file::{names, read_attribute};
 use super::roots::Roots;
 
-/// Their ids, ascending; none where /proc cannot be read.
+/// The ids of all processes, ascending. Empty if /proc cannot be read.
 pub(crate) fn ids(roots: &Roots) -> Vec<i32> {
     let names = names(&roots.proc_fs).unwrap_or_default();
     let numbers = names.iter().filter_map(|name| std::str::from_utf8(name).ok()?.parse().ok());
@@ -12,7 +12,7 @@ pub(crate) fn ids(roots: &Roots) -> Vec<i32> {
     ids
 }
 
-/// The name of one, 15 bytes of it at most (proc_pid_comm(5)).
+/// The name of a process, cut to 15 bytes (proc_pid_comm(5)).
 pub(crate) fn name(roots: &Roots, id: i32) -> Option<Vec<u8>> {
     let mut buffer = [0; 64];
     let name = read_attribute(&roots.process(id, "comm"), &mut buffer).ok()?;

@@ -1,24 +1,24 @@
-//! POSIX extended regular expressions, as depmod.d(5) promises them: the C library's own, so that an expression means
-//! what it means to kmod. No crate speaks this dialect (`[\]`, equivalence classes, leading `*`).
+//! POSIX extended regular expressions for depmod.d(5), through regcomp(3) of the C library, so that an expression means the
+//! same as in kmod. Rust's regex crates have another syntax (`[\]`, equivalence classes, leading `*`).
 
 use nix::libc;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 
-/// Whether the extended regular expression `pattern` matches anywhere in `text`; `None` where it does not compile. A NUL
-/// in either compiles or matches nothing.
+/// Whether the extended regular expression `pattern` matches anywhere in `text`. `None` if it does not compile, or if one
+/// of them contains a NUL.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> Option<bool> {
     let (pattern, text) = (CString::new(pattern).ok()?, CString::new(text).ok()?);
     let mut compiled = MaybeUninit::<libc::regex_t>::uninit();
-    // SAFETY: both pointers are valid; regcomp initialises what the first points to where it returns 0.
+    // SAFETY: both pointers are valid. regcomp initialises `compiled` if it returns 0.
     let failed = unsafe {
         libc::regcomp(compiled.as_mut_ptr(), pattern.as_ptr(), libc::REG_EXTENDED | libc::REG_NOSUB)
     };
     if failed != 0 {
         return None;
     }
-    // SAFETY: regcomp succeeded; with REG_NOSUB the array of matches is not written to and may be null. The memory that
-    // regcomp took is freed exactly once, after its last use.
+    // SAFETY: regcomp succeeded. With REG_NOSUB the array of matches is not written and may be null. regfree is called once,
+    // after the last use.
     unsafe {
         let mut compiled = compiled.assume_init();
         let found = libc::regexec(&compiled, text.as_ptr(), 0, std::ptr::null_mut(), 0) == 0;

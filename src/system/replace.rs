@@ -1,18 +1,18 @@
-//! Replacing files of a directory one by one, each by one rename: at every moment and after any crash each is the old one
-//! or the new one, and whole.
+//! Replaces files of a directory, each by one rename(2): at any time and after any crash each file is whole, either the old
+//! or the new one.
 //!
 //! ```text
-//! 1  .depmod.X    written, for every X that changes
-//! 2  .depmod.X    synced: a disk that is full, or broken, shows before anything is replaced
-//! 3  .depmod.X -> X    renamed, one after the other in the order that is asked for
-//! 4  the directory is synced
+//! 1  .depmod.X         written, for every X that changes
+//! 2  .depmod.X         synced: errors of the disk are found before a file is replaced
+//! 3  .depmod.X -> X    renamed, in the order of the caller
+//! 4  the directory     synced
 //! ```
 //!
-//! A file whose content would not change is not touched but for its times. A run that was killed leaves its `.depmod.X`,
-//! over which the next one writes.
+//! A file whose content would not change only gets new times. A process that is killed leaves its `.depmod.X`; the next
+//! one overwrites them.
 //!
-//! One process at a time does this: it holds a lock on `.depmod.lock`, a file that only its owner can open, since a lock
-//! on the directory itself could be held by everyone who may read it.
+//! One process at a time does this. It locks `.depmod.lock`, which only its owner can open. A lock on the directory itself
+//! could be held by everyone who may read the directory.
 
 use super::System;
 use super::flock;
@@ -30,83 +30,84 @@ use std::time::Duration;
 
 const LOCK: &str = ".depmod.lock";
 
-/// The permissions of what is written, whatever the umask: everybody's modprobe reads it.
+/// The permissions of the files, independent of the umask: every user's modprobe reads them.
 const FILE_MODE: u32 = 0o644;
+/// The permissions of new directories, which the umask reduces.
 const DIR_MODE: u32 = 0o755;
 
-/// After this long a wait for another process is told.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// After this long it is given up: a depmod takes seconds, on slow disks a minute.
-const GIVE_UP: Duration = Duration::from_secs(600);
-/// For this long a locked file may be another one than its path says, then the lock counts as none: there are file systems
-/// whose inode numbers do not hold.
-const DISAGREEMENT: Duration = Duration::from_secs(5);
-/// The pauses between looks in it; each is twice the one before.
+/// The wait for another process after which a warning is logged.
+const WARN_AFTER: Duration = Duration::from_secs(2);
+/// The longest wait for another process: a depmod takes seconds, on slow disks a minute.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the locked file may differ from the file at its path. After that the files are taken as the same: on some file
+/// systems inode numbers change.
+const MISMATCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pauses between these checks; each is twice the one before.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Creates a file that must not exist yet, with these permissions whatever the umask.
+/// Creates a file that must not exist, with the permissions `mode`, independent of the umask.
 pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     Ok(file)
 }
 
-/// A directory whose files are being replaced, by this process alone.
+/// A directory that this process has locked. Dropping it removes the lock file and closes it, which unlocks it.
 #[derive(Debug)]
-pub(crate) struct Directory {
+pub(crate) struct LockedDirectory {
     path: PathBuf,
-    /// `None` where the directory takes no file; nothing can be replaced then either.
+    /// `None` if no file can be created in the directory. Then no file can be replaced either.
     lock: Option<File>,
 }
 
-impl Directory {
-    /// Waits until no other process works on the directory at `path`.
+impl LockedDirectory {
+    /// Locks the directory at `path`; waits while another process holds the lock.
     ///
-    /// A directory that cannot be written to is opened all the same: [`Directory::replace`] then says why not.
+    /// A directory that cannot be written to is no error here: [`LockedDirectory::replace`] then fails with the reason.
     ///
     /// # Errors
-    /// `ETIMEDOUT` where another process does not finish; what the system said where there is no such directory.
+    /// `ETIMEDOUT` if the other process keeps the lock for too long; the errno of opening the directory.
     pub(crate) fn open(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Self> {
         let at = |error: io::Error| Error::os(Errno::of(&error)).at(path);
         fs::read_dir(path).map_err(at)?;
-        Ok(Directory { path: path.to_path_buf(), lock: lock(path, system, sink)? })
+        Ok(LockedDirectory { path: path.to_path_buf(), lock: lock(path, system, sink)? })
     }
 
-    /// Creates the directory at `path` and those above it, as far as they are missing.
+    /// Creates the directory at `path` and its missing parents.
     pub(crate) fn create(path: &Path) -> Result<()> {
         let result = DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
         result.map_err(|error| Error::os(Errno::of(&error)).at(path))
     }
 
-    /// Replaces the files of these names by these contents, in this order.
+    /// Replaces files, given as names and contents, in this order.
     ///
     /// # Errors
-    /// What the system said, with the path it was about. The files are then as they were, unless it was a rename or the
-    /// sync of the directory that failed: those before it are the new ones then.
+    /// The errno of the failed system call, with the path. No file has been replaced, except if a rename or the sync of the
+    /// directory failed: then the files renamed before are the new ones.
     pub(crate) fn replace(&self, files: &[(&str, &[u8])]) -> Result<()> {
         let (same, changed): (Vec<_>, Vec<_>) =
-            files.iter().partition(|(name, contents)| is_same(&self.path.join(name), contents));
+            files.iter().partition(|(name, contents)| is_up_to_date(&self.path.join(name), contents));
         let done = self.replace_changed(&changed);
         if done.is_err() {
-            // What cannot be removed either is overwritten by the next run.
+            // A temporary file that cannot be removed is overwritten by the next run.
             changed.iter().for_each(|(name, _)| drop(fs::remove_file(self.temporary(name))));
         }
         done?;
-        same.iter().try_for_each(|(name, _)| self.try_as(name, || touch(&self.path.join(name))))
+        same.iter().try_for_each(|(name, _)| self.with_path(name, || touch(&self.path.join(name))))
     }
 
     fn replace_changed(&self, changed: &[&(&str, &[u8])]) -> Result<()> {
         let mut written = Vec::new();
         for (name, contents) in changed {
-            written.push((name, self.try_as(name, || write_new(&self.temporary(name), contents))?));
+            written.push((name, self.with_path(name, || write_new(&self.temporary(name), contents))?));
         }
-        // All are on their way to the disk before the first is waited for.
+        // Sync after all writes, so that the disk can work on all files at once.
         for (name, file) in written {
-            self.try_as(name, || file.sync_all())?;
+            self.with_path(name, || file.sync_all())?;
         }
         for (name, _) in changed {
-            self.try_as(name, || fs::rename(self.temporary(name), self.path.join(name)))?;
+            self.with_path(name, || fs::rename(self.temporary(name), self.path.join(name)))?;
         }
         if changed.is_empty() { Ok(()) } else { self.sync() }
     }
@@ -118,30 +119,30 @@ impl Directory {
 
     fn sync(&self) -> Result<()> {
         let sync = || match File::open(&self.path)?.sync_all() {
-            // Some file systems cannot sync a directory, and need not.
+            // Some file systems cannot sync a directory.
             Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => Ok(()),
             other => other,
         };
         sync().map_err(|error| Error::os(Errno::of(&error)).at(&self.path))
     }
 
-    /// An error of `work` is one about the file `name`, whatever it is called meanwhile.
-    fn try_as<T>(&self, name: &str, work: impl FnOnce() -> io::Result<T>) -> Result<T> {
+    /// Adds the path of `name` to an error of `work`, which may work on the temporary file.
+    fn with_path<T>(&self, name: &str, work: impl FnOnce() -> io::Result<T>) -> Result<T> {
         work().map_err(|error| Error::os(Errno::of(&error)).at(self.path.join(name)))
     }
 }
 
-impl Drop for Directory {
+impl Drop for LockedDirectory {
     fn drop(&mut self) {
         let name = self.path.join(LOCK);
-        if self.lock.as_ref().is_some_and(|lock| is_still(lock, &name)) {
-            // While the lock is held: a process that waits for it finds the file gone, and starts again.
+        if self.lock.as_ref().is_some_and(|lock| is_same_file(lock, &name)) {
+            // While the lock is held: a waiter then finds that its file is not at the path any more, and opens the new one.
             let _ = fs::remove_file(name);
         }
     }
 }
 
-/// Takes the lock of the directory at `path`; `None` where no file can be created in it.
+/// Locks the directory at `path`; `None` if no file can be created in it.
 fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>> {
     let name = path.join(LOCK);
     let mut options = OpenOptions::new();
@@ -153,47 +154,47 @@ fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW);
     let start = system.clock.boottime();
-    let mut told = false;
-    // Since when each file that was free when it was locked was another one than the path said by then.
-    let mut disagree: Option<Duration> = None;
+    let mut warned = false;
+    // Since when every file that was locked without waiting differed from the one at the path.
+    let mut mismatch: Option<Duration> = None;
     let mut pause = SHORTEST_PAUSE;
     loop {
         let file = match options.open(&name) {
             Ok(file) => file,
-            // The write that comes later says why.
+            // The later write fails with the reason.
             Err(_) => return Ok(None),
         };
         let mut held = match flock::try_lock(&file) {
             Ok(held) => held,
-            // A file system without locks: two at once are then no worse off than with kmod.
+            // The file system has no locks. kmod takes none either.
             Err(_) => return Ok(Some(file)),
         };
         if !held {
-            (disagree, pause) = (None, SHORTEST_PAUSE);
-            held = flock::lock_within(&file, PATIENCE, system.clock)
+            (mismatch, pause) = (None, SHORTEST_PAUSE);
+            held = flock::lock_within(&file, WARN_AFTER, system.clock)
                 .map_err(|errno| Error::os(errno).at(&name))?;
         }
         let now = system.clock.boottime();
         let waited = now.saturating_sub(start);
         if held {
-            let since = *disagree.get_or_insert(now);
-            if is_still(&file, &name) || now.saturating_sub(since) >= DISAGREEMENT {
+            let since = *mismatch.get_or_insert(now);
+            if is_same_file(&file, &name) || now.saturating_sub(since) >= MISMATCH_TIMEOUT {
                 return Ok(Some(file));
             }
             system.clock.sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        if waited >= GIVE_UP {
+        if waited >= LOCK_TIMEOUT {
             return Err(Error::new(Errno::ETIMEDOUT, "another depmod does not finish").at(path));
         }
-        if waited >= PATIENCE && !std::mem::replace(&mut told, true) {
+        if waited >= WARN_AFTER && !std::mem::replace(&mut warned, true) {
             let text = crate::log::bytes!["waiting for another depmod on ", path.as_os_str().as_bytes()];
             sink.log(Priority::Warning, &text);
         }
     }
 }
 
-/// Writes a file, in place of what a killed run left.
+/// Writes a temporary file; one that a killed process left is removed first.
 fn write_new(path: &Path, contents: &[u8]) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -204,16 +205,16 @@ fn write_new(path: &Path, contents: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether `name` is still the file that was opened.
-fn is_still(file: &File, name: &Path) -> bool {
+/// Whether `name` is still the open file.
+fn is_same_file(file: &File, name: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(name)) {
         (Ok(open), Ok(present)) => open.dev() == present.dev() && open.ino() == present.ino(),
         _ => false,
     }
 }
 
-/// Whether the file at `path` is already what it should be.
-fn is_same(path: &Path, contents: &[u8]) -> bool {
+/// Whether the file at `path` has this content, and the type, mode and owner of a new one.
+fn is_up_to_date(path: &Path, contents: &[u8]) -> bool {
     let same = || -> io::Result<bool> {
         let meta = fs::symlink_metadata(path)?;
         let right = meta.is_file()
@@ -230,8 +231,8 @@ fn is_same(path: &Path, contents: &[u8]) -> bool {
     same().unwrap_or(false)
 }
 
-/// Makes sure that what a file holds is on the disk, and gives it the present time: `depmod -A` compares times, and what
-/// is right is as new as what was written.
+/// Syncs a file that is up to date and sets its times to now. `depmod -A` compares times: the file must be as new as those
+/// that were written.
 fn touch(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_data()?;
     let now = TimeSpec::UTIME_NOW;
@@ -246,11 +247,11 @@ mod tests {
     use crate::system::{Clock, Roots};
     use std::sync::Mutex;
 
-    /// A clock whose every look puts another file at the path of the lock, until `until`. Sleeping takes no time.
+    /// A clock that puts a new file at the path of the lock whenever it is read, until `until`. Sleeping takes no time.
     struct Replacing {
         lock: PathBuf,
         until: Duration,
-        /// The time, and how often somebody looked.
+        /// The time, and how often it was read.
         state: Mutex<(Duration, u32)>,
     }
 
@@ -270,7 +271,7 @@ mod tests {
         }
     }
 
-    /// How long it takes to open a directory, how many looks at the clock, and whether the lock is then at its path.
+    /// Opens a directory: how long that takes, how often the clock is read, and whether the locked file is at its path.
     fn open_while_replaced(until: Duration) -> (Duration, u32, bool) {
         let dir = tempfile::tempdir().unwrap();
         let lock = dir.path().join(LOCK);
@@ -278,8 +279,8 @@ mod tests {
         let roots = Roots::default();
         let kernel = FakeKernel::new(&roots);
         let system = System { roots: &roots, kernel: &kernel, clock: &clock };
-        let directory = Directory::open(dir.path(), system, &Silent).unwrap();
-        let ours = is_still(directory.lock.as_ref().unwrap(), &lock);
+        let directory = LockedDirectory::open(dir.path(), system, &Silent).unwrap();
+        let ours = is_same_file(directory.lock.as_ref().unwrap(), &lock);
         drop(directory);
         assert_eq!(lock.exists(), !ours, "a lock file that is another's stays");
         let (took, looks) = clock.state.into_inner().unwrap();
@@ -291,7 +292,7 @@ mod tests {
         let (took, looks, ours) = open_while_replaced(Duration::from_secs(1));
         assert!(ours && took >= Duration::from_secs(1) && looks < 25, "{took:?}, {looks} looks");
         let (took, looks, ours) = open_while_replaced(Duration::MAX);
-        assert!(!ours && took < DISAGREEMENT + LONGEST_PAUSE && looks < 70, "{took:?}, {looks} looks");
+        assert!(!ours && took < MISMATCH_TIMEOUT + LONGEST_PAUSE && looks < 70, "{took:?}, {looks} looks");
     }
 
     #[test]
@@ -299,13 +300,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".depmod.a"), "half").unwrap();
         fs::write(dir.path().join("b"), "old").unwrap();
-        let directory = Directory { path: dir.path().to_path_buf(), lock: None };
+        let directory = LockedDirectory { path: dir.path().to_path_buf(), lock: None };
         directory.replace(&[("a", b"new a"), ("b", b"new b")]).unwrap();
         let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(fs::read(dir.path().join("b")).unwrap(), b"new b");
-        // The last one cannot be written: none is replaced.
+        // If the last file cannot be written, none is replaced.
         fs::create_dir(dir.path().join(".depmod.b")).unwrap();
         let error = directory.replace(&[("a", b"newer a"), ("b", b"newer b")]).unwrap_err();
         assert!(error.to_string().contains("/b: "), "{error}");

@@ -1,11 +1,11 @@
-//! Where everything lies: the paths of the kernel, the configuration and the gate, below roots that a test can move.
+//! The paths of the kernel's files, the configuration and the gate, below roots that a test can change.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The directories that hold the kernel's view, the configuration and the gate.
+/// The root directories, and what is known about them.
 #[derive(Debug, Clone)]
 pub struct Roots {
     /// `/proc`
@@ -16,16 +16,15 @@ pub struct Roots {
     pub run: PathBuf,
     /// `/dev`
     pub dev: PathBuf,
-    /// What stands before `/etc`, `/usr` and `/lib` in the default configuration and module directories; empty on a
-    /// real system.
+    /// The prefix of `/etc`, `/usr`, `/lib` and `/var` in default paths. Empty on a real system.
     pub prefix: PathBuf,
-    /// The user that must own the gate's directories: root, except on a fixture.
+    /// The user id that must own the gate's directories: 0, except in a fixture.
     pub gate_owner: u32,
-    /// Whether the gate may lie on a disk, as a fixture's does.
+    /// Whether the gate may be on a disk, as in a fixture.
     pub gate_on_disk: bool,
-    /// Whether there is a `/sys/module`, once somebody asked.
+    /// Whether `/sys/module` exists; read once.
     pub(super) has_sysfs: OnceLock<bool>,
-    /// Where `/lib` leads to, once somebody asked.
+    /// The target of the link `/lib`; read once.
     lib_link: OnceLock<Option<PathBuf>>,
 }
 
@@ -71,7 +70,7 @@ impl Roots {
 
     /// `/sys/module/NAME/ATTRIBUTE`
     pub fn sys_module(&self, name: &[u8], attribute: &str) -> PathBuf {
-        // One allocation: this path is built for every module that is looked at.
+        // With one allocation: this path is built for every module.
         let root = self.sys_fs.as_os_str().as_bytes();
         let mut path = Vec::with_capacity(root.len() + name.len() + attribute.len() + 9);
         for part in [root, b"/module/", name, b"/", attribute.as_bytes()] {
@@ -80,7 +79,7 @@ impl Roots {
         into_path(path)
     }
 
-    /// `/sys/module/compression`: the method that the kernel decompresses by itself (5.17 and later).
+    /// `/sys/module/compression`: the compression that the kernel's own decoder takes (5.17 and later).
     pub fn kernel_compression(&self) -> PathBuf {
         self.sys_fs.join("module/compression")
     }
@@ -95,17 +94,17 @@ impl Roots {
         self.proc_fs.join("cmdline")
     }
 
-    /// `/proc/sys/kernel/random/boot_id`: a number for this boot of the machine.
+    /// `/proc/sys/kernel/random/boot_id`
     pub fn boot_id(&self) -> PathBuf {
         self.proc_fs.join("sys/kernel/random/boot_id")
     }
 
-    /// `/proc/sys/kernel/modules_disabled`: whether the kernel takes no module any more.
+    /// `/proc/sys/kernel/modules_disabled`
     pub fn modules_disabled(&self) -> PathBuf {
         self.proc_fs.join("sys/kernel/modules_disabled")
     }
 
-    /// `/proc/locks`: who holds and who waits for each file lock.
+    /// `/proc/locks`: the holders of file locks.
     pub fn locks(&self) -> PathBuf {
         self.proc_fs.join("locks")
     }
@@ -120,7 +119,7 @@ impl Roots {
         self.proc_fs.join(pid.to_string()).join(name)
     }
 
-    /// `/run/kmod`: the gate's directory lies in it, and the file that switches the trace on.
+    /// `/run/kmod`: holds the gate's directory, the trace, and the file that switches the trace on.
     pub fn gate_parent(&self) -> PathBuf {
         self.run.join("kmod")
     }
@@ -130,13 +129,13 @@ impl Roots {
         CONFIG_PARENTS.iter().map(|parent| self.prefixed(parent).join(name)).collect()
     }
 
-    /// `/var/cache/kmod-once/depmod`, below the prefix: what depmod learnt from module files, in a directory that may be
-    /// deleted at any time.
+    /// `/var/cache/kmod-once/depmod`, below the prefix: depmod's caches, which may be deleted at any time.
     pub fn depmod_caches(&self) -> PathBuf {
         self.prefixed("/var/cache/kmod-once/depmod")
     }
 
-    /// The modules of `release`, below the prefix: see [`module_parent`]. As text: a release that begins with `/` stays below.
+    /// The module directory of `release`, below the prefix: see [`module_parent`]. The path is joined as text, so that a
+    /// release that begins with `/` stays below the prefix.
     pub fn module_dir(&self, release: &[u8]) -> PathBuf {
         let prefix = self.prefix.as_os_str().as_bytes();
         let dir = |parent: &[u8]| into_path([prefix, parent, b"/", release].concat());
@@ -145,12 +144,12 @@ impl Roots {
         dir(module_parent(|parent| merged || dir(parent).is_dir()))
     }
 
-    /// Where `/lib`, below the prefix, leads to if it is a link. Asked once.
+    /// The target of `/lib`, below the prefix, if it is a link. Read once.
     pub fn lib_link(&self) -> Option<&Path> {
         self.lib_link.get_or_init(|| std::fs::read_link(self.prefixed("/lib")).ok()).as_deref()
     }
 
-    /// An absolute path of the system, below the prefix.
+    /// The absolute path `absolute` below the prefix.
     pub fn prefixed(&self, absolute: impl AsRef<OsStr>) -> PathBuf {
         let mut path = self.prefix.as_os_str().to_os_string();
         path.push(absolute);
@@ -158,9 +157,9 @@ impl Roots {
     }
 }
 
-/// The directory below a root in which modules lie, by release: `/lib/modules` first, or what the build was told (`MODULEDIR`
-/// of the Makefile), and `/usr/lib/modules` where only that one has the release, `is_there` says. On most systems one is a
-/// link to the other; some have no `/lib`.
+/// The parent of the module directories, below a root: the first of `/lib/modules` and `/usr/lib/modules` for which
+/// `is_there` holds, else the first. `MODULEDIR` of the Makefile replaces `/lib/modules`. On most systems `/lib` is a link
+/// to `/usr/lib`; some have no `/lib`.
 pub(crate) fn module_parent(is_there: impl Fn(&'static [u8]) -> bool) -> &'static [u8] {
     const FIRST: &str = match option_env!("KMOD_ONCE_MODULEDIR") {
         Some(directory) => directory,

@@ -1,4 +1,4 @@
-//! Numbers in a file that all processes share which map it.
+//! Shared maps of a file, and counters in them.
 
 use crate::error::Errno;
 use memmap2::{MmapOptions, MmapRaw};
@@ -6,12 +6,12 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Maps the first `length` bytes of `file`, shared with all who map them. It must be open for reading and writing, and must
-/// never be truncated by anyone while it is mapped.
+/// Maps the first `length` bytes of `file`, shared with other processes. The file must be open for reading and writing. No
+/// process may truncate it while it is mapped.
 ///
 /// # Errors
-/// `EINVAL` where the file is shorter, or has no blocks: then it is a hole, and on a full tmpfs touching that would be SIGBUS.
-/// Else what fstat or mmap said.
+/// `EINVAL` if the file is shorter or has no blocks: access to a hole on a full tmpfs raises SIGBUS. Else the errno of
+/// fstat or mmap.
 pub(crate) fn map(file: &File, length: usize) -> Result<MmapRaw, Errno> {
     let meta = file.metadata().map_err(|e| Errno::of(&e))?;
     if meta.len() < length as u64 || meta.blocks() == 0 {
@@ -20,8 +20,7 @@ pub(crate) fn map(file: &File, length: usize) -> Result<MmapRaw, Errno> {
     MmapOptions::new().len(length).map_raw(file).map_err(|e| Errno::of(&e))
 }
 
-/// Counters in a file, shared by all processes that map it. Each addition is one atomic instruction: no lock, and
-/// nothing to repair after a crash.
+/// Counters in a mapped file. Each addition is atomic, so there is no lock and nothing to repair after a crash.
 pub(crate) struct SharedCounters {
     map: MmapRaw,
     offset: usize,
@@ -32,7 +31,7 @@ impl SharedCounters {
     /// Maps `count` counters of 8 bytes (native byte order) at `offset` of `file`.
     ///
     /// # Errors
-    /// `EINVAL` where the offset is not a multiple of 8; else as [`map`].
+    /// `EINVAL` if the offset is not a multiple of 8; else as [`map`].
     pub(crate) fn map(file: &File, offset: usize, count: usize) -> Result<Self, Errno> {
         if offset % 8 != 0 {
             return Err(Errno::EINVAL);

@@ -1,24 +1,24 @@
-//! Signals that this process ignores for a while.
+//! Ignoring a signal for some time.
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// A signal that is ignored until this goes.
+/// A signal that is ignored until this value is dropped.
 pub(crate) struct Ignored {
     signal: Signal,
     before: Option<SigAction>,
 }
 
 impl Ignored {
-    /// Ignores it from now on.
+    /// Ignores `signal` from now on.
     pub(crate) fn new(signal: Signal) -> Self {
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-        // SAFETY: ignoring a signal installs no code of ours.
+        // SAFETY: ignoring a signal installs no handler.
         let before = unsafe { sigaction(signal, &ignore) }.ok();
         Ignored { signal, before }
     }
 
-    /// The signal, if it was not ignored before: a program that this process starts is to have it back.
-    pub(crate) fn to_give_back(&self) -> Option<Signal> {
+    /// The signal, unless it was ignored before: a program that this process starts gets the default action back.
+    pub(crate) fn signal_to_reset(&self) -> Option<Signal> {
         let before = self.before.filter(|before| !matches!(before.handler(), SigHandler::SigIgn));
         before.map(|_| self.signal)
     }
@@ -27,7 +27,7 @@ impl Ignored {
 impl Drop for Ignored {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            // SAFETY: the action was in force before. It cannot fail for a signal that it was asked of.
+            // SAFETY: restores the earlier action.
             let _ = unsafe { sigaction(self.signal, before) };
         }
     }

@@ -1,10 +1,10 @@
-//! How the process starts, and which of its standard descriptors were open.
+//! The start of the process: its entry point, its standard descriptors and its signals.
 //!
-//! The program's `main` is C's (the macro `entry_point` below): Rust's runtime would read /proc/self/maps, make a
-//! stack for signals and two handlers before the first line of ours, which is a fifth of what a whole lookup costs.
+//! The program has C's `main` (the macro `entry_point` below). Rust's runtime would read /proc/self/maps, allocate a
+//! signal stack and install two handlers, which costs a fifth of a whole lookup.
 //!
-//! The kernel starts modprobe with no descriptors at all. Their places are filled, so that no file of ours lands on
-//! them, with /dev/null, or with something as mute where there is none: an initramfs may not have mounted /dev yet.
+//! The kernel starts modprobe without open descriptors. Descriptors 0 to 2 are opened on /dev/null, so that no other file
+//! gets these numbers; in an initramfs without /dev, on the directory `/`.
 
 use super::signal::Ignored;
 use nix::libc;
@@ -14,13 +14,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STDERR_CLOSED: AtomicBool = AtomicBool::new(false);
-/// Signals of failed writes, which stay ignored to the end.
+/// The signals of failed writes, once they are ignored.
 static IGNORED: OnceLock<[Ignored; 2]> = OnceLock::new();
 
-/// Whether the program runs with rights that its caller does not have (`AT_SECURE`, getauxval(3)): started by a set-uid
-/// program for example. The environment is then the caller's, and not to be believed.
-pub(crate) fn more_rights_than_the_caller() -> bool {
-    // SAFETY: the call has no conditions; where the kernel says nothing, the answer is 0.
+/// Whether the program runs in secure-execution mode (`AT_SECURE`, getauxval(3)), with more rights than its caller, for
+/// example because it is set-user-ID. Then the environment must not be trusted.
+pub(crate) fn is_secure_execution() -> bool {
+    // SAFETY: the call has no conditions. It returns 0 if there is no such entry.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
@@ -29,21 +29,21 @@ pub(crate) fn stderr_was_closed() -> bool {
     STDERR_CLOSED.load(Ordering::Relaxed)
 }
 
-/// Fills the places of closed standard descriptors, and remembers whether stderr was among them.
-pub extern "C" fn look() {
+/// Opens closed standard descriptors, and remembers whether stderr was one of them.
+pub extern "C" fn open_standard_descriptors() {
     let asked = |fd| libc::pollfd { fd, events: 0, revents: 0 };
     let mut standard = [asked(0), asked(1), asked(2)];
     // SAFETY: the array is valid for its three entries, and a timeout of 0 returns at once.
     if unsafe { libc::poll(standard.as_mut_ptr(), 3, 0) } <= 0 {
         return;
     }
-    // In ascending order: open takes the lowest number that is free, which is then this one.
+    // In ascending order, since open(2) returns the lowest free number.
     for place in standard.iter().filter(|place| place.revents & libc::POLLNVAL != 0) {
         if place.fd == 2 {
             STDERR_CLOSED.store(true, Ordering::Relaxed);
         }
-        // SAFETY: both paths are constant C strings. A directory takes no writes and gives no reads, which is what a
-        // closed descriptor did; and there always is one.
+        // SAFETY: both paths are constant C strings. Reads and writes of a directory fail, as those of a closed descriptor
+        // do; and `/` always exists.
         unsafe {
             if libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == -1 {
                 libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
@@ -52,19 +52,18 @@ pub extern "C" fn look() {
     }
 }
 
-/// What must be settled before the first write to stdout or stderr: a write to a pipe whose reader has gone, or past the
-/// size that the caller allows a file (`RLIMIT_FSIZE`), is an error to be handled, and no signal. Most runs of modprobe
-/// write nothing, and do without the calls.
-pub(crate) fn no_write_signals() {
+/// Ignores SIGPIPE and SIGXFSZ, so that a write to a closed pipe or past `RLIMIT_FSIZE` fails with an errno. Called before
+/// the first write to stdout or stderr: most runs of modprobe write nothing, and save the system calls.
+pub(crate) fn ignore_write_signals() {
     IGNORED.get_or_init(|| [Signal::SIGPIPE, Signal::SIGXFSZ].map(Ignored::new));
 }
 
-/// The signals that [`no_write_signals`] took away.
+/// The signals that [`ignore_write_signals`] has ignored.
 pub(super) fn ignored_write_signals() -> &'static [Ignored] {
     IGNORED.get().map_or(&[], |ignored| ignored)
 }
 
-/// The words of the command line. Only glibc hands them to std before main, so `main` takes them from C.
+/// The words of the command line, from the arguments of C's main. std has them only with glibc.
 ///
 /// # Safety
 /// `argc` and `argv` are those of C's main.
@@ -77,16 +76,16 @@ pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<Vec<u8>>
         .collect()
 }
 
-/// Makes `run`, a `fn(Vec<Vec<u8>>) -> u8` that gets the words of the command line, the whole program; what it returns is
-/// the exit status. The crate that uses it is `no_main`.
+/// Defines the program's entry point. `run`, a `fn(Vec<Vec<u8>>) -> u8`, gets the words of the command line and returns the
+/// exit status. The crate that uses it is `no_main`.
 #[macro_export]
 macro_rules! entry_point {
     ($run:path) => {
-        // SAFETY: the section holds pointers to C functions that the C library calls, once each, before main; `look`
-        // needs nothing that is set up later. Here and not below, since a library must leave its host's descriptors be.
+        // SAFETY: the section holds pointers to C functions, each of which the C library calls once before main. `open_standard_descriptors`
+        // needs nothing that is set up later. In the macro, since the library must not change its host's descriptors.
         #[used]
         #[unsafe(link_section = ".init_array")]
-        static LOOK: extern "C" fn() = $crate::look;
+        static OPEN_STANDARD_DESCRIPTORS: extern "C" fn() = $crate::open_standard_descriptors;
 
         /// C's entry point.
         ///

@@ -1,5 +1,5 @@
-//! What the kernel says of its modules: state, use count, holders. Modules come and go while this is read, so each
-//! question has an answer for "it just vanished".
+//! The kernel's data about its modules in /sys/module: state, use count, holders, sections. A module can vanish between two
+//! reads; that is an `ENOENT` or [`State::Absent`].
 
 use super::file::{names, read_attribute};
 use super::roots::{Roots, as_path};
@@ -17,8 +17,8 @@ pub enum State {
     Coming,
     /// It is being removed.
     Going,
-    /// `/sys/module/NAME` exists without `initstate`: a built-in with parameters, or a module within microseconds of
-    /// appearing or vanishing.
+    /// `/sys/module/NAME` exists without `initstate`: a built-in module with parameters, or a module that the kernel is just
+    /// adding or removing.
     Nascent,
     /// The kernel does not know the name.
     Absent,
@@ -27,8 +27,8 @@ pub enum State {
 /// The state of module `name`.
 ///
 /// # Errors
-/// `EINVAL` for a content that no kernel writes, else what open or read said (`EACCES`, `EMFILE`, ...), so that
-/// "cannot tell" is never taken for "absent".
+/// `EINVAL` for an unknown content, else the errno of open or read (`EACCES`, `EMFILE`, ...): an unreadable state is not
+/// taken for "absent".
 pub(crate) fn state(roots: &Roots, name: &[u8]) -> Result<State> {
     let path = roots.sys_module(name, "initstate");
     let mut buffer = [0u8; 16];
@@ -47,10 +47,10 @@ pub(crate) fn state(roots: &Roots, name: &[u8]) -> Result<State> {
     }
 }
 
-/// The use count of module `name` (may be negative while it is removed by force).
+/// The use count of module `name`; may be negative while the module is removed by force.
 ///
 /// # Errors
-/// `ENOENT`: not loaded, built in, or a kernel that cannot unload. `EINVAL`: not a number.
+/// `ENOENT`: not loaded, built in, or the kernel cannot unload modules. `EINVAL`: not a number.
 pub(crate) fn refcount(roots: &Roots, name: &[u8]) -> Result<i64> {
     number(roots, name, "refcnt")
 }
@@ -70,13 +70,13 @@ fn number<N: FromStr>(roots: &Roots, name: &[u8], attribute: &str) -> Result<N> 
         .ok_or_else(|| Error::new(Errno::EINVAL, "not a number").at(path))
 }
 
-/// The modules that hold module `name`, in directory order, as the kernel spells them.
+/// The holders of module `name`, in directory order, as the kernel spells them.
 pub(crate) fn holders(roots: &Roots, name: &[u8]) -> Result<Vec<Vec<u8>>> {
     let path = roots.sys_module(name, "holders");
     names(&path).map_err(|errno| Error::os(errno).at(&path))
 }
 
-/// Whether `/sys/module` is there at all; without it nothing can be said of any module from sysfs. Asked once.
+/// Whether `/sys/module` exists. Read once.
 pub(crate) fn available(roots: &Roots) -> bool {
     *roots.has_sysfs.get_or_init(|| roots.sys_module_dir().is_dir())
 }
@@ -84,7 +84,7 @@ pub(crate) fn available(roots: &Roots) -> bool {
 /// The sections of module `name` with their addresses, in directory order.
 ///
 /// # Errors
-/// What opening or reading the directory or one of its files said, `EINVAL` for an address that is none.
+/// The errno of reading the directory or one of its files; `EINVAL` if a content is not an address.
 pub(crate) fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, c_ulong)>> {
     let dir = roots.sys_module(name, "sections");
     let mut found = Vec::new();
@@ -95,7 +95,7 @@ pub(crate) fn sections(roots: &Roots, name: &[u8]) -> Result<Vec<(Vec<u8>, c_ulo
         let text = std::str::from_utf8(text).unwrap_or_default().trim();
         let address = match c_ulong::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16) {
             Ok(address) => address,
-            // As strtoul(3) has it: a 64-bit kernel's address in a 32-bit program.
+            // A 64-bit address in a 32-bit program: saturate, as strtoul(3) does.
             Err(error) if *error.kind() == IntErrorKind::PosOverflow => c_ulong::MAX,
             Err(_) => return Err(Error::new(Errno::EINVAL, "not an address").at(&path)),
         };

@@ -1,4 +1,4 @@
-//! The system log.
+//! Messages to syslog(3).
 
 use crate::error::Errno;
 use nix::syslog::{Facility, LogFlags, Priority, Severity, openlog, syslog};
@@ -6,19 +6,19 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Once;
 
-/// Sends one line as `daemon.SEVERITY` under the name `ident`. Where no daemon listens it goes to the console
-/// (`LOG_CONS`); there is nobody to tell if that fails too. `severity` is a syslog number, 0 to 7.
+/// Sends one line as `daemon.SEVERITY` under the name `ident`. If no daemon listens, it goes to the console (`LOG_CONS`).
+/// `severity` is a syslog number, 0 to 7.
 ///
-/// The identity is that of the first call: the C library keeps one for the process.
+/// The C library keeps one name for the process, so the `ident` of the first call counts.
 ///
 /// # Errors
-/// `EINVAL`: a NUL in the text, or a severity that does not exist.
+/// `EINVAL`: a NUL in the text, or an unknown severity.
 pub(crate) fn send(ident: &[u8], severity: i32, text: &[u8]) -> Result<(), Errno> {
     static OPENED: Once = Once::new();
     OPENED.call_once(|| {
-        // openlog keeps the pointer: the few bytes live as long as the process.
+        // openlog(3) keeps the pointer, so the string is never freed.
         let ident = CString::new(ident).map(|ident| &*Box::leak(ident.into_boxed_c_str())).ok();
-        // It cannot fail: without LOG_NDELAY nothing is opened yet.
+        // Without LOG_NDELAY it opens nothing, so it cannot fail.
         let _ = openlog(ident, LogFlags::LOG_CONS, Facility::LOG_DAEMON);
     });
     let severity = match severity {

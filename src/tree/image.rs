@@ -8,7 +8,7 @@ use crate::formats::modinfo;
 use crate::limits;
 use crate::log::bytes;
 use crate::name;
-use crate::system::descriptors::done_with;
+use crate::system::descriptors::park;
 use crate::system::map::Contents;
 use crate::system::module_file::ModuleFile;
 use std::path::Path;
@@ -83,7 +83,7 @@ pub(crate) fn own_name(path: &Path) -> Option<Vec<u8>> {
 pub(crate) fn contents(path: &Path) -> Result<Contents> {
     let module = ModuleFile::open(path)?;
     let contents = module.contents(path, limits::INFLATED)?;
-    done_with(module.file);
+    park(module.file);
     long_enough(contents.len(), path)?;
     Ok(contents)
 }

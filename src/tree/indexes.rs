@@ -6,7 +6,7 @@ use crate::formats::index::{Index, Reader};
 use crate::formats::text;
 use crate::limits;
 use crate::log::{Priority, Sink, bytes};
-use crate::system::file::{End, read_into};
+use crate::system::file::{Eof, read_into};
 use crate::system::map::{self, Contents};
 use crate::system::roots::into_path;
 use std::cell::OnceCell;
@@ -137,7 +137,7 @@ fn open(which: Which, dir: &Path, watched: bool, sink: &dyn Sink) -> Source {
 
 fn read(path: &Path) -> Result<Contents> {
     let mut contents = Vec::new();
-    read_into(path, &mut contents, limits::TEXT_FILE as usize, End::Short)
+    read_into(path, &mut contents, limits::TEXT_FILE as usize, Eof::Short)
         .map_err(|errno| Error::os(errno).at(path))?;
     Ok(Contents::Read(contents))
 }

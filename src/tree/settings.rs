@@ -8,7 +8,7 @@ use crate::config::{Config, Parser};
 use crate::error::Errno;
 use crate::limits;
 use crate::log::{Priority, Sink, bytes};
-use crate::system::file::{End, Entry, read_into, visit_names};
+use crate::system::file::{EntryType, Eof, read_into, visit_names};
 use crate::system::roots::{Roots, into_path};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ impl Reader {
 
     fn cmdline(&mut self, path: &Path, parser: &mut Parser) {
         // The kernel hands it out in one piece.
-        match read_into(path, &mut self.buffer, usize::MAX, End::Short) {
+        match read_into(path, &mut self.buffer, usize::MAX, Eof::Short) {
             Ok(()) => parser.cmdline(path, &self.buffer),
             Err(Errno::ENOENT) => {}
             Err(errno) => {
@@ -180,9 +180,9 @@ impl Reader {
     fn parse(&mut self, candidate: &Found, path: &Path, parser: &mut Parser) -> bool {
         let limit = limits::CONFIG_FILE as usize;
         let end = match (&self.places[candidate.place], candidate.kind) {
-            (Place::File(_), _) => End::Patient,
-            (_, Kind::Unknown) => End::Nothing,
-            _ => End::Short,
+            (Place::File(_), _) => Eof::Blocking,
+            (_, Kind::Unknown) => Eof::Empty,
+            _ => Eof::Short,
         };
         match read_into(path, &mut self.buffer, limit, end) {
             Ok(()) => parser.file(path, &self.buffer),
@@ -230,9 +230,9 @@ fn list(dir: &Path, buffer: &mut Vec<u8>) -> Result<Listing, Errno> {
     visit_names(dir, buffer, &mut |name, kind| {
         if files::is_config_name(name) {
             let kind = match kind {
-                Entry::Directory => Kind::Directory,
-                Entry::Regular => Kind::Regular,
-                Entry::Other => Kind::Unknown,
+                EntryType::Directory => Kind::Directory,
+                EntryType::Regular => Kind::Regular,
+                EntryType::Other => Kind::Unknown,
             };
             listing.push((name.to_vec(), kind));
         }

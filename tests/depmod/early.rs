@@ -5,7 +5,7 @@ use std::fs;
 
 use kmod_once::internals::depmod::facts::{Reader, Wanted};
 use kmod_once::internals::formats::compress;
-use kmod_once::internals::formats::elf::{self, Elf, Look, Search};
+use kmod_once::internals::formats::elf::{self, Elf, Search, SearchStatus};
 
 use crate::stage::{Body, Stages};
 use crate::tree;
@@ -17,10 +17,10 @@ fn search(image: &[u8], unsigned: bool) -> Option<(Search, usize)> {
     let mut seen = 0;
     loop {
         match search.look(&image[..seen]) {
-            Look::Found => return Some((search, seen)),
-            Look::Never => return None,
-            Look::More(_) if seen == image.len() => return None,
-            Look::More(more) => seen = (seen + more).min(image.len()),
+            SearchStatus::Found => return Some((search, seen)),
+            SearchStatus::Never => return None,
+            SearchStatus::More(_) if seen == image.len() => return None,
+            SearchStatus::More(more) => seen = (seen + more).min(image.len()),
         }
     }
 }

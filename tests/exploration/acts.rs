@@ -6,7 +6,8 @@ use crate::rules::{self, Broken, broken};
 use crate::scenarios::Which;
 use crate::world::{APART, At, Holder, NEARLY, PATIENCE, Person, Scene, Step, TICK, Without, World};
 use kmod_once::internals::gate::protocol::{
-    Action, Attempt, End, Ended, Lock, MODULE_FILE, MODULE_FILE_LATE, Machine, Purpose, Request, Seen,
+    Action, Attempt, End, Ended, Lock, MODULE_FILE_WAIT, MODULE_FILE_WAIT_LATE, Machine, Purpose, Request,
+    Seen,
 };
 use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
@@ -31,9 +32,9 @@ impl Scene<'_> {
             }
             Step::Deny(p) => {
                 world.left.deny -= 1;
-                let bell = world.people[usize::from(p)].at == At::Do(Action::ReadBell);
-                world.people[usize::from(p)].denied = !bell;
-                self.next(world, p.into(), if bell { Seen::Bell(None) } else { Seen::Failed })?;
+                let futex = world.people[usize::from(p)].at == At::Do(Action::ReadFutex);
+                world.people[usize::from(p)].denied = !futex;
+                self.next(world, p.into(), if futex { Seen::Futex(None) } else { Seen::Failed })?;
             }
             Step::Lose(p) => {
                 world.left.lose -= 1;
@@ -65,8 +66,8 @@ impl Scene<'_> {
                 None => Ok(()),
             },
             At::Drowsy(longest) => {
-                let bell = self.bell(world, index);
-                world.people[index].at = At::Do(Action::Sleep(Some(bell), longest));
+                let futex = self.futex(world, index);
+                world.people[index].at = At::Do(Action::Sleep(Some(futex), longest));
                 Ok(())
             }
             At::Kernel(stage) => self.in_kernel(world, index, stage),
@@ -92,7 +93,7 @@ impl Scene<'_> {
             since: now,
             deadline: person.deadline,
             inputs: ask.inputs,
-            memory: who.memory,
+            failure_cache: who.failure_cache,
         };
         let guard = match self.mutant {
             Some(Mutant::Guard(guard)) => Some(guard),
@@ -128,8 +129,11 @@ impl Scene<'_> {
         let at_module_file = person.machine.is_some_and(|m| m.lock() == Lock::ModuleFile);
         if at_module_file && person.bound.is_none() {
             let late = now >= person.deadline;
-            person.bound =
-                Some(if late { now + MODULE_FILE_LATE } else { person.deadline.min(now + MODULE_FILE) });
+            person.bound = Some(if late {
+                now + MODULE_FILE_WAIT_LATE
+            } else {
+                person.deadline.min(now + MODULE_FILE_WAIT)
+            });
             world.now += NEARLY / 4_u32.saturating_pow(world.set.1);
             world.set.1 += 1;
         }
@@ -138,9 +142,9 @@ impl Scene<'_> {
                 rules::at_the_end(self, world, index, end)?;
                 self.finish(world, index, Some(end))
             }
-            Action::Sleep(bell, longest) => {
+            Action::Sleep(futex, longest) => {
                 rules::sleeps_shortly(longest)?;
-                if bell.is_some() && self.is(Order::BellReadAfterTheLock) {
+                if futex.is_some() && self.is(Order::FutexReadAfterTryLock) {
                     world.people[index].at = At::Drowsy(longest);
                 }
                 Ok(())
@@ -191,7 +195,7 @@ impl Scene<'_> {
                 }
                 Seen::Locked(free)
             }
-            Action::ReadBell => Seen::Bell(Some(world.files[file].bell)),
+            Action::ReadFutex => Seen::Futex(Some(world.files[file].futex)),
             Action::Look => {
                 let state = self.look(world, index);
                 let person = &mut world.people[index];
@@ -204,7 +208,7 @@ impl Scene<'_> {
                 Seen::State(state)
             }
             Action::ReadRecord => Seen::Record(world.files[file].record),
-            Action::ReadKin(leader) => Seen::Kin(self.kin(world, index, leader)),
+            Action::ReadRelation(leader) => Seen::Relation(self.relation(world, index, leader)),
             Action::Write(..) if self.loses(action) => Seen::Done,
             Action::Write(begin, end) => {
                 if end.is_some() && self.is(Order::ResultAfterTheLock) {
@@ -225,20 +229,20 @@ impl Scene<'_> {
                 let gates = !matches!(which, Some(Which::ModuleFile(_)));
                 if let Some((begin, end)) = world.people[index].unwritten.take() {
                     self.write(world, index, file, begin, end);
-                } else if gates && self.is(Order::BellBeforeTheLock) {
-                    world.files[file].bell += 1;
+                } else if gates && self.is(Order::WakeBeforeUnlock) {
+                    world.files[file].futex += 1;
                 } else {
                     self.unlock(world, index, file)?;
                 }
                 Seen::Done
             }
-            Action::Ring if self.is(Order::BellBeforeTheLock) => {
+            Action::Wake if self.is(Order::WakeBeforeUnlock) => {
                 self.unlock(world, index, file)?;
                 Seen::Done
             }
-            Action::Ring if self.is(Order::NoBell) => Seen::Done,
-            Action::Ring => {
-                world.files[file].bell += 1;
+            Action::Wake if self.is(Order::NoWake) => Seen::Done,
+            Action::Wake => {
+                world.files[file].futex += 1;
                 world.files[file].silent = false;
                 Seen::Done
             }
@@ -282,13 +286,13 @@ impl Scene<'_> {
         }
     }
 
-    /// A killed participant is gone, and its locks with it. Nobody rings.
+    /// A killed participant is gone, and its locks with it. Nobody is woken.
     pub fn die(&self, world: &mut World, index: usize) {
         let me = Holder::Person(index as u8);
         for file in world.files.iter_mut().filter(|file| file.holder == Some(me)) {
             (file.holder, file.silent) = (None, true);
         }
-        if let (At::Do(Action::Ring), Some(which)) = (world.people[index].at, self.at_file(world, index)) {
+        if let (At::Do(Action::Wake), Some(which)) = (world.people[index].at, self.at_file(world, index)) {
             world.files[which.index()].silent = true;
         }
         world.people[index] = Person { at: At::Done, ..self.begin().people[index] };

@@ -1,7 +1,7 @@
 //! The fingerprint of a world: two worlds that cannot be told apart by what comes after have the same one.
 //!
-//! Of times only the order counts, so each is replaced by its rank among all in the world. Of a bell only counts whether it was
-//! rung since it was read. Of a small counter (sleeps at one lock) counts whether it is 0, 1 or more. And participants with
+//! Of times only the order counts, so each is replaced by its rank among all in the world. Of a futex only counts whether it
+//! changed since it was read. Of a small counter (sleeps at one lock) counts whether it is 0, 1 or more. And participants with
 //! one plan may change places. The machine's fields are private: they are seen on their way through its `Hash`.
 
 use crate::world::TIME_ZERO;
@@ -27,8 +27,8 @@ pub struct Canon {
     /// Group, digest and number of each, in order.
     order: Vec<(usize, u64, usize)>,
     seconds: Option<u64>,
-    /// How often the bell was rung that the next numbers are to be compared with.
-    pub bell: u32,
+    /// The value of the futex that the next numbers are compared with.
+    pub futex: u32,
 }
 
 impl Hasher for Canon {
@@ -48,7 +48,7 @@ impl Hasher for Canon {
                 self.words.push(0);
             }
             Some(_) => self.large(value.into()),
-            None => self.small((value != self.bell).into()),
+            None => self.small((value != self.futex).into()),
         }
     }
 

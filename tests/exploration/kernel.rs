@@ -4,7 +4,7 @@ use crate::rules::Broken;
 use crate::scenarios::{Era, Kind, Luck};
 use crate::world::{At, Scene, World, bit};
 use kmod_once::internals::error::Errno;
-use kmod_once::internals::gate::protocol::{Failure, Memory, OF_SYMBOLS, Purpose, Seen};
+use kmod_once::internals::gate::protocol::{Failure, FailureCache, Purpose, SYMBOL_ERRNOS, Seen};
 use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
 
@@ -210,7 +210,8 @@ impl Scene<'_> {
             self.die(world, index);
             return Ok(());
         }
-        let remembers = self.scenario.is_closed() && !world.impure || self.who(index).memory != Memory::None;
+        let remembers =
+            self.scenario.is_closed() && !world.impure || self.who(index).failure_cache != FailureCache::None;
         if ask.purpose != Purpose::Remove && remembers && by_module {
             if let Some(Failure { errno, .. }) = answer {
                 world.modules[ask.module].failed = Some((errno, ask.inputs, world.now));
@@ -246,7 +247,7 @@ impl Scene<'_> {
                 let same = (theirs.module, theirs.inputs) == (ask.module, ask.inputs);
                 match stage {
                     Stage::Dying(errno) | Stage::Back(Some(Failure { errno, .. }), true)
-                        if same && !OF_SYMBOLS.contains(&errno) =>
+                        if same && !SYMBOL_ERRNOS.contains(&errno) =>
                     {
                         bit(errno)
                     }
@@ -255,9 +256,9 @@ impl Scene<'_> {
             }
             _ => 0,
         });
-        let remembered = match (self.who(index).memory, module.failed) {
-            (Memory::Failure(ttl), Some((errno, _, at))) if world.now - at < ttl => bit(errno),
-            (Memory::Refusal(ttl), Some((Errno::ENODEV, _, at))) if world.now - at < ttl => {
+        let remembered = match (self.who(index).failure_cache, module.failed) {
+            (FailureCache::Any(ttl), Some((errno, _, at))) if world.now - at < ttl => bit(errno),
+            (FailureCache::NoDevice(ttl), Some((Errno::ENODEV, _, at))) if world.now - at < ttl => {
                 bit(Errno::ENODEV)
             }
             _ => 0,

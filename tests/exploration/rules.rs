@@ -6,7 +6,7 @@ use crate::scenarios::{Kind, Scenario};
 use crate::world::{At, Holder, Person, Scene, World, bit};
 use kmod_once::internals::error::Errno;
 use kmod_once::internals::gate::protocol::{
-    Action, End, Failure, Lock, OF_SYMBOLS, OF_THE_ASKER, Purpose, SLICE,
+    Action, CALLER_ERRNOS, End, Failure, Lock, Purpose, SLICE, SYMBOL_ERRNOS,
 };
 use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub fn may_call(scene: &Scene, world: &mut World, index: usize) -> Result<(), Br
     let in_the_dark = machine.lock() == Lock::Key
         && scene.is_misnamed(ask)
         && file.is_some_and(|file| !file.record.is_some_and(|record| record.other_name));
-    let excused = !machine.lock().is_gates() || in_the_dark;
+    let excused = !machine.lock().is_gate_file() || in_the_dark;
     world.people[index].excused = excused;
     for (other, theirs) in world.people.iter().enumerate() {
         let inside = matches!(theirs.at, At::Kernel(_)) && scene.ask(other, world).module == ask.module;
@@ -107,7 +107,7 @@ pub fn may_call(scene: &Scene, world: &mut World, index: usize) -> Result<(), Br
 fn had_no_failure(scene: &Scene, world: &World, index: usize) -> Result<(), Broken> {
     let ask = scene.ask(index, world);
     let Some((errno, inputs, at)) = world.modules[ask.module].failed else { return Ok(()) };
-    let shared = !OF_THE_ASKER.contains(&errno) && !OF_SYMBOLS.contains(&errno) && inputs == ask.inputs;
+    let shared = !CALLER_ERRNOS.contains(&errno) && !SYMBOL_ERRNOS.contains(&errno) && inputs == ask.inputs;
     let mine = at > world.people[index].since && world.people[index].calls == 0;
     holds(
         !(shared && mine && is_pure(scene.scenario, world)),
@@ -218,7 +218,7 @@ pub fn recursion_is_seen(scene: &Scene, world: &World, index: usize) -> Result<(
 
 /// After each step.
 pub fn in_every_state(scene: &Scene, world: &World) -> Result<(), Broken> {
-    bell_is_heard(scene, world)?;
+    no_wake_is_missed(scene, world)?;
     if !somebody_moves(scene, world) {
         let inside =
             |person: &Person| matches!(person.at, At::Kernel(stage) if !matches!(stage, Stage::Back(..)));
@@ -230,21 +230,21 @@ pub fn in_every_state(scene: &Scene, world: &World) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Who sleeps while the lock is free has been rung for, or will be.
-fn bell_is_heard(scene: &Scene, world: &World) -> Result<(), Broken> {
+/// A sleeper is woken, or will be, once the lock is free.
+fn no_wake_is_missed(scene: &Scene, world: &World) -> Result<(), Broken> {
     for (index, person) in world.people.iter().enumerate() {
-        let At::Do(Action::Sleep(Some(bell), _)) = person.at else { continue };
+        let At::Do(Action::Sleep(Some(futex), _)) = person.at else { continue };
         let Some(which) = scene.at_file(world, index) else { continue };
         let file = &world.files[which.index()];
-        let will_ring = |other: usize| {
-            matches!(world.people[other].at, At::Do(Action::Ring))
+        let will_wake = |other: usize| {
+            matches!(world.people[other].at, At::Do(Action::Wake))
                 && scene.at_file(world, other) == Some(which)
         };
-        let free = file.holder.is_none() && file.bell == bell && !file.silent;
-        if free && !(0..world.people.len()).any(will_ring) {
+        let free = file.holder.is_none() && file.futex == futex && !file.silent;
+        if free && !(0..world.people.len()).any(will_wake) {
             return broken(
-                "no bell is missed",
-                format!("{} sleeps, the lock is free, and nobody rings", name(index)),
+                "no wake is missed",
+                format!("{} sleeps, the lock is free, and nobody wakes it", name(index)),
             );
         }
     }

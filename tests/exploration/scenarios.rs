@@ -2,7 +2,7 @@
 
 use crate::world::{Faults, MODULES, TIME_ZERO};
 use kmod_once::internals::error::Errno;
-use kmod_once::internals::gate::protocol::{Attempt, Ended, Failure, Lock, Memory, Purpose};
+use kmod_once::internals::gate::protocol::{Attempt, Ended, Failure, FailureCache, Lock, Purpose};
 use std::time::Duration;
 
 /// What a module does when it is loaded.
@@ -52,7 +52,7 @@ pub struct Who {
     /// Whether the kernel starts it.
     pub helper: bool,
     pub luck: Luck,
-    pub memory: Memory,
+    pub failure_cache: FailureCache,
 }
 
 /// What a kernel does with a load of a module that is there already.
@@ -193,7 +193,13 @@ fn with(inputs: u64, ask: Ask) -> Ask {
 }
 
 fn who(plan: &[Ask]) -> Who {
-    Who { plan: plan.to_vec(), gate: true, helper: false, luck: Luck::Good, memory: Memory::None }
+    Who {
+        plan: plan.to_vec(),
+        gate: true,
+        helper: false,
+        luck: Luck::Good,
+        failure_cache: FailureCache::None,
+    }
 }
 
 fn outsider(plan: &[Ask]) -> Who {
@@ -209,7 +215,7 @@ fn lucky(luck: Luck, who: Who) -> Who {
 }
 
 fn cpu(who: Who) -> Who {
-    Who { memory: Memory::Refusal(Duration::from_secs(30)), ..who }
+    Who { failure_cache: FailureCache::NoDevice(Duration::from_secs(30)), ..who }
 }
 
 fn failure(errno: Errno, by_kernel: bool) -> Luck {

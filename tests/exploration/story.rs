@@ -30,11 +30,11 @@ fn line(scene: &Scene, before: &World, step: Step, after: &World) -> String {
     };
     match step {
         Step::Act(p) => format!("{}: {}", who(p), act(scene, before, p.into(), after)),
-        Step::Slice(p) => format!("{}: its sleep ends, nobody rang{}", who(p), then(after, p.into())),
+        Step::Slice(p) => format!("{}: its sleep ends, nobody woke it{}", who(p), then(after, p.into())),
         Step::GiveUp(p) => format!("the kernel gives up {}'s wait for a symbol", who(p)),
         Step::Kill(p) => format!("{} is killed", who(p)),
         Step::Stop(p) => format!("{} is stopped", who(p)),
-        Step::Deny(p) => format!("{}: cannot have the lock, or the bell{}", who(p), then(after, p.into())),
+        Step::Deny(p) => format!("{}: cannot have the lock, or the futex{}", who(p), then(after, p.into())),
         Step::Lose(p) => format!("{}: its record cannot be written", who(p)),
         Step::Deadline => "a deadline passes".to_string(),
         Step::Bound => "the time to wait for the module file passes".to_string(),
@@ -44,8 +44,8 @@ fn line(scene: &Scene, before: &World, step: Step, after: &World) -> String {
 fn then(after: &World, p: usize) -> String {
     match after.people[p].at {
         At::Do(Action::End(_)) | At::Done => "; it is done".to_string(),
-        At::Do(Action::Sleep(bell, longest)) => match bell {
-            Some(bell) => format!("; next: sleeps at bell {bell}, {} ms at most", longest.as_millis()),
+        At::Do(Action::Sleep(futex, longest)) => match futex {
+            Some(futex) => format!("; next: sleeps at futex {futex}, {} ms at most", longest.as_millis()),
             None => format!("; next: sleeps {} ms", longest.as_millis()),
         },
         _ => String::new(),
@@ -97,8 +97,8 @@ fn act(scene: &Scene, before: &World, p: usize, after: &World) -> String {
                 format!("calls {call}")
             }
             Action::Unlock => format!("lets go of {}", file(at)),
-            Action::Ring => format!("rings at {}", file(at)),
-            Action::Sleep(..) => "is woken by the bell".to_string(),
+            Action::Wake => format!("wakes those at {}", file(at)),
+            Action::Sleep(..) => "is woken by the futex".to_string(),
             other => format!("{other:?}"),
         },
         At::Kernel(Stage::Back(answer, _)) => format!("the call is back: {}", errno(answer)),

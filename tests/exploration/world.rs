@@ -7,7 +7,7 @@ use crate::mutants::{Mutant, Order};
 use crate::scenarios::{Ask, Kind, Scenario, Which, Who};
 use kmod_once::internals::error::Errno;
 use kmod_once::internals::gate::protocol::{
-    Action, Attempt, Ended, Failure, Guard, Kin, Lock, Machine, Rules,
+    Action, Attempt, Ended, Failure, Guard, Lock, Machine, Relation, Rules,
 };
 use kmod_once::internals::system::sysfs::State;
 use std::hash::Hash;
@@ -32,7 +32,7 @@ pub struct Faults {
     pub kill: u8,
     /// Stopped for good. Who is continued later is but slow, and all are as slow as can be.
     pub stop: u8,
-    /// A lock cannot be opened or tried, or a bell cannot be read.
+    /// A lock cannot be opened or tried, or a futex cannot be read.
     pub deny: u8,
     /// A record cannot be written.
     pub lose: u8,
@@ -60,8 +60,8 @@ pub enum Holder {
 pub struct File {
     pub holder: Option<Holder>,
     pub record: Option<Attempt>,
-    pub bell: u32,
-    /// Whether one who held it died before it rang.
+    pub futex: u32,
+    /// Whether one who held it died before it woke the others.
     pub silent: bool,
 }
 
@@ -72,7 +72,7 @@ pub enum At {
     Dormant,
     Start,
     Do(Action),
-    /// A mutant's: about to read the bell, and to sleep then.
+    /// A mutant's: about to read the futex, and to sleep then.
     Drowsy(Duration),
     Kernel(Stage),
     Done,
@@ -118,7 +118,7 @@ pub struct Person {
 pub enum Step {
     /// A participant does what it is about to do.
     Act(u8),
-    /// Its sleep ends, and nobody rang.
+    /// Its sleep ends, and nobody woke it.
     Slice(u8),
     /// The kernel gives up waiting for a symbol of a module that is coming.
     GiveUp(u8),
@@ -234,9 +234,9 @@ impl Scene<'_> {
                 continue;
             }
             match person.at {
-                At::Do(Action::Sleep(bell, _)) => {
-                    let rung = bell.is_some_and(|bell| bell != self.bell(world, index));
-                    steps.push(if rung { Step::Act(p) } else { Step::Slice(p) });
+                At::Do(Action::Sleep(futex, _)) => {
+                    let woken = futex.is_some_and(|futex| futex != self.futex(world, index));
+                    steps.push(if woken { Step::Act(p) } else { Step::Slice(p) });
                 }
                 At::Kernel(stage) => {
                     if self.can_go_on(world, index, stage) {
@@ -251,7 +251,7 @@ impl Scene<'_> {
                 continue;
             }
             if world.left.deny > 0
-                && matches!(person.at, At::Do(Action::Open(_) | Action::TryLock | Action::ReadBell))
+                && matches!(person.at, At::Do(Action::Open(_) | Action::TryLock | Action::ReadFutex))
             {
                 steps.push(Step::Deny(p));
             }
@@ -279,9 +279,9 @@ impl Scene<'_> {
         world.people.iter().filter(asleep).filter_map(|p| p.bound).filter(|bound| *bound > world.now).min()
     }
 
-    /// How often the bell of the file was rung that this participant is at.
-    pub fn bell(&self, world: &World, index: usize) -> u32 {
-        self.at_file(world, index).map_or(0, |file| world.files[file.index()].bell)
+    /// The value of the futex in the file that this participant is at.
+    pub fn futex(&self, world: &World, index: usize) -> u32 {
+        self.at_file(world, index).map_or(0, |file| world.files[file.index()].futex)
     }
 
     /// The lock file that this participant is at.
@@ -300,15 +300,17 @@ impl Scene<'_> {
         world.modules[ask.module].seen()
     }
 
-    pub fn kin(&self, world: &World, index: usize, leader: Option<i32>) -> Kin {
+    pub fn relation(&self, world: &World, index: usize, leader: Option<i32>) -> Relation {
         let leader = leader.and_then(|leader| world.people.get((leader - FIRST_ID) as usize));
         match leader {
-            _ if !self.who(index).helper => Kin::Stranger,
+            _ if !self.who(index).helper => Relation::Unrelated,
             Some(leader) if leader.at != At::Done && !self.scenario.dark => match leader.at {
-                At::Kernel(Stage::Init(module)) if self.waits_for_a_helper(world, module) => Kin::Helper,
-                _ => Kin::Bystander,
+                At::Kernel(Stage::Init(module)) if self.waits_for_a_helper(world, module) => {
+                    Relation::MayBeAwaited
+                }
+                _ => Relation::NotAwaited,
             },
-            _ => Kin::Unknown,
+            _ => Relation::Unknown,
         }
     }
 
@@ -341,7 +343,7 @@ impl Scene<'_> {
                 (holder, file.record, file.silent).hash(canon);
             }
             for (index, person) in world.people.iter().enumerate() {
-                canon.bell = self.bell(world, index);
+                canon.futex = self.futex(world, index);
                 canon.person(self.group(index), |canon| person.feed(canon));
             }
         })
@@ -353,7 +355,7 @@ impl Person {
         std::mem::discriminant(&self.at).hash(canon);
         match self.at {
             // However long.
-            At::Do(Action::Sleep(bell, _)) => (1000_i32, bell).hash(canon),
+            At::Do(Action::Sleep(futex, _)) => (1000_i32, futex).hash(canon),
             At::Do(action) => action.hash(canon),
             At::Kernel(stage) => stage.hash(canon),
             _ => {}

@@ -6,7 +6,7 @@ use crate::check::finding::shown;
 use crate::check::{Context, Finding, Severity};
 use crate::config::{Entry, Kind};
 use crate::formats::kernel_args::{self, same_name};
-use crate::formats::modinfo::OF_ALL;
+use crate::formats::modinfo::IMPLICIT_PARAMETERS;
 
 /// Of install and of remove commands the first one that fits a module is run.
 pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
@@ -45,7 +45,7 @@ pub(super) fn options(context: &Context<'_>) -> Vec<Finding> {
     let mut given = Vec::new();
     for entry in context.config().entries(Kind::Options) {
         for (name, value) in kernel_args::parameters(entry.value) {
-            if !OF_ALL.into_iter().any(|of_all| same_name(of_all, name)) {
+            if !IMPLICIT_PARAMETERS.into_iter().any(|implicit| same_name(implicit, name)) {
                 given.push(Given { entry, name, value });
             }
         }

@@ -5,7 +5,7 @@ use crate::check::finding::shown;
 use crate::check::{Context, Finding, Severity, nearest};
 use crate::config::Kind;
 use crate::formats::kernel_args::{self, same_name};
-use crate::formats::modinfo::{self, OF_ALL};
+use crate::formats::modinfo::{self, IMPLICIT_PARAMETERS};
 use crate::formats::parameter;
 use crate::tree::image;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub(super) fn parameters(context: &Context<'_>) -> Vec<Finding> {
             // What stands behind a comment sign is told by another check.
             let given = kernel_args::parameters(entry.value).take_while(|(name, _)| !name.starts_with(b"#"));
             for (parameter, value) in given {
-                if OF_ALL.into_iter().any(|of_all| same_name(of_all, parameter)) {
+                if IMPLICIT_PARAMETERS.into_iter().any(|implicit| same_name(implicit, parameter)) {
                     continue;
                 }
                 let Some(known) = known.iter().find(|known| same_name(known.name, parameter)) else {

@@ -4,7 +4,7 @@ use crate::check::{Context, Finding};
 use crate::config::files::is_config_name;
 use crate::error::Errno;
 use crate::limits;
-use crate::system::file::{Entry, read_whole, visit_names};
+use crate::system::file::{EntryType, read_whole, visit_names};
 use crate::system::roots::as_path;
 use crate::tree::ConfigPaths;
 use std::collections::BTreeSet;
@@ -51,11 +51,11 @@ fn in_directory(dir: &Path) -> Vec<Finding> {
     found.into_iter().filter_map(|(name, kind)| about(&dir.join(as_path(&name)), &name, kind)).collect()
 }
 
-fn about(path: &Path, name: &[u8], kind: Entry) -> Option<Finding> {
+fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
     if !is_config_name(name) {
         let put_away =
             name[0] == b'.' || name.starts_with(b"README") || PUT_AWAY.iter().any(|end| name.ends_with(end));
-        if put_away || kind == Entry::Directory {
+        if put_away || kind == EntryType::Directory {
             return None;
         }
         let what = "not read: its name does not end in .conf";

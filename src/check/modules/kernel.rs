@@ -7,7 +7,7 @@ use crate::formats::compress::{self, Compression};
 use crate::formats::{kernel_decoder, kmsg};
 use crate::limits;
 use crate::system::file::read_attribute;
-use crate::system::kmsg::Log;
+use crate::system::kmsg::KmsgReader;
 use crate::system::roots::{as_path, into_path};
 use crate::tree::image;
 use std::collections::BTreeSet;
@@ -78,7 +78,7 @@ pub(in crate::check) fn firmware(context: &Context<'_>) -> Vec<Finding> {
     if !context.request.running {
         return Vec::new();
     }
-    let Ok(log) = Log::whole(context.system.roots) else { return Vec::new() };
+    let Ok(log) = KmsgReader::whole(context.system.roots) else { return Vec::new() };
     let log = log.read();
     let wanted: BTreeSet<String> = kmsg::records(&log)
         .filter_map(|record| kmsg::missing_firmware(&record.text).map(str::to_owned))

@@ -7,11 +7,11 @@ use super::together::Together;
 use super::{Session, command, insert_reason};
 use crate::cli::Outcome;
 use crate::error::Errno;
-use crate::gate::{self, Patience};
-use crate::load::ahead::{End, Tried};
+use crate::gate::{self, WaitBudget};
+use crate::load::ahead::{Attempt, JobResult};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Step, plan};
-use crate::load::walk::{self, Manner};
+use crate::load::walk::{self, WalkMode};
 use crate::log::{Priority, Sink, bytes};
 use crate::system::Roots;
 use crate::tree::{Module, Tree};
@@ -51,7 +51,7 @@ fn operand(
     parameters: &[u8],
     together: Option<&Together<'_>>,
 ) -> Outcome {
-    let request = Insert { session, operand, parameters, patience: OnceCell::new(), together };
+    let request = Insert { session, operand, parameters, budget: OnceCell::new(), together };
     let mut status = 0;
     let modules = match find(session, session.tree, operand) {
         Ok(modules) => modules,
@@ -80,7 +80,7 @@ struct Insert<'i, 's> {
     session: &'i Session<'s>,
     operand: &'i [u8],
     parameters: &'i [u8],
-    patience: OnceCell<Patience>,
+    budget: OnceCell<WaitBudget>,
     together: Option<&'i Together<'i>>,
 }
 
@@ -101,9 +101,9 @@ impl Insert<'_, '_> {
                     error.errno()
                 })
                 .and_then(|steps| {
-                    let manner = Manner { dry: request.dry, first_time: request.first_time };
+                    let mode = WalkMode { dry: request.dry, first_time: request.first_time };
                     let mut walk = Walk { insert: self, ahead: None, begun: 0 };
-                    let result = walk::walk(steps.iter(), manner, &mut walk).map(drop);
+                    let result = walk::walk(steps.iter(), mode, &mut walk).map(drop);
                     culprit = steps.into_iter().nth(walk.begun);
                     result
                 })
@@ -127,8 +127,8 @@ impl Insert<'_, '_> {
     }
 
     /// How long this request may wait. One that loads nothing never asks for the time.
-    fn patience(&self) -> &Patience {
-        self.patience.get_or_init(|| Patience::new(&self.session.call.world.system))
+    fn budget(&self) -> &WaitBudget {
+        self.budget.get_or_init(|| WaitBudget::new(&self.session.call.world.system))
     }
 
     /// Whether there is nothing to do for a module. What was loaded ahead for a step that is still to come is not there
@@ -140,11 +140,11 @@ impl Insert<'_, '_> {
     }
 
     /// What was logged while a module was tried apart, and, if it failed, what the kernel said.
-    fn tell(&self, step: &Step, tried: &Tried) {
+    fn tell(&self, step: &Step, tried: &Attempt) {
         let log = self.session.log;
-        tried.said.iter().for_each(|(priority, text)| log.log(*priority, text));
+        tried.messages.iter().for_each(|(priority, text)| log.log(*priority, text));
         if tried.result.is_err() {
-            for line in kernel_lines(&tried.heard, self.session.tree, &step.module.name) {
+            for line in kernel_lines(&tried.kernel_log, self.session.tree, &step.module.name) {
                 log.log(Priority::Notice, &line);
             }
         }
@@ -162,7 +162,7 @@ impl Insert<'_, '_> {
 struct Walk<'w, 'i, 's> {
     insert: &'w Insert<'i, 's>,
     /// What threads have made of the step under way.
-    ahead: Option<Tried>,
+    ahead: Option<Attempt>,
     /// The index of the last step that was begun.
     begun: usize,
 }
@@ -171,8 +171,8 @@ impl Walk<'_, '_, '_> {
     /// Takes what threads have made of a step; whether they found the module there.
     fn take(&mut self, step: &Step) -> bool {
         match self.insert.together.and_then(|together| together.take(step)) {
-            Some(End::There) => true,
-            Some(End::Tried(tried)) => {
+            Some(JobResult::AlreadyLive) => true,
+            Some(JobResult::Attempted(tried)) => {
                 self.ahead = Some(tried);
                 false
             }
@@ -181,7 +181,7 @@ impl Walk<'_, '_, '_> {
     }
 }
 
-impl walk::Host for Walk<'_, '_, '_> {
+impl walk::StepHandler for Walk<'_, '_, '_> {
     fn is_there(&mut self, _: usize, step: &Step) -> bool {
         // What threads have made of a module that is left out here is for the plan that wants it.
         self.insert.is_there(&step.module) || (step.forbidden.is_none() && self.take(step))
@@ -224,7 +224,7 @@ impl walk::Host for Walk<'_, '_, '_> {
         self.insert.tell_trouble();
         let tried = match self.ahead.take() {
             Some(tried) => tried,
-            None => Loads::new(session, parameters).load(step, path, self.insert.patience(), operand),
+            None => Loads::new(session, parameters).load(step, path, self.insert.budget(), operand),
         };
         self.insert.tell(step, &tried);
         tried.result
@@ -235,7 +235,7 @@ impl walk::Host for Walk<'_, '_, '_> {
         let name = &step.module.name;
         let system = &session.call.world.system;
         let run = || command::run(session, name, filled);
-        let problem = match self.insert.patience().work(system, run) {
+        let problem = match self.insert.budget().work(system, run) {
             Ok(0) => return Ok(0),
             Ok(code) => bytes!["retcode ", code.to_string()],
             Err(Errno::ELOOP) => b"install and remove commands start each other without end".to_vec(),
@@ -270,8 +270,8 @@ impl<'l> Loads<'l> {
         }
     }
 
-    /// Sends the file of a step through the gate. The patience is that of `request`, whose words these are.
-    pub(crate) fn load(&self, step: &Step, path: &Path, patience: &Patience, request: &[u8]) -> Tried {
+    /// Sends the file of a step through the gate. The budget is that of `request`, whose words these are.
+    pub(crate) fn load(&self, step: &Step, path: &Path, budget: &WaitBudget, request: &[u8]) -> Attempt {
         let insertion = Insertion {
             path,
             // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.
@@ -279,14 +279,14 @@ impl<'l> Loads<'l> {
             parameters: &step.options,
             // For what the target needs, too, as the manual has always said.
             force: self.force,
-            patience,
+            budget,
             dependency: !step.is_target,
             remember: self.remember,
             request,
         };
         let listener = self.listen.map(KernelListener::new);
         let result = self.loader.insert(&insertion).map_err(|error| error.errno());
-        let heard = listener.filter(|_| result.is_err()).map(KernelListener::read).unwrap_or_default();
-        Tried { result, said: Vec::new(), heard }
+        let kernel_log = listener.filter(|_| result.is_err()).map(KernelListener::read).unwrap_or_default();
+        Attempt { result, messages: Vec::new(), kernel_log }
     }
 }

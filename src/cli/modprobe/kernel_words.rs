@@ -3,7 +3,7 @@
 use crate::formats::kmsg;
 use crate::log::bytes;
 use crate::system::Roots;
-use crate::system::kmsg::Log;
+use crate::system::kmsg::KmsgReader;
 use crate::tree::Tree;
 use std::time::Duration;
 
@@ -46,12 +46,12 @@ fn owner_of(tree: &Tree<'_>, symbol: &str) -> String {
 }
 
 /// Listens to the kernel while a module is loaded: for `-v`.
-pub(super) struct KernelListener(Option<Log>);
+pub(super) struct KernelListener(Option<KmsgReader>);
 
 impl KernelListener {
     /// Listens from now on; to nothing where the log cannot be read.
     pub(super) fn new(roots: &Roots) -> Self {
-        KernelListener(Log::from_now(roots).ok())
+        KernelListener(KmsgReader::from_now(roots).ok())
     }
 
     /// What was said since.

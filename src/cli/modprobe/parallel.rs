@@ -13,8 +13,8 @@ use super::args::{JOBS_VARIABLE, jobs as number, unexpected_jobs};
 use super::insert::{Loads, find, walk};
 use super::together::Together;
 use crate::cli::Outcome;
-use crate::gate::{Patience, is_live};
-use crate::load::ahead::{self, Ahead, End, Graph, Job, Plan, Tried};
+use crate::gate::{WaitBudget, is_live};
+use crate::load::ahead::{self, Ahead, Attempt, Graph, Job, JobResult, Plan};
 use crate::load::plan::{Step, plan};
 use crate::log::Silent;
 use crate::tree::Tree;
@@ -44,7 +44,7 @@ pub(crate) fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], job
     let mut status = 0;
     let mut rest = names;
     while !rest.is_empty() {
-        let patience = Patience::new(&session.call.world.system);
+        let budget = WaitBudget::new(&session.call.world.system);
         let mut plans = Vec::new();
         let counted =
             rest.iter().try_fold(0, |count, name| match plan_ahead(session, &tree, name, parameters) {
@@ -71,10 +71,10 @@ pub(crate) fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], job
         trouble.borrow_mut().extend(log.apart(|| session.loader().prepare(compressed)).1);
         let work = |job: &Job<'_>| {
             if is_live(&system, &job.step.module.name) {
-                return End::There;
+                return JobResult::AlreadyLive;
             }
-            let (tried, said) = log.apart(|| loads.load(&job.step, &job.path, &patience, job.request));
-            End::Tried(Tried { said, ..tried })
+            let (tried, messages) = log.apart(|| loads.load(&job.step, &job.path, &budget, job.request));
+            JobResult::Attempted(Attempt { messages, ..tried })
         };
         status |= ahead::run(&graph, jobs, &work, |ahead| walk(Some(ahead)))?;
     }

@@ -7,9 +7,9 @@
 use super::{Session, command};
 use crate::cli::Outcome;
 use crate::error::Errno;
-use crate::gate::{self, Patience};
+use crate::gate::{self, WaitBudget};
 use crate::load::command::fill_in;
-use crate::load::removal::{Step, removal};
+use crate::load::removal::{RemovalStep, removal};
 use crate::load::remove::delete_module;
 use crate::log::bytes;
 use crate::system::sysfs;
@@ -60,23 +60,23 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
         }
     };
     // Told before anything is touched.
-    let hopeless = |step: &&Step| step.required && step.used && step.command.is_none();
+    let hopeless = |step: &&RemovalStep| step.required && step.used && step.command.is_none();
     if let Some(step) = steps.iter().find(hopeless).filter(|_| !request.depends && request.wait.is_zero()) {
         return in_use(session, &step.module.name);
     }
-    let patience = Patience::new(system);
+    let budget = WaitBudget::new(system);
     let mut stayed = BTreeSet::new();
     for step in &steps {
         let other = &step.module.name;
         if !step.required {
-            if step.wanted_by.iter().any(|name| stayed.contains(name)) || !along(session, step, &patience) {
+            if step.wanted_by.iter().any(|name| stayed.contains(name)) || !along(session, step, &budget) {
                 stayed.insert(other.clone());
             }
             continue;
         }
         let status = match &step.command {
             Some(command) => run_command(session, other, command)?,
-            None => unload(session, other, &patience)?,
+            None => unload(session, other, &budget)?,
         };
         if status != 0 {
             return Ok(status);
@@ -90,7 +90,7 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
 }
 
 /// A module that goes along if nobody uses it now; false where it stays, which is no failure.
-fn along(session: &Session<'_>, step: &Step, patience: &Patience) -> bool {
+fn along(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> bool {
     let name = &step.module.name;
     let system = session.call.world.system;
     let dry = session.request.dry;
@@ -116,7 +116,7 @@ fn along(session: &Session<'_>, step: &Step, patience: &Patience) -> bool {
         }
         _ => Err(()),
     };
-    match delete_module(&system, session.gate(), name, session.request.force_removal, patience, unused) {
+    match delete_module(&system, session.gate(), name, session.request.force_removal, budget, unused) {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             session.log.error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);
@@ -152,7 +152,7 @@ enum Refusal {
 }
 
 /// One that must go, by the kernel.
-fn unload(session: &Session<'_>, name: &[u8], patience: &Patience) -> Outcome {
+fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> Outcome {
     let request = session.request;
     if request.dry {
         session.action(&[b"rmmod ", name]);
@@ -172,9 +172,9 @@ fn unload(session: &Session<'_>, name: &[u8], patience: &Patience) -> Outcome {
         Ok(())
     };
     let system = &session.call.world.system;
-    let result = delete_module(system, session.gate(), name, request.force_removal, patience, allowed)
+    let result = delete_module(system, session.gate(), name, request.force_removal, budget, allowed)
         .map(|result| result.map_err(|error| error.errno()))
-        .map(|result| wait_while_busy(session, name, patience, result));
+        .map(|result| wait_while_busy(session, name, budget, result));
     match result {
         Ok(Ok(())) => Ok(0),
         Err(Refusal::Gone) if request.first_time => not_in_kernel(session, name),
@@ -196,7 +196,7 @@ fn unload(session: &Session<'_>, name: &[u8], patience: &Patience) -> Outcome {
 fn wait_while_busy(
     session: &Session<'_>,
     name: &[u8],
-    patience: &Patience,
+    budget: &WaitBudget,
     first: Result<(), Errno>,
 ) -> Result<(), Errno> {
     let system = session.call.world.system;
@@ -215,7 +215,7 @@ fn wait_while_busy(
         system.clock.sleep(if sleep < Duration::from_millis(1) { left } else { sleep });
         pause = pause.saturating_mul(2);
         let free: Result<Result<(), _>, Refusal> =
-            delete_module(&system, session.gate(), name, session.request.force_removal, patience, || Ok(()));
+            delete_module(&system, session.gate(), name, session.request.force_removal, budget, || Ok(()));
         result = free.unwrap_or(Ok(())).map_err(|error| error.errno());
     }
     result

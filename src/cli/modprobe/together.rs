@@ -1,6 +1,6 @@
 //! What the walk over the plans knows of the threads that work ahead of it.
 
-use crate::load::ahead::{Ahead, End};
+use crate::load::ahead::{Ahead, JobResult};
 use crate::load::plan::Step;
 use crate::log::{Message, Sink};
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ impl Together<'_> {
     }
 
     /// See [`Ahead::take`].
-    pub(crate) fn take(&self, step: &Step) -> Option<End> {
+    pub(crate) fn take(&self, step: &Step) -> Option<JobResult> {
         self.ahead?.take(step)
     }
 

@@ -3,8 +3,8 @@
 use super::form::Form;
 use super::traced;
 use crate::cli::message::Log;
-use crate::gate::blame::{self, By, Module};
-use crate::gate::trace::{self, Entry};
+use crate::gate::blame::{self, Module, RequestSource};
+use crate::gate::trace::{self, TraceEntry};
 use crate::system::System;
 use anyhow::Result;
 use std::fmt::Write;
@@ -38,7 +38,7 @@ fn seconds(text: &str) -> Result<Duration> {
 impl Which {
     /// The modules of the trace, the longest calls first.
     pub(crate) fn modules(&self, system: &System<'_>, log: &Log<'_>) -> Result<Vec<Module>> {
-        let mut entries: Vec<Entry> = traced(trace::read(system), log)?;
+        let mut entries: Vec<TraceEntry> = traced(trace::read(system), log)?;
         entries.retain(|entry| self.until.is_none_or(|until| entry.at <= until));
         Ok(blame::modules(entries))
     }
@@ -78,9 +78,9 @@ fn table(modules: &[Module]) -> String {
 pub(crate) fn who(module: &Module) -> String {
     let first = &module.first;
     let mut text = match first.by() {
-        By::Kernel => "the kernel".to_owned(),
-        By::Device(path) => shown(path),
-        By::Process => {
+        RequestSource::Kernel => "the kernel".to_owned(),
+        RequestSource::Device(path) => shown(path),
+        RequestSource::Process => {
             // Some name themselves in parentheses.
             let comm = shown(first.comm.trim_matches(['(', ')']));
             match first.parent.as_str() {

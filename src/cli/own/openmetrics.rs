@@ -96,7 +96,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::stats::Module;
+    use crate::gate::stats::ModuleStats;
 
     /// prometheus-client's own parser (`prometheus_client.openmetrics.parser`) takes this text.
     #[test]
@@ -109,7 +109,7 @@ mod tests {
             waited: 1_000_000_002,
             ..Counters::default()
         };
-        let module = |name: &[u8], counters| Module { name: name.to_vec(), counters, last: None };
+        let module = |name: &[u8], counters| ModuleStats { name: name.to_vec(), counters, last: None };
         let stats = Stats {
             modules: vec![module(b"unused", Counters::default()), module(b"x\"\\\n", counters)],
             kernel: None,

@@ -3,7 +3,7 @@
 
 use super::blame::{Which, short, shown, time, who};
 use crate::cli::message::Log;
-use crate::gate::blame::{By, Module, Span};
+use crate::gate::blame::{Module, RequestSource, Span};
 use crate::system::System;
 use anyhow::Result;
 use std::fmt::Write;
@@ -123,10 +123,10 @@ fn name(module: &Module) -> String {
 /// Who asked, in a word.
 fn asker(module: &Module) -> String {
     match module.first.by() {
-        By::Kernel => "the kernel".to_owned(),
-        By::Device(_) => "a device".to_owned(),
-        By::Process if module.first.parent == "?" => short(&module.first.comm, 20),
-        By::Process => short(&module.first.parent, 20),
+        RequestSource::Kernel => "the kernel".to_owned(),
+        RequestSource::Device(_) => "a device".to_owned(),
+        RequestSource::Process if module.first.parent == "?" => short(&module.first.comm, 20),
+        RequestSource::Process => short(&module.first.parent, 20),
     }
 }
 

@@ -1,11 +1,11 @@
 use super::*;
 use crate::gate::blame::modules;
-use crate::gate::trace::Entry;
+use crate::gate::trace::TraceEntry;
 
 /// A trace of so many modules, with names of every length and requests of every kind.
 fn boot(count: u64) -> Vec<Module> {
     let entries = (0..count).flat_map(|number| {
-        let first = Entry {
+        let first = TraceEntry {
             at: Duration::from_millis(1200 + number * 53),
             module: format!("m{number}_{}", "x".repeat(number as usize % 45)),
             request: "pci:<&>".into(),
@@ -13,10 +13,10 @@ fn boot(count: u64) -> Vec<Module> {
             devpath: (number % 2 == 0).then(|| "/devices/pci0000:00".into()),
             called: Duration::from_micros(number * number * 37),
             errno: (number == 3).then_some(19),
-            ..Entry::default()
+            ..TraceEntry::default()
         };
         let (called, none) = (first.called, Duration::ZERO);
-        let waiter = Entry { served: true, waited: called, called: none, errno: None, ..first.clone() };
+        let waiter = TraceEntry { served: true, waited: called, called: none, errno: None, ..first.clone() };
         [first, waiter]
     });
     modules(entries.collect())
@@ -85,11 +85,11 @@ fn the_texts_of_others_stay_texts() {
 #[test]
 fn the_axis_counts_in_round_steps() {
     let labels = |begin: u64, end: u64| {
-        let entry = Entry {
+        let entry = TraceEntry {
             module: "m".into(),
             at: Duration::from_millis(begin),
             called: Duration::from_millis(end - begin),
-            ..Entry::default()
+            ..TraceEntry::default()
         };
         let svg = picture(modules(vec![entry]));
         let labels =
@@ -114,7 +114,7 @@ fn waits_that_touch_are_one() {
 #[test]
 fn times_past_all_measure_are_drawn() {
     let late = Duration::from_nanos(u64::MAX);
-    let entry = |at, called| Entry { at, called, waited: late, ..Entry::default() };
+    let entry = |at, called| TraceEntry { at, called, waited: late, ..TraceEntry::default() };
     let svg = picture(modules(vec![entry(Duration::ZERO, late), entry(late, late)]));
     assert!(svg.lines().count() < 100 && !svg.contains("NaN") && !svg.contains("inf"));
 }

@@ -35,7 +35,7 @@ impl Options {
 /// The figures.
 pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
     if options.who {
-        let askers = traced(stats::who(system), log)?;
+        let askers = traced(stats::by_requester(system), log)?;
         return Ok(if options.form.json { who_json(&askers) } else { who_table(&askers) });
     }
     let stats = stats::read(system).context("could not read what the gate counted")?;
@@ -80,7 +80,7 @@ fn table(stats: &Stats) -> String {
     text
 }
 
-type Who = [(stats::Asker, stats::Asked)];
+type Who = [(stats::Requester, stats::RequesterTotals)];
 
 /// Each kind of asker, and the modules it asked for most.
 fn who_table(askers: &Who) -> String {

@@ -56,7 +56,7 @@ impl Place {
         let directory = fs::canonicalize(dir).ok()?;
         let bytes = directory.as_os_str().as_bytes();
         // The hash tells directories of one name apart.
-        let hash = fnv::more(fnv::START, bytes);
+        let hash = fnv::update(fnv::OFFSET_BASIS, bytes);
         let mut file = caches.join(directory.file_name().unwrap_or_default()).into_os_string();
         file.push(format!(".{hash:016x}"));
         Some(Place { file: file.into(), directory: bytes.to_vec() })

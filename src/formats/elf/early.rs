@@ -1,50 +1,46 @@
-//! A module's symbols, `.modinfo` and `__versions` from the beginning of its file: what need not be decoded for them is
-//! not.
+//! Finds a module's symbols, `.modinfo` and `__versions` in the first part of its file, so that the rest need not be
+//! decompressed.
 //!
-//! The section headers, which alone say where a section is, stand at the very end of a module, behind the relocations,
-//! which are a third of the work of decoding it. In front of them lies everything that depmod wants:
+//! The section headers, which state the offsets of the sections, are at the end of a module, after the relocations. To
+//! decompress the relocations is a third of the work. Before them is everything that depmod needs:
 //!
 //! ```text
 //! file header | sections' contents | .symtab | .strtab | .rela.* | .shstrtab | section headers      (GNU ld -r)
 //! ```
 //!
-//! So the places are found by what the contents say of each other, and checked against it:
+//! The sections are located by their contents, which must agree with each other:
 //!
-//! * `.symtab` begins with the unused entry (24 zeros) and the symbol of a section. It goes on for as long as entries make
-//!   sense: what follows is `.strtab`, a NUL and text, which makes none (its first four bytes would be the offset of a
-//!   name, hundreds of megabytes away). `.strtab` goes to the end of the name that begins last, and the names must cover
-//!   it without a gap.
-//! * `.modinfo`: each of its strings has a symbol with its place in the section and its length. They must cover the
-//!   section from its start without a gap. The section is where all of them are strings with a `=`, ended by NUL where
-//!   the symbols say, and the one with `vermagic=`, which every module has, is one of them. There must be one such place.
-//! * `__versions`: the symbol `____versions` gives its size. It is where so many entries follow each other, and no more,
-//!   each the name of an undefined symbol (or `module_layout`) padded with NULs, behind four bytes of CRC and four zeros.
-//!   Without such a symbol there must be no such entry.
+//! * `.symtab` begins with the unused entry (24 zeros) and the symbol of a section. It ends before the first bytes that are
+//!   not a valid entry: `.strtab` follows, a NUL and text, whose first four bytes would be a name offset of hundreds of
+//!   megabytes. `.strtab` ends with the name that begins last. The names must cover it without a gap.
+//! * `.modinfo`: each of its strings has a symbol with its offset in the section and its length. These must cover the section
+//!   from its start without a gap. At the offset of the section in the file, all of them must be strings with a `=`, ended by
+//!   NUL, and one of them the string `vermagic=`, which every module has. There must be exactly one such offset.
+//! * `__versions`: the symbol `____versions` has its size. At its offset in the file there must be exactly as many entries as
+//!   fit that size: four bytes of CRC, four zeros, and the name of an undefined symbol (or `module_layout`) padded with NULs.
+//!   Without that symbol there must be no such entry.
 //!
-//! **Why this equals what the section headers say**, for anything that a linker makes: the symbol table is the linker's own
-//! account of where things are in their sections, and what is missing in it, the place of the section in the file, has no
-//! second solution, since the strings and names of a module do not stand in it twice in the same arrangement. (It is
-//! searched for behind what the symbols say of the sections with lower numbers, which spares searching the code.) What has no
-//! symbol (strings from an object whose symbols were stripped, or by hand in assembly) leaves a gap, or stands behind
-//! the last string, where what follows must not look like another one. In every doubt there is no answer, and the whole
-//! file is decoded: other linkers' layouts (lld puts `.strtab` elsewhere), other byte orders, 32 bits, exports without
-//! CRCs. The tests compare every module of two distribution kernels, and damaged ones.
+//! **Why this equals the section headers**, for the output of a linker: the symbol table states the offsets in a section. Only
+//! the offset of the section in the file is missing. It has one solution, since a module does not contain its strings twice
+//! in the same order. (The search begins after the sizes of the sections with lower numbers, so that it skips the code.) A
+//! string without a symbol (from a stripped object or from assembly) leaves a gap, or is at the end of the section, where the
+//! next bytes must not look like another string. In case of doubt the whole file is decompressed: other linkers' layouts (lld
+//! puts `.strtab` elsewhere), big-endian and 32-bit files, exports without CRCs. The tests compare both ways on all modules
+//! of two distribution kernels, and on damaged ones.
 //!
-//! **What a hostile file gains**: nothing. It can be made so that the two answers differ, but its maker also decides what its
-//! sections say.
+//! **A hostile file gains nothing.** It can make the two ways differ, but its author also controls its section headers.
 //!
-//! **Why it is worth its lines.** Decoding is nearly all of depmod's work on a tree of `.ko.xz`: with this, Debian's 6.12
-//! takes a quarter less processor time than without. There is no cheaper way to the same: xz cannot be entered in its
-//! middle, and the section headers stand at the end.
+//! **Benefit.** Decompression is nearly all of depmod's work on a tree of `.ko.xz`. With this, depmod on Debian's 6.12 takes a
+//! quarter less processor time. An xz stream cannot be decoded from its middle, so the section headers cannot be read alone.
 //!
-//! **The work is bounded** for any input: it grows with the size of what is decoded and no faster. The prefix is searched
-//! once, as it grows. `.modinfo` and `__versions` are looked for at [`TRIES`] occurrences of a string at most, at each with
-//! one walk over no more than the symbols say that the section has; runs of entries are walked once. A name is read up to
-//! [`limits::SYMBOL_NAME`] bytes. Where that is not enough, the whole file is decoded, as without this.
+//! **The cost is bounded** for any input: it grows linearly with the decompressed size. The first part is searched once, as
+//! it grows. `.modinfo` and `__versions` are compared at no more than [`TRIES`] occurrences of a string, each over at most
+//! the size that the symbols state; a run of entries is walked once. At most [`limits::SYMBOL_NAME`] bytes of a name are
+//! read. If these limits are reached, the whole file is decompressed.
 
 use super::encoding::Encoding;
 use super::symbols::{
-    Needed, SHN_ABS, SHN_UNDEF, SPARC_MACHINES, Symbols, VERSION, export_names, needed_by, until_nul,
+    Needed, SHN_ABS, SHN_UNDEF, SPARC_MACHINES, Symbols, VERSION_SIZE, export_names, needed_by, until_nul,
 };
 use crate::error::Result;
 use crate::limits;
@@ -52,43 +48,43 @@ use memchr::{memchr, memmem};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// The layout that is known: 64 bits, little-endian.
+/// The only supported encoding: 64 bits, little-endian.
 const ENCODING: Encoding = Encoding { wide: true, big: false };
-/// The sizes of the file header, of a section header and of a symbol.
-const HEADER: usize = 64;
-const SECTION_HEADER: usize = 64;
-const SYMBOL: usize = 24;
-/// How much is asked for while the symbol table is looked for, and in it. Little, since modules are small.
+/// The sizes of the file header, of a section header and of a symbol, in bytes.
+const HEADER_SIZE: usize = 64;
+const SECTION_HEADER_SIZE: usize = 64;
+const SYMBOL_SIZE: usize = 24;
+/// How many more bytes to request while the symbol table is incomplete. Small, since modules are small.
 const STEP: usize = 4096;
-/// Section index of a symbol that waits for its place.
+/// Section index of a common symbol, which has no section yet.
 const SHN_COMMON: u16 = 0xfff2;
-/// Type of a symbol that is data.
+/// Type of a data symbol.
 const OBJECT: u8 = 1;
-/// How many places that a section might have are looked at.
+/// How many candidate offsets of a section are compared.
 const TRIES: usize = 32;
-/// How many names of entries of `__versions` are searched for.
+/// How many symbol names are tried to find an entry of `__versions`.
 const LIKELY: usize = 5;
 
-/// What is to be done with a prefix that was looked at.
+/// The state of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// Come back with so many bytes more (or with any number, it only takes longer).
+pub enum SearchStatus {
+    /// Call again with this many more bytes. Another number is correct too, but slower.
     More(usize),
-    /// Everything was found; [`Search::found`] has it.
+    /// The sections were found: call [`Search::found`].
     Found,
-    /// Only the whole file will tell.
+    /// The whole file is needed.
     Never,
 }
 
-/// The search in a prefix that grows.
+/// A search in the first part of a file, which grows.
 #[derive(Debug)]
 pub struct Search {
     stage: Stage,
-    /// Of the whole file.
+    /// The size of the whole file, in bytes.
     file_size: u64,
-    /// Whether nothing may follow the section headers.
+    /// Whether the file must end with the section headers.
     unsigned: bool,
-    /// Where the section headers begin, and how many there are.
+    /// The offset of the section headers, and their number.
     headers: usize,
     sections: u16,
 }
@@ -96,18 +92,18 @@ pub struct Search {
 #[derive(Debug)]
 enum Stage {
     Header,
-    /// The symbol table begins nowhere before this.
+    /// The symbol table does not begin before this offset.
     Table(usize),
-    /// It begins at `start`, and what comes before `at` belongs to it.
+    /// The symbol table begins at `start`. Its entries before `at` are checked.
     Symbols {
         start: usize,
         at: usize,
-        /// Where the last name begins in `.strtab`.
+        /// The largest name offset in `.strtab`.
         last: usize,
         /// Whether a symbol was not local.
         global: bool,
     },
-    /// It ends where `.strtab` begins, at `names`.
+    /// The symbol table ends at `names`, where `.strtab` begins.
     Names {
         start: usize,
         names: usize,
@@ -117,17 +113,17 @@ enum Stage {
     Never,
 }
 
-/// Where the sections are in the file.
+/// The sections in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Places {
     symbols: Range<usize>,
     names: Range<usize>,
     modinfo: Range<usize>,
-    /// Empty where there is none.
+    /// Empty if there is none.
     versions: Range<usize>,
 }
 
-/// What the beginning of a module tells.
+/// The sections that were found in the first part of a module.
 #[derive(Debug, Clone)]
 pub struct Early<'a> {
     symbols: Symbols<'a>,
@@ -142,55 +138,57 @@ impl<'a> Early<'a> {
         needed_by(self.symbols.clone(), super::symbols::Versions::Fixed(self.versions), ENCODING, false)
     }
 
-    /// The names of the symbols that the module exports, as [`super::exports`]; their CRCs lie where no symbol tells.
+    /// The names of the symbols that the module exports, as [`super::exports`]. Their CRCs cannot be located.
     pub fn export_names(&self) -> Vec<&'a [u8]> {
         export_names(self.symbols.clone()).unwrap_or_default()
     }
 }
 
 impl Search {
-    /// A search in a file that is `file_size` bytes long. `unsigned`: there is no answer for one with a signature, or
-    /// anything else, behind the section headers.
+    /// A search in a file of `file_size` bytes. `unsigned`: give up if a signature or other data follows the section
+    /// headers.
     pub fn new(file_size: u64, unsigned: bool) -> Self {
         Search { stage: Stage::Header, file_size, unsigned, headers: 0, sections: 0 }
     }
 
-    /// Looks at the first bytes of the file, at least as many as the time before.
-    pub fn look(&mut self, prefix: &[u8]) -> Look {
+    /// Continues the search with the first bytes of the file, at least as many as in the last call.
+    pub fn look(&mut self, prefix: &[u8]) -> SearchStatus {
         loop {
-            // What lies behind the section headers is none of the module's.
+            // The section headers and the bytes after them are not searched.
             let prefix = match self.stage {
                 Stage::Header => prefix,
                 _ => &prefix[..prefix.len().min(self.headers)],
             };
             let step = match &mut self.stage {
-                Stage::Found(_) => return Look::Found,
-                Stage::Never => return Look::Never,
-                Stage::Header if prefix.len() < HEADER => return Look::More(STEP),
-                Stage::Header => self.header(prefix).map(|()| Stage::Table(HEADER)),
+                Stage::Found(_) => return SearchStatus::Found,
+                Stage::Never => return SearchStatus::Never,
+                Stage::Header if prefix.len() < HEADER_SIZE => return SearchStatus::More(STEP),
+                Stage::Header => self.header(prefix).map(|()| Stage::Table(HEADER_SIZE)),
                 Stage::Table(from) => match find_table(prefix, *from) {
-                    Ok(start) => Some(Stage::Symbols { start, at: start + SYMBOL, last: 0, global: false }),
+                    Ok(start) => {
+                        Some(Stage::Symbols { start, at: start + SYMBOL_SIZE, last: 0, global: false })
+                    }
                     Err(next) => {
                         *from = next;
                         if prefix.len() < self.headers {
-                            return Look::More(STEP);
+                            return SearchStatus::More(STEP);
                         }
                         None
                     }
                 },
                 Stage::Symbols { start, at, last, global } => {
                     let mut next = None;
-                    while let Some(entry) = prefix.get(*at..*at + SYMBOL) {
+                    while let Some(entry) = prefix.get(*at..*at + SYMBOL_SIZE) {
                         let room = self.headers.saturating_sub(*at);
                         let Some(name) = symbol_name(entry, self.sections, room, global) else {
                             next = Some(Stage::Names { start: *start, names: *at, last: *last });
                             break;
                         };
                         *last = name.max(*last);
-                        *at += SYMBOL;
+                        *at += SYMBOL_SIZE;
                     }
                     if next.is_none() && prefix.len() < self.headers {
-                        return Look::More(STEP);
+                        return SearchStatus::More(STEP);
                     }
                     next
                 }
@@ -203,7 +201,7 @@ impl Search {
                             places(prefix, *start..*names, *names..from + length + 1).map(Stage::Found)
                         }
                         None if prefix.len() < self.headers && name.len() <= limits::SYMBOL_NAME => {
-                            return Look::More((from + 64).saturating_sub(prefix.len()).max(64));
+                            return SearchStatus::More((from + 64).saturating_sub(prefix.len()).max(64));
                         }
                         None => None,
                     }
@@ -213,7 +211,7 @@ impl Search {
         }
     }
 
-    /// What was found in the file, of which `prefix` is at least what it was found in.
+    /// The sections that were found; `prefix` is that of the last [`Search::look`] or longer.
     pub fn found<'a>(&self, prefix: &'a [u8]) -> Option<Early<'a>> {
         let Stage::Found(places) = &self.stage else { return None };
         let part = |range: &Range<usize>| prefix.get(range.clone());
@@ -221,7 +219,7 @@ impl Search {
         Some(Early { symbols, versions: part(&places.versions)?, modinfo: part(&places.modinfo)? })
     }
 
-    /// Checks the file header: a 64-bit little-endian relocatable file whose section headers lie inside it.
+    /// Checks the file header: a 64-bit little-endian relocatable file that contains its section headers.
     fn header(&mut self, prefix: &[u8]) -> Option<()> {
         let known = prefix.starts_with(b"\x7fELF\x02\x01") && ENCODING.u16(prefix, 16)? == 1;
         let machine = ENCODING.u16(prefix, 18)?;
@@ -229,8 +227,8 @@ impl Search {
         self.headers = ENCODING.word_usize(prefix, 40)?;
         self.sections = ENCODING.u16(prefix, 60)?;
         let names = ENCODING.u16(prefix, 62)?;
-        let end = (self.headers as u64).checked_add(u64::from(self.sections) * SECTION_HEADER as u64)?;
-        let sane = sizes == (HEADER as u16, SECTION_HEADER as u16)
+        let end = (self.headers as u64).checked_add(u64::from(self.sections) * SECTION_HEADER_SIZE as u64)?;
+        let sane = sizes == (HEADER_SIZE as u16, SECTION_HEADER_SIZE as u16)
             && !SPARC_MACHINES.contains(&machine)
             && (1..self.sections).contains(&names)
             && end <= self.file_size
@@ -239,28 +237,28 @@ impl Search {
     }
 }
 
-/// Where the symbol table begins: at an unused entry and the symbol of a section, which has neither name nor size. Else from
-/// where to go on.
+/// The offset of the symbol table: an unused entry and the symbol of a section, which has neither name nor size. Else the
+/// offset from which to search next time.
 fn find_table(prefix: &[u8], from: usize) -> Result<usize, usize> {
-    // Up to the kind of the second one, so that no two of them overlap; a zero follows, its section, and 16 zeros.
-    let mut needle = [0; SYMBOL + 5];
-    needle[SYMBOL + 4] = 3;
+    // Up to the type of the second entry, so that matches do not overlap. After it: a zero, the section, 16 zeros.
+    let mut needle = [0; SYMBOL_SIZE + 5];
+    needle[SYMBOL_SIZE + 4] = 3;
     let rest = prefix.get(from..).unwrap_or(&[]);
     for at in memmem::find_iter(rest, &needle).map(|at| from + at).filter(|at| at % 8 == 0) {
-        match prefix.get(at + needle.len()..at + 2 * SYMBOL) {
+        match prefix.get(at + needle.len()..at + 2 * SYMBOL_SIZE) {
             Some([0, low, high, rest @ ..]) if (*low, *high) != (0, 0) && rest.iter().all(|&b| b == 0) => {
                 return Ok(at);
             }
             Some(_) => {}
-            // Again, when there is more to see.
+            // Check this match again when there are more bytes.
             None => return Err(at),
         }
     }
     Err(from.max(prefix.len().saturating_sub(needle.len() - 1)))
 }
 
-/// Where the name of a symbol begins in `.strtab`, of which there are no more than `room` bytes; `None` for what is no
-/// symbol. `global`: whether one was not local; local ones come first.
+/// The name offset of a symbol in `.strtab`, which is shorter than `room` bytes; `None` if the entry is not a valid symbol.
+/// `global`: whether an earlier one was not local; local ones come first.
 fn symbol_name(entry: &[u8], sections: u16, room: usize, global: &mut bool) -> Option<usize> {
     let name = ENCODING.u32(entry, 0)? as usize;
     let info = *entry.get(4)?;
@@ -268,7 +266,7 @@ fn symbol_name(entry: &[u8], sections: u16, room: usize, global: &mut bool) -> O
     let section = ENCODING.u16(entry, 6)?;
     let ordered = binding > 0 || !*global;
     *global |= binding > 0;
-    // Only the first entry is unused: where there is another one, the table begins there, and not where it seemed to.
+    // An entry without name and section is not valid: only the first one is unused.
     let sane = (name > 0 || section > 0)
         && binding <= 2
         && (kind <= 4 || kind == 6)
@@ -277,33 +275,33 @@ fn symbol_name(entry: &[u8], sections: u16, room: usize, global: &mut bool) -> O
     (ordered && sane).then_some(name)
 }
 
-/// Where the other sections are, from the symbols.
+/// Locates the other sections by the symbols.
 fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<Places> {
     let text = prefix.get(names.clone()).filter(|text| text.first() == Some(&0))?;
     let table = prefix.get(symbols.clone()).filter(|table| names_cover(table, text))?;
     let all = Symbols::of(ENCODING, table, text).ok()?;
     let contents = prefix.get(..symbols.start)?;
-    let (mut needs, mut likely) = (HashSet::new(), Vec::from([Versions::LAYOUT]));
+    let (mut needs, mut likely) = (HashSet::new(), Vec::from([VersionSearch::LAYOUT]));
     let (mut section, mut versions) = (None, None);
     let (mut with_crc, mut exported) = (false, false);
     for symbol in all.clone() {
         let name = symbol.name()?;
         if symbol.section == SHN_UNDEF {
-            // Longer ones have no entry in `__versions`.
-            let fits = (1..VERSION - Versions::CRC).contains(&name.len());
+            // A longer name does not fit an entry of `__versions`.
+            let fits = (1..VERSION_SIZE - VersionSearch::CRC).contains(&name.len());
             if fits && needs.insert(name) && likely.len() < LIKELY {
                 likely.push(name);
             }
         } else if name == b"____versions" {
-            let whole = symbol.value == 0 && symbol.kind == OBJECT && symbol.size % VERSION as u64 == 0;
+            let whole = symbol.value == 0 && symbol.kind == OBJECT && symbol.size % VERSION_SIZE as u64 == 0;
             if versions.replace((symbol.section, symbol.size)).is_some() || !whole {
                 return None;
             }
         } else if name.starts_with(b"____version_ext_") {
-            // The kernel looks at these instead.
+            // The kernel reads these instead.
             return None;
         } else if let Some(key) = name.strip_prefix(b"__UNIQUE_ID_") {
-            // Recent kernels do not put the key into the name.
+            // With recent kernels the name of the symbol does not contain the key.
             if (key.starts_with(b"vermagic") || key.starts_with(b"modinfo"))
                 && section.replace(symbol.section).is_some_and(|other| other != symbol.section)
             {
@@ -313,14 +311,14 @@ fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<P
         with_crc |= name.starts_with(b"__crc_");
         exported |= name.starts_with(b"__ksymtab_") || name.starts_with(b"__kstrtab_");
     }
-    // Without CRCs, only the section with their names tells of exports.
+    // Without CRCs the exports are known only from `__ksymtab_strings`.
     if exported && !with_crc {
         return None;
     }
     let section = section?;
     let strings = strings(all.clone(), section)?;
     let modinfo = find_modinfo(contents, lower_bound(all.clone(), section)?, &strings)?;
-    let find = Versions { contents, needs, likely };
+    let find = VersionSearch { contents, needs, likely };
     let versions = match versions {
         None => find.none()?,
         Some((section, size)) => find.at(lower_bound(all, section)?, usize::try_from(size).ok()?)?,
@@ -328,8 +326,8 @@ fn places(prefix: &[u8], symbols: Range<usize>, names: Range<usize>) -> Option<P
     Some(Places { symbols, names, modinfo, versions })
 }
 
-/// Where section `section` begins at the earliest: behind the file header and what symbols say of the sections with lower
-/// numbers.
+/// The lowest possible offset of section `section`: the size of the file header and of the sections with lower numbers, as
+/// far as symbols state them.
 fn lower_bound(symbols: Symbols<'_>, section: u16) -> Option<usize> {
     let mut sizes = vec![0; usize::from(section)];
     for symbol in symbols {
@@ -337,12 +335,12 @@ fn lower_bound(symbols: Symbols<'_>, section: u16) -> Option<usize> {
             *size = symbol.value.checked_add(symbol.size)?.max(*size);
         }
     }
-    // Symbols without a section say nothing of the file.
-    let sum = sizes.iter().skip(1).try_fold(HEADER as u64, |sum, &size| sum.checked_add(size))?;
+    // Without index 0, which is for undefined symbols.
+    let sum = sizes.iter().skip(1).try_fold(HEADER_SIZE as u64, |sum, &size| sum.checked_add(size))?;
     usize::try_from(sum).ok()
 }
 
-/// Place and length of each string of `.modinfo`, which is section `section`, in its order; `None` if they do not cover it.
+/// Offset and length of each string of `.modinfo`, which is section `section`, in order; `None` if there is a gap.
 fn strings(symbols: Symbols<'_>, section: u16) -> Option<Vec<(usize, usize)>> {
     let mut strings = Vec::new();
     for symbol in symbols.filter(|symbol| symbol.section == section && symbol.kind == OBJECT) {
@@ -359,7 +357,7 @@ fn strings(symbols: Symbols<'_>, section: u16) -> Option<Vec<(usize, usize)>> {
     Some(strings)
 }
 
-/// The one place in `contents`, not before `from`, where these strings are.
+/// The only range in `contents`, not before `from`, that these strings fit; `None` if there are several or none.
 fn find_modinfo(contents: &[u8], from: usize, strings: &[(usize, usize)]) -> Option<Range<usize>> {
     let size = strings.last().map(|(start, length)| start + length)?;
     let longest = strings.iter().map(|string| string.1).max()?;
@@ -388,7 +386,7 @@ fn find_modinfo(contents: &[u8], from: usize, strings: &[(usize, usize)]) -> Opt
         }
     }
     let base = found?;
-    // Strings without symbols at the end of the section would look like this.
+    // The next bytes must not look like a string without a symbol at the end of the section.
     let behind = until_nul(contents.get(base + size..)?)?;
     let key = memchr(b'=', behind).and_then(|length| behind.get(..length)).unwrap_or(&[]);
     let like_one = !key.is_empty() && key.iter().all(|&b| b == b'_' || b.is_ascii_alphanumeric());
@@ -401,14 +399,14 @@ fn is_entry(string: Option<&[u8]>) -> bool {
     memchr(0, text).is_none() && memchr(b'=', text).is_some_and(|equals| equals > 0)
 }
 
-/// Whether the names of all symbols cover `text`, but for its first byte, without a gap.
+/// Whether the names of all symbols cover `text`, except its first byte, without a gap.
 fn names_cover(table: &[u8], text: &[u8]) -> bool {
     let start = |entry: &[u8]| ENCODING.u32(entry, 0).map_or(0, |start| start as usize);
-    let mut starts: Vec<usize> = table.chunks_exact(SYMBOL).map(start).collect();
+    let mut starts: Vec<usize> = table.chunks_exact(SYMBOL_SIZE).map(start).collect();
     starts.sort_unstable();
     let mut end = 1;
     for start in starts {
-        // One that begins in another one ends with it.
+        // A name may begin inside another one. Both have the same end.
         if start == end {
             let rest = text.get(start..).unwrap_or(&[]);
             end += memchr(0, rest).map_or(rest.len(), |length| length + 1);
@@ -419,38 +417,40 @@ fn names_cover(table: &[u8], text: &[u8]) -> bool {
     end == text.len()
 }
 
-/// The search for the entries of `__versions`.
-struct Versions<'a> {
+/// Locates the entries of `__versions`.
+struct VersionSearch<'a> {
     contents: &'a [u8],
     /// The names of the undefined symbols.
     needs: HashSet<&'a [u8]>,
-    /// Some names that have entries, if any have. The order of the entries is not that of the symbols, and a needed symbol
-    /// may lack its entry.
+    /// Some names of likely entries. The entries are not in the order of the symbols, and an undefined symbol may have none.
     likely: Vec<&'a [u8]>,
 }
 
-impl Versions<'_> {
-    /// What the linker has entries for without anybody's asking.
+impl VersionSearch<'_> {
+    /// The build adds an entry for this symbol to every module.
     const LAYOUT: &'static [u8] = b"module_layout";
-    /// The room for the CRC.
+    /// The size of the field with the CRC, in bytes.
     const CRC: usize = 8;
 
-    /// The one place, not before `from`, where entries of `size` bytes in all are.
+    /// The only range, not before `from`, with entries of `size` bytes in all.
     fn at(&self, from: usize, size: usize) -> Option<Range<usize>> {
         let find = |name: &[u8]| {
             let mut found = None;
             let mut walked = 0..0;
             for entry in self.entries(name, from) {
-                if walked.contains(&entry) && (entry - walked.start) % VERSION == 0 {
+                if walked.contains(&entry) && (entry - walked.start) % VERSION_SIZE == 0 {
                     continue;
                 }
-                let (mut start, mut end) = (entry, entry + VERSION);
-                // One more than there should be is too many.
-                while start >= from + VERSION && end - start <= size && self.is_entry(start - VERSION) {
-                    start -= VERSION;
+                let (mut start, mut end) = (entry, entry + VERSION_SIZE);
+                // Walk at most one entry more than fits `size`.
+                while start >= from + VERSION_SIZE
+                    && end - start <= size
+                    && self.is_entry(start - VERSION_SIZE)
+                {
+                    start -= VERSION_SIZE;
                 }
                 while end - start <= size && self.is_entry(end) {
-                    end += VERSION;
+                    end += VERSION_SIZE;
                 }
                 walked = start..end;
                 if end - start == size && found.replace(start..end).is_some_and(|other| other != (start..end))
@@ -463,13 +463,13 @@ impl Versions<'_> {
         self.likely.iter().find_map(|name| find(name))
     }
 
-    /// No place, if there is no entry.
+    /// An empty range if there is no entry anywhere.
     fn none(&self) -> Option<Range<usize>> {
-        let nowhere = self.likely.iter().all(|name| self.entries(name, HEADER).next().is_none());
+        let nowhere = self.likely.iter().all(|name| self.entries(name, HEADER_SIZE).next().is_none());
         nowhere.then_some(0..0)
     }
 
-    /// The entries for `name` among the first places where it stands.
+    /// The offsets of entries for `name`, among its first [`TRIES`] occurrences.
     fn entries(&self, name: &[u8], from: usize) -> impl Iterator<Item = usize> {
         let rest = self.contents.get(from..).unwrap_or(&[]);
         let needle = [name, b"\0"].concat();
@@ -479,7 +479,7 @@ impl Versions<'_> {
     }
 
     fn is_entry(&self, at: usize) -> bool {
-        let entry = self.contents.get(at..).and_then(|rest| rest.get(..VERSION));
+        let entry = self.contents.get(at..).and_then(|rest| rest.get(..VERSION_SIZE));
         let Some((crc, room)) = entry.and_then(|entry| entry.split_at_checked(Self::CRC)) else {
             return false;
         };

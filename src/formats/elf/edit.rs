@@ -1,16 +1,15 @@
-//! The edits behind the force flags, made in a copy of the module that is then handed over from memory. (A kernel that
-//! is given the file itself gets flags instead.)
+//! The edits for a forced load with init_module(2), in a copy of the module in memory. (finit_module(2) has flags instead.)
 
 use super::symbols::VERSION_SECTIONS;
 use super::{Elf, SHF_ALLOC};
 use crate::error::{Errno, Error, Result};
 use crate::formats::modinfo;
 
-/// Makes the kernel overlook the version string: the first string of `.modinfo` that starts with `vermagic=` becomes
-/// NULs, key included. A module without `.modinfo`, or with an empty one, stays as it is.
+/// Overwrites the first string of `.modinfo` that starts with `vermagic=` with NULs, so that the kernel does not check it. A
+/// module without `.modinfo`, or with an empty one, is not changed.
 ///
 /// # Errors
-/// `ENODATA` where `.modinfo` holds something but no version string; as [`Elf::parse`].
+/// `ENODATA` if a `.modinfo` that is not empty has no such string; else as [`Elf::parse`].
 pub fn strip_vermagic(image: &mut [u8]) -> Result<()> {
     let elf = Elf::parse(image)?;
     let Some(section) = elf.section(b".modinfo").filter(|section| !section.data.is_empty()) else {
@@ -27,12 +26,15 @@ pub fn strip_vermagic(image: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Makes the kernel overlook the symbols' CRCs: the sections with them are no longer ones that it keeps in memory. A module
-/// without them stays as it is.
+/// Removes the flag ALLOC of the sections with symbol versions, so that the kernel does not find them. A module without such
+/// sections is not changed.
+///
+/// # Errors
+/// As [`Elf::parse`].
 pub fn strip_modversions(image: &mut [u8]) -> Result<()> {
     let elf = Elf::parse(image)?;
     let encoding = elf.encoding;
-    // Of several sections of one name the kernel takes the first that it is to keep.
+    // All sections of these names, since the kernel takes the first one with ALLOC.
     let sections = VERSION_SECTIONS.iter().flat_map(|name| elf.sections(name.as_bytes()));
     let headers: Vec<usize> = sections.map(|section| section.header).collect();
     for header in headers {

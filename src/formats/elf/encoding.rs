@@ -1,4 +1,4 @@
-//! Numbers as an ELF file writes them: in its byte order, and as wide as its class.
+//! Numbers in an ELF file, in its byte order and class.
 
 /// The class and byte order of a file.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ impl Encoding {
         }
     }
 
-    /// The first of two for 32-bit files, the second for 64-bit ones.
+    /// `narrow` for a 32-bit file, `wide` for a 64-bit file.
     pub(crate) fn pick(self, narrow: usize, wide: usize) -> usize {
         if self.wide { wide } else { narrow }
     }
@@ -51,7 +51,7 @@ impl Encoding {
         Some(if self.big { u32::from_be_bytes(field) } else { u32::from_le_bytes(field) })
     }
 
-    /// The number at `at` that is as wide as an address: four or eight bytes.
+    /// The number at `at` with the size of an address: four or eight bytes.
     pub(crate) fn word(self, bytes: &[u8], at: usize) -> Option<u64> {
         if !self.wide {
             return self.u32(bytes, at).map(u64::from);
@@ -60,12 +60,12 @@ impl Encoding {
         Some(if self.big { u64::from_be_bytes(field) } else { u64::from_le_bytes(field) })
     }
 
-    /// As [`Encoding::word`], for an offset or a size. One that does not fit this machine's memory is beyond any file.
+    /// As [`Encoding::word`], for an offset or a size. `None` if it does not fit a `usize`: no file is that large.
     pub(crate) fn word_usize(self, bytes: &[u8], at: usize) -> Option<usize> {
         self.word(bytes, at).and_then(|word| usize::try_from(word).ok())
     }
 
-    /// `value` as [`Encoding::word`] would read it.
+    /// The bytes that [`Encoding::word`] reads as `value`.
     pub(crate) fn word_bytes(self, value: u64) -> Vec<u8> {
         let all = if self.big { value.to_be_bytes() } else { value.to_le_bytes() };
         match (self.wide, self.big) {

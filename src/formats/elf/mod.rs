@@ -1,6 +1,6 @@
 //! Module files are relocatable ELF files: either class, either byte order, any machine.
 //!
-//! What is read, by offset (32-bit / 64-bit; numbers in the order that byte 5 states):
+//! The fields that are read, by offset (32-bit / 64-bit; in the byte order of byte 5), as in elf(5):
 //!
 //! ```text
 //! file header, 52 / 64 bytes
@@ -8,18 +8,18 @@
 //!      4      class: 1 = 32-bit, 2 = 64-bit
 //!      5      byte order: 1 = little-endian, 2 = big-endian
 //!     18      e_machine, 2 bytes
-//!     32/40   e_shoff, 4/8: where the section headers begin
+//!     32/40   e_shoff, 4/8: offset of the section headers
 //!     46/58   e_shentsize, 2: 40/64
-//!     48/60   e_shnum, 2: how many there are; the first one is never used
-//!     50/62   e_shstrndx, 2: the section that holds the sections' names
+//!     48/60   e_shnum, 2: the number of section headers; the first one is unused
+//!     50/62   e_shstrndx, 2: the section with the sections' names
 //! section header, 40 / 64 bytes
-//!      0      name, 4: where it begins in the section of names
-//!      8      flags, 4/8: bit 2 (ALLOC) = the kernel keeps it in memory
-//!     16/24   offset, 4/8: where its content begins in the file
+//!      0      name, 4: its offset in the section of names
+//!      8      flags, 4/8: value 2 (ALLOC) = the kernel keeps it in memory
+//!     16/24   offset, 4/8: offset of its content in the file
 //!     20/32   size, 4/8
 //! ```
 //!
-//! Section types are not looked at. Extended section numbers (more than 65279 sections) are not supported, as in kmod.
+//! Section types are ignored. Extended section numbers (more than 65279 sections) are not supported, as in kmod.
 
 mod early;
 mod edit;
@@ -27,7 +27,7 @@ mod encoding;
 mod symbols;
 
 pub(crate) use early::Early;
-pub use early::{Look, Search};
+pub use early::{Search, SearchStatus};
 pub use edit::{strip_modversions, strip_vermagic};
 use encoding::Encoding;
 pub(crate) use symbols::Needed;
@@ -37,18 +37,18 @@ use crate::error::{Errno, Error, Result};
 
 /// The identification at the start of an ELF file, in bytes.
 const IDENT: usize = 16;
-/// Bit of a section's flags: the kernel keeps the section in memory.
+/// Flag of a section that the kernel keeps in memory.
 const SHF_ALLOC: u64 = 2;
 
-/// A module image whose header and section table have been checked.
+/// An uncompressed module whose header and section table have been checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Elf<'a> {
     image: &'a [u8],
     encoding: Encoding,
     machine: u16,
-    /// The section headers, one after the other.
+    /// The section headers.
     headers: &'a [u8],
-    /// Where they begin in the file.
+    /// Their offset in the file.
     headers_offset: usize,
     /// The names of the sections; ends in NUL.
     names: &'a [u8],
@@ -58,18 +58,18 @@ pub struct Elf<'a> {
 pub struct Section<'a> {
     /// Its content.
     pub data: &'a [u8],
-    /// Where the content begins in the file, in bytes.
+    /// The offset of the content in the file, in bytes.
     pub offset: usize,
-    /// Where the section's header begins in the file, in bytes.
+    /// The offset of the section header in the file, in bytes.
     pub header: usize,
 }
 
 impl<'a> Elf<'a> {
-    /// Checks the header and the section table of the (uncompressed) module file `image`.
+    /// Checks the header and the section table of the uncompressed module file `image`.
     ///
     /// # Errors
-    /// `ENOEXEC` for what is not ELF at all; `EINVAL` for an unknown class or byte order, and where the section table or
-    /// the sections' names are missing or reach beyond the file.
+    /// `ENOEXEC` for a file that is not ELF. `EINVAL` for an unknown class or byte order, and if the section table or the
+    /// sections' names are missing or reach beyond the end of the file.
     pub fn parse(image: &'a [u8]) -> Result<Elf<'a>> {
         let invalid = |what: &str| Error::new(Errno::EINVAL, what);
         if image.len() <= IDENT || !image.starts_with(b"\x7fELF") {
@@ -91,7 +91,7 @@ impl<'a> Elf<'a> {
             .and_then(|end| image.get(headers_offset..end))
             .ok_or_else(|| invalid("ELF section table reaches beyond the end of the file"))?;
         let mut elf = Elf { image, encoding, machine, headers, headers_offset, names: &[] };
-        // The section of names must have a name, too: what does not is no such section.
+        // A section of names without a name of its own is damaged.
         elf.names = elf
             .section_at(usize::from(names_index))
             .map(|section| section.data)
@@ -118,7 +118,7 @@ impl<'a> Elf<'a> {
         self.machine
     }
 
-    /// The first section called `name`. Sections that reach beyond the file do not count.
+    /// The first section called `name`. Sections that reach beyond the end of the file are skipped.
     pub fn section(&self, name: &[u8]) -> Option<Section<'a>> {
         self.sections(name).next()
     }
@@ -130,10 +130,10 @@ impl<'a> Elf<'a> {
             .filter_map(|index| self.section_at(index))
     }
 
-    /// The data of the first section called `name`.
+    /// The content of the first section called `name`.
     ///
     /// # Errors
-    /// `ENODATA` where there is none.
+    /// `ENODATA` if there is none.
     pub(super) fn data(&self, name: &str) -> Result<&'a [u8]> {
         match self.section(name.as_bytes()) {
             Some(section) => Ok(section.data),
@@ -141,8 +141,8 @@ impl<'a> Elf<'a> {
         }
     }
 
-    /// The description in a note, from the data of its section: the lengths of the owner's name and of the description and
-    /// a type, 4 bytes each; the name; the description. `None` where the type or the owner (with its NUL) differ.
+    /// The description of the note in `data`: the lengths of the owner's name and of the description, and a type, 4 bytes
+    /// each; the name; the description. `None` if the type is not `kind` or the name (with its NUL) is not `owner`.
     pub(super) fn note(&self, data: &'a [u8], kind: u32, owner: &[u8]) -> Option<&'a [u8]> {
         let owner_length = usize::try_from(self.encoding.u32(data, 0)?).ok()?;
         let length = usize::try_from(self.encoding.u32(data, 4)?).ok()?;
@@ -151,20 +151,20 @@ impl<'a> Elf<'a> {
         rest.get(owner_length..)?.get(..length).filter(|_| ours)
     }
 
-    /// Where the name of section `index` begins among the names.
+    /// The offset of the name of section `index` in the names.
     fn name_offset(&self, index: usize) -> Option<usize> {
         let header = index.checked_mul(self.encoding.section_header_size())?;
         self.encoding.u32(self.headers, header).and_then(|start| usize::try_from(start).ok())
     }
 
-    /// Whether section `index` lies inside the file and has this name.
+    /// Whether section `index` has this name and its content lies inside the file.
     fn is_called(&self, index: usize, name: &[u8]) -> bool {
         let rest = self.name_offset(index).and_then(|start| self.names.get(start..)).unwrap_or(&[]);
         rest.strip_prefix(name).is_some_and(|end| end.first() == Some(&0)) && self.section_at(index).is_some()
     }
 
-    /// The section with this number; `None` for 0, for one beyond the table, and for one that has no place in the file:
-    /// one that reaches beyond its end, or that begins at 0, where the file header is.
+    /// The section `index`. `None` for 0, for an index beyond the table, and if its content reaches beyond the end of the
+    /// file or begins at 0, where the file header is.
     fn section_at(&self, index: usize) -> Option<Section<'a>> {
         if index == 0 {
             return None;

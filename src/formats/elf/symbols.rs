@@ -1,20 +1,20 @@
-//! What a module offers to others and what it needs from them.
+//! The symbols that a module exports and needs.
 //!
 //! ```text
 //! .symtab        one entry of 16 / 24 bytes per symbol, the first one unused:
-//!                  0       name, 4: where it begins in .strtab
+//!                  0       name, 4: its offset in .strtab
 //!                  4/8     value, 4/8
 //!                 12/4     info, 1: binding << 4 | type
-//!                 14/6     section, 2: 0 = undefined, FFF1 = the value is just a number
+//!                 14/6     section, 2: 0 = undefined, FFF1 = the value is not an address
 //!                  8/16    size, 4/8
 //! __versions     one entry of 64 bytes per needed symbol: CRC, 4/8; name, padded with NULs
 //! __version_ext_crcs, __version_ext_names     the same for names of any length: CRCs, 4 bytes each; as many names, each
-//!                ended by NUL. Since Linux 6.14; where a module has both, the kernel looks at these only
+//!                ended by NUL. Since Linux 6.14; if a module has both, the kernel reads only these
 //! __ksymtab_strings   the names of exported symbols, each ended by NUL
 //! ```
 //!
-//! A symbol that is exported with a CRC has a second one, `__crc_NAME`: its value is the CRC, or says where in its section
-//! (`__kcrctab`, 4 bytes each) the CRC is.
+//! For a symbol that is exported with a CRC there is a second symbol `__crc_NAME`. Its value is the CRC, or the offset of the
+//! CRC (4 bytes) in its section `__kcrctab`.
 
 use super::Elf;
 use super::encoding::Encoding;
@@ -22,28 +22,28 @@ use crate::error::{Errno, Error, Result};
 use crate::limits;
 use std::collections::HashMap;
 
-/// Section index of a symbol that the module needs from elsewhere.
+/// Section index of an undefined symbol.
 pub(super) const SHN_UNDEF: u16 = 0;
 /// Section index of a symbol whose value is not an address.
 pub(super) const SHN_ABS: u16 = 0xfff1;
-/// Binding of a symbol that may be missing.
+/// Binding of a weak symbol, which may stay undefined.
 const STB_WEAK: u8 = 2;
-/// Type of a symbol that stands for a register; only the SPARC machines have it.
+/// Type of a symbol that names a register; only on SPARC.
 const STT_SPARC_REGISTER: u8 = 13;
 /// `e_machine` of 32-bit and 64-bit SPARC.
 pub(super) const SPARC_MACHINES: [u16; 2] = [2, 43];
 /// The size of an entry of `__versions`, in bytes.
-pub(super) const VERSION: usize = 64;
+pub(super) const VERSION_SIZE: usize = 64;
 
 /// One entry of the symbol table.
 #[derive(Debug, Clone, Copy)]
 pub struct Symbol<'a> {
-    /// `.strtab` from where the name begins, if it begins inside.
+    /// `.strtab` from the name on; `None` if the offset is too large.
     names: Option<&'a [u8]>,
     pub value: u64,
-    /// How many bytes it stands for; 0 where that is not known.
+    /// The size of its object in bytes; 0 if it has none or it is unknown.
     pub size: u64,
-    /// The section it lies in, or a special number from 0xff00.
+    /// The index of its section, or a special number from 0xff00 on.
     pub section: u16,
     /// 0 local, 1 global, 2 weak.
     pub binding: u8,
@@ -52,8 +52,8 @@ pub struct Symbol<'a> {
 }
 
 impl<'a> Symbol<'a> {
-    /// The name; may be empty. `None` where it begins beyond `.strtab` or is longer than a symbol can be. In a damaged
-    /// table the last one may lack its NUL.
+    /// The name; may be empty. `None` if it begins outside `.strtab` or is longer than [`limits::SYMBOL_NAME`]. The last name
+    /// of a damaged table may have no NUL.
     pub fn name(&self) -> Option<&'a [u8]> {
         until_nul(self.names?)
     }
@@ -68,10 +68,10 @@ pub struct Symbols<'a> {
 }
 
 impl<'a> Symbols<'a> {
-    /// The symbols of `table`, whose first entry is skipped, with their names in `names`.
+    /// The symbols of `table` without its first entry, with their names in `names`.
     ///
     /// # Errors
-    /// `EINVAL` where the table is no whole number of entries.
+    /// `EINVAL` if the size of the table is not a multiple of an entry's.
     pub(super) fn of(encoding: Encoding, table: &'a [u8], names: &'a [u8]) -> Result<Self> {
         let size = encoding.symbol_size();
         if table.len() % size != 0 {
@@ -102,26 +102,26 @@ impl<'a> Elf<'a> {
     /// The symbols of the module without the first, unused one.
     ///
     /// # Errors
-    /// `ENODATA` where `.symtab` or `.strtab` is missing, `EINVAL` where `.symtab` is no whole number of entries.
+    /// `ENODATA` if `.symtab` or `.strtab` is missing, `EINVAL` if the size of `.symtab` is not a multiple of an entry's.
     pub fn symbols(&self) -> Result<Symbols<'a>> {
         let table = self.data(".symtab")?;
         Symbols::of(self.encoding, table, self.data(".strtab")?)
     }
 }
 
-/// A symbol that a module offers to others.
+/// A symbol that a module exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Export<'a> {
     pub name: &'a [u8],
-    /// Its CRC; 0 where the module has none, all ones where it lies outside its section.
+    /// 0 if the module has no CRCs, all ones if the CRC lies outside its section.
     pub crc: u64,
 }
 
-/// The symbols that the module exports: those with a `__crc_` symbol in the order of the symbol table, or, if there is no
-/// such symbol, the strings of `__ksymtab_strings` (recent kernels mix the names of namespaces in there).
+/// The symbols that the module exports: those with a `__crc_` symbol, in the order of the symbol table. If there is no such
+/// symbol, the strings of `__ksymtab_strings`, which in recent kernels also contain names of namespaces.
 ///
 /// # Errors
-/// `ENODATA` where the module has neither, `EINVAL` where `__ksymtab_strings` does not end in NUL.
+/// `ENODATA` if the module has neither, `EINVAL` if `__ksymtab_strings` does not end in NUL.
 pub fn exports<'a>(elf: &Elf<'a>) -> Result<Vec<Export<'a>>> {
     if let Some(found) = exports_with_crc(elf) {
         return Ok(found);
@@ -137,8 +137,8 @@ pub fn exports<'a>(elf: &Elf<'a>) -> Result<Vec<Export<'a>>> {
     }
 }
 
-/// `None` where the symbol table cannot be used (one name beyond `.strtab` is enough, or one exported name that is endless)
-/// or has no `__crc_` symbol.
+/// `None` if the symbol table has no `__crc_` symbol or is damaged: a name outside `.strtab`, or an exported name that is too
+/// long.
 fn exports_with_crc<'a>(elf: &Elf<'a>) -> Option<Vec<Export<'a>>> {
     let mut found = Vec::new();
     for symbol in elf.symbols().ok()? {
@@ -153,8 +153,8 @@ fn exports_with_crc<'a>(elf: &Elf<'a>) -> Option<Vec<Export<'a>>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// The names of the symbols that are exported with a CRC, as [`exports`] has them, without the CRCs. Empty where there are
-/// none; `None` where [`exports`] does not rely on the symbol table.
+/// The names of the symbols that are exported with a CRC, as [`exports`] returns them. Empty if there are none; `None` if the
+/// symbol table is damaged, so that [`exports`] does not use it.
 pub(super) fn export_names<'a>(symbols: Symbols<'a>) -> Option<Vec<&'a [u8]>> {
     let mut found = Vec::new();
     for symbol in symbols {
@@ -170,20 +170,21 @@ fn crc_in_section(elf: &Elf, section: u16, offset: u64) -> Option<u64> {
     elf.encoding.u32(section.data, usize::try_from(offset).ok()?).map(u64::from)
 }
 
-/// A symbol that the module needs, as its versions say, and the CRC that it was built against.
+/// The version of a symbol that the module needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version<'a> {
     /// The symbol.
     pub name: &'a [u8],
+    /// The CRC that the module was built against.
     pub crc: u64,
 }
 
-/// The versions of the symbols that the module needs, in order, names without their leading `.` (64-bit POWER writes one for
-/// code).
+/// The versions of the symbols that the module needs, in order. A leading `.` of a name is removed: 64-bit POWER has it for
+/// functions.
 ///
 /// # Errors
-/// `ENODATA` where it has none, `EINVAL` where they are damaged: no whole number of entries, a name without its NUL, one of
-/// the two extended sections without the other, more CRCs than names.
+/// `ENODATA` if it has none. `EINVAL` if they are damaged: a partial entry, a name without NUL, only one of the two extended
+/// sections, more CRCs than names.
 pub fn versions<'a>(elf: &Elf<'a>) -> Result<Vec<Version<'a>>> {
     let table = match Versions::extended(elf)? {
         Some(extended) => extended,
@@ -196,26 +197,26 @@ pub fn versions<'a>(elf: &Elf<'a>) -> Result<Vec<Version<'a>>> {
     found.collect()
 }
 
-/// The sections that versions are in.
+/// The sections with versions.
 const FIXED: &str = "__versions";
 const EXTENDED_CRCS: &str = "__version_ext_crcs";
 const EXTENDED_NAMES: &str = "__version_ext_names";
 pub(super) const VERSION_SECTIONS: [&str; 3] = [FIXED, EXTENDED_CRCS, EXTENDED_NAMES];
 
-/// The contents of those that count.
+/// The contents of the sections with versions.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Versions<'a> {
-    /// Entries of one size.
+    /// `__versions`
     Fixed(&'a [u8]),
-    /// CRCs, and names of any length.
+    /// `__version_ext_crcs` and `__version_ext_names`
     Extended(&'a [u8], &'a [u8]),
 }
 
-/// Name (`None` where it is no name) and CRC.
+/// Name (`None` if it is damaged) and CRC.
 type Entry<'a> = (Option<&'a [u8]>, u64);
 
 impl<'a> Versions<'a> {
-    /// The extended ones; `None` where the module has none.
+    /// The extended versions; `None` if the module has none.
     fn extended(elf: &Elf<'a>) -> Result<Option<Self>> {
         match (elf.data(EXTENDED_CRCS), elf.data(EXTENDED_NAMES)) {
             (Ok(crcs), Ok(names)) => Ok(Some(Versions::Extended(crcs, names))),
@@ -224,11 +225,10 @@ impl<'a> Versions<'a> {
         }
     }
 
-    /// All entries. Extended names behind the last CRC do not count: the string
-    /// that the build makes of them ends in one that is empty.
+    /// All entries. Extended names after the last CRC are ignored: the build writes an empty one at the end.
     fn entries(self, encoding: Encoding) -> Result<Vec<Entry<'a>>> {
         let (table, size) = match self {
-            Versions::Fixed(table) => (table, VERSION),
+            Versions::Fixed(table) => (table, VERSION_SIZE),
             Versions::Extended(crcs, _) => (crcs, 4),
         };
         if table.len() % size != 0 {
@@ -256,7 +256,7 @@ impl<'a> Versions<'a> {
     }
 }
 
-/// What stands before the first NUL, and what behind it.
+/// The bytes before the first NUL, and those after it.
 fn ended(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, rest) = bytes.split_at_checked(memchr::memchr(0, bytes)?)?;
     Some((name, rest.get(1..)?))
@@ -270,22 +270,22 @@ fn unended_version() -> Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needed<'a> {
     pub name: &'a [u8],
-    /// The CRC that the module was built against; 0 where it states none.
+    /// The CRC that the module was built against; 0 if it has none.
     pub crc: u64,
     /// Whether the module also loads without it.
     pub weak: bool,
-    /// Whether only the versions name it (`module_layout` is such a one).
+    /// Whether only the versions name it, as `module_layout`.
     pub from_versions: bool,
 }
 
-/// The symbols that the module needs: the undefined ones in the order of the symbol table, whatever their binding, each
-/// with the CRC of the first version with its name; then the versions that nothing undefined used up.
+/// The symbols that the module needs: the undefined ones of any binding, in the order of the symbol table, each with the CRC
+/// of the first version with its name; then the versions of no undefined symbol.
 ///
-/// Versions that are no whole number of entries, or lack a section, count as absent.
+/// Versions with a partial entry, or with one of two sections missing, count as absent.
 ///
 /// # Errors
-/// `ENODATA` where `.symtab` or `.strtab` is missing; `EINVAL` where `.symtab`, the name of an undefined symbol, or that of
-/// a version is damaged. kmod takes such a module as one without needs.
+/// `ENODATA` if `.symtab` or `.strtab` is missing; `EINVAL` if `.symtab`, the name of an undefined symbol or that of a version
+/// is damaged. kmod takes such a module as one that needs no symbols.
 pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
     let registers = SPARC_MACHINES.contains(&elf.machine());
     let fixed = || Versions::Fixed(elf.data(FIXED).unwrap_or(&[]));
@@ -293,7 +293,7 @@ pub fn needed<'a>(elf: &Elf<'a>) -> Result<Vec<Needed<'a>>> {
     needed_by(elf.symbols()?, versions, elf.encoding, registers)
 }
 
-/// As [`needed`], from the parts of the module. `registers`: symbols that stand for one are no needs.
+/// As [`needed`], from parts of the module. `registers`: ignore symbols that name a register.
 pub(super) fn needed_by<'a>(
     symbols: Symbols<'a>,
     versions: Versions<'a>,
@@ -332,8 +332,8 @@ pub(super) fn needed_by<'a>(
     Ok(found)
 }
 
-/// What stands before the first NUL, if that is no more than [`limits::SYMBOL_NAME`] bytes. The limit keeps millions of
-/// symbols that share one endless name from costing millions of times its length.
+/// The bytes before the first NUL, if they are at most [`limits::SYMBOL_NAME`]. Without this limit, millions of symbols that
+/// share one very long name would cost their number times its length.
 pub(super) fn until_nul(bytes: &[u8]) -> Option<&[u8]> {
     let start = bytes.get(..=limits::SYMBOL_NAME).unwrap_or(bytes);
     let length = start.iter().position(|&b| b == 0).unwrap_or(start.len());

@@ -1,5 +1,5 @@
-//! Opening an index and reading one node. Nothing in the file is trusted: every offset, string and count is checked
-//! against the end of the file before it is used.
+//! Opens an index and reads nodes. The file is not trusted: every offset, string and count is checked against the end of the
+//! file before it is used.
 
 use super::{CHILDREN, HEADER, MAGIC, OFFSET, PREFIX, VALUES, VERSION};
 use crate::error::{Errno, Error, Result};
@@ -7,7 +7,7 @@ use crate::limits;
 use std::collections::HashSet;
 use std::ffi::CStr;
 
-/// An index in memory (or in a map); copying it copies a reference.
+/// An index in memory or in a map. A copy is cheap.
 #[derive(Debug, Clone, Copy)]
 pub struct Index<'a> {
     pub(super) bytes: &'a [u8],
@@ -18,8 +18,8 @@ impl<'a> Index<'a> {
     /// Checks the header.
     ///
     /// # Errors
-    /// `ENODATA` for a file of 0 bytes: depmod writes one where its own input was missing, so it is no cause for a
-    /// message. `EINVAL` for anything else that is no index, with kmod's words where kmod has some.
+    /// `ENODATA` for an empty file, which depmod writes if its own input was missing; that needs no message. `EINVAL` for
+    /// anything else that is not an index, with kmod's text if kmod has one.
     pub fn open(bytes: &'a [u8]) -> Result<Index<'a>> {
         if bytes.is_empty() {
             return Err(Error::new(Errno::ENODATA, "the index is empty"));
@@ -40,20 +40,20 @@ impl<'a> Index<'a> {
             return Err(Error::new(Errno::EINVAL, what));
         }
         let offset = (root & OFFSET) as usize;
-        // A root without any part lies at the end of a file that holds nothing else.
+        // The root of an empty index has no bytes: its offset is the end of the file.
         if offset < HEADER || offset > bytes.len() || (offset == bytes.len() && root & !OFFSET != 0) {
             return Err(Error::new(Errno::EINVAL, "the root node of the index lies outside of the file"));
         }
         Ok(Index { bytes, root })
     }
 
-    /// Whether all of it can be read: each node and value that is referred to lies in the file, and no node is reached twice.
-    /// The answers do not look so far, each only as far as it has to.
+    /// Whether the whole index is valid: each referenced node and value lies in the file, and no node is reached twice. A
+    /// search reads only the nodes that it needs and does not check this.
     pub fn is_whole(&self) -> bool {
-        // In a whole file nodes do not overlap, either.
+        // The nodes of a valid file do not overlap, so together they are at most as large as the file.
         let mut budget = self.bytes.len();
         let mut seen = HashSet::new();
-        // References with the length of the key that leads there.
+        // References, each with the length of the key before it.
         let mut pending = vec![(self.root, 0)];
         while let Some((reference, length)) = pending.pop() {
             let Some(node) = self.node(reference) else { return false };
@@ -73,7 +73,7 @@ impl<'a> Index<'a> {
         true
     }
 
-    /// The node behind a reference; `None` where there is none or it does not lie inside the file.
+    /// The node at a reference; `None` for a reference to no node, and if the node is not inside the file.
     pub(super) fn node(&self, reference: u32) -> Option<Node<'a>> {
         let offset = (reference & OFFSET) as usize;
         if offset == 0 {
@@ -98,7 +98,7 @@ impl<'a> Index<'a> {
         if reference & VALUES != 0 {
             let left = word(rest, 0)?;
             rest = &rest[4..];
-            // The smallest value is a priority and a NUL: a count that cannot fit is not walked.
+            // A value has at least a priority and a NUL. Refuse a count that cannot fit the file.
             if (left as usize).checked_mul(5)? > rest.len() {
                 return None;
             }
@@ -108,20 +108,20 @@ impl<'a> Index<'a> {
     }
 }
 
-/// One node, its parts still in the file.
+/// One node. Its parts are slices of the file.
 pub(super) struct Node<'a> {
-    /// Bytes that a key must hold next.
+    /// The next bytes of the key.
     pub prefix: &'a [u8],
     /// The byte that selects the first child.
     first: u8,
     /// References of the children, 4 bytes each.
     children: &'a [u8],
-    /// What belongs to a key that ends here.
+    /// The values of the key that ends here.
     pub values: Values<'a>,
 }
 
 impl<'a> Node<'a> {
-    /// The reference of the child that `byte` selects; 0 where there is none.
+    /// The reference of the child that `byte` selects; 0 if there is none.
     pub(crate) fn child(&self, byte: u8) -> u32 {
         let index = match byte.checked_sub(self.first) {
             Some(index) => usize::from(index),
@@ -139,13 +139,13 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// How many bytes of the file the node takes, without its values.
+    /// The size of the node in the file without its values, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.prefix.len() + 1 + self.children.len()
     }
 }
 
-/// The values of a node, in file order: `(priority, value)`. Ends early where one runs off the end of the file.
+/// The values of a node, in file order: `(priority, value)`. Stops at a value that is not inside the file.
 #[derive(Clone)]
 pub(super) struct Values<'a> {
     left: u32,

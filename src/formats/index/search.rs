@@ -1,8 +1,8 @@
-//! The three ways to ask an index: one key exactly, all keys that match as patterns, everything.
+//! Searches an index: for one exact key, for all keys that match as patterns, or for everything.
 //!
-//! In a whole file no node is reached twice, so no walk reads more bytes than the file has. Every walk pays for the
-//! nodes that it visits out of that sum, and so ends soon in a file whose references were made to form loops or to
-//! meet again.
+//! In a valid file no node is reached twice, so the visited nodes together are at most as large as the file. Every walk has
+//! the size of the file as its budget and subtracts each node. So it also ends soon in a damaged file whose references form
+//! loops.
 
 use super::Index;
 use super::read::Node;
@@ -18,18 +18,18 @@ pub struct Found<'a> {
     pub priority: u32,
 }
 
-/// Which of kmod's two readers is followed. They differ only in the order of values that have one key and one
-/// priority, which only the index of the builtin modules' aliases has.
+/// Which of kmod's two readers to imitate. They differ only in the order of values with the same key and priority, which only
+/// the index of the built-in modules' aliases contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
-    /// modprobe's: of the values b1, b2, b3 inserted in this order, b1 is found first.
+    /// modprobe's reader: of the values b1, b2, b3 inserted in this order, b1 is found first.
     Mapped,
-    /// modinfo's: b3 is found first.
+    /// modinfo's reader: b3 is found first.
     Streamed,
 }
 
 impl<'a> Index<'a> {
-    /// The first value of exactly this key; `*` and the like mean themselves. For names.
+    /// The first value of exactly this key, in which wildcards are literal. For module names.
     pub fn exact(&self, key: &[u8]) -> Option<&'a [u8]> {
         let mut node = self.node(self.root)?;
         let mut key = key;
@@ -45,8 +45,8 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// All values of all keys that match `query` as patterns, lowest priority first, duplicates included, as modprobe
-    /// reads them. For aliases and symbols. At most [`limits::LOOKUP_RESULTS`] are returned.
+    /// All values of all keys that match `query` as patterns, lowest priority first, with duplicates, in modprobe's order.
+    /// For aliases and symbols. At most [`limits::LOOKUP_RESULTS`].
     pub fn search(&self, query: &[u8]) -> Vec<Found<'a>> {
         self.search_as(query, Reader::Mapped)
     }
@@ -58,19 +58,19 @@ impl<'a> Index<'a> {
             reader,
             budget: self.bytes.len(),
             query,
-            places: Places::default(),
+            positions: Positions::default(),
             path: Vec::new(),
             found: Vec::new(),
         };
         walk.search();
-        // Each find goes before those of equal priority that were there: last found, first out.
+        // Of equal priorities the last found comes first.
         walk.found.reverse();
         walk.found.sort_by_key(|found| found.priority);
         walk.found
     }
 
-    /// Shows every key with each of its values: a key before those that it begins, siblings by ascending byte, values
-    /// as they lie in the file. This is the order of `modprobe -c`.
+    /// Calls `visit` for every key with each of its values, in the order of `modprobe -c`: a key before the longer keys that
+    /// begin with it, children by ascending byte, values in file order.
     pub fn dump(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
         let mut budget = self.bytes.len();
         let mut key = Vec::new();
@@ -85,14 +85,14 @@ impl<'a> Index<'a> {
         visit: &mut dyn FnMut(&[u8], &[u8]),
     ) {
         let Some(node) = self.node(reference) else { return };
-        if !pay(budget, node.size()) || key.len() + node.prefix.len() > limits::INDEX_KEY {
+        if !spend(budget, node.size()) || key.len() + node.prefix.len() > limits::INDEX_KEY {
             return;
         }
         let before = key.len();
         key.extend_from_slice(node.prefix);
         for (_, value) in node.values.clone() {
-            if !pay(budget, value.len() + 5) {
-                // Nothing is shown from here on, and nothing under a wrong key.
+            if !spend(budget, value.len() + 5) {
+                // The file is damaged: end the walk.
                 *budget = 0;
                 break;
             }
@@ -107,22 +107,22 @@ impl<'a> Index<'a> {
     }
 }
 
-/// A search under way.
+/// A search in progress.
 struct Walk<'i, 'a, 'q> {
     index: &'i Index<'a>,
     reader: Reader,
-    /// How many bytes of nodes may still be visited.
+    /// How many bytes of nodes and values may still be visited.
     budget: usize,
     query: &'q [u8],
-    /// Where in the query each byte stands; empty until there is a pattern, and for queries that are too long.
-    places: Places,
-    /// The pattern spelled so far, from its first wildcard on.
+    /// The positions of each byte in the query. Empty until a pattern is found, and for a query of 127 bytes or more.
+    positions: Positions,
+    /// The present pattern, from its first wildcard on.
     path: Vec<u8>,
     found: Vec<Found<'a>>,
 }
 
 impl<'a> Walk<'_, 'a, '_> {
-    /// Follows the literal part of the query; each key that continues with a wildcard is looked at as a pattern.
+    /// Follows the query literally from the root, and matches the subtree of each wildcard on the way as patterns.
     fn search(&mut self) {
         let mut reference = self.index.root;
         let mut start = 0;
@@ -151,20 +151,20 @@ impl<'a> Walk<'_, 'a, '_> {
         }
     }
 
-    /// What a pattern that begins here has matched before its first byte.
-    fn reach(&mut self, start: usize) -> Reach {
-        if self.places.of.is_empty() {
-            self.places = Places::new(self.query);
+    /// The state of the match before the first wildcard, with `start` bytes of the query matched literally.
+    fn reach(&mut self, start: usize) -> MatchState {
+        if self.positions.of.is_empty() {
+            self.positions = Positions::new(self.query);
         }
-        if self.places.of.is_empty() { Reach::Unknown } else { Reach::Ends(1 << start) }
+        if self.positions.of.is_empty() { MatchState::Unknown } else { MatchState::Ends(1 << start) }
     }
 
-    /// Matches every key below `node`, whose prefix counts from `at`, against the query from `start` on.
-    fn subtree(&mut self, node: &Node<'a>, at: usize, start: usize, mut reach: Reach) {
+    /// Matches every key below `node` against the query from `start` on. The first `at` bytes of the node's prefix are done.
+    fn subtree(&mut self, node: &Node<'a>, at: usize, start: usize, mut reach: MatchState) {
         for &byte in &node.prefix[at..] {
-            reach = self.places.after(reach, byte);
+            reach = self.positions.after(reach, byte);
         }
-        if reach == Reach::NOWHERE {
+        if reach == MatchState::NO_MATCH {
             return;
         }
         let before = self.path.len();
@@ -180,17 +180,17 @@ impl<'a> Walk<'_, 'a, '_> {
         self.path.truncate(before);
     }
 
-    /// Whether the pattern that was spelled matches the query from `start` on.
-    fn matches(&self, start: usize, reach: Reach) -> bool {
+    /// Whether the pattern in `path` matches the query from `start` on.
+    fn matches(&self, start: usize, reach: MatchState) -> bool {
         match reach {
-            Reach::Ends(ends) => ends >> self.query.len() & 1 == 1,
-            Reach::Unknown => fnmatch(&self.path, &self.query[start..]),
+            MatchState::Ends(ends) => ends >> self.query.len() & 1 == 1,
+            MatchState::Unknown => fnmatch(&self.path, &self.query[start..]),
         }
     }
 
-    fn step(&mut self, byte: u8, reference: u32, start: usize, reach: Reach) {
-        let reach = self.places.after(reach, byte);
-        if reach == Reach::NOWHERE {
+    fn step(&mut self, byte: u8, reference: u32, start: usize, reach: MatchState) {
+        let reach = self.positions.after(reach, byte);
+        if reach == MatchState::NO_MATCH {
             return;
         }
         if let Some(child) = self.enter(reference) {
@@ -202,75 +202,75 @@ impl<'a> Walk<'_, 'a, '_> {
 
     fn enter(&mut self, reference: u32) -> Option<Node<'a>> {
         let node = self.index.node(reference)?;
-        pay(&mut self.budget, node.size()).then_some(node)
+        spend(&mut self.budget, node.size()).then_some(node)
     }
 
     fn take(&mut self, node: &Node<'a>) {
         let before = self.found.len();
         for (priority, value) in node.values.clone() {
-            if self.found.len() == limits::LOOKUP_RESULTS || !pay(&mut self.budget, value.len() + 5) {
+            if self.found.len() == limits::LOOKUP_RESULTS || !spend(&mut self.budget, value.len() + 5) {
                 break;
             }
             self.found.push(Found { value, priority });
         }
         if self.reader == Reader::Streamed {
-            // This reader collects a node's values the way the whole search collects them, before the search does.
+            // This reader sorts the values of a node as `search_as` sorts all results, so they are reversed twice.
             self.found[before..].reverse();
             self.found[before..].sort_by_key(|found| found.priority);
         }
     }
 }
 
-/// How much of the query the pattern spelled so far can have matched.
+/// Which prefixes of the query the present pattern matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    /// Bit N: the pattern matches what lies before position N.
+enum MatchState {
+    /// Bit N: the pattern matches the first N bytes.
     Ends(u128),
-    /// It is left to [`fnmatch`], once the pattern is complete.
+    /// Not known. [`fnmatch`] decides when the pattern is complete.
     Unknown,
 }
 
-impl Reach {
-    /// No key that begins like this one matches.
-    const NOWHERE: Reach = Reach::Ends(0);
+impl MatchState {
+    /// No key that begins with this pattern matches.
+    const NO_MATCH: MatchState = MatchState::Ends(0);
 }
 
-/// Which positions of a query hold a byte. A pattern is matched while it is spelled, all ways at once (Baeza-Yates and
-/// Gonnet's shift-and), so that a subtree that cannot match is left at its first byte.
+/// The positions of each byte in the query, as bit masks. They match a pattern byte by byte during the walk (the shift-and
+/// algorithm of Baeza-Yates and Gonnet), so that a subtree that cannot match is skipped at its first byte.
 #[derive(Default)]
-struct Places {
-    /// By byte; empty where the query does not fit.
+struct Positions {
+    /// By byte; empty if the query is too long for a mask.
     of: Vec<u128>,
-    /// A bit for each position up to the end.
+    /// The bits of all positions, and of the end.
     all: u128,
 }
 
-impl Places {
-    /// Keys hold no other bytes.
+impl Positions {
+    /// Keys contain only bytes below this.
     const BYTES: usize = 128;
 
     fn new(query: &[u8]) -> Self {
-        let Some(all) = 1u128.checked_shl(query.len() as u32 + 1) else { return Places::default() };
+        let Some(all) = 1u128.checked_shl(query.len() as u32 + 1) else { return Positions::default() };
         let mut of = vec![0; Self::BYTES];
         for (at, &byte) in query.iter().enumerate() {
             if let Some(places) = of.get_mut(usize::from(byte)) {
                 *places |= 1 << at;
             }
         }
-        Places { of, all: all - 1 }
+        Positions { of, all: all - 1 }
     }
 
-    /// The reach after a further byte of the pattern.
-    fn after(&self, reach: Reach, byte: u8) -> Reach {
-        let Reach::Ends(ends) = reach else { return Reach::Unknown };
+    /// The state after a further byte of the pattern.
+    fn after(&self, reach: MatchState, byte: u8) -> MatchState {
+        let MatchState::Ends(ends) = reach else { return MatchState::Unknown };
         match byte {
-            // From the first end on, any; none where there is none.
-            b'*' => Reach::Ends((ends | ends.wrapping_neg()) & self.all),
-            b'?' => Reach::Ends(ends << 1 & self.all),
-            b'[' | b'\\' => Reach::Unknown,
+            // All bits from the lowest set bit on; 0 stays 0.
+            b'*' => MatchState::Ends((ends | ends.wrapping_neg()) & self.all),
+            b'?' => MatchState::Ends(ends << 1 & self.all),
+            b'[' | b'\\' => MatchState::Unknown,
             _ => match self.of.get(usize::from(byte)) {
-                Some(places) => Reach::Ends((ends & places) << 1),
-                None => Reach::Unknown,
+                Some(places) => MatchState::Ends((ends & places) << 1),
+                None => MatchState::Unknown,
             },
         }
     }
@@ -280,8 +280,8 @@ fn is_wildcard(byte: u8) -> bool {
     matches!(byte, b'*' | b'?' | b'[')
 }
 
-/// Takes `cost` from the budget, if it is there.
-fn pay(budget: &mut usize, cost: usize) -> bool {
+/// Subtracts `cost` from the budget; false if that is too small.
+fn spend(budget: &mut usize, cost: usize) -> bool {
     match budget.checked_sub(cost) {
         Some(left) => {
             *budget = left;

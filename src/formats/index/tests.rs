@@ -1,5 +1,5 @@
-//! Tests of reading, searching and writing. [`Model`] is the format's description followed to the letter (keys inserted
-//! one by one, both node orders); the product sorts instead, so each checks the other.
+//! Tests of reading, searching and writing. [`Model`] is a second implementation, which inserts keys one by one and writes
+//! both node orders. The product sorts the keys instead.
 
 use super::*;
 use crate::error::Errno;
@@ -42,7 +42,7 @@ fn values<'a>(found: &[Found<'a>]) -> Vec<&'a str> {
     found.iter().map(|found| std::str::from_utf8(found.value).unwrap()).collect()
 }
 
-/// The trie of the description, by insertion.
+/// A trie that is built by insertion.
 #[derive(Default, Clone)]
 struct Model {
     prefix: Vec<u8>,
@@ -120,7 +120,7 @@ impl Model {
         }
     }
 
-    /// Parents first, as kmod 34.
+    /// Parents first, as in kmod 34.
     fn root_first(&self, out: &mut Vec<u8>) -> u32 {
         let reference = out.len() as u32 | self.flags();
         let mut offset = out.len() + self.own();
@@ -136,7 +136,7 @@ impl Model {
         reference
     }
 
-    /// Children first, as kmod 30.
+    /// Children first, as in kmod 30.
     fn root_last(&self, out: &mut Vec<u8>) -> u32 {
         let references = self.children.iter().map(|(byte, child)| (*byte, child.root_last(out))).collect();
         let reference = out.len() as u32 | self.flags();
@@ -152,7 +152,7 @@ impl Model {
     }
 }
 
-/// A small generator (xorshift), so that every run tests the same.
+/// A pseudo-random generator (xorshift) with a fixed seed.
 struct Random(u64);
 
 impl Random {
@@ -292,7 +292,7 @@ fn what_is_no_index_is_refused_in_kmods_words() {
     assert!(Index::open(&hex("b007f457 0002ffff 0000000c")).is_ok(), "any minor version is read");
 }
 
-/// Everything that can be asked of a broken file ends, and ends soon.
+/// Runs every kind of search, each of which must end soon. The result only depends on what was found.
 fn ask_everything(bytes: &[u8]) -> usize {
     let Ok(index) = Index::open(bytes) else { return 0 };
     let mut seen = 0;
@@ -309,14 +309,14 @@ fn ask_everything(bytes: &[u8]) -> usize {
 
 #[test]
 fn loops_and_shared_nodes_end() {
-    // 'a' leads back to the root; so does '*', where a search looks at every key below.
+    // 'a' and '*' refer back to the root.
     for byte in [b'a', b'*'] {
         let mut file = hex("b007f457 00020001 2000000c 0000 2000000c");
         file[12] = byte;
         file[13] = byte;
         ask_everything(&file);
     }
-    // 60 levels of two children each that are the same node: 2^60 keys.
+    // 60 levels of two children each, both the same node: 2^60 keys.
     let mut file = hex("b007f457 00020001 2000000c");
     for level in 0..60u32 {
         let next = 0x2000_0000 | (12 + (level + 1) * 10);
@@ -361,7 +361,7 @@ fn a_whole_index_is_told_from_a_damaged_one() {
             assert!(cut.is_err() || !cut.unwrap().is_whole(), "cut off after {length} bytes");
         }
     }
-    // A loop, two ways to one node, and a count of values that are not there.
+    // A loop, two references to one node, and a count of missing values.
     for damaged in [
         "b007f457 00020001 2000000c 6161 2000000c",
         "b007f457 00020001 2000000c 6162 40000016 40000016 00000001 00000000 7600",

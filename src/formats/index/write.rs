@@ -1,5 +1,5 @@
-//! Making an index. The trie's shape depends on nothing but the set of keys, so the keys are sorted and the nodes laid
-//! out from the sorted list: the root first, then each child's whole subtree by ascending byte, without gaps.
+//! Writes an index. The trie depends only on the set of keys, so the nodes are laid out from the sorted list of keys: the
+//! root first, then the whole subtree of each child by ascending byte, without gaps.
 
 use super::{CHILDREN, HEADER, MAGIC, OFFSET, PREFIX, VALUES, VERSION};
 use crate::error::{Errno, Error, Result};
@@ -22,7 +22,7 @@ struct Entry {
     priority: u32,
 }
 
-/// A node before it has an offset. Nodes lie in a list in the order of the file, each followed by its subtree.
+/// A node without its offset. The nodes are in a list in file order, each followed by its subtree.
 struct Node {
     /// In the arena.
     prefix: Range<usize>,
@@ -30,26 +30,25 @@ struct Node {
     values: Range<usize>,
     /// The byte that selects this node in its parent.
     byte: u8,
-    /// How many nodes the subtree has, this one included.
+    /// The number of nodes in the subtree, this one included.
     nodes: usize,
-    /// How many bytes the subtree takes, this node included.
+    /// The size of the subtree, in bytes.
     size: usize,
-    /// The same of this node alone.
+    /// The size of this node alone, in bytes.
     own: usize,
 }
 
 impl IndexBuilder {
-    /// An empty index.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a value to a key. Values of one key are sorted by ascending priority; of equal ones the last added comes
-    /// first. Equal entries are kept.
+    /// Adds a value to a key. Values of one key are sorted by ascending priority; of equal priorities the last added comes
+    /// first. Duplicates are kept.
     ///
     /// # Errors
-    /// `EINVAL` for a byte that the format cannot hold, see [`unfit`]; `ENAMETOOLONG` for a key longer than a reader
-    /// walks.
+    /// `EINVAL` for a byte that the format cannot hold, see [`unfit`]; `ENAMETOOLONG` for a key longer than
+    /// [`limits::INDEX_KEY`].
     pub fn insert(&mut self, key: &[u8], value: &[u8], priority: u32) -> Result<()> {
         if let Some(byte) = unfit(key).or_else(|| unfit(value)) {
             let what = format!("Module index: bad character 0x{byte:x} - only 7-bit ASCII is supported");
@@ -68,13 +67,13 @@ impl IndexBuilder {
         Ok(())
     }
 
-    /// The file, in kmod 34's layout.
+    /// The content of the file, in the layout of kmod 34.
     ///
     /// # Errors
-    /// `EFBIG` where it would be larger than a reference can reach (256 MiB).
+    /// `EFBIG` if it would exceed the largest offset of a reference (256 MiB).
     pub fn write(self) -> Result<Vec<u8>> {
         let IndexBuilder { arena, mut entries } = self;
-        // The latest first, then a stable sort: that is the order of equal priorities.
+        // Reverse, then sort stably: of equal priorities the last added comes first.
         entries.reverse();
         entries.sort_by(|a, b| match arena[a.key.clone()].cmp(&arena[b.key.clone()]) {
             Ordering::Equal => a.priority.cmp(&b.priority),
@@ -102,12 +101,12 @@ impl Layout<'_> {
         &self.arena[self.entries[entry].key.clone()]
     }
 
-    /// Lays out the node that holds `entries`, whose keys agree in their first `depth` bytes, the last of which is
-    /// `byte` and belongs to the parent. Recursion is bounded by the longest key.
+    /// Lays out the node of `entries`, whose keys have their first `depth` bytes in common. The last of these is `byte`, by
+    /// which the parent selects the node. The depth of the recursion is bounded by the longest key.
     fn node(&mut self, entries: Range<usize>, depth: usize, byte: u8, root: bool) {
         let mut end = depth;
         if !root && !entries.is_empty() {
-            // The list is sorted: what the first and the last key share, all share.
+            // The list is sorted, so all keys share the common prefix of the first and the last.
             let (first, last) = (&self.key(entries.start)[depth..], &self.key(entries.end - 1)[depth..]);
             end += first.iter().zip(last).take_while(|(a, b)| a == b).count();
         }
@@ -200,7 +199,7 @@ impl Layout<'_> {
         let mut offset = start + self.nodes[parent].own;
         for child in self.children(parent) {
             out[at + 1] = child.byte;
-            // References of the bytes in between that have no child stay 0.
+            // The references of bytes without a child are 0.
             out.resize(at + 2 + 4 * usize::from(child.byte - first), 0);
             out.extend_from_slice(&reference(child, offset).to_be_bytes());
             offset += child.size;
@@ -208,7 +207,7 @@ impl Layout<'_> {
     }
 }
 
-/// What refers to `node` at `offset`.
+/// The reference to `node` at `offset`.
 fn reference(node: &Node, offset: usize) -> u32 {
     let mut reference = offset as u32;
     for (part, flag) in

@@ -80,7 +80,7 @@ fn the_worked_example() {
     let target = tree.lookup(b"uhci_hcd").unwrap().remove(0);
     let steps = plan(&tree, &target, b"", Ignore::default()).unwrap();
     let required: Vec<bool> = steps.iter().map(|step| step.required).collect();
-    // The one that loop is before needs it not; usb_common is needed wherever it stands.
+    // loop is only a softdep. usb_common is a dependency of the target, so both of its steps are required.
     assert_eq!(required, [false, true, true, true, true, false, true, false]);
     let targets: Vec<bool> = steps.iter().map(|step| step.is_target).collect();
     assert_eq!(targets, [false, false, false, false, false, false, true, false]);
@@ -138,10 +138,10 @@ fn install_commands_and_soft_dependencies() {
         "softdep a pre: nothing\ninstall a cmd\nsoftdep b pre: off2\ninstall b cmd\nalias off2 off\n",
     );
     expect(&fixture, "a", &["install cmd "]);
-    // What the words lead to need not exist.
+    // A softdep need not lead to an existing module.
     expect(&fixture, "b", &["nothing off", "insmod b.ko "]);
     assert_eq!(lines(&fixture, "a", "x=1", true), ["insmod a.ko x=1"]);
-    // -i is about the target, wherever it stands, and about nothing else.
+    // -i applies to every step of the target, and to no other module.
     fixture.etc("a.conf", "softdep dep1 pre: s1\ninstall t cmd-t\noptions t o=1\n");
     let want =
         ["insmod dep1.ko ", "install cmd-t o=1 ", "insmod s1.ko ", "insmod dep1.ko ", "install cmd-t o=1 "];
@@ -170,7 +170,7 @@ fn a_refusal_holds_in_spite_of_soft_dependencies() {
         "insmod b.ko ",
     ];
     expect(&fixture, "top", &want);
-    // -i is about the target, which then has no soft dependencies either.
+    // -i applies to the target, whose soft dependencies are ignored too.
     let want = [&want[..4], &["insmod top.ko x=1"]].concat();
     assert_eq!(lines(&fixture, "top", "x=1", true), want);
 }
@@ -188,7 +188,7 @@ fn softdep_lines_add_up_by_file_name() {
 
 #[test]
 fn a_file_stands_for_its_module_wherever_that_is_needed() {
-    // kmod refuses the second path of one name and so leaves all dependencies of mid out.
+    // kmod refuses a second path of the same name, and so leaves out all dependencies of mid.
     let fixture = small();
     fixture.file("x/base.ko", "").etc("a.conf", "softdep base post: mid\noptions base o=1\n");
     let tree = fixture.tree();
@@ -210,7 +210,6 @@ fn options_and_their_joining() {
     assert_eq!(lines(&fixture, "b", "", false), ["insmod b.ko "]);
 }
 
-/// A hundred thousand modules, each before the next one.
 #[test]
 fn a_chain_of_a_hundred_thousand_soft_dependencies() {
     let fixture = Fixture::new(&[]);
@@ -230,7 +229,7 @@ fn a_chain_of_a_hundred_thousand_soft_dependencies() {
 
 #[test]
 fn a_plan_without_end_is_refused() {
-    // Two hundred modules, each of which is placed for, and places, all others.
+    // Two hundred modules, each with all earlier ones as dependencies and all of them as softdeps.
     let names: Vec<String> = (0..200).map(|at| format!("m{at}")).collect();
     let mut lines: Vec<String> = Vec::new();
     for (at, name) in names.iter().enumerate() {

@@ -4,7 +4,7 @@ use super::{KIB, bounded, inside};
 use kmod_once::internals::depmod::facts::{Reader, Wanted};
 use kmod_once::internals::error::Result;
 use kmod_once::internals::formats::elf::{
-    Elf, Look, Search, exports, needed, strip_modversions, strip_vermagic, versions,
+    Elf, Search, SearchStatus, exports, needed, strip_modversions, strip_vermagic, versions,
 };
 use kmod_once::internals::formats::modinfo;
 
@@ -88,8 +88,8 @@ fn search(image: &[u8]) {
     let (mut piecemeal, mut length) = (Search::new(image.len() as u64, false), 0);
     let ended = loop {
         match piecemeal.look(&image[..length]) {
-            Look::More(_) if length == image.len() => break Look::Never,
-            Look::More(wanted) => {
+            SearchStatus::More(_) if length == image.len() => break SearchStatus::Never,
+            SearchStatus::More(wanted) => {
                 assert!(wanted > 0, "a search that asks for nothing never ends");
                 length = image.len().min(length + wanted);
             }
@@ -97,8 +97,8 @@ fn search(image: &[u8]) {
         }
     };
     let mut at_once = Search::new(image.len() as u64, false);
-    let found = at_once.look(image) == Look::Found;
-    assert_eq!(found, ended == Look::Found, "piece by piece and in one go");
+    let found = at_once.look(image) == SearchStatus::Found;
+    assert_eq!(found, ended == SearchStatus::Found, "piece by piece and in one go");
     if found {
         let (early, same) = (piecemeal.found(&image[..length]).unwrap(), at_once.found(image).unwrap());
         assert!(inside(early.modinfo, image) && early.modinfo == same.modinfo);

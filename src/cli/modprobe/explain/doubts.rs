@@ -51,7 +51,7 @@ pub(super) fn about(roots: &Roots, step: &Step, lines: &[(String, Place)], typed
 fn odd(own: &[u8], lines: &[(String, Place)], typed: &[u8]) -> Vec<Odd> {
     let known = modinfo::parameters(modinfo::entries(own)).0;
     let is_known = |name: &[u8]| {
-        modinfo::OF_ALL
+        modinfo::IMPLICIT_PARAMETERS
             .into_iter()
             .chain(known.iter().map(|known| known.name))
             .any(|known| same_name(known, name))

@@ -16,7 +16,7 @@ use crate::load::plan::{Step, plan};
 use crate::name::{self, ModuleName};
 use crate::system::Roots;
 use crate::system::file::read_whole;
-use crate::system::kmsg::Log;
+use crate::system::kmsg::KmsgReader;
 use crate::system::sysfs::State;
 use crate::tree::{Forbidden, Module, Tree};
 use std::collections::BTreeMap;
@@ -79,7 +79,8 @@ impl Explainer<'_, '_> {
                 .map(|steps| self.steps(&steps, module))
                 .unwrap_or_default()
         };
-        let gate = ModuleName::new(&module.name).map(|name| holder::look(system, &name)).unwrap_or_default();
+        let gate =
+            ModuleName::new(&module.name).map(|name| holder::lock_state(system, &name)).unwrap_or_default();
         let now = system.clock.boottime();
         let ended = gate.last.as_ref().and_then(|record| record.end);
         let failure = ended.and_then(|end| Some((end.failure?.errno, now.saturating_sub(end.at))));
@@ -240,7 +241,7 @@ impl Explainer<'_, '_> {
     }
 
     fn kernel(&self, module: &Module) -> Vec<Said> {
-        let Ok(log) = Log::whole(self.call().world.system.roots) else { return Vec::new() };
+        let Ok(log) = KmsgReader::whole(self.call().world.system.roots) else { return Vec::new() };
         words_about(&log.read(), self.tree(), &module.name)
     }
 }

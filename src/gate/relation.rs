@@ -1,35 +1,35 @@
-//! What this process has to do with the one that loads a module.
+//! Detects a recursive modprobe: this process was started by the kernel call that it would wait for.
 //!
 //! A module's init may call `request_module()` for something that depends on it. The kernel then starts a modprobe and waits
-//! for it inside the first one's call (kernel/umh.c): waiting for that call would never end. Parentage alone does not show
-//! it, and what the leader does alone does not tell for whom it waits; both together do.
+//! for it inside the first finit_module(2) (kernel/umh.c). If that modprobe waits for the first call, neither ends. Two
+//! facts together show it: the kernel started this process, and the leader waits in `call_usermodehelper_exec`.
 
-use super::protocol::Kin;
+use super::protocol::Relation;
 use crate::system::System;
 use crate::system::file::read_attribute;
 
-/// Who this process is to the thread `leader`, whose call loads the module. `descends` keeps the answer to whether the kernel
-/// started this process, which takes some reads.
-pub(crate) fn find(system: &System<'_>, leader: Option<i32>, descends: &mut Option<bool>) -> Kin {
-    if !*descends.get_or_insert_with(|| started_by_kernel(system)) {
-        return Kin::Stranger;
+/// How this process relates to the thread `leader`, whose call loads the module. `from_kernel` caches the answer of
+/// [`started_by_kernel`], which reads several files.
+pub(crate) fn find(system: &System<'_>, leader: Option<i32>, from_kernel: &mut Option<bool>) -> Relation {
+    if !*from_kernel.get_or_insert_with(|| started_by_kernel(system)) {
+        return Relation::Unrelated;
     }
-    let Some(leader) = leader else { return Kin::Unknown };
+    let Some(leader) = leader else { return Relation::Unknown };
     let mut said = false;
     for name in ["wchan", "stack"] {
         let mut buffer = [0; 4096];
         let Ok(text) = read_attribute(&system.roots.process(leader, name), &mut buffer) else { continue };
         if contains(text, b"call_usermodehelper_exec") {
-            return Kin::Helper;
+            return Relation::MayBeAwaited;
         }
-        // "0" is said where it may not be known, and of a thread that runs.
+        // The kernel writes "0" for a running thread and for a reader without permission.
         said |= !matches!(text.trim_ascii(), b"" | b"0");
     }
-    if said { Kin::Bystander } else { Kin::Unknown }
+    if said { Relation::NotAwaited } else { Relation::Unknown }
 }
 
-/// Whether an ancestor of this process is a kernel thread. Where that cannot be told, the answer is yes: not to wait
-/// is the safer mistake, since the kernel arbitrates then.
+/// Whether an ancestor of this process is a kernel thread. If /proc cannot tell, the answer is yes: a request that does
+/// not wait is safe, since the kernel arbitrates, and one that waits for itself is not.
 pub(crate) fn started_by_kernel(system: &System<'_>) -> bool {
     /// `PF_KTHREAD` of the kernel's task flags, as field 9 of /proc/PID/stat shows them.
     const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -37,7 +37,7 @@ pub(crate) fn started_by_kernel(system: &System<'_>) -> bool {
     for _ in 0..64 {
         let mut buffer = [0; 1024];
         let Ok(text) = read_attribute(&system.roots.process(pid, "stat"), &mut buffer) else { return true };
-        // The name in parentheses may hold anything; the last parenthesis ends it. Then: state ppid ... flags.
+        // The name in parentheses may hold any byte, so it ends at the last `)`. Then follow: state ppid ... flags.
         let Some(after) = text.iter().rposition(|&b| b == b')') else { return true };
         let mut words = text[after + 1..].split(|&b| b == b' ').filter(|word| !word.is_empty());
         let number = |word: Option<&[u8]>| {
