@@ -7,11 +7,13 @@ use super::record::{FUTEX_OFFSET, Record};
 use super::{Gate, Load, look, relation};
 use crate::error::{Errno, Error};
 use crate::name::ModuleName;
-use crate::system::flock::{try_lock, unlock};
+use crate::system::flock::FileLock;
 use crate::system::futex::Futex;
 use crate::system::sysfs::State;
+use std::borrow::Borrow;
 use std::fs::File;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How a kernel call failed.
@@ -66,6 +68,21 @@ pub(crate) struct Report {
     pub called: Duration,
 }
 
+/// The file of a lock.
+enum LockFile<'d> {
+    Gate(Rc<File>),
+    Module(&'d File),
+}
+
+impl Borrow<File> for LockFile<'_> {
+    fn borrow(&self) -> &File {
+        match self {
+            LockFile::Gate(file) => file,
+            LockFile::Module(file) => file,
+        }
+    }
+}
+
 /// One request on the real system.
 pub(crate) struct Driver<'d, 'a> {
     gate: &'d Gate<'a>,
@@ -73,7 +90,9 @@ pub(crate) struct Driver<'d, 'a> {
     /// `None` for a removal.
     load: Option<&'d Load<'d>>,
     work: &'d mut dyn Work,
-    file: Option<File>,
+    /// The gate's lock file.
+    file: Option<Rc<File>>,
+    held: Option<FileLock<LockFile<'d>>>,
     /// Mapped on first use, or the errno of that.
     futex: Option<Result<Futex, Errno>>,
     /// The module's own name if it differs from `key`, and the digest of the file that it was read from.
@@ -104,6 +123,7 @@ impl<'d, 'a> Driver<'d, 'a> {
             load,
             work,
             file: None,
+            held: None,
             futex: None,
             own_name: None,
             sequence: 0,
@@ -132,8 +152,11 @@ impl<'d, 'a> Driver<'d, 'a> {
     fn act(&mut self, action: Action, machine: &Machine, request: &Request) -> ControlFlow<End, Seen> {
         Continue(match action {
             Action::Open(lock) => self.open(lock),
-            Action::TryLock => match self.lock_file(machine.lock()).map(try_lock) {
-                Some(Ok(held)) => Seen::Locked(held),
+            Action::TryLock => match self.lock_file(machine.lock()).map(FileLock::try_on) {
+                Some(Ok(held)) => {
+                    self.held = held;
+                    Seen::Locked(self.held.is_some())
+                }
                 Some(Err(_)) | None => Seen::Failed,
             },
             Action::ReadFutex => Seen::Futex(self.futex().map(Futex::value)),
@@ -158,9 +181,7 @@ impl<'d, 'a> Driver<'d, 'a> {
                 Seen::OtherName(self.own_name.is_some())
             }
             Action::Unlock => {
-                if let Some(file) = self.lock_file(machine.lock()) {
-                    unlock(file);
-                }
+                self.held = None;
                 Seen::Done
             }
             Action::Wake => {
@@ -197,7 +218,7 @@ impl<'d, 'a> Driver<'d, 'a> {
         };
         self.futex = None;
         self.fresh = true;
-        self.file = self.gate.directory().and_then(|directory| directory.file(name).ok());
+        self.file = self.gate.directory().and_then(|directory| directory.file(name).ok()).map(Rc::new);
         if self.file.is_some() { Seen::Done } else { Seen::Failed }
     }
 
@@ -210,10 +231,10 @@ impl<'d, 'a> Driver<'d, 'a> {
         self.futex.as_ref()?.as_ref().ok()
     }
 
-    fn lock_file(&self, lock: Lock) -> Option<&File> {
+    fn lock_file(&self, lock: Lock) -> Option<LockFile<'d>> {
         match lock {
-            Lock::Key | Lock::Own => self.file.as_ref(),
-            Lock::ModuleFile => self.load.map(|load| load.file),
+            Lock::Key | Lock::Own => self.file.clone().map(LockFile::Gate),
+            Lock::ModuleFile => self.load.map(|load| LockFile::Module(load.file)),
             Lock::Nothing => None,
         }
     }
@@ -229,7 +250,7 @@ impl<'d, 'a> Driver<'d, 'a> {
     }
 
     fn read_record(&mut self, lock: Lock) -> Option<Attempt> {
-        let record = self.file.as_ref().and_then(Record::read);
+        let record = self.file.as_deref().and_then(Record::read);
         self.fresh = record.is_none();
         let record = record?;
         self.sequence = record.sequence;

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::system::clock::Real;
     use crate::system::fake::FakeKernel;
-    use crate::system::flock::try_lock;
+    use crate::system::flock::FileLock;
     use crate::system::roots::Roots;
     use std::fs::File;
 
@@ -121,7 +121,7 @@ mod tests {
         let begin = Duration::from_secs(5);
         let record = Record { begin, leader: 1, sequence: 1, ..Record::default() };
         record.write(&file, true).unwrap();
-        assert!(try_lock(&file).unwrap());
+        let _lock = FileLock::try_on(&file).unwrap().unwrap();
         let found = lock_state(&system, &name);
         let holder = found.holder.unwrap();
         assert_eq!((holder.pid, holder.since), (i32::try_from(std::process::id()).unwrap(), Some(begin)));

@@ -6,7 +6,7 @@ use crate::gate;
 use crate::log::Kept;
 use crate::system::clock::Real;
 use crate::system::fake::FakeKernel;
-use crate::system::flock::try_lock;
+use crate::system::flock::FileLock;
 use crate::system::sysfs::State;
 use crate::system::{Clock, Kernel, Roots};
 use record::Record;
@@ -274,7 +274,7 @@ fn past_the_bound_a_stopped_leader_is_not_waited_for() {
     fixture.settings.timeout = Duration::from_millis(80);
     let directory = GateDir::open(&fixture.roots).unwrap();
     let stopped = directory.file(&ModuleName::new(b"m").unwrap()).unwrap();
-    assert!(try_lock(&stopped).unwrap());
+    let _lock = FileLock::try_on(&stopped).unwrap().unwrap();
     Record::default().write(&stopped, true).unwrap();
     // All deadlines pass together. The lock on the module file still makes it one call.
     let results = fixture.storm(8, |_| 1);
@@ -290,7 +290,8 @@ fn a_leader_that_died_leaves_nothing_to_clean_up() {
     let fixture = Fixture::new();
     let directory = GateDir::open(&fixture.roots).unwrap();
     let dead = directory.file(&ModuleName::new(b"m").unwrap()).unwrap();
-    assert!(try_lock(&dead).unwrap());
+    // A process that dies does not unlock; the kernel does when it closes the file.
+    std::mem::forget(FileLock::try_on(&dead).unwrap().unwrap());
     Record { sequence: 3, inputs: 1, ..Record::default() }.write(&dead, true).unwrap();
     drop(dead);
     assert_eq!(fixture.request(&fixture.gate(), 1), Ok(Outcome::Loaded));

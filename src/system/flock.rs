@@ -6,15 +6,35 @@
 use super::clock::Clock;
 use crate::error::Errno;
 use nix::libc;
+use std::borrow::Borrow;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// Takes the lock if it is free: `true`, or `false` where somebody holds it.
-///
-/// # Errors
-/// What flock(2) said, `ENOLCK` or `EBADF` for example.
-pub(crate) fn try_lock(file: &File) -> Result<bool, Errno> {
+/// A lock that is held. Dropping it unlocks the file.
+#[derive(Debug)]
+#[must_use = "dropping it unlocks the file"]
+pub(crate) struct FileLock<F: Borrow<File>>(F);
+
+impl<F: Borrow<File>> FileLock<F> {
+    /// Locks `file` if it is free; `None` if another open file description holds the lock.
+    ///
+    /// # Errors
+    /// The errno of flock(2), for example `ENOLCK` or `EBADF`.
+    pub(crate) fn try_on(file: F) -> Result<Option<Self>, Errno> {
+        Ok(try_lock(file.borrow())?.then(|| FileLock(file)))
+    }
+}
+
+impl<F: Borrow<File>> Drop for FileLock<F> {
+    fn drop(&mut self) {
+        // A failure cannot be handled. Closing the file unlocks it anyway.
+        let _ = flock(self.0.borrow(), libc::LOCK_UN);
+    }
+}
+
+/// As [`FileLock::try_on`], without a guard: the caller owns the file, and closing it unlocks it.
+pub(super) fn try_lock(file: &File) -> Result<bool, Errno> {
     loop {
         match flock(file, libc::LOCK_EX | libc::LOCK_NB) {
             Ok(()) => return Ok(true),
@@ -25,8 +45,8 @@ pub(crate) fn try_lock(file: &File) -> Result<bool, Errno> {
     }
 }
 
-/// Tries again at growing intervals for up to `time`.
-pub(crate) fn lock_within(file: &File, time: Duration, clock: &dyn Clock) -> Result<bool, Errno> {
+/// Repeats [`try_lock`] at growing intervals for up to `time`.
+pub(super) fn lock_within(file: &File, time: Duration, clock: &dyn Clock) -> Result<bool, Errno> {
     const LONGEST_PAUSE: Duration = Duration::from_millis(16);
     let end = clock.boottime().saturating_add(time);
     let mut pause = Duration::from_millis(1);
@@ -41,12 +61,6 @@ pub(crate) fn lock_within(file: &File, time: Duration, clock: &dyn Clock) -> Res
         clock.sleep(pause.min(end - now));
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-}
-
-/// Gives the lock back.
-pub(crate) fn unlock(file: &File) {
-    // Nothing can be done about a failure, and closing the file frees the lock anyway.
-    let _ = flock(file, libc::LOCK_UN);
 }
 
 fn flock(file: &File, operation: libc::c_int) -> Result<(), Errno> {
@@ -64,12 +78,12 @@ mod tests {
     fn a_wait_ends_at_its_bound_and_takes_a_lock_that_is_given_back() {
         let first = tempfile::NamedTempFile::new().unwrap();
         let second = File::open(first.path()).unwrap();
-        assert!(try_lock(first.as_file()).unwrap());
-        assert!(!try_lock(&second).unwrap());
+        let lock = FileLock::try_on(first.as_file()).unwrap();
+        assert!(lock.is_some() && FileLock::try_on(&second).unwrap().is_none());
         let start = Instant::now();
         assert!(!lock_within(&second, Duration::from_millis(30), &Real).unwrap());
         assert!(start.elapsed() >= Duration::from_millis(25), "it gave up early");
-        unlock(first.as_file());
+        drop(lock);
         assert!(lock_within(&second, Duration::from_secs(5), &Real).unwrap());
     }
 }

@@ -53,7 +53,8 @@ pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// A directory that this process has locked. Dropping it removes the lock file and closes it, which unlocks it.
+/// A directory that this process has locked. Dropping it removes the lock file, if that is still at its path, and closes
+/// it, which unlocks it.
 #[derive(Debug)]
 pub(crate) struct LockedDirectory {
     path: PathBuf,
