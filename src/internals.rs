@@ -71,7 +71,7 @@ pub mod error {
 }
 pub mod formats {
     pub mod compress {
-        pub use crate::formats::compress::{Compression, decompress, decompress_until, detect, image};
+        pub use crate::formats::compress::{Compression, decompress, detect, image, inflate};
     }
     pub mod elf {
         pub use crate::formats::elf::{

@@ -101,30 +101,19 @@ pub fn decompress(kind: Compression, input: &[u8], limit: u64) -> Result<Vec<u8>
             return zstd_at_once(input, size, limit);
         }
     }
-    decompress_until(kind, input, limit, &mut |_| false)
-}
-
-/// As [`decompress`], but stops when `enough` returns true. It is called with the output so far after every 128 KiB. The
-/// input after that point is not read, so that damage and wrong checksums there are not noticed.
-pub fn decompress_until(
-    kind: Compression,
-    input: &[u8],
-    limit: u64,
-    enough: &mut dyn FnMut(&[u8]) -> bool,
-) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    let wanted = &mut |so_far: &[u8]| (so_far.is_empty() || !enough(so_far)).then_some(CHUNK);
-    let size = inflate(kind, input, limit, &mut out, wanted)?.len();
+    let size = inflate(kind, input, limit, &mut out, &mut |_| Some(CHUNK))?.len();
     out.truncate(size);
     Ok(out)
 }
 
 /// Decompresses `input` into `buffer`, whose old content is lost, until `wanted` returns `None`. `wanted` gets the output so
-/// far and returns how many more bytes it needs; it may be called again sooner. The input after that point is not read.
+/// far and returns how many more bytes it needs; it may be called again sooner. The input after that point is not read, so
+/// that damage and wrong checksums there are not noticed.
 ///
 /// # Errors
 /// As [`decompress`].
-pub(crate) fn inflate<'b>(
+pub fn inflate<'b>(
     kind: Compression,
     input: &[u8],
     limit: u64,

@@ -7,6 +7,7 @@
 use super::protocol::Relation;
 use crate::system::System;
 use crate::system::file::read_attribute;
+use memchr::memmem;
 
 /// How this process relates to the thread `leader`, whose call loads the module. `from_kernel` caches the answer of
 /// [`started_by_kernel`], which reads several files.
@@ -19,7 +20,7 @@ pub(crate) fn find(system: &System<'_>, leader: Option<i32>, from_kernel: &mut O
     for name in ["wchan", "stack"] {
         let mut buffer = [0; 4096];
         let Ok(text) = read_attribute(&system.roots.process(leader, name), &mut buffer) else { continue };
-        if contains(text, b"call_usermodehelper_exec") {
+        if memmem::find(text, b"call_usermodehelper_exec").is_some() {
             return Relation::MayBeAwaited;
         }
         // The kernel writes "0" for a running thread and for a reader without permission.
@@ -56,8 +57,4 @@ pub(crate) fn started_by_kernel(system: &System<'_>) -> bool {
         }
     }
     true
-}
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
 }

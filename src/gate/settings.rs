@@ -44,16 +44,8 @@ impl Settings {
             match key {
                 b"gate" => settings.enabled = !matches!(value, b"off" | b"0" | b"no"),
                 b"gate_trace" => settings.trace = matches!(value, b"1" | b"on" | b"yes"),
-                b"gate_timeout" => {
-                    if let Some(timeout) = milliseconds(value) {
-                        settings.timeout = timeout;
-                    }
-                }
-                b"failure_ttl" => {
-                    if let Some(ttl) = milliseconds(value) {
-                        settings.failure_ttl = ttl;
-                    }
-                }
+                b"gate_timeout" => settings.timeout = milliseconds(value).unwrap_or(settings.timeout),
+                b"failure_ttl" => settings.failure_ttl = milliseconds(value).unwrap_or(settings.failure_ttl),
                 _ => {}
             }
         }

@@ -41,14 +41,8 @@ pub(crate) struct Force {
 
 impl Force {
     fn flags(self) -> u32 {
-        let mut flags = 0;
-        if self.modversions {
-            flags |= kernel::IGNORE_MODVERSIONS;
-        }
-        if self.vermagic {
-            flags |= kernel::IGNORE_VERMAGIC;
-        }
-        flags
+        let flag = |given, flag| if given { flag } else { 0 };
+        flag(self.modversions, kernel::IGNORE_MODVERSIONS) | flag(self.vermagic, kernel::IGNORE_VERMAGIC)
     }
 }
 

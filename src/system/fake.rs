@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// One call that the kernel received.
@@ -103,8 +103,7 @@ impl FakeKernel {
     /// The errno that the init of `name` fails with. Waits for the other inits of `meet`: `ETIME` if they do not run within
     /// 30 s.
     fn refusal(&self, name: &str) -> Option<Errno> {
-        let lock = |mutex| Mutex::lock(mutex).unwrap_or_else(PoisonError::into_inner);
-        if let Some(needs) = self.needs.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+        if let Some(needs) = lock(&self.needs).get(name) {
             let live = |name: &String| {
                 let state = std::fs::read(self.roots.sys_module(name.as_bytes(), "initstate"));
                 state.is_ok_and(|state| state == b"live\n")
@@ -128,16 +127,16 @@ impl FakeKernel {
                 return Some(Errno::ETIME);
             }
         }
-        self.refuses.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+        lock(&self.refuses).get(name).copied()
     }
 
     fn run(&self, call: Call, name: &str, loading: bool) -> Result<(), Errno> {
-        self.calls.lock().unwrap_or_else(|e| e.into_inner()).push(call);
+        lock(&self.calls).push(call);
         if self.busy.swap(true, Ordering::SeqCst) {
             self.overlapped.store(true, Ordering::SeqCst);
         }
         let answer = {
-            let mut answers = self.answers.lock().unwrap_or_else(|e| e.into_inner());
+            let mut answers = lock(&self.answers);
             if answers.is_empty() { None } else { answers.remove(0) }
         };
         let answer = answer.or_else(|| if loading { self.refusal(name) } else { None });
@@ -156,6 +155,10 @@ impl FakeKernel {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Kernel for FakeKernel {
     fn finit_module(&self, file: BorrowedFd<'_>, parameters: &CStr, flags: u32) -> Result<(), Errno> {
         let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
@@ -166,7 +169,7 @@ impl Kernel for FakeKernel {
     }
 
     fn init_module(&self, image: &[u8], parameters: &CStr) -> Result<(), Errno> {
-        let name = self.image_name.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let name = lock(&self.image_name).clone();
         self.run(Call::Init(image.len(), parameters.to_bytes().to_vec()), &name, true)
     }
 

@@ -49,14 +49,28 @@ pub(crate) fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'
 /// # Errors
 /// The errno of open or read, `EFBIG` above the limit; with the path.
 pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file =
-        retry_on_emfile(|| File::open(path).map_err(|e| Errno::of(&e))).map_err(|e| Error::os(e).at(path))?;
-    let mut contents = Vec::new();
+    read_to_end(&open(path)?, path, limit, 0)
+}
+
+/// Opens `path` for reading.
+pub(super) fn open(path: &Path) -> Result<File> {
+    let opened = retry_on_emfile(|| File::open(path).map_err(|e| Errno::of(&e)));
+    opened.map_err(|errno| Error::os(errno).at(path))
+}
+
+/// Reads `file` to its end, at most `limit` bytes. `capacity` is that of the new vector. Errors as [`read_whole`].
+pub(super) fn read_to_end(file: &File, path: &Path, limit: u64, capacity: usize) -> Result<Vec<u8>> {
+    let mut contents = Vec::with_capacity(capacity);
     file.take(limit + 1).read_to_end(&mut contents).map_err(|e| Error::from(e).at(path))?;
     if contents.len() as u64 > limit {
-        return Err(Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused")).at(path));
+        return Err(too_large(limit).at(path));
     }
     Ok(contents)
+}
+
+/// The error for a file of more than `limit` bytes.
+pub(super) fn too_large(limit: u64) -> Error {
+    Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused"))
 }
 
 /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file. The file's own offset does not move.

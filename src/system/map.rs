@@ -4,12 +4,13 @@
 //! [`install_sigbus_handler`] once. Its handler maps a page of zeros in place of the missing page, so that the parser sees bad
 //! data. The C library must not change its host's signals, so it reads files instead.
 
-use super::descriptors::{park, retry_on_emfile};
+use super::descriptors::park;
+use super::file::{read_to_end, too_large};
 use crate::error::{Errno, Error, Result};
 use memmap2::{Mmap, MmapOptions};
 use nix::libc;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Seek;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -43,7 +44,7 @@ pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents>
         return Err(Error::os(Errno::EISDIR).at(path));
     }
     if meta.len() > limit {
-        return Err(Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused")).at(path));
+        return Err(too_large(limit).at(path));
     }
     let length = usize::try_from(meta.len()).unwrap_or(0);
     if meta.is_file() && length > 0 && HANDLER_INSTALLED.load(Ordering::Relaxed) {
@@ -54,16 +55,11 @@ pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents>
             return Ok(Contents::Mapped(map));
         }
     }
-    let mut bytes = Vec::with_capacity(length);
     if meta.is_file() {
         // Standard input may have been read before. If the file cannot seek, the read starts at its present offset.
         let _ = Seek::rewind(&mut &*file);
     }
-    Read::take(file, limit + 1).read_to_end(&mut bytes).map_err(|e| Error::from(e).at(path))?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused")).at(path));
-    }
-    Ok(Contents::Read(bytes))
+    read_to_end(file, path, limit, length).map(Contents::Read)
 }
 
 /// Opens and maps (or reads) the file at `path`.
@@ -71,8 +67,7 @@ pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents>
 /// # Errors
 /// As [`contents`], and the errno of open.
 pub fn open(path: &Path, limit: u64) -> Result<Contents> {
-    let file =
-        retry_on_emfile(|| File::open(path).map_err(|e| Errno::of(&e))).map_err(|e| Error::os(e).at(path))?;
+    let file = super::file::open(path)?;
     let contents = contents(&file, path, limit);
     park(file);
     contents

@@ -10,7 +10,7 @@
 //! A regular file of size 0 counts as empty, as for the kernel. Files of procfs have size 0, and some have no end.
 
 use super::descriptors::retry_on_emfile;
-use super::file::open_at;
+use super::file::{open_at, too_large};
 use super::map::{self, Contents};
 use crate::error::{Errno, Error, Result};
 use crate::limits;
@@ -127,7 +127,7 @@ fn drain(mut file: &File, limit: u64, first: Duration, silence: Duration) -> Res
             Err(error) => return Err(error.into()),
         }
         if bytes.len() as u64 > limit {
-            return Err(Error::new(Errno::EFBIG, format!("larger than {limit} bytes, refused")));
+            return Err(too_large(limit));
         }
     }
 }

@@ -58,8 +58,7 @@ impl Roots {
             prefix: base.to_path_buf(),
             gate_owner: nix::unistd::geteuid().as_raw(),
             gate_on_disk: true,
-            has_sysfs: OnceLock::new(),
-            lib_link: OnceLock::new(),
+            ..Roots::default()
         }
     }
 

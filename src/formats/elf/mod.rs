@@ -135,10 +135,8 @@ impl<'a> Elf<'a> {
     /// # Errors
     /// `ENODATA` if there is none.
     pub(super) fn data(&self, name: &str) -> Result<&'a [u8]> {
-        match self.section(name.as_bytes()) {
-            Some(section) => Ok(section.data),
-            None => Err(Error::new(Errno::ENODATA, format!("no section {name}"))),
-        }
+        let section = self.section(name.as_bytes()).map(|section| section.data);
+        section.ok_or_else(|| Error::new(Errno::ENODATA, format!("no section {name}")))
     }
 
     /// The description of the note in `data`: the lengths of the owner's name and of the description, and a type, 4 bytes

@@ -2,7 +2,7 @@
 
 use super::{KIB, MIB, bounded};
 use kmod_once::internals::error::Errno;
-use kmod_once::internals::formats::compress::{self, Compression, decompress, decompress_until};
+use kmod_once::internals::formats::compress::{self, Compression, decompress, inflate};
 use kmod_once::internals::formats::kernel_decoder;
 use std::io::Write;
 
@@ -28,9 +28,10 @@ pub fn check(input: &[u8]) -> bool {
         assert!(kernel_decoder::may_take(&data[..data.len().min(kernel_decoder::HEAD)]));
     }
     let mut asked = 0;
-    let start = decompress_until(kind, data, LIMIT, &mut |so_far| {
-        asked += 1;
-        so_far.len() > 1000
+    let mut buffer = Vec::new();
+    let start = inflate(kind, data, LIMIT, &mut buffer, &mut |so_far| {
+        asked += u32::from(!so_far.is_empty());
+        (so_far.len() <= 1000).then_some(128 << 10)
     });
     match bounded(data, 3 * MIB + 128 * KIB, 0, || decompress(kind, data, LIMIT)) {
         Err(error) => {
@@ -40,8 +41,8 @@ pub fn check(input: &[u8]) -> bool {
         }
         Ok(out) => {
             assert!(out.len() as u64 <= LIMIT);
-            assert!(out.starts_with(&start.expect("what inflates as a whole does so in part")));
-            assert_eq!(decompress_until(kind, data, LIMIT, &mut |_| false).unwrap(), out);
+            assert!(out.starts_with(start.expect("what inflates as a whole does so in part")));
+            assert_eq!(inflate(kind, data, LIMIT, &mut Vec::new(), &mut |_| Some(usize::MAX)).unwrap(), out);
             assert_eq!(decompress(kind, data, out.len() as u64).unwrap(), out);
             if let Some(less) = (out.len() as u64).checked_sub(1) {
                 assert_eq!(decompress(kind, data, less).unwrap_err().errno(), Errno::EFBIG);
