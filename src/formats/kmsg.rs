@@ -76,8 +76,7 @@ pub fn meaning(text: &str, name: &str) -> Option<Meaning> {
         return refusal(text).and_then(|text| plain(text.to_owned()));
     };
     if let Some(symbol) = said.strip_prefix("Unknown symbol ").and_then(first_word) {
-        // For a symbol with another version the kernel logs first that the versions disagree, and then this with another
-        // errno.
+        // For a symbol with another version the kernel logs first that the versions disagree, and then this with another errno.
         if said.ends_with("(err -2)") {
             let text = format!("needs the symbol {symbol}, which neither the kernel nor a loaded module has");
             return Some(Meaning { text, missing: Some(symbol.to_owned()) });

@@ -26,8 +26,7 @@ pub enum Depth {
     Whole,
 }
 
-/// Reads the module in the file content `content`. Decompresses at most `limit` bytes into `buffer`, whose old content is
-/// lost.
+/// Reads the module in the file content `content`. Decompresses at most `limit` bytes into `buffer`, whose old content is lost.
 ///
 /// # Errors
 /// As [`compress::image`], for the part that is read.

@@ -1,6 +1,5 @@
-//! The gate's directory, `/run/kmod/gate`: owned by root, mode 0700, one lock file for each module that was requested
-//! since boot. Lock files are never unlinked: a process that has the old file open would not exclude one that creates a new
-//! file.
+//! The gate's directory, `/run/kmod/gate`: owned by root, mode 0700, one lock file for each module that was requested since
+//! boot. Lock files are never unlinked: a process that has the old file open would not exclude one that creates a new file.
 //!
 //! The directory is used only if `/run` is a mounted tmpfs or ramfs. Before systemd mounts `/run`, and in a chroot where an
 //! image is built, it is a plain directory of the root file system: the mount would hide its files, or they would survive

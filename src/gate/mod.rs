@@ -64,8 +64,7 @@ pub(crate) struct Load<'r> {
     pub budget: &'r WaitBudget,
 }
 
-/// How long a whole request may wait for other processes, all waits together. Its own kernel calls and commands do not
-/// count.
+/// How long a whole request may wait for other processes, all waits together. Its own kernel calls and commands do not count.
 #[derive(Debug)]
 pub(crate) struct WaitBudget {
     begin: Duration,

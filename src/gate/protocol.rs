@@ -30,8 +30,7 @@ use crate::error::Errno;
 use crate::system::sysfs::State;
 use std::time::Duration;
 
-/// The longest sleep on the futex. A killed leader does not wake the followers, so this is how long they may
-/// not notice.
+/// The longest sleep on the futex. A killed leader does not wake the followers, so this is how long they may not notice.
 pub const SLICE: Duration = Duration::from_millis(500);
 /// The first sleep on the futex. It is shorter, since most loads end sooner.
 pub(crate) const FIRST_SLICE: Duration = Duration::from_millis(100);
@@ -161,8 +160,7 @@ pub enum Action {
     TryLock,
     /// Read the futex: [`Seen::Futex`].
     ReadFutex,
-    /// Read the module's state under the requested name, and under its own name if that is known to differ:
-    /// [`Seen::State`].
+    /// Read the module's state under the requested name, and under its own name if that is known to differ: [`Seen::State`].
     Look,
     /// Read the record of the lock's file: [`Seen::Record`].
     ReadRecord,

@@ -8,10 +8,9 @@
 //! place(X):  for each P in X's "pre" softdeps: plan(P);   emit X;   for each P in its "post" softdeps: plan(P)
 //! ```
 //!
-//! Dependencies are placed, not planned, so a module can be in the list several times; the later steps find it loaded. A
-//! module with soft dependencies is inserted even if it has an install command. kmod does both, and programs that make an
-//! initramfs read the list. An install command that only refuses ([`super::command::refuses`]) is kept: it forbids the
-//! module.
+//! Dependencies are placed, not planned, so a module can be in the list several times; the later steps find it loaded. A module
+//! with soft dependencies is inserted even if it has an install command. kmod does both, and programs that make an initramfs
+//! read the list. An install command that only refuses ([`super::command::refuses`]) is kept: it forbids the module.
 //!
 //! A forbidden module stays in the list with the configuration line that forbids it, but is never loaded. If a module that
 //! only a soft dependency names is forbidden, or needs a forbidden module, its own dependencies are left out.

@@ -14,9 +14,8 @@ const OPTIONS: &str = "FRX";
 /// The exit codes of a shell that cannot start a command.
 const NOT_STARTED: [i32; 2] = [126, 127];
 
-/// Pipes `text` to the shell command `command`, or else to less(1), and waits. Returns false if the text was not shown:
-/// stdout is not a terminal, the pager does not exist, or the process is in secure-execution mode, since the caller chose
-/// the command.
+/// Pipes `text` to the shell command `command`, or else to less(1), and waits. Returns false if the text was not shown: stdout
+/// is not a terminal, the pager does not exist, or the process is in secure-execution mode, since the caller chose the command.
 pub(crate) fn show(command: Option<&[u8]>, text: &[u8]) -> bool {
     if start::is_secure_execution() || !std::io::stdout().is_terminal() {
         return false;

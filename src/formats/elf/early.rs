@@ -145,8 +145,7 @@ impl<'a> Early<'a> {
 }
 
 impl Search {
-    /// A search in a file of `file_size` bytes. `unsigned`: give up if a signature or other data follows the section
-    /// headers.
+    /// A search in a file of `file_size` bytes. `unsigned`: give up if a signature or other data follows the section headers.
     pub fn new(file_size: u64, unsigned: bool) -> Self {
         Search { stage: Stage::Header, file_size, unsigned, headers: 0, sections: 0 }
     }

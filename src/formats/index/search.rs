@@ -1,8 +1,7 @@
 //! Searches an index: for one exact key, for all keys that match as patterns, or for everything.
 //!
-//! In a valid file no node is reached twice, so the visited nodes together are at most as large as the file. Every walk has
-//! the size of the file as its budget and subtracts each node. So it also ends soon in a damaged file whose references form
-//! loops.
+//! In a valid file no node is reached twice, so the visited nodes together are at most as large as the file. Every walk has the
+//! size of the file as its budget and subtracts each node. So it also ends soon in a damaged file whose references form loops.
 
 use super::Index;
 use super::read::Node;
