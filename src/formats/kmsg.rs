@@ -91,11 +91,8 @@ pub fn meaning(text: &str, name: &str) -> Option<Meaning> {
     }
     if let Some(rest) = said.strip_prefix("version magic '") {
         let (own, wanted) = rest.split_once("' should be '")?;
-        let wanted = wanted.trim_end_matches('\'').trim_end();
-        return plain(format!(
-            "was built for the kernel \"{}\", and this one is \"{wanted}\"",
-            own.trim_end()
-        ));
+        let (own, wanted) = (own.trim_end(), wanted.trim_end_matches('\'').trim_end());
+        return plain(format!("was built for the kernel \"{own}\", and this one is \"{wanted}\""));
     }
     if let Some(rest) = said.strip_prefix("exports duplicate symbol ") {
         let symbol = first_word(rest)?;
@@ -130,19 +127,16 @@ pub fn meaning(text: &str, name: &str) -> Option<Meaning> {
 
 /// The meaning of a message about a missing or unusable signature.
 fn refusal(text: &str) -> Option<&'static str> {
-    if text.contains("unavailable key is rejected") {
-        return Some(
-            "is signed with a key that the kernel does not have, and the kernel takes no such module",
-        );
-    }
-    if text.contains("unsigned module is rejected") || text.contains("unsigned module loading is restricted")
-    {
-        return Some("is not signed, and the kernel takes signed modules only");
-    }
-    if text.contains("unsupported crypto is rejected") {
-        return Some("is signed in a way that the kernel cannot check");
-    }
-    None
+    const KEY: &str =
+        "is signed with a key that the kernel does not have, and the kernel takes no such module";
+    const UNSIGNED: &str = "is not signed, and the kernel takes signed modules only";
+    let meanings = [
+        ("unavailable key is rejected", KEY),
+        ("unsigned module is rejected", UNSIGNED),
+        ("unsigned module loading is restricted", UNSIGNED),
+        ("unsupported crypto is rejected", "is signed in a way that the kernel cannot check"),
+    ];
+    meanings.into_iter().find(|(part, _)| text.contains(part)).map(|(_, meaning)| meaning)
 }
 
 fn first_word(text: &str) -> Option<&str> {

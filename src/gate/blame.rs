@@ -14,7 +14,7 @@ pub(crate) struct Span {
 }
 
 /// All requests for one module.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Module {
     /// The earliest request.
     pub first: TraceEntry,
@@ -37,15 +37,9 @@ pub(crate) fn modules(mut entries: Vec<TraceEntry>) -> Vec<Module> {
     entries.sort_by_key(|entry| entry.at);
     let mut modules: BTreeMap<String, Module> = BTreeMap::new();
     for entry in entries {
-        let module = modules.entry(entry.module.clone()).or_insert_with(|| Module {
-            first: entry.clone(),
-            requests: 0,
-            called: Duration::ZERO,
-            waited: Duration::ZERO,
-            errno: None,
-            calls: Vec::new(),
-            waits: Vec::new(),
-        });
+        let module = modules
+            .entry(entry.module.clone())
+            .or_insert_with(|| Module { first: entry.clone(), ..Module::default() });
         let called_at = entry.at + entry.waited;
         module.requests += 1;
         module.called += entry.called;

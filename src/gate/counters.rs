@@ -1,10 +1,8 @@
 //! The counters of one module in its gate file.
 
-use super::nanoseconds;
 use super::record::{COUNTERS_OFFSET, FILE_LENGTH};
 use crate::system::shared::SharedCounters;
 use std::fs::File;
-use std::time::Duration;
 
 /// The counters of one module since boot, in this order at [`COUNTERS_OFFSET`] of the gate file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,12 +70,6 @@ impl Counters {
                 }
             }
         }
-    }
-
-    #[must_use]
-    pub fn waited(mut self, time: Duration) -> Self {
-        self.waited = nanoseconds(time);
-        self
     }
 }
 

@@ -4,7 +4,7 @@ use super::counters::Counters;
 use super::machine::Machine;
 use super::protocol::{Action, Attempt, End, Ended, Failure, Lock, Request, Seen};
 use super::record::{FUTEX_OFFSET, Record};
-use super::{Gate, Load, look, relation};
+use super::{Gate, Load, look, nanoseconds, relation};
 use crate::error::{Errno, Error};
 use crate::name::ModuleName;
 use crate::system::flock::FileLock;
@@ -303,7 +303,7 @@ impl<'d, 'a> Driver<'d, 'a> {
     /// Adds the request to the counters in the file of its lock.
     fn count(&self, end: End, machine: &Machine) {
         let Some(file) = &self.file else { return };
-        let mut counters = Counters::default().waited(self.waited);
+        let mut counters = Counters { waited: nanoseconds(self.waited), ..Counters::default() };
         counters.bounds = u64::from(machine.is_late());
         counters.fallbacks = u64::from(!machine.lock().is_gate_file());
         match end {

@@ -24,7 +24,7 @@ use super::plan::Step;
 use crate::error::Errno;
 use crate::gate::Outcome;
 use crate::log::Message;
-use crate::tree::Tree;
+use crate::tree::{Module, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -93,21 +93,16 @@ impl<'o> Graph<'o> {
         for index in 0..graph.jobs.len() {
             let module = graph.jobs[index].step.module.clone();
             let (before, after) = tree.softdeps(&module);
-            for needed in tree.dependencies(&module) {
-                graph.add_edge(graph.by_name.get(&needed.name).copied(), Some(index), Edge::Hard);
-            }
-            for first in before {
-                graph.add_edge(graph.by_name.get(&first.name).copied(), Some(index), Edge::Soft);
-            }
-            for then in after {
-                graph.add_edge(Some(index), graph.by_name.get(&then.name).copied(), Edge::Soft);
-            }
+            tree.dependencies(&module).iter().for_each(|needed| graph.add_edge(needed, &module, Edge::Hard));
+            before.iter().for_each(|first| graph.add_edge(first, &module, Edge::Soft));
+            after.iter().for_each(|then| graph.add_edge(&module, then, Edge::Soft));
         }
         graph
     }
 
-    fn add_edge(&mut self, first: Option<usize>, then: Option<usize>, edge: Edge) {
-        if let (Some(first), Some(then)) = (first, then) {
+    fn add_edge(&mut self, first: &Module, then: &Module, edge: Edge) {
+        let job = |module: &Module| self.by_name.get(&module.name).copied();
+        if let (Some(first), Some(then)) = (job(first), job(then)) {
             if first < then {
                 self.jobs[first].dependents.push((then, edge));
                 self.jobs[then].waits += 1;

@@ -21,17 +21,9 @@ pub(crate) fn send(ident: &[u8], severity: i32, text: &[u8]) -> Result<(), Errno
         // Without LOG_NDELAY it opens nothing, so it cannot fail.
         let _ = openlog(ident, LogFlags::LOG_CONS, Facility::LOG_DAEMON);
     });
-    let severity = match severity {
-        0 => Severity::LOG_EMERG,
-        1 => Severity::LOG_ALERT,
-        2 => Severity::LOG_CRIT,
-        3 => Severity::LOG_ERR,
-        4 => Severity::LOG_WARNING,
-        5 => Severity::LOG_NOTICE,
-        6 => Severity::LOG_INFO,
-        7 => Severity::LOG_DEBUG,
-        _ => return Err(Errno::EINVAL),
-    };
+    use Severity::{LOG_ALERT, LOG_CRIT, LOG_DEBUG, LOG_EMERG, LOG_ERR, LOG_INFO, LOG_NOTICE, LOG_WARNING};
+    let known = [LOG_EMERG, LOG_ALERT, LOG_CRIT, LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG];
+    let severity = known.into_iter().find(|known| *known as i32 == severity).ok_or(Errno::EINVAL)?;
     // With a newline at its end, as kmod sends it; daemons strip it.
     let priority = Priority::new(severity, Facility::LOG_DAEMON);
     Ok(syslog(priority, OsStr::from_bytes(&crate::log::bytes![text, "\n"]))?)

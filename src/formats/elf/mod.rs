@@ -95,9 +95,9 @@ impl<'a> Elf<'a> {
         elf.names = elf
             .section_at(usize::from(names_index))
             .map(|section| section.data)
-            .filter(|names| names.last() == Some(&0))
             .filter(|names| {
-                elf.name_offset(usize::from(names_index)).is_some_and(|start| start < names.len())
+                let start = elf.name_offset(usize::from(names_index));
+                names.last() == Some(&0) && start.is_some_and(|start| start < names.len())
             })
             .ok_or_else(|| invalid("ELF section names are missing or damaged"))?;
         Ok(elf)

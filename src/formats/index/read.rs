@@ -29,10 +29,8 @@ impl<'a> Index<'a> {
             return Err(Error::new(Errno::EINVAL, "the index is shorter than its header"));
         };
         if magic != MAGIC {
-            return Err(Error::new(
-                Errno::EINVAL,
-                format!("magic check fail: {magic:x} instead of {MAGIC:x}"),
-            ));
+            let what = format!("magic check fail: {magic:x} instead of {MAGIC:x}");
+            return Err(Error::new(Errno::EINVAL, what));
         }
         let (major, known) = (version >> 16, VERSION >> 16);
         if major != known {

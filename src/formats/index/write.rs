@@ -4,7 +4,6 @@
 use super::{CHILDREN, HEADER, MAGIC, OFFSET, PREFIX, VALUES, VERSION};
 use crate::error::{Errno, Error, Result};
 use crate::limits;
-use std::cmp::Ordering;
 use std::ops::Range;
 
 /// Collects keys with their values, then writes the file.
@@ -75,10 +74,8 @@ impl IndexBuilder {
         let IndexBuilder { arena, mut entries } = self;
         // Reverse, then sort stably: of equal priorities the last added comes first.
         entries.reverse();
-        entries.sort_by(|a, b| match arena[a.key.clone()].cmp(&arena[b.key.clone()]) {
-            Ordering::Equal => a.priority.cmp(&b.priority),
-            unequal => unequal,
-        });
+        let key = |entry: &Entry| &arena[entry.key.clone()];
+        entries.sort_by(|a, b| key(a).cmp(key(b)).then(a.priority.cmp(&b.priority)));
         let mut layout = Layout { arena: &arena, entries: &entries, nodes: Vec::new() };
         layout.node(0..entries.len(), 0, 0, true);
         layout.write()
@@ -160,10 +157,8 @@ impl Layout<'_> {
     fn write(&self) -> Result<Vec<u8>> {
         let length = HEADER + self.nodes[0].size;
         if length > OFFSET as usize {
-            return Err(Error::new(
-                Errno::EFBIG,
-                format!("Module index: {length} bytes do not fit the format"),
-            ));
+            let what = format!("Module index: {length} bytes do not fit the format");
+            return Err(Error::new(Errno::EFBIG, what));
         }
         let mut out = Vec::with_capacity(length);
         for word in [MAGIC, VERSION, reference(&self.nodes[0], HEADER)] {
@@ -209,13 +204,7 @@ impl Layout<'_> {
 
 /// The reference to `node` at `offset`.
 fn reference(node: &Node, offset: usize) -> u32 {
-    let mut reference = offset as u32;
-    for (part, flag) in
-        [(!node.prefix.is_empty(), PREFIX), (!node.values.is_empty(), VALUES), (node.nodes > 1, CHILDREN)]
-    {
-        if part {
-            reference |= flag;
-        }
-    }
-    reference
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    let parts = flag(!node.prefix.is_empty(), PREFIX) | flag(!node.values.is_empty(), VALUES);
+    offset as u32 | parts | flag(node.nodes > 1, CHILDREN)
 }
