@@ -4,7 +4,7 @@
 /// The offset basis: the hash of no bytes.
 pub(crate) const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// The hash of the bytes behind `start`, followed by `bytes`.
+/// Continues the hash `start` with `bytes`.
 pub(crate) fn update(start: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

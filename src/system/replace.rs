@@ -39,8 +39,8 @@ const DIR_MODE: u32 = 0o755;
 const WARN_AFTER: Duration = Duration::from_secs(2);
 /// The longest wait for another process: a depmod takes seconds, on slow disks a minute.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long the locked file may differ from the file at its path. After that the files are taken as the same: on some file
-/// systems inode numbers change.
+/// How long the locked file may differ from the file at its path. After that the run goes on: on some file systems inode
+/// numbers change.
 const MISMATCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pauses between these checks; each is twice the one before.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
