@@ -36,8 +36,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Part of the warning about an untrusted gate directory. `kmod check` searches other programs and libraries for this
-/// text to learn whether they have a gate.
+/// Part of the warning about an untrusted gate directory. `kmod check` searches the libkmod of systemd-udevd for this text to
+/// learn whether it has a gate.
 pub const MARK: &str = "not used to serialise module loading";
 
 /// One request to load one module.
