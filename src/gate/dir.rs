@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_an_open_door_and_a_stranger_are_not_used() {
+    fn a_link_open_permissions_and_another_owner_are_not_trusted() {
         let (dir, mut roots) = fixture();
         let gate = roots.run.join("kmod/gate");
         std::fs::create_dir(roots.run.join("kmod")).unwrap();

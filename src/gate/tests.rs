@@ -377,7 +377,7 @@ fn without_sysfs_proc_modules_tells() {
 }
 
 #[test]
-fn who_waits_long_looks_around_seldom() {
+fn a_long_wait_checks_the_state_seldom() {
     struct Counting(AtomicU32);
     impl Clock for Counting {
         fn boottime(&self) -> Duration {

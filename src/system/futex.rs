@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_is_woken_through_another_map_and_not_before() {
+    fn a_waiter_is_woken_through_another_map_and_not_before() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = |file: &File, offset| Futex::within(file, offset).err();
         assert_eq!(error(file.as_file(), 8), Some(Errno::EINVAL), "an empty file has none");
