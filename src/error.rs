@@ -1,5 +1,5 @@
-//! The one error type below the tools: what went wrong, which file it is about, and the errno that a
-//! program in C would see. The tools turn it into a sentence; the C library turns it into a negative number.
+//! The one error type below the tools: what went wrong, the file it is about, and the errno that a C program would see. The
+//! tools turn it into a sentence; the C library turns it into a negative number.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

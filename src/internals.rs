@@ -1,5 +1,5 @@
-//! What the tests, the benchmarks and the fuzz targets see of the crate, by the paths that it has inside. It is no interface:
-//! whatever is not named here is private, so that the compiler finds what nobody uses.
+//! What the tests, the benchmarks and the fuzz targets use of the crate, under the paths that it has inside. No stable
+//! interface. What is not named here is private, so the compiler finds unused code.
 
 pub mod check {
     pub use crate::check::{Part, Request, run};

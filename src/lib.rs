@@ -6,31 +6,31 @@
 //! argv -> cli -> tree.lookup -> plan -> steps -> gate -> kernel -> outcome -> text and exit status
 //! ```
 //!
-//! The map, from the top down; imports only run downward, and tests/architecture.rs holds them to it:
+//! The modules, from the top down. Imports run downward only; tests/architecture.rs checks it.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | `cli` | one file per tool: arguments as GNU getopt reads them, output, exit status |
-//! | `capi` | `libkmod.so.2`: C's handles, lists and error numbers around the rooms below (feature `library`); knows nothing of `cli`, nor `cli` of it |
-//! | `check` | what is wrong with configuration, modules and machine |
-//! | `load` | a request becomes a plan (pure; `-D`, `-n`, `-v` print it), which is walked through the gate; threads load ahead of the walk |
+//! | `capi` | `libkmod.so.2`: C's handles, lists and error numbers over the modules below (feature `library`); independent of `cli` |
+//! | `check` | finds problems of configuration, modules and machine |
+//! | `load` | makes a plan of a request (pure; `-D`, `-n`, `-v` print it) and walks it through the gate; threads load ahead of the walk |
 //! | `depmod` | makes the indexes |
 //! | `gate` | load exactly once: the protocol, its record, counters, trace |
 //! | `tree` | one module directory with its configuration: lookup, dependencies |
 //! | `config` | modprobe.d and the kernel command line |
 //! | `formats` | bytes into values: ELF, modinfo, indexes, compression, signatures; no I/O, no `unsafe` |
-//! | `system` | what the operating system gives; all `unsafe` but that of C's border |
-//! | `error`, `errno`, `log`, `name`, `limits` | what everyone uses |
+//! | `system` | the operating system: calls, files, /proc and /sys; all `unsafe` code except that of `capi` |
+//! | `error`, `errno`, `log`, `name`, `limits` | what all modules share |
 //!
-//! Nothing below `cli` and `capi` prints, exits, or reads the environment, so that a whole tool runs inside a unit test on a
-//! fixture.
+//! Below `cli` and `capi` nothing prints or ends the process, so that a whole tool runs inside a unit test on a fixture.
+//! Only `system` reads the process's environment.
 //!
-//! The crate is a program and a C library. To Rust it is only [`program`], and what its own tests see (`internals`).
+//! The crate is a program and a C library. Its Rust interface is [`program`]; `internals` exists for the crate's own tests.
 #![deny(unsafe_code)]
-// The pages are for those who work on it, and made with what is private.
+// The documentation is for developers of the crate and is built with its private items.
 #![allow(rustdoc::private_intra_doc_links)]
 #![cfg_attr(not(test), warn(unreachable_pub))]
-// What only the C library calls is dead without it.
+// Without the feature `library`, what only the C library calls is dead code.
 #![cfg_attr(not(any(test, feature = "library")), allow(dead_code))]
 
 #[cfg(any(test, feature = "library"))]

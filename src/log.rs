@@ -1,5 +1,5 @@
-//! Where messages go. Code below the tools hands finished sentences, without program name or level, to a [`Sink`];
-//! the tool decides which of them are shown, and where.
+//! Where messages go. Code below the tools passes whole sentences, without program name or level, to a [`Sink`]; the tool
+//! decides which of them are shown, and where.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,9 +11,9 @@ pub enum Priority {
     Crit = 2,
     /// Something asked for was not done.
     Err = 3,
-    /// Something is odd, and the work goes on.
+    /// Something is unexpected; the work goes on.
     Warning = 4,
-    /// A normal event that somebody may want to know of.
+    /// A normal event that is worth a message.
     Notice = 5,
     /// What the program does.
     Info = 6,
@@ -21,11 +21,11 @@ pub enum Priority {
     Debug = 7,
 }
 
-/// One message that was kept.
+/// A message with its priority.
 pub(crate) type Message = (Priority, Vec<u8>);
 
-/// `KMOD_LOG`: a syslog number, or a word that begins with `err`, `info` or `debug`; nothing at all where it is neither. The
-/// value is the least severe priority that is shown.
+/// The value of `KMOD_LOG`: a syslog number, or a word that begins with `err`, `info` or `debug`. Any other word gives 0,
+/// which hides all messages. The result is the least severe priority that is shown.
 pub(crate) fn threshold(variable: Option<&[u8]>) -> i32 {
     let Some(text) = variable else { return Priority::Err as i32 };
     let text = text.trim_ascii_start();
@@ -41,8 +41,8 @@ pub(crate) fn threshold(variable: Option<&[u8]>) -> i32 {
     }
 }
 
-/// A receiver of messages. `text` is bytes, since it may quote names and paths that are not UTF-8; it has no newline
-/// at its end.
+/// A receiver of messages. `text` is bytes, since it may quote names and paths that are not UTF-8. It does not end in a
+/// newline.
 pub trait Sink: Sync {
     /// Takes one message.
     fn log(&self, priority: Priority, text: &[u8]);
@@ -55,7 +55,7 @@ impl Sink for Silent {
     fn log(&self, _: Priority, _: &[u8]) {}
 }
 
-/// A sink that only remembers whether there was anything to tell.
+/// A sink that only records whether it got any message.
 #[derive(Default)]
 pub(crate) struct AnyMessage(AtomicBool);
 
@@ -77,7 +77,7 @@ impl Sink for AnyMessage {
 pub struct Kept(std::sync::Mutex<Vec<Message>>);
 
 impl Kept {
-    /// What was logged so far, oldest first; the sink is empty afterwards.
+    /// Takes the messages logged so far, oldest first; the sink is empty afterwards.
     pub fn take(&self) -> Vec<Message> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(|e| e.into_inner()))
     }

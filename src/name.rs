@@ -10,26 +10,26 @@ use std::path::Path;
 /// The extensions of module files, longest match last (`.ko.xz` is not `.ko`).
 pub(crate) const EXTENSIONS: [&[u8]; 4] = [b".ko", b".ko.gz", b".ko.xz", b".ko.zst"];
 
-/// A module's canonical name: what ends at the first `.` of `text`, with every `-` as `_`.
+/// A module's canonical name: `text` up to the first `.` or NUL, with every `-` as `_`.
 pub fn canonical(text: &[u8]) -> Vec<u8> {
     let end = text.iter().position(|&b| b == b'.' || b == 0).unwrap_or(text.len()).min(limits::QUERY);
     text[..end].iter().map(|&b| if b == b'-' { b'_' } else { b }).collect()
 }
 
-/// The canonical name of the module in file `path`; `None` where the path ends in `/` or is empty.
+/// The canonical name of the module in the file `path`; `None` if the path ends in `/` or is empty.
 pub fn from_path(path: &[u8]) -> Option<Vec<u8>> {
     let base = path.iter().rposition(|&b| b == b'/').map_or(path, |slash| &path[slash + 1..]);
     (!base.is_empty()).then(|| canonical(base))
 }
 
-/// A query, alias or configuration word: every `-` as `_` except between `[` and `]`. `None` where brackets do not
-/// pair up, or where it is longer than anything that is looked up.
+/// A query, alias or word of the configuration: every `-` as `_` except between `[` and `]`. `None` if brackets do not pair
+/// up, or if the text is longer than [`limits::QUERY`].
 pub fn alias(text: &[u8]) -> Option<Vec<u8>> {
     let mut folded = text.to_vec();
     fold_alias(&mut folded).then_some(folded)
 }
 
-/// As [`alias`], in place. Where it is refused, what stands before the offending byte is folded already.
+/// As [`alias`], in place. If it fails, the bytes before the offending one have been folded already.
 pub(crate) fn fold_alias(text: &mut [u8]) -> bool {
     if text.len() > limits::QUERY {
         return false;
@@ -58,7 +58,7 @@ pub fn is_module_file(name: &[u8]) -> bool {
 pub struct ModuleName(Vec<u8>);
 
 impl ModuleName {
-    /// Checks a name that is canonical already (from [`canonical`], [`from_path`] or the kernel).
+    /// Checks a name that is canonical already (from [`canonical`], [`from_path`] or the kernel). A `-` still becomes `_`.
     pub fn new(name: &[u8]) -> Option<Self> {
         let fits = !name.is_empty() && name.len() <= limits::MODULE_NAME;
         let safe = name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0);

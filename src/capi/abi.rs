@@ -1,7 +1,7 @@
-//! What C's arguments look like here, and how results go back.
+//! The types of C's arguments, and how results go back to C.
 //!
-//! Only C makes values of the types of this file. It promises what `libkmod.h` says: each pointer is NULL, or an object
-//! of its type that this library handed out and that has not been released, or a C string.
+//! Only C makes values of these types. The C interface (`libkmod.h`) requires that each pointer is NULL, an object of its
+//! type that this library returned and that has not been released, or a C string.
 
 use crate::error::Errno;
 use crate::system::directory;
@@ -10,15 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::ptr::{null, null_mut};
 
-/// What stands for a panic of ours: a bug, which must not unwind into C.
+/// The errno of a panic, which must not unwind into C.
 const BUG: Errno = Errno::ENOTRECOVERABLE;
 
-/// A pointer to an object of ours, or NULL.
+/// A pointer to an object of this library, or NULL.
 #[repr(transparent)]
 pub(crate) struct Handle<T>(*mut T);
 
 impl<T> Handle<T> {
-    /// The object; `ENOENT`, which is the answer to NULL nearly everywhere.
+    /// The object; `ENOENT` for NULL, which most functions return for it.
     pub(crate) fn get(&self) -> Result<&T, Errno> {
         // SAFETY: see the head of this file. Objects are changed through cells only.
         unsafe { self.0.as_ref() }.ok_or(Errno::ENOENT)
@@ -59,7 +59,7 @@ impl Texts {
     }
 }
 
-/// Where a pointer is to be written to, or NULL.
+/// A place for a pointer that a function returns, or NULL.
 #[repr(transparent)]
 pub(crate) struct Out<T>(*mut *mut T);
 
@@ -84,9 +84,9 @@ impl<T> Out<T> {
     }
 }
 
-/// What a function that C calls returns where it fails.
+/// The return value of a function that C calls, if it fails.
 pub(crate) trait Answer {
-    /// Says which error it was, as far as the type can.
+    /// The value for an error, as exactly as the type can express it.
     fn failed(errno: Errno) -> Self;
 }
 
@@ -112,7 +112,7 @@ impl<T> Answer for *const T {
     }
 }
 
-/// Runs the body of a function that C calls. An error becomes `otherwise`, with errno set, and so does a panic.
+/// Runs the body of a function that C calls. An error or a panic sets errno and returns `otherwise`.
 pub(crate) fn answer<T>(otherwise: impl FnOnce(Errno) -> T, body: impl FnOnce() -> Result<T, Errno>) -> T {
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         // Its destructor may panic again.
@@ -125,8 +125,8 @@ pub(crate) fn answer<T>(otherwise: impl FnOnce(Errno) -> T, body: impl FnOnce() 
     })
 }
 
-/// Makes functions that C calls: the body returns a `Result` with an [`Errno`], which [`Answer::failed`] or the closure behind
-/// `else` turns into what C gets. Nothing else in this room is exported (tests/architecture.rs).
+/// Makes functions that C calls. The body returns a `Result` with an [`Errno`]; [`Answer::failed`], or the closure after
+/// `else`, makes the return value of an error. Nothing else in src/capi is exported (tests/architecture.rs).
 macro_rules! exports {
     ($(
         $(#[$attribute:meta])*
@@ -148,7 +148,7 @@ unsafe extern "C" {
     fn secure_getenv(name: *const c_char) -> *const c_char;
 }
 
-/// A variable of the environment, which counts for nothing in a program that runs with more rights than its user has.
+/// An environment variable; `None` in a program that runs with more rights than its caller.
 pub(crate) fn variable(name: &CStr) -> Option<Vec<u8>> {
     // SAFETY: the name is a C string; the value is copied before anything else can change the environment (that no other
     // thread does so now is the host's duty, as for getenv).
@@ -158,7 +158,7 @@ pub(crate) fn variable(name: &CStr) -> Option<Vec<u8>> {
     }
 }
 
-/// `path`, from the working directory on where it is relative.
+/// The absolute path; a relative `path` is below the working directory.
 pub(crate) fn absolute(path: &[u8]) -> Result<PathBuf, Errno> {
     directory::absolute(path, || directory::working(variable(c"PWD")))
 }

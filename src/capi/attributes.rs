@@ -1,4 +1,4 @@
-//! What the module directory and the configuration say of a module.
+//! What the module directory and the configuration have about a module.
 
 use super::abi::{Handle, Out, c_string, exports};
 use super::context::Context;
@@ -46,7 +46,7 @@ exports! {
         Ok(module.get()?.name.as_ptr())
     }
 
-    /// The path of its file; NULL for a built-in one, or one that nothing is known of.
+    /// The path of its file; NULL for a built-in or an unknown module.
     fn kmod_module_get_path(module: Handle<Module>) -> *const c_char {
         Ok(module.get()?.path().map_or(null(), |path| path.as_ptr()))
     }
@@ -72,14 +72,14 @@ exports! {
         Ok(tree.remove_command(&found).map_or(null(), |command| module.ctx().lasting(command)))
     }
 
-    /// What it needs, in load order.
+    /// Its dependencies, in load order.
     fn kmod_module_get_dependencies(module: Handle<Module>) -> *mut Node {
         let module = module.get()?;
         let needed = module.tree().dependencies(&module.found());
         Ok(module.siblings(needed).finish())
     }
 
-    /// What is to be loaded before and after it.
+    /// Its soft dependencies, to be loaded before and after it.
     fn kmod_module_get_softdeps(
         module: Handle<Module>,
         before: Out<Node>,
@@ -98,7 +98,7 @@ exports! {
         Ok(0)
     }
 
-    /// What may help it if it is there.
+    /// Its weak dependencies.
     fn kmod_module_get_weakdeps(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         if !into.is_there() {

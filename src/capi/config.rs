@@ -1,4 +1,4 @@
-//! Iterators over the configuration. One stands before its first entry until it is moved, and again after its last.
+//! Iterators over the configuration. A new iterator is before its first entry; it is there again after the last one.
 
 use super::abi::{Handle, exports};
 use super::context::Context;
@@ -59,13 +59,13 @@ exports! {
         iter.get()?.text(|entry| Some(entry.key.to_vec()))
     }
 
-    /// What the entry says; NULL for a blacklisted module.
+    /// The value of the entry; NULL for a blacklisted module.
     fn kmod_config_iter_get_value(iter: Handle<Iter>) -> *const c_char {
         let iter = iter.get()?;
         iter.text(|entry| (iter.kind != Kind::Blacklist).then(|| entry.shown(iter.kind)))
     }
 
-    /// Goes to the next entry; false behind the last one.
+    /// Goes to the next entry; false after the last one.
     fn kmod_config_iter_next(iter: Handle<Iter>) -> bool, else(|_| false) {
         let iter = iter.get()?;
         let next = iter.at.get().map_or(0, |at| at + 1);

@@ -1,7 +1,7 @@
-//! What is inside a module file: lists of strings and symbols.
+//! The contents of a module file: lists of strings and symbols.
 //!
-//! Entries of the three lists of symbols have one layout, since dracut asks entries of the list of needed symbols with the
-//! function for exported ones, and matches what it gets (the letter of the binding, then the name) unanchored.
+//! The entries of the three lists of symbols have one layout: dracut passes entries of the list of needed symbols to the
+//! function for exported ones, and matches the result (the letter of the binding, then the name) unanchored.
 
 use super::abi::{Handle, Out, c_string, exports};
 use super::list::{self, Builder, Node};
@@ -21,7 +21,7 @@ use std::ffi::{CString, c_char, c_int};
 const WEAK: u8 = b'W';
 const UNDEFINED: u8 = b'U';
 
-/// A string that a module says about itself.
+/// A string of `.modinfo`.
 struct Info {
     key: CString,
     value: CString,
@@ -44,7 +44,7 @@ impl Module {
         self.image.get().map_or_else(|| Err(Error::os(Errno::ENOENT)), |image| Elf::parse(image))
     }
 
-    /// The errno of an error, after saying what the errno does not.
+    /// Logs an error that has more to say than its errno, and returns the errno.
     fn log_error(&self, error: &Error) -> Errno {
         if !error.what().is_empty() && error.path().is_some() {
             self.ctx().log().error(error.to_string().as_bytes());
@@ -52,7 +52,7 @@ impl Module {
         error.errno()
     }
 
-    /// Fills a list of what the file holds, and returns how long it is.
+    /// Fills a list from the file, and returns its length.
     fn list<T>(
         &self,
         into: &Out<Node>,
@@ -71,7 +71,7 @@ impl Module {
         Ok(length)
     }
 
-    /// What the kernel's own file says of a built-in module.
+    /// The entries of `modules.builtin.modinfo` for a built-in module.
     fn builtin_info(&self) -> Result<Vec<Info>> {
         let path = self.tree().dir().join("modules.builtin.modinfo");
         let file = map::open(&path, limits::TEXT_FILE)?;
@@ -86,7 +86,7 @@ impl Info {
     }
 }
 
-/// Everything that a module file says about itself: its strings, its build id, its signature.
+/// The strings of `.modinfo`, the build id and the signature of a module file.
 fn about(elf: &Elf<'_>, image: &[u8]) -> Result<Vec<Info>> {
     let mut found: Vec<Info> = info(elf)?.into_iter().map(|(key, value)| Info::new(key, value)).collect();
     found.extend(build_id(elf).map(|id| Info::new(b"build-id", &hex(id))));
@@ -103,7 +103,7 @@ fn about(elf: &Elf<'_>, image: &[u8]) -> Result<Vec<Info>> {
 }
 
 exports! {
-    /// What a module says about itself; how many entries there are.
+    /// Fills a list with the module's information; returns its length.
     fn kmod_module_get_info(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         if module.is_builtin() && into.is_empty() {
@@ -134,7 +134,7 @@ exports! {
         Ok(())
     }
 
-    /// The versions of symbols that a module was built against; how many there are.
+    /// Fills a list with the versions of the symbols that the module was built against; returns its length.
     fn kmod_module_get_versions(module: Handle<Module>, into: Out<Node>) -> c_int {
         module.get()?.list(&into, |elf| {
             let symbol = |name: &[u8], crc| Symbol { crc, text: c_string(name) };
@@ -142,7 +142,7 @@ exports! {
         })
     }
 
-    /// The symbols that a module has for others; how many there are.
+    /// Fills a list with the symbols that the module exports; returns its length.
     fn kmod_module_get_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
         module.get()?.list(&into, |elf| {
             let symbol = |name: &[u8], crc| Symbol { crc, text: c_string(name) };
@@ -150,11 +150,11 @@ exports! {
         })
     }
 
-    /// The symbols that a module needs; how many there are.
+    /// Fills a list with the symbols that the module needs; returns its length.
     fn kmod_module_get_dependency_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
         module.get()?.list(&into, |elf| {
             let found = needed(elf).map_err(|error| match error.errno() {
-                // A module without a symbol table cannot say what it needs.
+                // A module without a symbol table has no list of needed symbols.
                 Errno::ENODATA => Error::os(Errno::EINVAL),
                 _ => error,
             })?;

@@ -1,4 +1,4 @@
-//! The context: one module directory with its configuration, and the modules that were made from it.
+//! The context: one module directory with its configuration, and the module objects made from it.
 
 use super::abi::{Handle, Text, Texts, absolute, c_string, exports};
 use super::log::{Function, Log};
@@ -31,14 +31,14 @@ pub(crate) struct Context {
     references: Cell<c_int>,
     userdata: Cell<*const c_void>,
     dirname: CString,
-    /// The configuration paths that were there at the start, with the time of their last change.
+    /// The configuration paths that existed at the start, with the times of their last change.
     watched: Vec<(PathBuf, Changed)>,
-    /// Whether the host asked for the indexes to be kept open, and be what they were then.
+    /// Whether the indexes are kept open as they were when the host loaded them.
     loaded: Cell<bool>,
-    /// Every module that is alive, by name and alias: a pointer to a `module::Module`, of which only that file knows.
+    /// Every live module object, by name and alias. The pointers are to `module::Module`; only that file uses them.
     pub modules: RefCell<BTreeMap<Box<[u8]>, *mut c_void>>,
     strings: RefCell<BTreeSet<CString>>,
-    /// Borrows the next two, which stay where they are as long as the context lives.
+    /// Borrows the next two fields, whose contents do not move while the context lives.
     tree: RefCell<Tree<'static>>,
     roots: Rc<Roots>,
     log: Rc<Log>,
@@ -65,7 +65,7 @@ impl Context {
                 (ConfigPaths::List(paths.clone()), paths)
             }
         };
-        // Before anything is read: what changes in between then counts as changed.
+        // Taken before anything is read, so that a later change is noticed.
         let watched = paths.into_iter().filter_map(|path| Some((changed(&path)?, path)));
         let watched = watched.map(|(time, path)| (path, time)).collect();
         // SAFETY: what an Rc points to does not move, and the fields of the context that keep it alive are never
@@ -90,7 +90,7 @@ impl Context {
         })
     }
 
-    /// The system as the library sees it: nothing of the host's process is touched to bound a wait.
+    /// The system for calls of the library.
     pub(crate) fn system(&self) -> System<'_> {
         system(&self.roots)
     }
@@ -99,8 +99,8 @@ impl Context {
         &self.log
     }
 
-    /// The module directory with its configuration. Unless the host asked for the indexes to be kept, those that have
-    /// been replaced are opened anew; not while the tree is in use further up (a callback asks something).
+    /// The module directory with its configuration. Unless the host keeps the indexes, those whose files were replaced are
+    /// opened again; but not if the tree is in use further up the stack (a callback calls the library).
     pub(crate) fn tree(&self) -> Ref<'_, Tree<'static>> {
         if !self.loaded.get() {
             if let Ok(mut tree) = self.tree.try_borrow_mut() {
@@ -129,7 +129,7 @@ impl Context {
         self.references.set(self.references.get() + 1);
     }
 
-    /// Gives a reference back; whether the context is gone.
+    /// Releases a reference; whether the context was freed.
     ///
     /// # Safety
     /// The context came from [`kmod_new`], and the caller had a reference.
@@ -146,7 +146,7 @@ impl Context {
     }
 
     fn load(&self) -> Result<(), Errno> {
-        // What was asked before may have been answered from files that are gone by now.
+        // Earlier answers may come from files that are gone by now: open them again.
         let tree = if self.loaded.get() { self.tree.borrow() } else { self.tree() };
         for which in [Which::Dep, Which::Alias, Which::Symbols, Which::BuiltinAlias, Which::Builtin] {
             match tree.load(which) {
@@ -168,7 +168,7 @@ impl Context {
 
     fn unload(&self) {
         self.loaded.set(false);
-        // From a callback, with the tree in use further up: the next question will close them.
+        // In a callback the tree may be in use further up the stack; then the next call closes them.
         if let Ok(mut tree) = self.tree.try_borrow_mut() {
             tree.close();
         }
@@ -199,7 +199,7 @@ exports! {
         Ok(ctx.raw())
     }
 
-    /// Gives a reference back; NULL if it was the last one.
+    /// Releases a reference; NULL if it was the last one.
     fn kmod_unref(ctx: Handle<Context>) -> *mut Context {
         ctx.get()?;
         // SAFETY: the host gives its own reference back.
@@ -212,18 +212,18 @@ exports! {
         Ok(ctx.get()?.dirname.as_ptr())
     }
 
-    /// What the host stored with the context.
+    /// The host's pointer that is stored with the context.
     fn kmod_get_userdata(ctx: Handle<Context>) -> *mut c_void {
         Ok(ctx.get()?.userdata.get().cast_mut())
     }
 
-    /// Stores something of the host's with the context.
+    /// Stores a pointer of the host with the context.
     fn kmod_set_userdata(ctx: Handle<Context>, userdata: *const c_void) {
         ctx.get()?.userdata.set(userdata);
         Ok(())
     }
 
-    /// Sends messages to `function` from now on; NULL: to nobody.
+    /// Sends messages to `function` from now on; NULL discards them.
     fn kmod_set_log_fn(ctx: Handle<Context>, function: Function, data: *const c_void) {
         ctx.get()?.log.send_to(function, data);
         Ok(())
@@ -245,7 +245,7 @@ exports! {
         ctx.get()?.load().map(|()| 0)
     }
 
-    /// Lets the indexes go; questions open them again.
+    /// Closes the indexes; later calls open them again.
     fn kmod_unload_resources(ctx: Handle<Context>) {
         ctx.get()?.unload();
         Ok(())

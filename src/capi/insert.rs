@@ -1,4 +1,4 @@
-//! Inserting and removing: the plan is walked through the gate, so that a module that several hosts ask for at one
+//! Inserting and removing. The plan is walked through the gate, so that a module that several processes request at one
 //! moment reaches the kernel once.
 
 use super::abi::{Handle, Text, c_string, exports};
@@ -32,20 +32,20 @@ const APPLY_BLACKLIST_ALIAS_ONLY: c_int = 0x40000;
 const REMOVE_FORCE: c_uint = nix::libc::O_TRUNC as c_uint;
 const REMOVE_NOLOG: c_uint = 1;
 
-/// Runs an install command in the host's way.
+/// The host's function that runs an install command.
 type RunInstall = Option<unsafe extern "C" fn(*mut Module, *const c_char, *mut c_void) -> c_int>;
-/// Is told of each step before it is made.
+/// The host's function that is called before each step.
 type PrintAction = Option<unsafe extern "C" fn(*mut Module, bool, *const c_char)>;
 
 impl Module {
-    /// Whether it is part of the kernel, or live.
+    /// Whether it is built in or live.
     fn is_there(&self) -> bool {
         let name = self.name.as_bytes();
         let can_be = ModuleName::new(name).is_some();
         self.is_builtin() || (can_be && gate::look::look_once(&self.ctx().system(), name) == State::Live)
     }
 
-    /// The gate, for one call of the host's.
+    /// The gate, opened for one call.
     fn gate(&self) -> Gate<'_> {
         Gate::new(self.ctx().system(), self.ctx().log(), Origin::default())
     }
@@ -54,7 +54,7 @@ impl Module {
         self.tree().blacklisted(&self.found())
     }
 
-    /// Inserts it and nothing else.
+    /// Inserts this module alone.
     fn insert(&self, request: &Request<'_>, parameters: &[u8], dependency: bool) -> Result<Outcome, Errno> {
         let ctx = self.ctx();
         let name = self.name.as_bytes();
@@ -64,7 +64,7 @@ impl Module {
         };
         let insertion = Insertion {
             path: as_path(path.as_bytes()),
-            // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.
+            // A file given by path may hold a module of another name; the gate then reads the name from the file.
             name: self.found().file.is_none().then_some(name),
             parameters,
             force: request.force,
@@ -77,7 +77,7 @@ impl Module {
     }
 }
 
-/// What is the same for all modules of one request.
+/// What all modules of one request share.
 struct Request<'r> {
     loader: &'r Loader<'r>,
     force: Force,
@@ -92,7 +92,7 @@ impl Request<'_> {
     }
 }
 
-/// A module object that is held while the host's functions run.
+/// A reference to a module object, held while the host's functions run.
 struct Held(*mut Module);
 
 impl Held {
@@ -136,7 +136,7 @@ impl Probe<'_> {
                 return Ok(flag);
             }
         }
-        // A dry run that takes nothing for loaded shows what belongs to a module: see `modprobe -D`.
+        // A dry run that ignores what is loaded lists the modules of an image, forbidden or not, as `modprobe -D` does.
         let shown = self.asks(DRY_RUN) && self.asks(IGNORE_LOADED);
         let ignore = Ignore { install: self.asks(IGNORE_COMMAND), forbid: shown };
         let steps = plan(&module.tree(), &module.found(), extra, ignore);
@@ -144,7 +144,7 @@ impl Probe<'_> {
             module.ctx().log().error(error.to_string().as_bytes());
             error.errno()
         })?;
-        // All objects are held from the start to the end: functions of the host may keep what they see.
+        // All objects are referenced from start to end: the host's functions may keep the pointers that they get.
         let mut held = Vec::with_capacity(steps.len());
         for step in steps {
             let object = if step.is_target {
@@ -188,7 +188,8 @@ impl walk::StepHandler for Walk<'_, '_> {
         if let Some(forbidden) = &step.forbidden {
             let (object, name) = (self.steps[index].0.get(), &step.module.name);
             let why = object.tree().forbidden_by(name, forbidden);
-            // As for other failures: a host that asks for every device would otherwise say it for every device.
+            // At priority info, as other failures: a host that requests a module for every device would log it for every
+            // device.
             object.ctx().log().log(Priority::Info, &bytes!["module '", name, "' is not loaded: ", why]);
         }
     }
@@ -243,7 +244,7 @@ exports! {
         }
     }
 
-    /// Inserts a module with all that belongs to it.
+    /// Inserts a module with its dependencies and soft dependencies.
     fn kmod_module_probe_insert_module(
         module: Handle<Module>,
         flags: c_uint,

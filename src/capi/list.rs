@@ -1,11 +1,11 @@
-//! Lists: circular, doubly linked, each node an allocation of its own that never moves. The handle is the first node,
-//! the empty list is NULL.
+//! Circular, doubly linked lists; each node is an allocation of its own that never moves. The handle is the first node; the
+//! empty list is NULL.
 
 use super::abi::{Handle, exports};
 use crate::error::Errno;
 use std::ptr::null_mut;
 
-/// A node. What its element is, only those who make and free the list know.
+/// A node. Only the code that makes and frees a list knows the type of its elements.
 #[repr(C)]
 pub(crate) struct Node {
     next: *mut Node,
@@ -13,7 +13,7 @@ pub(crate) struct Node {
     data: *mut std::ffi::c_void,
 }
 
-/// A list that is being made. Dropping an unfinished one leaks it; only a caught panic does that.
+/// A list under construction. Dropping an unfinished one leaks it; only a caught panic does that.
 pub(crate) struct Builder {
     first: *mut Node,
     /// How many elements it has.
@@ -26,7 +26,7 @@ impl Builder {
         Builder { first: null_mut(), length: 0 }
     }
 
-    /// Adds an element at the end: what [`free`] will hand back.
+    /// Adds an element at the end; [`free`] passes it on.
     pub(crate) fn push<T>(&mut self, element: *mut T) {
         let node = Box::into_raw(Box::new(Node { next: null_mut(), prev: null_mut(), data: element.cast() }));
         // SAFETY: `node` is new, and the nodes of the list that is being made are known to nobody else.
@@ -106,7 +106,7 @@ pub(crate) unsafe fn free_boxed<T>(list: &Handle<Node>) {
 }
 
 exports! {
-    /// The node after `current`; NULL behind the last.
+    /// The node after `current`; NULL after the last.
     fn kmod_list_next(list: Handle<Node>, current: Handle<Node>) -> *mut Node {
         list.get()?;
         let next = current.get()?.next;

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The host's function. Its true type has a `va_list`, which Rust cannot make; only `shim.c` calls it.
+/// The host's function. Its real type has a `va_list`, which Rust cannot make; only `shim.c` calls it.
 pub(crate) type Function = Option<unsafe extern "C" fn()>;
 
 unsafe extern "C" {
@@ -29,7 +29,7 @@ unsafe extern "C" {
 enum Receiver {
     Stderr,
     Nobody,
-    /// A function, and the address of what it is to be given.
+    /// A function, and the address of its data.
     Host(unsafe extern "C" fn(), usize),
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A log to stderr with the priority that the environment asks for.
+    /// A log to stderr with the priority of `KMOD_LOG`.
     pub(crate) fn new() -> Self {
         let priority = threshold(variable(c"KMOD_LOG").as_deref());
         Log { priority: AtomicI32::new(priority), receiver: Mutex::new(Receiver::Stderr) }
@@ -59,7 +59,7 @@ impl Log {
         self.priority.store(priority, Ordering::Relaxed);
     }
 
-    /// Sends messages to `function` from now on, or to nobody.
+    /// Sends messages to `function` from now on; `None` discards them.
     pub(crate) fn send_to(&self, function: Function, data: *const c_void) {
         let receiver = match function {
             None => Receiver::Nobody,
@@ -82,7 +82,7 @@ impl Sink for Log {
         if priority as i32 > self.priority() {
             return;
         }
-        // A copy: the host's function may set another one.
+        // A copy, since the host's function may set another one.
         let receiver = *self.receiver();
         match receiver {
             Receiver::Nobody => {}
@@ -95,7 +95,7 @@ impl Sink for Log {
                     Priority::Info => "INFO",
                     Priority::Debug => "DEBUG",
                 };
-                // A host without stderr has nobody to tell.
+                // If stderr cannot be written, there is no place to report it.
                 let _ = std::io::stderr().write_all(&bytes!["libkmod: ", level, ": ", text, "\n"]);
             }
             Receiver::Host(function, data) => {
@@ -114,7 +114,7 @@ impl Sink for Log {
 
 #[cfg(test)]
 mod tests {
-    /// What `shim.c` has, which is not linked here.
+    /// Stands for the function of `shim.c`, which is not linked here.
     #[unsafe(no_mangle)]
     extern "C" fn kmod_once_log() {}
 }

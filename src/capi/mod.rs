@@ -1,25 +1,26 @@
-//! `libkmod.so.2`: the C library that udev, systemd, dracut and lspci load modules and look into them with. Handles,
-//! lists and error numbers around the rooms below; what is looked up, planned and loaded, and how, is decided there.
+//! `libkmod.so.2`: the C library by which udev, systemd, dracut and lspci load and inspect modules. Handles, lists and
+//! error numbers over the modules below, which look up, plan and load.
 //!
 //! | file | functions |
 //! |---|---|
-//! | `abi` | what C's arguments look like here, and how results go back: every function is made by `exports!`, which no panic passes |
+//! | `abi` | the types of C's arguments and results; `exports!`, which makes every function and catches panics |
 //! | `context` | `kmod_new` to `kmod_unref`, resources, the log |
-//! | `log` | where messages go |
+//! | `log` | stderr, or the host's log function |
 //! | `list` | `kmod_list_*` |
 //! | `config` | `kmod_config_*` |
-//! | `module` | the objects: identity, references, how they are found |
+//! | `module` | module objects: identity, references, lookup |
 //! | `attributes` | paths, options, commands, dependencies, filters |
-//! | `state` | what the kernel says of a module |
+//! | `state` | a module's state in the kernel |
 //! | `insert` | inserting and removing, through the gate |
-//! | `contents` | what is inside a module file |
+//! | `contents` | the contents of a module file |
 //!
 //! `make library` builds this as a static library (feature `library`, profile `library`) and links it with the version
-//! script, `dist/library/libkmod.map`; a few lines of C, `shim.c`, make the `va_list` of the log function.
+//! script `dist/library/libkmod.map`. `shim.c` makes the `va_list` of the log function.
 //!
-//! Contract with the host: a context and what is made from it is used by one thread at a time; contexts are independent
-//! of each other. No signal handler, timer, thread or environment variable of the process is touched, and no descriptor
-//! is kept open between calls. A map of a file that somebody truncates would raise SIGBUS in the host: files are read.
+//! Contract with the host program: a context and its objects are used by one thread at a time; contexts are independent of
+//! each other. The library changes no signal handler, timer, thread or environment variable of the process, and keeps no
+//! descriptor open between calls. It reads files and does not map them: if another process truncated a mapped file, the
+//! host would get SIGBUS.
 #![allow(unsafe_code)]
 
 mod abi;

@@ -1,5 +1,5 @@
-//! Module objects. Within a context there is one for each name, and one for each alias that a module was found by, as
-//! long as somebody has a reference: asking again gives the same pointer. dracut relies on it.
+//! Module objects. A context has one object for each name, and one for each alias by which a module was found, as long as a
+//! reference exists: a second lookup returns the same pointer. dracut relies on it.
 
 use super::abi::{Handle, Out, Text, absolute, c_string, exports};
 use super::context::Context;
@@ -20,16 +20,16 @@ use std::ptr::null_mut;
 /// What `struct kmod_module` is.
 pub(crate) struct Module {
     references: Cell<c_int>,
-    /// Has a reference.
+    /// Holds a reference.
     ctx: *mut Context,
     key: Box<[u8]>,
     found: RefCell<tree::Module>,
-    /// What C is given, from the first time it asks.
+    /// Strings returned to C; they live as long as the object.
     pub name: CString,
     pub path: OnceCell<CString>,
     pub options: OnceCell<Option<CString>>,
     builtin: Cell<Option<bool>>,
-    /// The contents of its file, decompressed, from the first time somebody looks inside.
+    /// The decompressed file, read when it is first needed.
     pub image: OnceCell<Image>,
 }
 
@@ -44,7 +44,7 @@ impl Module {
         // SAFETY: it comes from a handle that was looked at, or from a module, which keeps it alive.
         let ctx = unsafe { &*raw };
         let key: Box<[u8]> = match &found.alias {
-            // No name holds a NUL.
+            // No name has a NUL.
             Some(alias) => bytes![found.name, "\0", alias].into(),
             None => found.name[..].into(),
         };
@@ -73,7 +73,7 @@ impl Module {
         module
     }
 
-    /// Takes over what a further way of finding the module says of it.
+    /// Merges what another lookup found about the module.
     fn learn(&self, found: tree::Module) {
         if let Ok(mut known) = self.found.try_borrow_mut() {
             known.builtin |= found.builtin;
@@ -93,7 +93,7 @@ impl Module {
         self.ctx().tree()
     }
 
-    /// What the tree calls it.
+    /// The module as the tree found it.
     pub(crate) fn found(&self) -> Ref<'_, tree::Module> {
         self.found.borrow()
     }
@@ -119,7 +119,7 @@ impl Module {
         self.path.get()
     }
 
-    /// Whether it is part of the kernel. Asked once.
+    /// Whether it is built in; looked up once.
     pub(crate) fn is_builtin(&self) -> bool {
         let builtin = self.builtin.get().unwrap_or_else(|| self.tree().is_builtin(&self.found()));
         self.builtin.set(Some(builtin));
@@ -131,7 +131,7 @@ impl Module {
         self.references.set(self.references.get() + 1);
     }
 
-    /// Gives a reference back; whether the module is gone.
+    /// Releases a reference; whether the object was freed.
     ///
     /// # Safety
     /// The pointer is a module's, and the caller had a reference.
@@ -163,7 +163,7 @@ pub(crate) fn list(ctx: &Handle<Context>, found: Vec<tree::Module>) -> Result<Bu
 }
 
 exports! {
-    /// The module of this name, whether there is one or not.
+    /// The module of this name, whether it exists or not.
     fn kmod_module_new_from_name(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
         let name = name.bytes().ok_or(Errno::ENOENT)?;
         if !module.is_there() {
@@ -211,7 +211,7 @@ exports! {
         Ok(0)
     }
 
-    /// The modules that an alias or a name leads to.
+    /// The modules of an alias or a name.
     fn kmod_module_new_from_lookup(ctx: Handle<Context>, alias: Text, into: Out<Node>) -> c_int {
         let (context, alias) = (ctx.get()?, alias.bytes().ok_or(Errno::ENOENT)?);
         if !into.is_empty() {
@@ -226,8 +226,8 @@ exports! {
         Ok(0)
     }
 
-    /// `kmod_module_new_from_name_lookup`: the module of this name, if the indexes know it; aliases of modules do not count.
-    /// `shim.c` gives it its name, in two versions.
+    /// `kmod_module_new_from_name_lookup`: the module of this name, if the indexes have it; aliases of modules do not
+    /// count. `shim.c` exports it under that name, in two versions.
     fn kmod_once_name_lookup(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
         let (context, name) = (ctx.get()?, name.bytes().ok_or(Errno::ENOENT)?);
         if !module.is_there() {
@@ -262,7 +262,7 @@ exports! {
         Ok(module.raw())
     }
 
-    /// Gives a reference back; NULL if it was the last one.
+    /// Releases a reference; NULL if it was the last one.
     fn kmod_module_unref(module: Handle<Module>) -> *mut Module {
         module.get()?;
         // SAFETY: the host gives its own reference back.
@@ -297,7 +297,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::ptr::null;
 
-    // As C declares them.
+    // The functions as C declares them.
     unsafe extern "C" {
         fn kmod_new(dirname: *const c_char, config_paths: *const *const c_char) -> *mut c_void;
         fn kmod_unref(ctx: *mut c_void) -> *mut c_void;
@@ -318,7 +318,7 @@ mod tests {
         unsafe {
             let ctx = kmod_new(dirname.as_ptr(), none.as_ptr());
             let mut ask = || kmod_module_new_from_name(ctx, c"loop".as_ptr(), &raw mut module);
-            // A bug: the map of modules is in use further up. To change it is a panic.
+            // A simulated bug: the map of modules is borrowed already, so changing it panics.
             let in_use = (*ctx.cast::<Context>()).modules.borrow_mut();
             assert_eq!((ask(), Errno::last()), (-Errno::ENOTRECOVERABLE.number(), Errno::ENOTRECOVERABLE));
             drop(in_use);

@@ -1,4 +1,4 @@
-//! What the kernel says of a module: asked anew each time, never kept.
+//! A module's state in the kernel, read at each call.
 
 use super::abi::{Handle, c_string, exports};
 use super::list::{self, Builder, Node};
@@ -20,20 +20,20 @@ const COMING: c_int = 2;
 const GOING: c_int = 3;
 
 impl Module {
-    /// The roots, and the name if it can be a loaded module's: no path is built of any other.
+    /// The roots, and the name if it can be that of a loaded module: only such a name becomes part of a path.
     fn in_kernel(&self) -> Result<(&Roots, &[u8]), Errno> {
         let name = self.name.as_bytes();
         ModuleName::new(name).ok_or(Errno::ENOENT)?;
         Ok((self.ctx().system().roots, name))
     }
 
-    /// The errno of an error that is worth a message, which names its file.
+    /// Logs an error with its file, and returns the errno.
     fn complain(&self, error: &Error) -> Errno {
         self.ctx().log().error(error.to_string().as_bytes());
         error.errno()
     }
 
-    /// The same where the module is there and what the kernel says of it makes no sense.
+    /// The same for invalid contents (`EINVAL`); other errors are not logged.
     fn complain_of_nonsense(&self, error: &Error) -> Errno {
         if error.errno() == Errno::EINVAL { self.complain(error) } else { error.errno() }
     }

@@ -1,4 +1,4 @@
-//! What a check found, and how it is shown.
+//! The result of a check, and how it is shown.
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// Something that is written will not happen, or a module cannot be found or loaded.
+    /// Something configured will not take effect, or a module cannot be found or loaded.
     Error,
-    /// It works, and perhaps not as it was meant.
+    /// It works, but perhaps not as intended.
     Warning,
 }
 
 impl Severity {
-    /// For people and programs.
+    /// The word in text and JSON.
     pub fn word(self) -> &'static str {
         match self {
             Severity::Error => "error",
@@ -32,7 +32,7 @@ pub struct Finding {
     pub line: Option<u32>,
     /// How bad it is.
     pub severity: Severity,
-    /// What is wrong, a clause.
+    /// What is wrong, as a clause.
     pub what: String,
     /// What to do about it, or where to look.
     pub hint: Option<String>,
@@ -53,7 +53,7 @@ impl Finding {
         Finding { file: file.to_path_buf(), line: None, severity, what, hint: None }
     }
 
-    /// The same about a line; 0 is none.
+    /// The same about a line; 0 means the whole file.
     #[must_use]
     pub fn line(mut self, line: u32) -> Self {
         self.line = (line > 0).then_some(line);
@@ -89,25 +89,25 @@ impl fmt::Display for Finding {
         if let Some(hint) = &self.hint {
             text.push_str(&format!(" ({hint})"));
         }
-        // What others wrote moves no cursor and ends no line.
+        // Quoted text must not move the cursor or end the line.
         f.write_str(&text.replace(char::is_control, "?"))
     }
 }
 
-/// Somebody else's bytes as text.
+/// Bytes from elsewhere as text.
 pub(super) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Some names, and how many more there are: `a, b, c and 4 more`.
+/// The first three names, and how many more there are: `a, b, c and 4 more`.
 pub(super) fn some(names: &[String]) -> String {
     const SHOWN: usize = 3;
     let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN { format!("{first} and {} more", names.len() - SHOWN) } else { first }
 }
 
-/// At most ten of many findings that say the same of different files, and how many more there are: a tree has thousands of
-/// modules, and what is wrong with one of them is often wrong with all.
+/// The first ten findings, and a last one that counts the rest: what is wrong with one module of a tree is often wrong with
+/// thousands.
 pub(super) fn first_of(mut findings: Vec<Finding>, dir: &Path) -> Vec<Finding> {
     const MOST: usize = 10;
     if findings.len() > MOST + 1 {

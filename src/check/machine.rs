@@ -1,4 +1,4 @@
-//! The running machine: the gate, and whose program and library load its modules.
+//! The running machine: the gate, and which program and library load its modules.
 
 use super::finding::shown;
 use super::{Check, Context, Finding};
@@ -15,10 +15,10 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// All of them.
+/// All checks of this part.
 pub(super) const CHECKS: &[Check] = &[gate_directory, gate_label, gate_switch, disabled, modprobe, udevd];
 
-/// The directory of the locks cannot be used.
+/// The gate's directory cannot be used.
 fn gate_directory(context: &Context<'_>) -> Vec<Finding> {
     let roots = context.system.roots;
     let finding = match GateDir::verify(roots) {
@@ -31,7 +31,7 @@ fn gate_directory(context: &Context<'_>) -> Vec<Finding> {
             let what = "not a file system in memory that is mounted for itself, so the gate is not used";
             Finding::warning(&roots.run, what).hint("kmod-gate(7)")
         }
-        // Only root can tell.
+        // Only root can read it.
         Err(NoGateDir::Unavailable(Errno::EACCES | Errno::EPERM)) if !nix::unistd::geteuid().is_root() => {
             return Vec::new();
         }
@@ -42,7 +42,7 @@ fn gate_directory(context: &Context<'_>) -> Vec<Finding> {
     vec![finding]
 }
 
-/// The directory of the locks has no label of the policy's.
+/// The gate's directory has no label of its own in the SELinux policy.
 fn gate_label(context: &Context<'_>) -> Vec<Finding> {
     let roots = context.system.roots;
     let mut buffer = [0; 4];
@@ -74,7 +74,7 @@ fn gate_switch(context: &Context<'_>) -> Vec<Finding> {
     vec![Finding::warning(cmdline, "kmod.gate= has switched the gate off").hint("kmod-gate(7)")]
 }
 
-/// The kernel takes no module from anybody.
+/// The kernel accepts no modules.
 fn disabled(context: &Context<'_>) -> Vec<Finding> {
     let path = context.system.roots.modules_disabled();
     let mut buffer = [0; 4];
@@ -84,10 +84,10 @@ fn disabled(context: &Context<'_>) -> Vec<Finding> {
     Vec::new()
 }
 
-/// The kernel calls no modprobe, or another one than that of this program.
+/// The kernel calls no modprobe, or not this program's.
 fn modprobe(context: &Context<'_>) -> Vec<Finding> {
     let setting = context.system.roots.proc_fs.join("sys/kernel/modprobe");
-    // Not there in a kernel that asks nobody.
+    // Missing in a kernel without CONFIG_MODULES.
     let Ok(path) = read_whole(&setting, 4096) else { return Vec::new() };
     let path = path.trim_ascii();
     if path.is_empty() {
@@ -108,7 +108,7 @@ fn modprobe(context: &Context<'_>) -> Vec<Finding> {
     vec![Finding::warning(program, what).hint("kernel.modprobe")]
 }
 
-/// Whether two files are one, or copies.
+/// Whether two paths lead to one file, or to copies of it.
 fn is_same(one: &Path, other: &Path) -> bool {
     let (Ok(a), Ok(b)) = (std::fs::metadata(one), std::fs::metadata(other)) else { return false };
     if (a.dev(), a.ino()) == (b.dev(), b.ino()) {
@@ -118,8 +118,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
     a.len() == b.len() && matches!((read(one), read(other)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// udevd loads modules by a library that knows nothing of the gate, or by one that was replaced since. Where a rule makes it
-/// call modprobe, its library does not matter.
+/// udevd uses a libkmod without the gate, or one that was replaced since udevd started. If a udev rule calls modprobe
+/// instead, udevd's library does not matter.
 fn udevd(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if rule_calls_modprobe(context) {
@@ -154,7 +154,7 @@ fn udevd(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Whether the rule that counts of those that load drivers runs modprobe.
+/// Whether the udev rules file that loads drivers (80-drivers.rules, of the first directory that has it) runs modprobe.
 fn rule_calls_modprobe(context: &Context<'_>) -> bool {
     let dirs = context.system.roots.config_dirs("udev/rules.d").into_iter();
     let mut rules =

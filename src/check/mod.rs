@@ -1,4 +1,4 @@
-//! `kmod check`: what is wrong with the configuration, with a module directory and with this machine, before it shows at boot.
+//! `kmod check`: problems of the configuration, of a module directory and of this machine, found before they show at boot.
 //!
 //! Each check is a function from a `Context` to findings, in one of three parts:
 //!
@@ -8,9 +8,9 @@
 //! | `modules` | the indexes of a module directory, and every module file in it |
 //! | `machine` | the gate, and whose program and library the running system uses |
 //!
-//! **A finding is worth reading or it is not made.** A distribution's own files (`/usr/lib`, `/lib`) name modules that this
-//! kernel does not have, and say so for many kernels at once: in them, only what will make a module fail is told. What
-//! people write (`/etc`, `/run`, `/usr/local/lib`, `-C`) is meant for this machine.
+//! **Every finding is worth reading.** A distribution's own files (`/usr/lib`, `/lib`) are for many kernels at once and
+//! name modules that this kernel does not have: of these files only what makes a module fail is reported. Files in `/etc`,
+//! `/run`, `/usr/local/lib` and those of `-C` are meant for this machine.
 //!
 //! Nothing here prints, and nothing is loaded, written or locked.
 
@@ -60,7 +60,7 @@ pub struct Request<'r> {
     pub cores: usize,
 }
 
-/// What the checks look at. What is read for one is kept for the others.
+/// The input of the checks. What one check reads is kept for the others.
 pub(crate) struct Context<'a> {
     system: &'a System<'a>,
     request: &'a Request<'a>,
@@ -71,7 +71,7 @@ pub(crate) struct Context<'a> {
 
 type Check = fn(&Context<'_>) -> Vec<Finding>;
 
-/// Everything that is wrong, by file and line.
+/// All findings, sorted by file and line.
 pub fn run(system: &System<'_>, request: &Request<'_>) -> Vec<Finding> {
     let tree = Tree::open(system, request.dir.clone(), request.paths.clone(), &Silent);
     let context = Context { system, request, tree, names: OnceCell::new(), study: OnceCell::new() };
@@ -91,7 +91,7 @@ impl Context<'_> {
         self.tree.config()
     }
 
-    /// Whether a file of the configuration is this machine's own, and not the distribution's or depmod's.
+    /// Whether a file of the configuration belongs to this machine, and not to the distribution or depmod.
     fn is_own(&self, file: &Path) -> bool {
         let below = |dir: &str| file.starts_with(self.system.roots.prefixed(dir));
         let theirs =
@@ -99,7 +99,7 @@ impl Context<'_> {
         !theirs && !file.starts_with(self.tree.dir())
     }
 
-    /// The same of an entry.
+    /// The same for an entry.
     fn is_own_entry(&self, entry: &Entry<'_>) -> bool {
         self.is_own(self.config().file(entry.origin))
     }
@@ -118,7 +118,7 @@ impl Context<'_> {
         self.has_file(name) || self.is_builtin(name)
     }
 
-    /// The name that was probably meant by one that no module has.
+    /// An existing module name that `name` probably is a misspelling of.
     fn near(&self, name: &[u8]) -> Option<String> {
         let bare = crate::name::canonical(name);
         if bare != name && self.exists(&bare) {
@@ -134,17 +134,17 @@ impl Context<'_> {
         nearest(name, names.iter().map(Vec::as_slice))
     }
 
-    /// What is known of the modules; `None` where there is no directory of them.
+    /// The facts about all modules; `None` if there is no module directory.
     fn study(&self) -> Option<&Study> {
         self.study.get_or_init(|| Study::of(self)).as_ref()
     }
 
-    /// A finding's place, by the entry that it is about.
+    /// A finding about an entry.
     fn at(&self, entry: &Entry<'_>, severity: Severity, what: String) -> Finding {
         Finding::new(self.config().file(entry.origin), severity, what).line(entry.origin.line)
     }
 
-    /// `FILE:LINE`, for a line that another one is told of.
+    /// The place of an entry as messages name it: `FILE:LINE`, or the file alone.
     fn place(&self, entry: &Entry<'_>) -> String {
         let file = shown(self.config().file(entry.origin).as_os_str().as_bytes());
         if entry.origin.line > 0 { format!("{file}:{}", entry.origin.line) } else { file }
@@ -156,9 +156,9 @@ impl Context<'_> {
     }
 }
 
-/// Of `known`, the one that a single slip of the pen turns into `name`: a letter too much, too few, another one, or two in the
-/// wrong order. Short names are left alone: all of them are near to each other. So are names of which only the digits
-/// differ: r8168 and r8169 are two drivers.
+/// The name in `known` that differs from `name` by one typing error: a character added, missing, replaced, or two
+/// neighbours swapped. Names of less than four bytes are skipped, since all of them are similar. So are pairs that differ
+/// in digits only: r8168 and r8169 are two drivers.
 fn nearest<'k>(name: &[u8], known: impl Iterator<Item = &'k [u8]>) -> Option<String> {
     const SHORT: usize = 4;
     if name.len() < SHORT {

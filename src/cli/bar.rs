@@ -8,9 +8,9 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Shorter work shows nothing.
+/// Shorter work shows no bar.
 const QUIET: Duration = Duration::from_millis(500);
-/// How often the bar moves.
+/// How often the bar is drawn.
 const INTERVAL: Duration = Duration::from_millis(100);
 const WIDTH: usize = 40;
 
@@ -18,7 +18,7 @@ pub(crate) struct Bar<'a> {
     streams: &'a Streams,
     clock: &'a dyn Clock,
     program: &'a [u8],
-    /// When it moves next; `None` where it never does. Shown at all: the second part.
+    /// When it is drawn next (`None`: never), and whether it has been drawn.
     state: Mutex<(Option<Duration>, bool)>,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Bar<'a> {
 
 impl Progress for Bar<'_> {
     fn step(&self, done: usize, total: usize) {
-        // A thread that finds another one drawing has better things to do.
+        // If another thread draws just now, this one does not wait for it.
         let Ok(mut state) = self.state.try_lock() else { return };
         let Some(next) = state.0 else { return };
         let now = self.clock.boottime();
@@ -55,7 +55,7 @@ impl Progress for Bar<'_> {
     fn end(&self) {
         let Ok(mut state) = self.state.lock() else { return };
         if std::mem::take(&mut *state).1 {
-            // Back to the start of the line, and the line erased.
+            // Erase the line.
             self.streams.draw(b"\r\x1b[K");
         }
     }

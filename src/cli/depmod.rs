@@ -54,7 +54,7 @@ pub(crate) const USAGE: Usage = Usage {
     notes: "",
 };
 
-/// The command line as typed.
+/// The command line as given.
 #[derive(Debug, Default)]
 pub(crate) struct Request<'a> {
     /// `-a`
@@ -146,7 +146,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
         log.error(&bytes!["Bad version passed ", version]);
         return Ok(1);
     }
-    // Where a relative path of the command line begins.
+    // Relative paths of the command line begin in the working directory.
     let absolute = |path: &[u8]| {
         call.absolute(path).map_err(|errno| {
             log.error(&bytes!["no working directory for ", path, ": ", errno.to_string()]);
@@ -163,7 +163,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
         None => dir.clone(),
     };
     let all = request.all || request.quick || files.is_empty();
-    // What the configuration says wrong is told by the run that follows.
+    // Bad lines of the configuration are reported by the run that follows.
     let current = || {
         let settings = settings(call, &request, &version, &crate::log::Silent);
         !quick::is_outdated(&dir, &out, &settings, &log)
@@ -215,7 +215,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
 }
 
 /// `{"directory", "up_to_date", "modules", "read", "unreadable", "symbols", "files": [{"name", "bytes"}]}`; the counts are
-/// `null` where `-A` found nothing to do.
+/// `null` if `-A` found nothing to do.
 fn json(out: &[u8], summary: Option<&depmod::Summary>) -> Vec<u8> {
     let file = |(name, bytes): &(&'static str, usize)| serde_json::json!({"name": name, "bytes": bytes});
     let value = serde_json::json!({
@@ -230,7 +230,7 @@ fn json(out: &[u8], summary: Option<&depmod::Summary>) -> Vec<u8> {
     format!("{value}\n").into_bytes()
 }
 
-/// ROOT/MODULEDIR/VERSION. Nothing is normalised.
+/// ROOT/MODULEDIR/VERSION, not normalised.
 fn directory(root: &Path, parent: &[u8], version: &[u8]) -> Vec<u8> {
     let start = parent.iter().take_while(|&&byte| byte == b'/').count();
     bytes![root.as_os_str().as_bytes(), "/", parent[start..], "/", version]
@@ -244,7 +244,7 @@ fn settings(call: &Call<'_>, request: &Request<'_>, version: &[u8], log: &dyn Si
     places::read(&places, version, log)
 }
 
-/// Whether C's `%u.%u` reads the start of it.
+/// Whether `%u.%u` of scanf(3) matches at the start of `text`.
 fn is_version(text: &[u8]) -> bool {
     let number = |text: &'_ [u8]| unsigned(text).map(|(_, rest)| rest.to_vec());
     number(text).and_then(|rest| number(rest.strip_prefix(b".")?)).is_some()

@@ -1,28 +1,28 @@
 //! Command lines the way GNU getopt_long(3) reads them, on byte strings: options and operands in any order, clusters of
 //! short options, long options by any unambiguous prefix, and the same complaints.
 //!
-//! Scripts depend on all of it (`modprobe loop -q`, `modprobe -qaR`, `--dry`), and no argument crate speaks it: they
-//! neither permute nor word ambiguity as getopt does, and they want UTF-8.
+//! Scripts depend on all of it (`modprobe loop -q`, `modprobe -qaR`, `--dry`). The usual argument crates do not permute,
+//! word ambiguity in another way, and require UTF-8.
 //!
 //! One table of [`Opt`] per tool serves the parser and the help text.
 
 use crate::log::bytes;
 
-/// What an option is called inside a tool: its short letter, or a number above 127 for one that has none.
+/// An option's number inside a tool: its short letter, or a number above 127 if it has none.
 pub(crate) type Id = u8;
 
-/// Who knows of an option's long name.
+/// Where an option's long name appears, and whether it may be abbreviated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelling {
     /// Shown in the help text.
     Listed,
-    /// Shown, but only the whole name counts: an option that kmod does not have must not change what an abbreviation of
-    /// one of its own means, nor what a complaint lists.
+    /// Shown, but accepted by its whole name only: an option that kmod does not have must change neither the meaning of an
+    /// abbreviation of kmod's options nor the list in a complaint.
     Whole,
-    /// Works in every way but is not shown.
+    /// Accepted as the others, but not shown.
     Unlisted,
-    /// Not shown, and only the whole name counts: it takes part neither in abbreviations nor in ambiguity, so that
-    /// accepting a name from the past does not make a shorter form of today's names ambiguous.
+    /// Not shown, and accepted by its whole name only: an obsolete name that is still accepted must not make an
+    /// abbreviation of a current one ambiguous.
     Legacy,
 }
 
@@ -33,13 +33,13 @@ pub struct Opt {
     pub id: Id,
     /// The long name; empty for an option that has only its letter.
     pub long: &'static str,
-    /// What its value is called in the help text; `None` for an option without a value.
+    /// The name of its value in the help text; `None` for an option without a value.
     pub value: Option<&'static str>,
-    /// Who knows of it.
+    /// Whether it is shown and may be abbreviated.
     pub spelling: Spelling,
-    /// The long name that takes its place, where it is on its way out.
+    /// For a deprecated long name: the long name to use instead.
     pub successor: Option<&'static str>,
-    /// Under which heading of the help text it stands, counted from 0.
+    /// The heading of the help text that it stands under, counted from 0.
     pub group: u8,
     /// What it does, for the help text; `\n` between lines.
     pub help: &'static str,
@@ -79,7 +79,7 @@ impl Opt {
         self
     }
 
-    /// The same option, on its way out: people should write `--successor`.
+    /// The same option as a deprecated name: the message points to `--successor`.
     #[must_use]
     pub const fn deprecated(mut self, successor: &'static str) -> Opt {
         self.successor = Some(successor);
@@ -93,7 +93,7 @@ impl Opt {
         self
     }
 
-    /// The letter that may stand after one dash.
+    /// The short letter, if there is one.
     pub fn short(&self) -> Option<u8> {
         self.id.is_ascii_graphic().then_some(self.id)
     }
@@ -117,9 +117,9 @@ pub struct Complaint(pub Vec<u8>);
 pub struct Found<'a> {
     /// Which.
     pub id: Id,
-    /// Its value: `Some` exactly where the table gives it one.
+    /// Its value; `Some` if and only if the table gives it one.
     pub value: Option<&'a [u8]>,
-    /// The long name that it was found by, and the one to use instead, where that name is on its way out.
+    /// If the option was given by a deprecated long name: that name, and the one to use instead.
     pub deprecated: Option<(&'static str, &'static str)>,
 }
 
@@ -133,10 +133,10 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Reads one command line, option by option; the operands are what is left at the end.
+/// Reads one command line, option by option. What is left at the end are the operands.
 ///
-/// Options are reported one at a time because tools act on them at once: `-V` before a mistake prints the version,
-/// after it the mistake wins.
+/// Options are returned one at a time because tools act on each at once: `-V` before a mistake prints the version; after a
+/// mistake, the complaint ends the tool.
 pub struct Parser<'t, 'a> {
     table: &'t [Opt],
     program: &'t [u8],
@@ -236,8 +236,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// The row that `name` means: the one called so, else the one whose name begins so. Two rows that report the same
-    /// thing are no contradiction; all that contradict the first are listed with it.
+    /// The row that `name` means: the one of this long name, else the one whose long name begins with it. Rows that report
+    /// the same option do not conflict. In a conflict the first row and all that conflict with it are listed.
     fn find_long(&self, name: &[u8], text: &[u8]) -> Result<&'t Opt, Complaint> {
         let named = |row: &&Opt| !row.long.is_empty();
         if let Some(row) = self.table.iter().filter(named).find(|row| row.long.as_bytes() == name) {
@@ -250,7 +250,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         let Some(first) = candidates.next() else {
             return Err(self.complaint(&bytes!["unrecognized option '--", text, "'"]));
         };
-        // A name that is to stay goes before one of the same meaning that is on its way out.
+        // Prefer a current name over a deprecated one of the same meaning.
         let lasting = candidates.clone().find(|row| first.successor.is_some() && row.successor.is_none());
         let mut others = candidates
             .filter(|row| row.id != first.id || row.value.is_some() != first.value.is_some())
@@ -296,7 +296,7 @@ mod tests {
         opt(202, "quick", "").takes("N").whole(),
     ];
 
-    /// Every option as `letter` or `letter=value` (`#N` without a letter), then `|`, then the operands; or the complaint.
+    /// Each option as `letter` or `letter=value` (`#N` without a letter), then `|`, then the operands; or the complaint.
     fn read(order: Order, words: &[&str]) -> String {
         let words: Vec<Vec<u8>> = words.iter().map(|w| w.as_bytes().to_vec()).collect();
         let mut parser = Parser::new(TABLE, order, b"/sbin/tool", &words);

@@ -1,4 +1,4 @@
-//! `insmod`: inserts one file, and nothing else: no configuration, no dependencies.
+//! `insmod`: inserts one file. It reads no configuration and loads no dependencies.
 
 use super::getopt::{Opt, opt};
 use super::usage::Usage;
@@ -76,7 +76,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
         request: file,
     });
     let errno = match result {
-        // Somebody else's call loaded it: for insmod that is what the kernel would say of a second call.
+        // Another process's call loaded it: insmod reports what the kernel would answer to a second call.
         Ok(gate::Outcome::Joined) => Errno::EEXIST,
         Ok(_) => return Ok(0),
         Err(error) => Error::errno(&error),
@@ -90,7 +90,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
     Ok(1)
 }
 
-/// What the kernel means by some errnos when it refuses a module.
+/// What some errnos mean when the kernel refuses a module.
 fn reason(errno: Errno) -> String {
     match errno {
         Errno::ENOEXEC => "Invalid module format".to_string(),

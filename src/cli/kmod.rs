@@ -1,4 +1,4 @@
-//! `kmod COMMAND`: the few commands that the program has under its own name.
+//! `kmod COMMAND`: the commands under the program's own name.
 
 use super::getopt::{Opt, Order, Parser, opt};
 use super::usage::Usage;
@@ -39,7 +39,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let Some((command, words)) = call.words[parser.consumed()..].split_first() else {
         return refuse(call, b"missing command");
     };
-    // The command takes the place of argv[0] in complaints about its options, but not in messages.
+    // In complaints about its options the command stands in the place of argv[0], but not in messages.
     let inner = Call { argv0: command, words, ..*call };
     match command.as_slice() {
         b"help" => {

@@ -1,7 +1,7 @@
 //! `lsmod`, `kmod list`: the loaded modules.
 //!
-//! All columns come from one pass over /proc/modules. kmod reads the names there and the rest from sysfs afterwards, where a
-//! module may be gone by then; it then prints negative sizes.
+//! All columns come from one read of /proc/modules. kmod reads the names there and the rest from sysfs afterwards. If a
+//! module has gone meanwhile, kmod prints negative sizes.
 
 use super::getopt::{Opt, opt};
 use super::message::Log;
@@ -69,7 +69,7 @@ fn list(call: &Call<'_>, log: &Log<'_>, json: bool) -> Outcome {
     Ok(0)
 }
 
-/// What is shown of a module.
+/// One row of the list.
 struct Row<'l> {
     name: Vec<u8>,
     users: Vec<&'l [u8]>,

@@ -1,4 +1,4 @@
-//! A tool's messages: `PROGRAM: LEVEL: text` on stderr, or `LEVEL: text` in the system log, from a threshold on.
+//! A tool's messages: `PROGRAM: LEVEL: text` on stderr, or `LEVEL: text` in the system log, down to a threshold.
 
 use super::streams::Streams;
 use super::world::{Host, World};
@@ -7,26 +7,26 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
-/// A FATAL message was shown: the tool ends at once with status 1.
+/// A FATAL message was shown: the tool ends with status 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stop;
 
-/// The threshold of everything that is said before the command line is understood (`LOG_WARNING`).
+/// The threshold until the command line has been parsed (`LOG_WARNING`).
 pub(crate) const START: i32 = Priority::Warning as i32;
 
-/// Where a tool's messages go, and which.
+/// A tool's log: where messages go, and the threshold.
 pub(crate) struct Log<'a> {
     program: &'a [u8],
     streams: &'a Streams,
     host: &'a dyn Host,
     threshold: AtomicI32,
     syslog: AtomicBool,
-    /// What is kept for threads that work apart.
+    /// The messages of threads inside [`Log::apart`].
     apart: Mutex<Vec<(ThreadId, Vec<Message>)>>,
 }
 
 impl<'a> Log<'a> {
-    /// The log of a tool that is called `program`: to stderr, warnings and worse.
+    /// The log of the tool `program`: to stderr, warnings and more severe messages.
     pub(crate) fn new(world: &'a World<'a>, program: &'a [u8]) -> Self {
         Log {
             program,
@@ -38,7 +38,8 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Runs `work`; what this thread would have shown meanwhile is returned instead, to be logged when its turn has come.
+    /// Runs `work` and returns the messages that this thread logged meanwhile instead of showing them. The caller logs them
+    /// in order.
     pub(crate) fn apart<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Message>) {
         let me = thread::current().id();
         let lock = || self.apart.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,10 +53,10 @@ impl<'a> Log<'a> {
         (result, said)
     }
 
-    /// Whether this thread works apart; then the message has been kept.
+    /// Keeps the message if this thread is inside [`Log::apart`]; whether it did.
     fn keep(&self, priority: Priority, text: &[u8]) -> bool {
         let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody's number is asked for where nobody works apart, which is nearly always.
+        // The usual case, which does not ask for the thread's id.
         if apart.is_empty() {
             return false;
         }
@@ -74,7 +75,7 @@ impl<'a> Log<'a> {
         self.syslog.store(true, Ordering::Relaxed);
     }
 
-    /// Shows what is at most `threshold` (a syslog number: fewer are shown the smaller it is).
+    /// Shows messages up to the priority `threshold`, a syslog number: the smaller, the fewer.
     pub(crate) fn set_threshold(&self, threshold: i32) {
         self.threshold.store(threshold, Ordering::Relaxed);
     }
@@ -89,11 +90,11 @@ impl<'a> Log<'a> {
         self.log(Priority::Warning, text);
     }
 
-    /// A FATAL, which ends the tool if it is shown. One that `-q` suppresses does not: `modprobe -qr nosuch loop` goes
-    /// on to `loop`, `modprobe -r nosuch loop` does not.
+    /// A FATAL, which ends the tool if it is shown. One that `-q` suppresses does not: `modprobe -qr nosuch loop` goes on
+    /// to `loop`, `modprobe -r nosuch loop` does not.
     ///
     /// # Errors
-    /// [`Stop`] where it was shown.
+    /// [`Stop`] if the message was shown.
     pub(crate) fn fatal(&self, text: &[u8]) -> Result<(), Stop> {
         self.log(Priority::Crit, text);
         if self.shows(Priority::Crit) { Err(Stop) } else { Ok(()) }
@@ -119,9 +120,9 @@ impl Sink for Log<'_> {
     }
 }
 
-/// The sink of a tool's module directory, which speaks in two voices: while the configuration is read, errors only, and
-/// on stderr whatever `-q`, `-v` and `-s` say (a mistake in modprobe.d must not go unseen because udev passes `-q`); the
-/// environment's `KMOD_LOG` moves that threshold. After [`Stages::opened`] the tool's own log.
+/// The sink of a tool's module directory. While the configuration is read it shows errors only, and always on stderr,
+/// whatever `-q`, `-v` and `-s` say: a mistake in modprobe.d must be seen although udev passes `-q`. `KMOD_LOG` changes
+/// that threshold. After [`Stages::opened`] messages go to the tool's own log.
 pub(crate) struct Stages<'a> {
     log: &'a Log<'a>,
     threshold: i32,
@@ -129,7 +130,7 @@ pub(crate) struct Stages<'a> {
 }
 
 impl<'a> Stages<'a> {
-    /// A sink in its first stage.
+    /// The sink for reading the configuration.
     pub(crate) fn new(log: &'a Log<'a>) -> Self {
         let threshold = log::threshold(log.host.variable("KMOD_LOG").as_deref());
         Stages { log, threshold, opened: AtomicBool::new(false) }

@@ -1,8 +1,8 @@
 //! The tools: one file each, all in one program. [`run`] picks the tool by the name it was called by, as kmod does.
 //!
-//! Each tool has the same shape: its option table serves the parser and the help text; parsing fills one loose struct;
-//! then the work is done through the rooms below, and what they return becomes text and an exit status. Only code in
-//! this room prints, reads the environment or decides on an exit status.
+//! Each tool has the same shape: its option table serves the parser and the help text; parsing fills one plain struct; the
+//! modules below do the work; what they return becomes text and an exit status. Of all that a tool calls, only this module
+//! prints or decides on an exit status.
 
 pub(crate) mod bar;
 pub(crate) mod depmod;
@@ -35,12 +35,12 @@ use streams::Streams;
 use usage::Usage;
 use world::World;
 
-/// What every tool answers to `-V`. Programs read it: the third word must be a whole number (kselftest compares it), the
-/// third of the second line must look like `+WORD` or `-WORD`. The second line says what this program can do: zstd, xz
-/// and gzip are built in, signatures are read without OpenSSL.
+/// What every tool prints for `-V`. Programs read it: the third word must be a whole number (the kernel's
+/// tools/testing/selftests compare it), the third word of the second line must look like `+WORD` or `-WORD`. The second
+/// line says what this program can do: zstd, xz and gzip are built in, signatures are read without OpenSSL.
 pub(crate) const VERSION: &[u8] = b"kmod version 34\n+ZSTD +XZ +ZLIB -OPENSSL\n";
 
-/// The end of a tool, with its exit status: 0, or 1 for everything else.
+/// The end of a tool with its exit status: 0, or 1 for every failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exit(pub u8);
 
@@ -50,7 +50,7 @@ impl From<Stop> for Exit {
     }
 }
 
-/// What a tool's body returns: its exit status, or an exit from somewhere inside.
+/// What a tool returns: its exit status, or an [`Exit`] that ended it early.
 pub(crate) type Outcome = Result<u8, Exit>;
 
 /// A tool: its name, what it does, its help text.
@@ -65,8 +65,8 @@ macro_rules! tools {
 }
 tools! { kmod modprobe insmod rmmod lsmod modinfo depmod }
 
-/// The help text of each tool, and of each command that kmod has too, by its name; [`own::commands`] has the others. The manual
-/// pages and the completions are held to it.
+/// The help text of each tool, and of each command that kmod has too, by its name; [`own::commands`] has the other
+/// commands. The manual pages and the completions are tested against both.
 pub fn help() -> impl Iterator<Item = (&'static str, &'static Usage)> {
     let tools = TOOLS.iter().map(|&(name, _, usage)| (name, usage));
     tools.chain([("kmod static-nodes", &static_nodes::USAGE)])
@@ -82,8 +82,8 @@ pub fn program(args: Vec<Vec<u8>>) -> u8 {
     run(&World { args: &args, system, host: &world::Process, streams })
 }
 
-/// Runs the tool that `argv[0]` names, and returns its exit status: 1 for any other name, under which somebody may have put
-/// the program (a wrapper that keeps it as `.modprobe-wrapped`), and would search long for why nothing happens.
+/// Runs the tool that `argv[0]` names, and returns its exit status. Any other name is an error with status 1: a wrapper
+/// that keeps the program as `.modprobe-wrapped` would otherwise fail silently.
 pub fn run(world: &World<'_>) -> u8 {
     let Some((argv0, words)) = world.args.split_first() else { return 1 };
     let program = argv0.rsplit(|&b| b == b'/').next().unwrap_or(argv0);
@@ -108,7 +108,7 @@ pub fn run(world: &World<'_>) -> u8 {
 /// One call of a tool.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
-    /// The outside.
+    /// The process, its streams and the system.
     pub world: &'a World<'a>,
     /// What messages begin with: the last component of `argv[0]`.
     pub program: &'a [u8],
@@ -132,7 +132,7 @@ impl<'a> Call<'a> {
         Ok(self.drive(parser, act)?.operands())
     }
 
-    /// As [`Call::options`], for words that are not the command line's own.
+    /// As [`Call::options`], for words that do not come from the command line alone.
     pub(crate) fn drive<'t, 'w>(
         &self,
         mut parser: Parser<'t, 'w>,
@@ -180,7 +180,7 @@ impl<'a> Call<'a> {
         Log::new(self.world, self.program)
     }
 
-    /// The gate, with what the environment says of where this request comes from.
+    /// The gate, with the device that udev's environment names for this request.
     pub(crate) fn gate<'g>(&self, log: &'g Log<'g>) -> Gate<'g>
     where
         'a: 'g,
@@ -190,16 +190,16 @@ impl<'a> Call<'a> {
         Gate::new(self.world.system, log, origin)
     }
 
-    /// The path of a file that somebody named: see [`directory::absolute`].
+    /// The absolute path of a file named on the command line: see [`directory::absolute`].
     pub(crate) fn absolute(&self, path: &[u8]) -> Result<PathBuf, Errno> {
         directory::absolute(path, || self.world.host.directory())
     }
 
-    /// The module directory: that of the running kernel, or of another `release` or below another `root` (`-S`, `-d`),
-    /// put together as text, since it shows in what is printed.
+    /// The module directory: of the running kernel or of `release`, in this system or below `root` (`-S`, `-d`). The path
+    /// is concatenated as text, since messages show it.
     ///
     /// # Errors
-    /// A sentence for the log: the path is longer than any path, or there is no working directory for a relative one.
+    /// A sentence for the log: the path is too long, or it is relative and there is no working directory.
     pub(crate) fn module_directory(
         &self,
         root: Option<&[u8]>,

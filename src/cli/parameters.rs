@@ -1,11 +1,11 @@
 //! Module parameters on a command line, as insmod and modprobe hand them to the kernel.
 
-/// Joins the words with blanks. The value of a `KEY=VALUE` that holds a blank and does not begin with a quote gets
-/// quotes, since the kernel splits at blanks; nothing else is touched.
+/// Joins the words with blanks. In `KEY=VALUE` a value that holds a blank gets quotes unless it begins with one, since the
+/// kernel splits at blanks. Nothing else is changed.
 pub(crate) fn join(words: &[&[u8]]) -> Vec<u8> {
     let mut joined = Vec::with_capacity(words.iter().map(|word| word.len() + 3).sum());
     for word in words {
-        // Empty words before the first other one leave no blanks.
+        // Empty words at the start add no blank.
         if !joined.is_empty() {
             joined.push(b' ');
         }

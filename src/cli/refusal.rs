@@ -1,4 +1,4 @@
-//! Why the kernel takes a module from nobody, as far as it can be read: then it answers EPERM, which says little.
+//! Why the kernel refuses a module for everybody, as far as it can be read: the kernel answers only EPERM.
 
 use crate::formats::{kernel_args, modinfo};
 use crate::limits;
@@ -7,7 +7,7 @@ use crate::system::file::read_whole;
 use crate::tree::image;
 use std::path::Path;
 
-/// What stands against a module.
+/// Why the kernel refuses a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// `module_blacklist=`
@@ -17,7 +17,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// As a clause.
+    /// As a clause of a message.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Refusal::Blacklist => "module_blacklist= on the kernel command line names it",
@@ -27,7 +27,7 @@ impl Refusal {
         }
     }
 
-    /// For programs.
+    /// As a word of the JSON output.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Refusal::Blacklist => "module_blacklist",
@@ -36,8 +36,8 @@ impl Refusal {
     }
 }
 
-/// What stands against the module called `name`, whose `.modinfo` is `own` if it could be read: the kernel goes by the name
-/// in there, whatever the file is called.
+/// Why the kernel refuses the module `name`, if it does. `own` is its `.modinfo` if that could be read: the kernel compares
+/// the name in there, not that of the file.
 pub(crate) fn look(roots: &Roots, name: &[u8], own: Option<&[u8]>) -> Option<Refusal> {
     let read = |path: &Path| read_whole(path, limits::CMDLINE_FILE).unwrap_or_default();
     if read(&roots.modules_disabled()).starts_with(b"1") {

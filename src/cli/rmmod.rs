@@ -1,4 +1,4 @@
-//! `rmmod`: removes the modules that are named, and nothing else.
+//! `rmmod`: removes the named modules, and no others.
 
 use super::getopt::{Opt, opt};
 use super::message::Log;
@@ -19,7 +19,7 @@ const OPTIONS: &[Opt] = &[
     opt(b'v', "verbose", "more messages"),
     opt(b'V', "version", "print the version"),
     opt(b'h', "help", "print this text"),
-    // Ignored: kmod 30 knew the letter and then stumbled over it.
+    // Ignored. kmod 30 accepted the letter and then failed on it.
     opt(b'w', "", "").unlisted(),
 ];
 
@@ -64,7 +64,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
     Ok(status)
 }
 
-/// A module was left alone, and it has been said why.
+/// The module was not removed; the reason has been logged.
 struct Left;
 
 struct Tool<'t> {
@@ -108,7 +108,7 @@ impl Tool<'_> {
         }
     }
 
-    /// Whether nothing uses the module; asked while nobody else can load or remove it.
+    /// Whether nothing uses the module. Called with the module's lock held.
     fn unused(&self, name: &[u8]) -> Result<(), Left> {
         let roots = self.call.world.system.roots;
         let holders = sysfs::holders(roots, name).unwrap_or_default();
@@ -118,7 +118,7 @@ impl Tool<'_> {
         match sysfs::refcount(roots, name) {
             Ok(0) => Ok(()),
             Ok(1..) => self.leave(&[b"Module ", name, b" is in use"]),
-            // Negative: it is being removed by force. kmod says nothing either.
+            // Negative: it is being removed by force. As kmod, no message.
             Ok(_) => Err(Left),
             Err(error) if error.errno() == Errno::ENOENT => {
                 self.leave(&[b"Module unloading is not supported"])

@@ -1,8 +1,7 @@
-//! `kmod static-nodes`: the device nodes to make before any module is loaded, so that opening one loads its module.
+//! `kmod static-nodes`: device nodes to make at boot before their modules are loaded. Opening such a node loads its module.
 //!
-//! They come from `/lib/modules/RELEASE/modules.devname`, one per line: `MODULE NODE TMAJOR:MINOR`, T being `c` or `b`;
-//! lines that begin with `#` are comments. Blanks of any kind and number separate the fields, and what follows them does
-//! not matter.
+//! They come from `/lib/modules/RELEASE/modules.devname`, one per line: `MODULE NODE TMAJOR:MINOR`, T being `c` or `b`.
+//! Lines that begin with `#` are comments. Fields are separated by any white space; text after them is ignored.
 
 use super::getopt::{Opt, opt};
 use super::usage::Usage;
@@ -92,7 +91,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|line| !line.starts_with(b"#"))
 }
 
-/// The contents of modules.devname; `None` where there is no such file, which has been said.
+/// The contents of modules.devname; `None` if there is no such file, which has been reported.
 fn read(call: &Call<'_>) -> Result<Option<Vec<u8>>, Exit> {
     let say = |line: &[u8]| call.world.streams.complain(line);
     let release = call.world.host.release().map_err(|errno| {
@@ -114,7 +113,7 @@ fn read(call: &Call<'_>) -> Result<Option<Vec<u8>>, Exit> {
     }
 }
 
-/// Opens the file for writing and makes the directories above it.
+/// Makes the directories above the file and opens it for writing.
 fn create<'a>(call: &Call<'_>, name: &'a [u8]) -> Result<(File, &'a [u8]), Exit> {
     let path = as_path(name);
     if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
@@ -124,7 +123,7 @@ fn create<'a>(call: &Call<'_>, name: &'a [u8]) -> Result<(File, &'a [u8]), Exit>
             .create(parent)
             .map_err(|error| cannot(call, "create parent directory for ", name, ".", &error))?;
     }
-    // It may be a pipe.
+    // The file may be a pipe.
     ignore_write_signals();
     match File::create(path) {
         Ok(file) => Ok((file, name)),
@@ -201,7 +200,8 @@ fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (end > 0).then(|| text.split_at(end))
 }
 
-/// The decimal number that `text` begins with, after blanks, and what follows it; `None` too where it does not fit.
+/// The decimal number at the start of `text`, after white space, and the rest of the text. `None` if there is none or it
+/// does not fit.
 fn number(text: &[u8]) -> Option<(u32, &[u8])> {
     let text = text.trim_ascii_start();
     let text = text.strip_prefix(b"+").unwrap_or(text);

@@ -1,14 +1,14 @@
 //! stdout and stderr of a tool.
 //!
-//! stdout is buffered; what was printed before a complaint or before a child process comes out before it, whatever the
-//! two streams lead to. A reader that has gone away (`lsmod | head -1`) is no failure; a full disk is one.
+//! stdout is buffered. It is flushed before a complaint and before a child process runs, so that the order is right even if
+//! both streams lead to one file. A reader that has closed the pipe (`lsmod | head -1`) is no failure; a full disk is one.
 
 use crate::error::Errno;
 use crate::system::start::ignore_write_signals;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How much of stdout is held back, in bytes.
+/// The size of the buffer of stdout, in bytes.
 const HELD: usize = 64 << 10;
 
 /// Both output streams.
@@ -18,12 +18,12 @@ struct Inner {
     stdout: Box<dyn Write + Send>,
     stderr: Box<dyn Write + Send>,
     held: Vec<u8>,
-    /// Nothing more can be written to stdout; with the reason, unless the reader just went away.
+    /// Set after a write to stdout failed: the error, or `None` inside if the reader has closed the pipe.
     broken: Option<Option<Errno>>,
 }
 
 impl Streams {
-    /// Streams onto these two, of which neither should buffer by itself.
+    /// Streams onto these two writers. Neither should buffer by itself.
     pub fn new(stdout: impl Write + Send + 'static, stderr: impl Write + Send + 'static) -> Self {
         let (stdout, stderr) = (Box::new(stdout), Box::new(stderr));
         Streams(Mutex::new(Inner { stdout, stderr, held: Vec::new(), broken: None }))
@@ -42,24 +42,24 @@ impl Streams {
     pub fn complain(&self, line: &[u8]) {
         let mut inner = self.inner();
         inner.flush();
-        // A stderr that takes nothing leaves no way to say so.
+        // If stderr cannot be written, there is no place to report it.
         let _ = inner.stderr.write_all(&crate::log::bytes![line, "\n"]);
     }
 
-    /// Writes to stderr as it is, without a newline: a line that is drawn over.
+    /// Writes to stderr without adding a newline: for a line that is drawn over.
     pub fn draw(&self, bytes: &[u8]) {
         let _ = self.inner().stderr.write_all(bytes);
     }
 
-    /// Writes what is held back. Called before a child process may write to the same place.
+    /// Writes the buffer. Called before a child process may write to the same file.
     pub fn flush(&self) {
         self.inner().flush();
     }
 
-    /// Writes what is held back, and says why stdout could not be written, if that was not for want of a reader.
+    /// Writes the buffer, and reports a failed write to stdout, except one for want of a reader.
     ///
     /// # Errors
-    /// What the first failed write said.
+    /// The error of the first failed write.
     pub fn finish(&self) -> Result<(), Errno> {
         let mut inner = self.inner();
         inner.flush();
@@ -75,7 +75,7 @@ impl Inner {
     fn flush(&mut self) {
         if self.broken.is_none() && !self.held.is_empty() {
             if let Err(error) = self.stdout.write_all(&self.held) {
-                // Not a failure: nobody reads any more (EPIPE), or nobody ever did (EBADF, closed from the start).
+                // Not a failure: the reader has closed the pipe (EPIPE), or stdout was closed from the start (EBADF).
                 let failure = Some(Errno::of(&error)).filter(|e| !matches!(*e, Errno::EPIPE | Errno::EBADF));
                 self.broken = Some(failure);
             }
@@ -112,12 +112,12 @@ impl Write for Stderr {
     }
 }
 
-/// A place in memory that can stand for a stream, or for both after `2>&1`; the copies lead to one place.
+/// A buffer in memory that replaces a stream, or both after `2>&1`: clones share the buffer.
 #[derive(Clone, Default)]
 pub struct Memory(std::sync::Arc<Mutex<Vec<u8>>>);
 
 impl Memory {
-    /// What was written so far; the place is empty afterwards.
+    /// Takes what was written so far; the buffer is empty afterwards.
     pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -140,7 +140,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// A file that refuses everything, and counts how often it had to.
+    /// A file whose writes all fail; it counts them.
     #[derive(Clone)]
     struct Refusing(Errno, Arc<AtomicUsize>);
 

@@ -3,9 +3,9 @@
 use super::getopt::{Opt, Spelling};
 use crate::log::bytes;
 
-/// What a help text says beside the options.
+/// The help text of a tool, apart from its program name.
 pub struct Usage {
-    /// What follows the program's name, one form of the command each.
+    /// The forms of the command, each without the program's name.
     pub forms: &'static [&'static str],
     /// The headings of the option groups.
     pub groups: &'static [&'static str],

@@ -1,4 +1,4 @@
-//! What a tool may ask of the process it runs in, handed in so that a whole tool runs inside a test.
+//! What a tool uses of the process that it runs in. It is passed in, so that a whole tool runs inside a test.
 
 use super::streams::Streams;
 use crate::error::{Errno, Result};
@@ -8,11 +8,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// Everything that a tool works with.
+/// Everything outside a tool.
 pub struct World<'a> {
     /// The command line, with `argv[0]`.
     pub args: &'a [Vec<u8>],
-    /// The OS as the core sees it.
+    /// The operating system, as the modules below `cli` use it.
     pub system: System<'a>,
     /// The rest of the process.
     pub host: &'a dyn Host,
@@ -20,11 +20,11 @@ pub struct World<'a> {
     pub streams: Streams,
 }
 
-/// The parts of a process that only tools look at. Each is asked for when it is needed, since each costs time at start.
+/// The parts of a process that only tools use. Each is read when it is needed: reading it costs time at start.
 pub trait Host: Sync {
-    /// An environment variable. None for a process that has more rights than whoever set them.
+    /// An environment variable. `None` for all of them if the process has more rights than its caller (`AT_SECURE`).
     fn variable(&self, name: &str) -> Option<Vec<u8>>;
-    /// The working directory, by the name that the shell has for it.
+    /// The working directory as the shell names it (`PWD`).
     fn directory(&self) -> Result<PathBuf, Errno>;
     /// What `uname -r` prints.
     fn release(&self) -> Result<Vec<u8>, Errno>;
@@ -34,8 +34,8 @@ pub trait Host: Sync {
     fn syslog(&self, program: &[u8], priority: Priority, text: &[u8]);
     /// Runs a command as system(3) does, with changes to its environment; its exit code, 128 + N after signal N.
     fn run_shell(&self, command: &[u8], changes: &[(OsString, OsString)]) -> Result<i32, Errno>;
-    /// Shows a text page by page, by a command or by less(1), and waits. False where that cannot be, stdout being no
-    /// terminal for example; then nothing was shown.
+    /// Shows a text page by page, by `command` or by less(1), and waits. False if that is not possible, for example because
+    /// stdout is no terminal; then nothing was shown.
     fn page(&self, command: Option<&[u8]>, text: &[u8]) -> bool;
 }
 
@@ -61,7 +61,7 @@ impl Host for Process {
     }
 
     fn syslog(&self, program: &[u8], priority: Priority, text: &[u8]) {
-        // Nobody is left to tell that the system log does not take the line.
+        // If the system log does not take the line, there is no place to report it.
         let _ = system::syslog::send(program, priority as i32, text);
     }
 

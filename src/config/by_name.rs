@@ -1,20 +1,20 @@
-//! Finding the entries for a name without looking at all of them.
+//! Finds the entries for a name.
 //!
-//! A walk of all entries is cheapest for the lists that people write. A list of a hundred thousand entries, each of
-//! which leads to another lookup, would cost the square of that: long lists are sorted by key at their first use.
+//! Walking all entries is fastest for the usual short lists. For a list of a hundred thousand entries, each of which needs
+//! another lookup, it would take quadratic time: long lists are sorted by key at their first use.
 
 use super::Raw;
 use crate::formats::pattern::fnmatch;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Lists up to this length are walked. (depmod finds some hundred soft dependencies in a distribution's kernel.)
+/// Lists up to this length are walked. (A distribution's kernel has some hundred soft dependencies.)
 const SHORT: usize = 512;
 
 /// The entries of one kind.
 #[derive(Debug, Clone, Default)]
 pub(super) struct List {
-    /// In the order in which they count.
+    /// In order of precedence.
     pub(super) entries: Vec<Raw>,
     sorted: OnceLock<Sorted>,
 }
@@ -35,7 +35,7 @@ impl List {
         walked.chain(found.iter().map(|&at| at as usize))
     }
 
-    /// Positions of the entries whose key matches `name`, as a pattern where it is one, ascending.
+    /// Positions of the entries whose key matches `name`, exactly or as a pattern, ascending.
     pub(super) fn matching<'l, 'q>(&'l self, text: &'l [u8], name: &'q [u8]) -> Matching<'l, 'q> {
         let (walked, found) = self.candidates(text, name);
         let wild = if self.is_short() { &[] } else { self.sorted(text).wild.as_slice() };
@@ -50,7 +50,7 @@ impl List {
         &text[self.entries[at].key.clone()]
     }
 
-    /// The positions to walk, or in a long list those of the entries with this very key.
+    /// The positions to walk; in a long list instead the positions of the entries with exactly this key.
     fn candidates(&self, text: &[u8], name: &[u8]) -> (Range<usize>, &[u32]) {
         if self.is_short() {
             return (0..self.entries.len(), &[]);
@@ -88,7 +88,7 @@ impl Matching<'_, '_> {
         if raw.wild {
             return fnmatch(&self.text[raw.key.clone()], self.name);
         }
-        // Most are told apart by their length alone.
+        // The length alone rules out most.
         raw.key.len() == self.name.len() && &self.text[raw.key.clone()] == self.name
     }
 }
@@ -102,7 +102,7 @@ impl Iterator for Matching<'_, '_> {
                 return Some(at);
             }
         }
-        // Two ascending lists in one: the names, which match, and the patterns, which may.
+        // Merges two ascending lists: the exact keys, which match, and the patterns, which may match.
         loop {
             let (list, at) = match (self.found, self.wild) {
                 ([found, ..], [wild, ..]) if found < wild => (&mut self.found, *found),
@@ -111,7 +111,7 @@ impl Iterator for Matching<'_, '_> {
                 ([], []) => return None,
             };
             *list = &list[1..];
-            // A pattern is in both lists if it is spelled like the name; it is looked at once.
+            // A pattern that is spelled like the name is in both lists; it is tested once.
             let from_wild = self.list.entries[at as usize].wild;
             if from_wild && self.found.first() == Some(&at) {
                 self.found = &self.found[1..];

@@ -8,30 +8,30 @@
 //! modprobe.permit=A,B,...      permit A B ...
 //! ```
 //!
-//! Options end at white space outside double quotes. Quotes may stand in a value, of which they stay a part, and
-//! before the whole option, from where they move behind the `=`. A quote elsewhere, a blank in quotes before the value,
-//! a second dot before the `=`, or a quote that never ends makes an option void. What follows ` -- ` counts too.
+//! Options end at white space outside double quotes. Quotes in a value remain a part of it. A quote before the whole option
+//! moves behind the `=`. A quote elsewhere, a quoted blank before the value, a second dot before the `=`, or an unclosed
+//! quote makes an option void. Words after ` -- ` count, too.
 //!
-//! The names of a list end at commas and at white space (in quotes); the quotes are no part of them, and an empty
-//! name is none.
+//! The names of a list are separated by commas and by quoted white space. Quotes are not part of the names, and empty names
+//! are skipped.
 
 use super::{Kind, is_space};
 use crate::limits;
 
-/// One option that means something here.
+/// An option for a module, or one of modprobe's lists.
 pub enum Option<'a> {
-    /// A name, or a pattern, in a list of `modprobe.`, not folded: of `Blacklist`, `Forbid` or `Permit`.
+    /// A name or a pattern, not folded, in a list `modprobe.LIST=`: of kind `Blacklist`, `Forbid` or `Permit`.
     Name(Kind, &'a [u8]),
     /// A parameter of a module.
     Parameter {
         /// The module, not folded.
         module: &'a [u8],
-        /// The parameter with its value, to be joined without anything between.
+        /// The parts of the parameter with its value, to be concatenated.
         text: [&'a [u8]; 3],
     },
 }
 
-/// Where in an option the parser is.
+/// The state of the parser inside an option.
 #[derive(Clone, Copy)]
 enum State {
     Module,
@@ -42,7 +42,7 @@ enum State {
     Void,
 }
 
-/// The bytes at which the state may change; nearly all others are only passed over.
+/// The bytes at which the state may change; all others are skipped.
 const MATTERS: [bool; 256] = {
     let mut table = [false; 256];
     let bytes = b"\".= \t\n\x0b\x0c\r";
@@ -54,8 +54,8 @@ const MATTERS: [bool; 256] = {
     table
 };
 
-/// Hands every option that means something to `visit`, in order. What stands past [`limits::CMDLINE`] bytes or past a
-/// NUL does not count.
+/// Calls `visit` for every option for a module or a list, in order. Text after [`limits::CMDLINE`] bytes or after a NUL is
+/// ignored.
 pub fn parse(text: &[u8], visit: &mut dyn FnMut(Option<'_>)) {
     let text = &text[..text.len().min(limits::CMDLINE)];
     let text = text.split(|&b| b == 0).next().unwrap_or(text);

@@ -1,42 +1,41 @@
-//! Which configuration files count, and in which order.
+//! Which configuration files are read, and in which order.
 //!
-//! Of several files with one base name the one from the first directory counts and masks the others, even if it is
-//! empty. All that count are read in the order of their base names (bytes), whatever directory they are in. Pure:
-//! the names are handed in.
+//! Of several files with one base name the one from the first directory is read and masks the others, even if it is empty.
+//! All that are read are sorted by their base names (as bytes), whatever their directories. Pure: the names are passed in.
 
-/// What a name is known to be before it is opened.
+/// The kind of a file, as far as it is known before it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A regular file: the directory says so.
+    /// A regular file, according to the directory.
     Regular,
-    /// A file that counts, and masks, whatever becomes of it: it was named, or it is one of the module directory's.
+    /// A file that masks others even if it cannot be read: it was named by path, or it is one of the module directory's.
     Certain,
     /// A directory.
     Directory,
-    /// A link, maybe to nowhere; a device; anything, on a file system that does not tell.
+    /// A link, which may dangle; a device; or anything, on a file system that does not report kinds.
     Unknown,
 }
 
-/// One name found in a directory.
+/// A file that may be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     /// The base name.
     pub name: Vec<u8>,
-    /// Which place it is from, as an index into the caller's list, highest precedence first.
+    /// Where it is, as an index into the caller's list, highest precedence first.
     pub place: usize,
-    /// What it is, as far as is known.
+    /// Its kind.
     pub kind: Kind,
-    /// How many names were met before it.
+    /// How many names were found before it.
     pub seen: usize,
 }
 
-/// Whether a file of this name in a configuration directory is one: no leading dot, and something before `.conf`.
+/// Whether a file of this name in a configuration directory is a configuration file: no leading dot, and something before
+/// `.conf`.
 pub(crate) fn is_config_name(name: &[u8]) -> bool {
     name.len() > b".conf".len() && name[0] != b'.' && name.ends_with(b".conf")
 }
 
-/// Sorts `found` by base name, and among equal names by precedence: the first of each name that is a file is the one
-/// that counts, the others are masked by it.
+/// Sorts `found` by base name, and equal names by precedence: the first one of each name that is a file masks the others.
 pub(crate) fn order(found: &mut [Found]) {
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.place.cmp(&b.place)));
 }

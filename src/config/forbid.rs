@@ -1,21 +1,21 @@
-//! Which modules are kept out. Who wins, from strong to weak: `forbid` of exactly the name, `permit`, `forbid` of a pattern.
-//! What `permit` covers besides is for the module directory to say: `Tree::forbidden`.
+//! Which modules are forbidden. From strong to weak: `forbid` of exactly the name, `permit`, `forbid` of a pattern.
+//! `Tree::forbidden` adds what a permitted module needs.
 
 use super::{Config, Kind, Origin, Raw};
 use crate::log::bytes;
 use std::os::unix::ffi::OsStrExt;
 
-/// What the `forbid` lines say of a name.
+/// The `forbid` line that applies to a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forbids {
-    /// This one has exactly the name: nothing takes it back.
+    /// It has exactly the name: `permit` does not override it.
     Name(Origin),
-    /// This one has a pattern that the name fits: `permit` takes it back.
+    /// It has a pattern that matches: `permit` overrides it.
     Pattern(Origin),
 }
 
 impl Config {
-    /// What forbids the module `name`. Costs nothing where there is no `forbid` line.
+    /// The line that forbids the module `name`. Free if there is no `forbid` line.
     pub fn forbids(&self, name: &[u8]) -> Option<Forbids> {
         let list = &self.entries[Kind::Forbid as usize];
         let mut pattern = None;
@@ -29,7 +29,7 @@ impl Config {
         pattern
     }
 
-    /// Whether a `permit` line has the module `name` itself.
+    /// Whether a `permit` line matches the module `name`.
     pub fn permits(&self, name: &[u8]) -> bool {
         self.matching(Kind::Permit, name).next().is_some()
     }

@@ -1,12 +1,12 @@
 //! Logical lines of a configuration file, and the words in them.
 //!
-//! A backslash before a newline joins two physical lines and vanishes with it; before any other byte it vanishes and
-//! that byte stays, whatever it is (so `a\ b` is then split at the blank like any other); at the end of the file it
-//! vanishes. There is no other quoting. A NUL ends a line early. Lines without a backslash, which are nearly all, are
-//! handed out in place.
+//! A backslash before a newline joins two physical lines; both bytes are removed. Before any other byte the backslash is
+//! removed and that byte stays, whatever it is (so `a\ b` is then split at the blank like any other); at the end of the
+//! file it is removed. There is no other quoting. A NUL ends a line early. Lines without a backslash, which are nearly all,
+//! are returned in place.
 //!
-//! What editors of other systems leave is no content: carriage returns before the end of a line (or of the file), and a
-//! UTF-8 byte order mark at the start of the file.
+//! Not part of the content, since editors of other systems add them: carriage returns before the end of a line or of the
+//! file, and a UTF-8 byte order mark at the start of the file.
 
 use crate::limits;
 
@@ -16,7 +16,7 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 /// A logical line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line<'l> {
-    /// Its bytes, without newline, backslashes resolved.
+    /// Its bytes, without newline, with backslashes resolved.
     Text(&'l [u8]),
     /// Longer than [`limits::CONFIG_LINE`].
     TooLong,
@@ -25,7 +25,7 @@ pub(crate) enum Line<'l> {
 /// The logical lines of a file.
 pub(crate) struct Lines<'a> {
     rest: &'a [u8],
-    /// Whether there is no backslash and no NUL in the whole file, so that no line need be searched for them.
+    /// Whether the whole file has neither a backslash nor a NUL, so that no line is searched for them.
     plain: bool,
     number: u32,
     joined: Vec<u8>,
@@ -38,8 +38,7 @@ impl<'a> Lines<'a> {
         Lines { rest: contents, plain, number: 0, joined: Vec::new() }
     }
 
-    /// The next line that may hold something, with the number (from 1) of its last physical line: comments and empty
-    /// lines are passed over.
+    /// The next line that is neither empty nor a comment, with the number (from 1) of its last physical line.
     pub(crate) fn next(&mut self) -> Option<(u32, Line<'_>)> {
         loop {
             if self.rest.is_empty() {
@@ -48,7 +47,7 @@ impl<'a> Lines<'a> {
             let end = find(b'\n', self.rest);
             let line = without_returns(&self.rest[..end.unwrap_or(self.rest.len())]);
             let comment = matches!(line.first(), None | Some(b'#'));
-            // What a comment says does not matter, only whether it goes on in the next line.
+            // Of a comment only its last byte matters: whether it continues in the next line.
             let backslash =
                 || if comment { line.last() == Some(&b'\\') } else { find(b'\\', line).is_some() };
             if !self.plain && backslash() {
@@ -70,12 +69,12 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Takes a line with backslashes into `joined`; false where it is too long (the start of it is kept).
+    /// Copies a line with backslashes into `joined`; false if it is too long (its start is kept).
     fn join(&mut self) -> bool {
         self.joined.clear();
         let mut fits = true;
         loop {
-            // Up to the next byte that means something.
+            // Up to the next special byte.
             let special = self.rest.iter().position(|&b| b == b'\\' || b == b'\n');
             let (text, after) = self.rest.split_at(special.unwrap_or(self.rest.len()));
             let (kept, done, rest): (&[u8], bool, &[u8]) = match after {
@@ -106,12 +105,12 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// What is left before the carriage returns at the end.
+/// The line without the carriage returns at its end.
 fn without_returns(line: &[u8]) -> &[u8] {
     &line[..line.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1)]
 }
 
-/// What is left behind the carriage returns at the start.
+/// The text after the carriage returns at its start.
 fn past_returns(text: &[u8]) -> &[u8] {
     &text[text.iter().position(|&byte| byte != b'\r').unwrap_or(text.len())..]
 }
@@ -120,9 +119,9 @@ fn until_nul(line: &[u8]) -> &[u8] {
     &line[..find(0, line).unwrap_or(line.len())]
 }
 
-/// The first place of `byte` in `text`. With what every CPU of the architecture has: `memchr::memchr` first asks which
-/// CPU this is, and in a virtual machine each such question leaves the guest, 40 microseconds for the lot, which is more
-/// than all the rest of a lookup in user space costs.
+/// The position of the first `byte` in `text`. Uses the instructions that every CPU of the architecture has:
+/// `memchr::memchr` detects the CPU first, by instructions (CPUID) that leave a virtual machine's guest. That takes 40
+/// microseconds in total, longer than all else that a lookup does in user space.
 fn find(byte: u8, text: &[u8]) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
     let searcher = memchr::arch::x86_64::sse2::memchr::One::new(byte)?;
@@ -131,14 +130,14 @@ fn find(byte: u8, text: &[u8]) -> Option<usize> {
     searcher.find(text)
 }
 
-/// A word has bytes that folding looks at.
+/// The word has bytes that folding changes or checks.
 pub(super) const FOLDS: u8 = 1;
-/// A word has bytes that make it a pattern.
+/// The word has bytes that make it a pattern.
 pub(super) const WILD: u8 = 2;
 /// Separates words.
 const SEPARATES: u8 = 4;
 
-/// What a byte may mean; most bytes of most words mean nothing.
+/// The meanings of each byte; most bytes have none.
 const MEANING: [u8; 256] = {
     let mut table = [0; 256];
     table[b' ' as usize] = SEPARATES;
@@ -152,7 +151,7 @@ const MEANING: [u8; 256] = {
     table
 };
 
-/// A word, and what its bytes mean together: [`FOLDS`], [`WILD`].
+/// A word, and the meanings of its bytes: [`FOLDS`], [`WILD`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word<'l> {
     pub(super) text: &'l [u8],
@@ -160,7 +159,7 @@ pub(super) struct Word<'l> {
 }
 
 impl<'l> Word<'l> {
-    /// A word that ends where the text does.
+    /// The whole text as a word.
     pub(super) fn new(text: &'l [u8]) -> Self {
         Word {
             text,
@@ -178,7 +177,7 @@ impl<'l> Words<'l> {
         self.next_word().map(|word| word.text)
     }
 
-    /// The next word, with what its bytes mean.
+    /// The next word, with the meanings of its bytes.
     pub(super) fn next_word(&mut self) -> Option<Word<'l>> {
         let start = self.0.iter().position(|&byte| MEANING[byte as usize] != SEPARATES)?;
         let line = &self.0[start..];
@@ -196,7 +195,7 @@ impl<'l> Words<'l> {
         Some(Word { text: line, meaning })
     }
 
-    /// All that is left, leading and trailing blanks included; `None` where nothing is.
+    /// The rest of the line, leading and trailing blanks included; `None` if nothing is left.
     pub(crate) fn rest(self) -> Option<&'l [u8]> {
         (!self.0.is_empty()).then_some(self.0)
     }
@@ -242,11 +241,11 @@ mod tests {
         expect(b"\xef\xbb\xbfa\r\n\r\n#x\r\nb \r\r\nc\r", &[(1, "a"), (4, "b "), (5, "c")]);
         expect(b"\xef\xbb\xbf#a\r\n\xef\xbb\xbfb\n", &[(2, "\u{feff}b")]);
         expect(b"\xef\xbb\xbf", &[]);
-        // A backslash joins such lines, too, those of a comment and the last one among them.
+        // A backslash joins such lines, too: those of a comment, and the last one.
         expect(b"a \\\r\nb\r\nc\r\n", &[(2, "a b"), (3, "c")]);
         expect(b"#a\\\r\nb\r\nc\\\r", &[(3, "c")]);
         expect(b"a\\x\r\nb\\\\\r\nc\\\r\n\r\nd", &[(1, "ax"), (2, "b\\"), (4, "c"), (5, "d")]);
-        // Within a line they are bytes like others.
+        // Inside a line they are bytes like others.
         expect(b"a\rb\r\nc\\\rd\n\re\n", &[(1, "a\rb"), (2, "c\rd"), (3, "\re")]);
     }
 

@@ -1,9 +1,9 @@
-//! The configuration of the tools: modprobe.d, the soft and weak dependencies that depmod found, and the kernel
-//! command line.
+//! The configuration of the tools: modprobe.d, the soft and weak dependencies that depmod wrote, and the kernel command
+//! line.
 //!
-//! File contents are handed in, in the order in which they count; nothing here reads a file. All words live in one
-//! buffer, an entry is two ranges of it: a configuration of some hundred lines costs a handful of allocations, and
-//! every run of modprobe at boot pays for this.
+//! The caller passes in the contents of the files in order of precedence; nothing here reads a file. All words are in one
+//! buffer, an entry is two ranges of it: a configuration of some hundred lines costs a handful of allocations. Every run of
+//! modprobe at boot pays for this.
 
 mod by_name;
 pub(crate) mod cmdline;
@@ -21,7 +21,7 @@ use by_name::List;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// What a line of configuration says.
+/// The directive of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `alias PATTERN MODULE`
@@ -46,27 +46,27 @@ pub enum Kind {
 
 const KINDS: usize = 9;
 
-/// Where an entry was written.
+/// The line that an entry comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     /// The file, for [`Config::file`].
     pub file: u32,
-    /// The line in it, from 1; of a line that backslashes join, the last. 0 for the kernel command line.
+    /// The line number, from 1; for lines joined by backslashes, that of the last. 0 for the kernel command line.
     pub line: u32,
 }
 
-/// One entry, as stored: names folded, the value as written (options with blanks for tabs).
+/// An entry: names folded, the value as written (in options, tabs become blanks).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'c> {
-    /// The module, or the pattern for modules or aliases, that the entry is about.
+    /// The module name, or the pattern of module names or aliases.
     pub key: &'c [u8],
-    /// What it says: the module of an alias, the text of options, the command, the words of softdep and weakdep.
+    /// The value: the module of an alias, the text of options, the command, the words of softdep and weakdep.
     pub value: &'c [u8],
-    /// Where it stands.
+    /// The line.
     pub origin: Origin,
 }
 
-/// Something in the configuration that was passed over. None is fatal; the text is complete and names its file.
+/// A part of the configuration that was skipped. None is fatal; the text is complete and names its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// The sentence, of priority `Err`.
@@ -78,11 +78,11 @@ struct Raw {
     key: Range<usize>,
     value: Range<usize>,
     origin: Origin,
-    /// Whether the key holds a byte that means something to fnmatch.
+    /// Whether the key has a byte that is special to fnmatch(3).
     wild: bool,
 }
 
-/// The whole configuration, in the order in which it counts.
+/// All entries, in order of precedence.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     text: Vec<u8>,
@@ -119,14 +119,14 @@ impl Config {
         self.files.get(origin.file as usize).map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// The aliases whose pattern matches `query` (folded already), in order. The key of each is what the module that
-    /// it leads to is said to be found by.
+    /// The aliases whose pattern matches `query` (folded already), in order. [`Entry::key`] is the alias that the module
+    /// counts as found by.
     pub fn aliases_for<'c, 'q>(&'c self, query: &'q [u8]) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
         self.matching(Kind::Alias, query)
     }
 
-    /// The options of the module `name` that was found by `alias`, if it was: the texts of all entries of either name
-    /// in order, joined by one blank. `None` where there are none.
+    /// The options of the module `name`, found by `alias` if it was: the texts of all entries of either name in order,
+    /// joined by one blank. `None` if there are none.
     pub fn options_for(&self, name: &[u8], alias: Option<&[u8]>) -> Option<Vec<u8>> {
         let list = &self.entries[Kind::Options as usize];
         let mut found: Vec<usize> = list.exact(&self.text, name).collect();
@@ -135,7 +135,7 @@ impl Config {
             found.sort_unstable();
             found.dedup();
         }
-        // The kernel command line can give an empty text (`module.`), which counts as none.
+        // The kernel command line can have an empty text (`module.`), which counts as none.
         let texts =
             found.into_iter().map(|at| self.entry(&list.entries[at]).value).filter(|text| !text.is_empty());
         let texts: Vec<&[u8]> = texts.collect();
@@ -152,8 +152,8 @@ impl Config {
         self.matching(Kind::Remove, name).next()
     }
 
-    /// The first entry of a kind whose key is exactly `name`, even if that reads as a pattern. A module that has an
-    /// install or remove command of its own may be asked for though nothing else knows it.
+    /// The first entry of a kind whose key is exactly `name`, even if that reads as a pattern. A name with an install or
+    /// remove command of its own is known although no index has it.
     pub fn named(&self, kind: Kind, name: &[u8]) -> Option<Entry<'_>> {
         let list = &self.entries[kind as usize];
         let at = list.exact(&self.text, name).next()?;
@@ -190,7 +190,7 @@ impl Config {
     }
 }
 
-/// The lists that the words `pre:` and `post:` of a softdep switch between.
+/// The lists that `pre:` and `post:` begin in a softdep.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Pre,
@@ -217,7 +217,7 @@ impl<'c> Entry<'c> {
         self.sided().filter(move |(side, _)| *side == wanted).map(|(_, word)| word)
     }
 
-    /// The words that are in a list, each with the list that it is in. Words before the first switch are in none.
+    /// Each word with its list. Words before the first `pre:` or `post:` are in none.
     fn sided(self) -> impl Iterator<Item = (Side, &'c [u8])> {
         let mut current = None;
         words(self.value).filter_map(move |word| {
@@ -231,8 +231,9 @@ impl<'c> Entry<'c> {
     }
 
     /// The value as `modprobe -c` and the C library show it: a softdep's lists as `pre: a bpost: c`, a weakdep's words
-    /// joined by one blank, others as they are. Programs know softdeps with their two flaws: there is no blank before
-    /// `post:`, and where a line switches back and forth, each list is shown with what stands between its ends.
+    /// joined by one blank, others as they are. Programs parse softdeps with kmod's two flaws: there is no blank before
+    /// `post:`, and if a line switches back and forth, each list is shown with the words between its first and its last
+    /// one.
     pub fn shown(self, kind: Kind) -> Vec<u8> {
         let mut text = Vec::new();
         match kind {
@@ -259,10 +260,10 @@ impl<'c> Entry<'c> {
     }
 }
 
-/// The words of a softdep or weakdep: what white space of any kind separates.
+/// The words of a softdep or weakdep, separated by any white space.
 ///
-/// One blank at the very start, with a word right behind it, is taken as part of that word: so has every kmod so far,
-/// for which `softdep a  pre: b` (two blanks after `a`) says nothing, since ` pre:` switches to no list.
+/// One blank at the very start, directly followed by a word, is part of that word. As all versions of kmod: `softdep a pre:
+/// b` (two blanks after `a`) has no effect, since ` pre:` begins no list.
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let odd = text.len() > 1 && is_space(text[0]) && !is_space(text[1]);
     let first =
@@ -272,7 +273,7 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     [first].into_iter().chain(rest).filter(|word| !word.is_empty())
 }
 
-/// White space as C's isspace has it in the C locale.
+/// White space as isspace(3) in the C locale.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }

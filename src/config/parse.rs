@@ -7,10 +7,10 @@
 //! | `options MODULE TEXT` | a word and something after its blank | folded; tabs become blanks |
 //! | `install`, `remove PATTERN COMMAND` | the same | folded; as written |
 //! | `softdep`, `weakdep PATTERN WORDS` | the same | folded; as written |
-//! | `forbid`, `permit PATTERN...` | a word | an entry for each, folded; a word with `#` in front ends the line |
-//! | `include`, `config` | | told to be out of use |
+//! | `forbid`, `permit PATTERN...` | a word | an entry for each, folded; a word that begins with `#` ends the line |
+//! | `include`, `config` | | reported as obsolete |
 //!
-//! Whatever else stands after the words that a line needs is ignored. Anything else is told and passed over.
+//! Surplus words after those that a line needs are ignored. Any other line is reported and skipped.
 
 use super::lines::{FOLDS, Line, Lines, WILD, Word, Words};
 use super::{Config, Kind, Origin, Raw, Warning, cmdline};
@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Takes the files one after the other, then the kernel command line.
+/// Parses the files one after the other, then the kernel command line.
 #[derive(Default)]
 pub(crate) struct Parser {
     config: Config,
@@ -30,17 +30,17 @@ pub(crate) struct Parser {
 }
 
 impl Parser {
-    /// A parser that has seen nothing.
+    /// A parser without entries.
     pub(crate) fn new() -> Self {
         Parser::default()
     }
 
-    /// Adds what the file `path` says. Lines that make no sense become warnings.
+    /// Adds the entries of the file `path`. Bad lines become warnings.
     pub(crate) fn file(&mut self, path: &Path, contents: &[u8]) {
         let file = self.register(path);
         let name = path.as_os_str().as_bytes();
         let mut lines = Lines::new(contents);
-        // What is kept is no longer than what is read, and a large file is mostly comments or mostly kept.
+        // The entries are not longer than the file. Large files are mostly comments or mostly entries.
         self.config.text.reserve(contents.len().min(64 << 10));
         while let Some((number, line)) = lines.next() {
             let Line::Text(text) = line else {
@@ -60,13 +60,13 @@ impl Parser {
         }
     }
 
-    /// Adds what the kernel command line says: `text` is the content of the file `path`.
+    /// Adds the entries of the kernel command line: `text` is the content of the file `path`.
     pub(crate) fn cmdline(&mut self, path: &Path, text: &[u8]) {
         let origin = Origin { file: self.register(path), line: 0 };
         cmdline::parse(text, &mut |option| self.option(origin, option));
     }
 
-    /// Adds a warning that came up while the files were chosen or read.
+    /// Adds a warning from choosing or reading the files.
     pub(crate) fn warn(&mut self, text: Vec<u8>) {
         let text = match self.warnings.len().cmp(&limits::CONFIG_WARNINGS) {
             Ordering::Less => text,
@@ -76,7 +76,7 @@ impl Parser {
         self.warnings.push(Warning { text });
     }
 
-    /// The configuration, and what was passed over, in the order in which it was met.
+    /// The configuration, and the warnings in the order in which they were found.
     pub(crate) fn finish(self) -> (Config, Vec<Warning>) {
         (self.config, self.warnings)
     }
@@ -86,7 +86,7 @@ impl Parser {
         u32::try_from(self.config.files.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// Adds one line; `None` where it is a bad one.
+    /// Adds one line; `None` if it is bad.
     fn directive(&mut self, word: &[u8], mut words: Words<'_>, origin: Origin) -> Option<()> {
         let kind = match word {
             b"alias" => Kind::Alias,
@@ -100,7 +100,7 @@ impl Parser {
             b"permit" => return self.patterns(Kind::Permit, words, origin),
             _ => return None,
         };
-        // A bad line may leave its words in the buffer, where nothing points at them.
+        // A bad line may leave its words in the buffer; no entry refers to them.
         let key = words.next_word()?;
         let wild = key.meaning & WILD != 0;
         let key = self.fold(key)?;
@@ -113,8 +113,8 @@ impl Parser {
         Some(())
     }
 
-    /// Adds an entry for each word. Here every word counts: one that nobody heeds would be a module that is not kept out.
-    /// No module's name begins with `#`, so a comment may stand behind.
+    /// Adds an entry for each word. No word is ignored: that would leave a module allowed that should be forbidden. No
+    /// module name begins with `#`, so a comment may follow.
     fn patterns(&mut self, kind: Kind, mut words: Words<'_>, origin: Origin) -> Option<()> {
         let mut some = None;
         while let Some(word) = words.next_word().filter(|word| word.text[0] != b'#') {
@@ -134,7 +134,7 @@ impl Parser {
         match option {
             cmdline::Option::Name(Kind::Blacklist, name) => {
                 let (key, value) = (self.keep(name), self.keep(b""));
-                // A name, not a pattern: brackets mean nothing.
+                // A name, not a pattern: brackets are literal.
                 let bytes = self.config.text[key.clone()].iter_mut();
                 bytes.filter(|byte| **byte == b'-').for_each(|byte| *byte = b'_');
                 self.add(Kind::Blacklist, key, false, value, origin);
@@ -158,7 +158,7 @@ impl Parser {
         }
     }
 
-    /// Tells of a name on the kernel command line that is none, kept from `start` on.
+    /// Warns of a bad name on the kernel command line, kept from `start` on.
     fn bad_name(&mut self, start: usize) {
         const TOLD: &str = "Ignoring bad option on kernel command line while parsing module name: '";
         self.warn(bytes![TOLD, self.config.text[start..], "'"]);
@@ -172,12 +172,13 @@ impl Parser {
                 }
             }
         }
-        // These two are compared with names, never matched.
+        // The keys of these two are compared, not matched.
         let wild = wild && !matches!(kind, Kind::Options | Kind::Blacklist);
         self.config.entries[kind as usize].entries.push(Raw { key, value, origin, wild });
     }
 
-    /// Keeps a word and folds it; `None` where it cannot be one (it is kept as far as it was folded).
+    /// Keeps a word and folds it; `None` if its brackets do not pair up or it is too long. The bytes before the error stay
+    /// folded.
     fn fold(&mut self, word: Word<'_>) -> Option<Range<usize>> {
         let kept = self.keep(word.text);
         let plain = word.meaning & FOLDS == 0 && word.text.len() <= limits::QUERY;

@@ -1,4 +1,4 @@
-//! What is stored, what is told, and what applies to a module.
+//! Which entries are stored, which warnings are given, and what applies to a module.
 
 use super::*;
 
@@ -116,7 +116,7 @@ fn the_rest_of_a_line_keeps_its_blanks() {
         &["install a_x  \t cmd\tx  $", "remove b y$"],
         &[&format!(" line 3{BAD} 'install'")],
     );
-    // Where CRLF ends the lines, a word that needs a text still has none.
+    // With CRLF line ends, too, a directive without its text is bad.
     expect(
         "\u{feff}options a x=1\r\ninstall b c \r\n\r\noptions d\r\n",
         &["install b c $", "options a x=1$"],
@@ -303,7 +303,7 @@ fn the_first_entry_that_matches_counts() {
     assert_eq!(softdeps, [&b"pre: x"[..], b"pre: y"], "these add up");
     assert_eq!(config.weakdeps_for(b"ab").map(|e| e.value).collect::<Vec<_>>(), [b"w"]);
     assert_eq!(config.aliases_for(b"ab").map(|e| e.value).collect::<Vec<_>>(), [&b"one"[..], b"two"]);
-    // A blacklist entry and the name of a command that a query asks for are no patterns.
+    // Blacklist entries are names, not patterns; so is a query for a command of its own.
     assert!(config.is_blacklisted(b"ab") && !config.is_blacklisted(b"ac") && config.is_blacklisted(b"a*"));
     assert_eq!(config.named(Kind::Install, b"ab").unwrap().value, b"second");
     assert_eq!(config.named(Kind::Install, b"a*").unwrap().value, b"first");
@@ -331,7 +331,7 @@ fn a_line_of_a_hundred_mebibytes_is_told() {
 
 #[test]
 fn any_bytes_parse() {
-    // A fixed sequence of bytes that favours those which mean something.
+    // A fixed pseudorandom sequence, mostly of special bytes.
     let special = b"\\\n\t \"#.=*[]-,:\0ab\r\xff";
     let mut state = 1u32;
     for length in 0..400 {

@@ -1,15 +1,15 @@
-//! Modules that depend on themselves through others cannot be loaded in any order: depmod names them and writes nothing.
+//! Modules that depend on themselves through others cannot be loaded in any order: depmod reports them and writes nothing.
 //!
-//! Cycles only run inside strongly connected components, so those are found first; modules that a cycle merely leads to
-//! are left out. One module after the other is the root of a walk, depth first, that visits the last dependency of a list
-//! first; each way back to the root that holds a module not yet named is one line. The modules are taken as a circle, in
-//! their order: the next root is the first one behind the last that was named which is not named itself. For cycles that
-//! share nothing this gives kmod's lines (tests/depmod/rings.rs); for others kmod loops or aborts.
+//! Cycles are inside strongly connected components, so those are found first; modules that are only needed by a cycle are
+//! left out. Each module in turn is the root of a depth-first walk that visits the last dependency of a list first. Each
+//! path back to the root with a module that is not reported yet is one line. The next root is the first unreported module
+//! after the last reported one, in module order, starting over at the end. For cycles that share no module this gives
+//! kmod's lines (tests/depmod/rings.rs); for others kmod loops or aborts.
 
 use std::collections::BTreeMap;
 
-/// The cycles, each without the repeated root at its end, in the order in which they are told. `left` is what
-/// [`super::resolve::number`] could not number.
+/// The cycles, each without the repeated root at its end, in the order in which they are reported. `left` are the modules
+/// that [`super::resolve::number`] could not number.
 pub fn find(lists: &[Vec<u32>], left: &[u32]) -> Vec<Vec<u32>> {
     let component = components(lists, left);
     let mut sizes = vec![0u32; lists.len() + 1];
@@ -46,7 +46,7 @@ fn walk(
     cycles: &mut Vec<Vec<u32>>,
 ) {
     let mut visited = vec![false; lists.len()];
-    // The way from the root to the module that is looked at, and what is still to be looked at with its depth.
+    // The path from the root to the current module, and the modules still to visit with their depths.
     let mut path: Vec<u32> = Vec::new();
     let mut stack = vec![(root, 0)];
     while let Some((module, depth)) = stack.pop() {
@@ -89,7 +89,7 @@ fn components(lists: &[Vec<u32>], left: &[u32]) -> Vec<u32> {
                 next_index += 1;
                 open.push(module);
             } else {
-                // Back from the dependency before: what it reaches, this one reaches.
+                // Back from the previous dependency: this module reaches all that it reaches.
                 let below = lists[at][edge - 1] as usize;
                 if among[below] && component[below] == NONE {
                     low[at] = low[at].min(low[below]);

@@ -1,17 +1,17 @@
-//! What a file's content is known by from one run to the next: its length and 128 bits that are mixed from all of it. Two
-//! contents that differ have one digest with a probability of 2^-128, unless somebody looks for such a pair; who may write
-//! module files has no need to.
+//! The digest that identifies a file's content from one run to the next: its length and a 128-bit hash. Two different
+//! contents have one digest with a probability of 2^-128, unless they were constructed for it. The hash is not
+//! cryptographic: those who can write module files need no collision.
 
 /// The digest of a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     /// How many bytes there are.
     pub length: u64,
-    /// What they are mixed to.
+    /// Their hash.
     pub mixed: [u64; 2],
 }
 
-/// Numbers without a pattern: digits of pi.
+/// Constants without a pattern: digits of pi.
 const DIGITS: [u64; 4] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
 
@@ -23,7 +23,7 @@ impl Digest {
         let mut last = [0; 32];
         last[..rest.len()].copy_from_slice(rest);
         add(&mut lanes, &last);
-        // Each half of the result hangs on both lanes.
+        // Each half of the result depends on both lanes.
         let length = content.len() as u64;
         let mixed = [mix(lanes[0] ^ length, lanes[1]), mix(lanes[1] ^ DIGITS[2], lanes[0] ^ length)];
         Digest { length, mixed }
@@ -39,7 +39,7 @@ fn add(lanes: &mut [u64; 2], block: &[u8]) {
     lanes[1] = mix(word(16) ^ DIGITS[3], word(24) ^ lanes[1]);
 }
 
-/// Both halves of the product, and the factors, so that one that is 0 does not hide the other.
+/// Both halves of the product, and the factors: a factor of 0 must not hide the other one.
 fn mix(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     a ^ b ^ product as u64 ^ (product >> 64) as u64

@@ -1,6 +1,6 @@
-//! What depmod wants to know of one module file, and learning it.
+//! What depmod reads from a module file.
 //!
-//! Lists of strings are kept as one run of bytes, each string ended by NUL, which none of them can hold: a tree has some
+//! Lists of strings are stored as one run of bytes, each string ended by NUL, which none of them can hold: a tree has some
 //! 300,000 needed symbols.
 
 use crate::error::{Errno, Error, Result};
@@ -41,33 +41,33 @@ pub struct Info<'a> {
     pub weakdeps: Strings<'a>,
 }
 
-/// The symbols of a module, by name.
+/// The symbols of a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Symbols {
     /// What it exports, in the order of its symbol table.
     pub exports: Strings<'static>,
-    /// The CRC of each export; empty where it was not asked for.
+    /// The CRC of each export; empty if it was not read.
     pub export_crcs: Vec<u64>,
-    /// What it needs, in the order in which dependencies arise.
+    /// The symbols that it needs, in the order that decides on the order of dependencies.
     pub needs: Strings<'static>,
-    /// The CRC of each, and whether it may be missing.
+    /// The CRC of each needed symbol, and whether it is weak.
     pub need_crcs: Vec<(u64, bool)>,
 }
 
-/// Everything learnt from one file.
+/// Everything read from one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// From `.modinfo`; empty where that could not be read.
+    /// From `.modinfo`; empty if that could not be read.
     pub info: Info<'static>,
-    /// From the symbol table; empty where that could not be read.
+    /// From the symbol table; empty if that could not be read.
     pub symbols: Symbols,
-    /// Why not, if something could not be read.
+    /// Why something could not be read.
     pub trouble: Option<Trouble>,
-    /// What only [`Wanted::Everything`] has.
+    /// Only read for [`Wanted::Everything`].
     pub more: More,
 }
 
-/// What no output file needs.
+/// What `kmod check` needs beyond the output files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct More {
     pub modinfo: Vec<u8>,
@@ -75,21 +75,21 @@ pub struct More {
     pub signed: bool,
 }
 
-/// How much of a module is wanted.
+/// How much of a module to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// Symbols by name, and the parts of `.modinfo` that go into the output files.
     Names,
-    /// The same with the CRCs of exports; for these whole files have to be read.
+    /// The same with the CRCs of exports, which takes the whole file.
     Crcs,
-    /// All that there is.
+    /// Everything in [`Facts`].
     Everything,
 }
 
-/// What went wrong with a module file. It stays a module, without what could not be read.
+/// Why a module file could not be read. The module is kept, without what could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// What the decoder said, for damaged compressed data.
+    /// The decoder's message, for damaged compressed data.
     pub decoder: Option<String>,
     /// Why the exports are unknown.
     pub errno: Errno,
@@ -99,7 +99,7 @@ pub struct Trouble {
 #[derive(Debug)]
 pub struct Reader {
     wanted: Wanted,
-    /// What is inflated, used again for each module.
+    /// The buffer of the decompressed image, reused for each module.
     buffer: Vec<u8>,
 }
 
@@ -114,7 +114,7 @@ impl Reader {
         match self.try_read(content) {
             Ok(facts) => facts,
             Err(error) => {
-                // A file that is too short for any method did not come to a decoder.
+                // A file that is too short for any compression did not reach a decoder.
                 let compressed = compress::detect(content) != compress::Compression::None;
                 let decoder = compressed.then(|| error.what().to_string());
                 Facts::failed(Trouble { decoder, errno: error.errno() })
@@ -123,7 +123,7 @@ impl Reader {
     }
 
     /// # Errors
-    /// Where nothing can be decompressed.
+    /// If the file cannot be decompressed.
     fn try_read(&mut self, content: &[u8]) -> Result<Facts> {
         let depth = if self.wanted == Wanted::Names { Depth::Symbols } else { Depth::Whole };
         Ok(match reading::read(content, limits::INFLATED, depth, &mut self.buffer)? {
@@ -144,20 +144,20 @@ impl Reader {
 }
 
 impl Facts {
-    /// Nothing, and why.
+    /// No facts, and why.
     pub fn failed(trouble: Trouble) -> Facts {
         Facts { trouble: Some(trouble), ..Facts::default() }
     }
 
     fn of(elf: &Elf<'_>) -> Facts {
         let mut facts = Facts::default();
-        // A module without any export information is none the worse for it.
+        // Having no exports is no problem.
         if let Err(error) = facts.symbols.read_exports(elf) {
             if error.errno() != Errno::ENODATA {
                 facts.trouble = Some(Trouble { decoder: None, errno: error.errno() });
             }
         }
-        // One whose needs cannot be read has none.
+        // If its needed symbols cannot be read, it has none.
         facts.symbols.add_needs(&needed(elf).unwrap_or_default());
         if let Some(section) = elf.section(b".modinfo") {
             facts.info.add(section.data);
@@ -165,7 +165,7 @@ impl Facts {
         facts
     }
 
-    /// The same from the beginning of the file, but for the CRCs of exports.
+    /// The same from the beginning of the file, without the CRCs of exports.
     fn early(module: &Early<'_>) -> Facts {
         let mut facts = Facts::default();
         module.export_names().iter().for_each(|name| facts.symbols.exports.push(name));
@@ -176,7 +176,7 @@ impl Facts {
 }
 
 impl Info<'_> {
-    /// Adds what a `.modinfo` section says.
+    /// Adds the strings of a `.modinfo` section.
     fn add(&mut self, section: &[u8]) {
         for (key, value) in modinfo::entries(section) {
             match key {

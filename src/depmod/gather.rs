@@ -1,6 +1,5 @@
-//! Reading module files, on as many cores as pay. Decoding xz is nearly all of depmod's work on a distribution's tree and
-//! each file is its own, so it is spread; plain files are read faster by one thread than by two that share the page
-//! tables.
+//! Reads module files by several threads. On a distribution's tree decompressing xz is nearly all of depmod's work, and
+//! each file is independent. One thread reads uncompressed files faster than two that share the page tables.
 
 use super::Progress;
 use super::digest::Digest;
@@ -16,27 +15,27 @@ use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// What a decoder needs for a byte of its input, in nanoseconds, by the end of the file's name; roughly, on a machine of
-/// the 2020s. Only the decision how many threads to use rests on it.
+/// The rough decoding time of each input byte in nanoseconds, by file extension, on a machine of the 2020s. Only the number
+/// of threads depends on it.
 const COSTS: [(&[u8], u64); 3] = [(b".xz", 45), (b".gz", 12), (b".zst", 5)];
 
-/// As much work as makes another thread worth its start.
+/// The work that is worth starting another thread for.
 const SHARE: Duration = Duration::from_millis(5);
 
 /// A module file that was read.
 pub(crate) struct Read {
-    /// Which, as an index into the modules.
+    /// Its index in the list of modules.
     pub module: usize,
-    /// What it said; `None` where its content is one of the remembered ones.
+    /// What was read; `None` if its content is in the cache.
     pub facts: Option<Facts>,
-    /// What it is known by; `None` for a file that is not to be remembered.
+    /// The digest of its content; `None` for a file that is not cached.
     pub digest: Option<Digest>,
 }
 
-/// What was learnt from contents before.
+/// The cached facts, by digest of the content.
 pub(crate) type Memory<'m, 'c> = &'m HashMap<Digest, Known<'c>>;
 
-/// Reads the modules, in no particular order. Without a `memory` nothing is known and nothing is to be remembered.
+/// Reads the modules, in no particular order. Without `memory` no cache is used.
 pub(crate) fn read(
     modules: &[Module],
     wanted: Wanted,
@@ -45,7 +44,7 @@ pub(crate) fn read(
     progress: &dyn Progress,
 ) -> Vec<Read> {
     let mut queue: Vec<usize> = (0..modules.len()).collect();
-    // The longest first, so that no thread begins a long one while the others are done.
+    // The longest first, so that no thread starts a long one at the end.
     queue.sort_by_key(|&index| std::cmp::Reverse(work(&modules[index])));
     let total: u64 = modules.iter().map(|module| work(module).0).sum();
     let threads =
@@ -67,7 +66,7 @@ pub(crate) fn read(
     }
     std::thread::scope(|scope| {
         let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
-        // Where a thread cannot be had, those that can do its work.
+        // If a thread cannot be started, the others do its work.
         let helpers: Vec<_> = (1..threads).filter_map(spawn).collect();
         let mut found = worker();
         for helper in helpers {
@@ -80,7 +79,7 @@ pub(crate) fn read(
     })
 }
 
-/// The nanoseconds that decoding will take, and the size of the file.
+/// The nanoseconds that decoding takes, and the size of the file.
 fn work(module: &Module) -> (u64, u64) {
     (module.size.saturating_mul(cost(&module.path)), module.size)
 }
@@ -89,7 +88,7 @@ fn cost(path: &[u8]) -> u64 {
     COSTS.iter().find(|(end, _)| path.ends_with(end)).map_or(0, |&(_, cost)| cost)
 }
 
-/// What a thread uses again for each module.
+/// What a thread reuses for each module.
 struct Worker<'m, 'c> {
     wanted: Wanted,
     memory: Option<Memory<'m, 'c>>,
@@ -110,7 +109,7 @@ impl Worker<'_, '_> {
         if cost(path) == 0 || module.is_stream() || size == 0 || size > limits::INFLATED {
             return Ok((Some(self.reader.read(&module.contents(as_path(path), limits::INFLATED)?)), None));
         }
-        // Read and not mapped: what is understood is what the digest is of, whatever happens to the file.
+        // Read, not mapped: the parsed bytes must be those of the digest even if the file changes.
         self.content.clear();
         self.content.reserve(usize::try_from(size).unwrap_or(0) + 1);
         (&module.file).take(limits::INFLATED).read_to_end(&mut self.content)?;

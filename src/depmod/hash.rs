@@ -1,18 +1,18 @@
-//! The order in which kmod's hash tables give their entries back, which two of the output files show: ascending bucket,
-//! and inside a bucket ascending bytes of the key. Observed of kmod 30 and 34.2.
+//! The order of the entries in kmod's hash tables, which shows in two of the output files: by bucket, and inside a bucket
+//! by the bytes of the key. Observed of kmod 30 and 34.2.
 
 /// Buckets of the table of modules.
 pub(crate) const MODULES: u32 = 512;
 /// Buckets of the table of symbols.
 pub(crate) const SYMBOLS: u32 = 2048;
 
-/// What entries are sorted by: bucket, then key.
+/// The sort key of an entry: bucket, then key.
 pub(crate) fn place(key: &[u8], buckets: u32) -> (u32, &[u8]) {
     (hash(key) % buckets, key)
 }
 
-/// Paul Hsieh's SuperFastHash on 32 bits, seeded with the length. Pairs of bytes are read in the machine's order, as kmod
-/// reads them: on a big-endian machine the entries come in another order. Single bytes are signed.
+/// Paul Hsieh's SuperFastHash on 32 bits, with the length as seed. Pairs of bytes are read in the machine's byte order, as
+/// by kmod: on a big-endian machine the order of the entries differs. Single bytes are signed.
 pub(crate) fn hash(key: &[u8]) -> u32 {
     hash_with(key, u16::from_ne_bytes)
 }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_test_vectors() {
-        // What a little-endian machine makes of a key, and what a big-endian one does.
+        // Each key with its hash on a little-endian and on a big-endian machine.
         for (key, little, big) in [
             ("", 0u32, 0),
             ("a", 0x115e_a782, 0x115e_a782),

@@ -1,6 +1,6 @@
-//! What is known of all modules, with each symbol name stored once and each need (a name, the CRC it was built against,
-//! whether it may be missing) once: a tree's 300,000 needs are some 30,000 different ones. Modules hold numbers, so that
-//! resolving them is a walk through arrays, and the cache is small.
+//! The facts about all modules, with each symbol name stored once, and each need (a name, the CRC it was built against,
+//! whether it is weak) once: a tree's 300,000 needs are some 30,000 different ones. Modules refer to names and needs by
+//! number, so that resolving symbols only indexes arrays, and the cache is small.
 
 use super::facts::{Facts, Info, Strings, Trouble};
 use std::borrow::Cow;
@@ -11,43 +11,43 @@ pub(crate) type NameId = u32;
 /// The number of a need.
 pub(crate) type NeedId = u32;
 
-/// A symbol that some module needs.
+/// A needed symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Need {
     pub name: NameId,
-    /// The CRC that the module was built against; 0 where it states none.
+    /// The CRC that the module was built against; 0 if the module has none.
     pub crc: u64,
-    /// Whether the module also loads without it.
+    /// Whether the module loads without it.
     pub weak: bool,
 }
 
-/// One module's part.
+/// The facts about one module, with numbers for names and needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known<'c> {
     /// What its `.modinfo` says.
     pub info: Info<'c>,
     /// Its exports with their CRCs.
     pub exports: Vec<(NameId, u64)>,
-    /// Whether those CRCs are not known, but just 0.
+    /// Whether those CRCs were not read, and are 0.
     pub without_crcs: bool,
     pub needs: Vec<NeedId>,
-    /// Why something is missing.
+    /// Why something could not be read.
     pub trouble: Option<&'c Trouble>,
 }
 
-/// The names and needs that modules refer to. The bytes are somewhere else: in what was read, or in the cache.
+/// The names and needs that modules refer to. The bytes are borrowed from the facts or the cache.
 #[derive(Debug, Default)]
 pub struct Library<'c> {
     names: Vec<&'c [u8]>,
     needs: Vec<Need>,
-    /// Numbers of the first so many names; the rest is filled in when a name is looked up. A run in which nothing is new
-    /// never does.
+    /// Numbers of the names, up to those added since the last lookup; completed at the next one. A run in which all modules
+    /// are cached never looks one up.
     by_name: HashMap<&'c [u8], NameId>,
     by_need: HashMap<Need, NeedId>,
 }
 
 impl<'c> Library<'c> {
-    /// A library with these names and needs, in the order of their numbers. No name and no need may come twice.
+    /// A table of these names and needs, in the order of their numbers. Each must be unique.
     pub fn of(names: Vec<&'c [u8]>, needs: Vec<Need>) -> Self {
         Library { names, needs, by_name: HashMap::new(), by_need: HashMap::new() }
     }
@@ -73,7 +73,7 @@ impl<'c> Library<'c> {
         self.by_name.get(name).copied()
     }
 
-    /// The number of a name, which may be new.
+    /// The number of a name, which is added if it is new.
     pub fn number(&mut self, name: &'c [u8]) -> NameId {
         self.number_names();
         *self.by_name.entry(name).or_insert_with(|| {
@@ -82,7 +82,7 @@ impl<'c> Library<'c> {
         })
     }
 
-    /// Takes what was read from a module file.
+    /// Adds the facts of a module file.
     pub fn add(&mut self, facts: &'c Facts) -> Known<'c> {
         let symbols = &facts.symbols;
         let crcs = symbols.export_crcs.iter().copied().chain(std::iter::repeat(0));
@@ -103,7 +103,7 @@ impl<'c> Library<'c> {
         Known { info, exports, without_crcs, needs, trouble: facts.trouble.as_ref() }
     }
 
-    /// The number of a need, which may be new.
+    /// The number of a need, which is added if it is new.
     fn number_need(&mut self, need: Need) -> NeedId {
         if self.by_need.len() < self.needs.len() {
             self.by_need = self.needs.iter().zip(0..).map(|(&need, id)| (need, id)).collect();

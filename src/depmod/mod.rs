@@ -1,12 +1,12 @@
-//! Making a module directory's indexes: find the modules, read each once, see who needs whom, write the files.
+//! Makes a module directory's indexes: finds the modules, reads each once, resolves their dependencies, writes the files.
 //!
 //! ```text
 //! settings -> scan -> order -> gather (facts, cache) -> library, symbols -> resolve, cycles -> output -> replace
 //! ```
 //!
-//! Nothing is written before everything is known, and then the files are replaced one after the other
-//! ([`crate::system::replace`]). What goes wrong with one module is told and passed over: it stays a module, without
-//! what could not be read.
+//! Nothing is written before everything is known; then the files are replaced one after the other
+//! ([`crate::system::replace`]). A problem of one module is reported, and the module is kept without the information that
+//! could not be read.
 
 pub(crate) mod cache;
 pub(crate) mod cycles;
@@ -40,37 +40,37 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Why nothing was written.
+/// Why depmod wrote nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The last words, of priority `Crit`.
+    /// The message to end with, of priority `Crit`.
     Fatal(Vec<u8>),
-    /// What there is to say has been said.
+    /// All messages have been logged.
     Told,
 }
 
-/// What to make, of what.
+/// The input and options of a run.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The module directory.
     pub dir: &'a [u8],
     /// Where the files go.
     pub out: &'a [u8],
-    /// Module files to take instead of those that a search finds.
+    /// Module files to use instead of those that a search finds.
     pub files: Option<&'a [&'a [u8]]>,
     /// The configuration; empty with `files`.
     pub settings: Settings,
     /// A `Module.symvers`.
     pub symvers: Option<&'a [u8]>,
-    /// A `System.map`; ignored beside a `Module.symvers`.
+    /// A `System.map`; ignored if `symvers` is given.
     pub system_map: Option<&'a [u8]>,
     /// A byte that symbols may begin with.
     pub prefix: Option<u8>,
-    /// Tell of unknown symbols and of versions that disagree, as far as the kernel's symbols are known.
+    /// Report unknown symbols and versions that disagree, as far as the kernel's symbols are known.
     pub report_symbols: bool,
     /// Print which symbol makes a module depend on another.
     pub print_dependencies: bool,
-    /// Tell of values that a key of an index gets twice.
+    /// Report an entry of an index that appears twice.
     pub warn_duplicates: bool,
     /// Print the text files and write nothing.
     pub show: bool,
@@ -82,28 +82,28 @@ pub struct Request<'a> {
     pub cores: usize,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// How many modules there are.
     pub modules: usize,
-    /// How many of their files had to be understood anew; what the others hold was known from the last run.
+    /// How many of their files were parsed; the others were known from the cache.
     pub read: usize,
-    /// How many could not be understood; each was told.
+    /// How many could not be read; each was reported.
     pub unreadable: usize,
-    /// How many modules, aliases and symbols the indexes cannot hold; each was told.
+    /// How many modules, aliases and symbols do not fit into the indexes; each was reported.
     pub left_out: usize,
-    /// How many symbols modules have for others.
+    /// How many symbols modules export.
     pub symbols: usize,
-    /// The files that were written, with their sizes in bytes; none where they were only shown.
+    /// The files that were written, with their sizes in bytes; none if they were only printed.
     pub files: Vec<(&'static str, usize)>,
 }
 
-/// Told how far the reading of module files is.
+/// Receives the progress of reading module files.
 pub trait Progress: Sync {
     /// `done` of `total` files have been read. Called by any thread.
     fn step(&self, done: usize, total: usize);
-    /// Nothing more will be read.
+    /// All files have been read.
     fn end(&self);
 }
 
@@ -112,26 +112,27 @@ impl Progress for Silent {
     fn end(&self) {}
 }
 
-/// Where a run's words go.
+/// The outputs of a run.
 #[derive(Clone, Copy)]
 pub struct Outputs<'a> {
     /// Messages.
     pub sink: &'a dyn Sink,
     /// stdout.
     pub print: &'a dyn Fn(&[u8]),
-    /// How far it is.
+    /// The progress of reading.
     pub progress: &'a dyn Progress,
 }
 
-/// Makes the files of `request`. What cannot be indexed is counted in the summary; the rest is written.
+/// Makes the files of `request`. Entries that do not fit into the indexes are counted in the summary; the others are
+/// written.
 ///
 /// # Errors
-/// Where nothing was written; the files are then as they were.
+/// If nothing was written; the old files are unchanged.
 pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> Result<Summary, Failure> {
     let sink = outputs.sink;
     let symvers = kernel_symbols(request.symvers)?;
     let system_map = if request.symvers.is_some() { None } else { kernel_symbols(request.system_map)? };
-    // Held from here on: two runs at once would each read a tree that the other is about to describe.
+    // Locked from here on: two runs at once would each read a tree that the other is about to index.
     let directory = if request.show { None } else { open(request.out, system, sink)? };
 
     let place = request.caches.and_then(|caches| cache::Place::of(caches, as_path(request.dir)));
@@ -157,7 +158,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     let wanted = if reports.versions { Wanted::Crcs } else { Wanted::Names };
     let read = gather::read(&modules, wanted, memory, request.cores, outputs.progress);
     outputs.progress.end();
-    // Lives no longer than what was read, which it refers to.
+    // Lives no longer than what was read, which it borrows.
     let mut library = std::mem::take(&mut remembered.library);
     let remembered = remembered.modules;
     let mut known = vec![Known::default(); modules.len()];
@@ -217,7 +218,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     if let Some(place) = place.filter(|_| request.files.is_none()) {
         let mut seen = HashSet::new();
         let all = known.iter().zip(&digests).filter_map(|(known, digest)| Some((known, (*digest)?)));
-        // What cannot be read may be readable next time.
+        // A file that cannot be read may be readable next time.
         let sound = all.filter(|(known, digest)| known.trouble.is_none() && seen.insert(*digest));
         let entries: Vec<_> = sound.map(|(known, digest)| cache::Entry { digest, known }).collect();
         if to_remember > 0 || entries.len() < remembered.len() {
@@ -227,11 +228,11 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     Ok(summary)
 }
 
-/// Puts the cache in the place of the old one, if it differs.
+/// Replaces the cache if it differs.
 fn keep(place: &cache::Place, new: &[u8], old: Option<&[u8]>, request: &Request<'_>, sink: &dyn Sink) {
     if old != Some(new) {
         if let Err(error) = place.store(new, request.started) {
-            // Nothing is wrong but that the next run will take as long as this one.
+            // The only effect: the next run takes as long as this one.
             sink.log(Priority::Info, &bytes!["could not keep what was read: ", error.to_string()]);
         }
     }
@@ -277,7 +278,7 @@ fn tell_cycles(modules: &[Module], lists: &[Vec<u32>], left: &[u32], sink: &dyn 
     sink.log(Priority::Err, format!("Found {count} modules in dependency cycles!").as_bytes());
 }
 
-/// The directory to write to, locked; `None` where it is not there yet.
+/// The directory to write to, locked; `None` if it does not exist yet.
 fn open(out: &[u8], system: System<'_>, sink: &dyn Sink) -> Result<Option<LockedDirectory>, Failure> {
     match LockedDirectory::open(as_path(out), system, sink) {
         Ok(directory) => Ok(Some(directory)),
@@ -311,7 +312,7 @@ fn write(
     })
 }
 
-/// A file of kernel symbols that the command line names.
+/// A file of kernel symbols given on the command line.
 fn kernel_symbols(path: Option<&[u8]>) -> Result<Option<(&[u8], Contents)>, Failure> {
     let Some(path) = path else { return Ok(None) };
     let contents = map::open(as_path(path), limits::TEXT_FILE)
@@ -319,12 +320,12 @@ fn kernel_symbols(path: Option<&[u8]>) -> Result<Option<(&[u8], Contents)>, Fail
     Ok(Some((path, contents)))
 }
 
-/// The contents of a file of the module directory, if it can be had.
+/// The contents of a file of the module directory; `None` if it cannot be read.
 pub(crate) fn input(dir: &[u8], name: &str) -> Option<Contents> {
     map::open(as_path(&bytes![dir, "/", name]), limits::TEXT_FILE).ok()
 }
 
-/// Tells that a file of the kernel's build is not there.
+/// Reports that a file of the kernel's build is missing.
 fn missing(name: &str, dir: &[u8], sink: &dyn Sink) {
     let text = bytes!["could not open ", name, " at ", dir, ": ", Errno::ENOENT.to_string()];
     sink.log(Priority::Warning, &text);

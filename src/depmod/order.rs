@@ -1,5 +1,5 @@
-//! The order of the modules, which every output file follows and which is their priority in the indexes: first those that
-//! `modules.order` names, in its order, then the rest in the order of a hash table.
+//! The order of the modules. Every output file has it, and in the indexes it is their priority. First those of
+//! `modules.order`, in its order, then the rest in the order of kmod's hash table.
 
 use super::Failure;
 use super::hash;
@@ -9,13 +9,13 @@ use crate::limits;
 use crate::log::{Priority, Sink, bytes};
 use std::collections::HashMap;
 
-/// The most modules that kmod numbers.
+/// The most modules that kmod can number.
 const MOST: usize = 65535;
 
-/// Sorts the modules of `dir` by the contents of its `modules.order` (`None` where there is no such file).
+/// Sorts the modules of `dir` by the contents of its `modules.order` (`None` if there is no such file).
 ///
 /// # Errors
-/// For more modules than can be numbered.
+/// If there are more modules than can be numbered.
 pub fn sort(
     modules: &mut [Module],
     dir: &[u8],
@@ -34,7 +34,7 @@ pub fn sort(
     Ok(())
 }
 
-/// The number of the first line that says it, for each line; `None` for a damaged file, which counts for nothing.
+/// The lines of `modules.order` with the number of their first occurrence; `None` for a damaged file, which is ignored.
 fn lines<'t>(text: &'t [u8], dir: &[u8], sink: &dyn Sink) -> Option<HashMap<&'t [u8], usize>> {
     let mut found = HashMap::new();
     for (index, line) in text.split_inclusive(|&b| b == b'\n').enumerate() {

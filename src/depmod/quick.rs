@@ -1,5 +1,4 @@
-//! `depmod -A`: whether the tree is another one than the indexes were made of, as far as that shows without reading
-//! modules: by paths and times.
+//! `depmod -A`: whether the indexes are out of date, judged by paths and times, without reading modules.
 
 use super::output;
 use super::scan::{Scan, Times};
@@ -13,11 +12,11 @@ use memchr::memmem;
 use std::collections::HashSet;
 use std::fs;
 
-/// Whether the indexes in `out` are not those of the modules in `dir`: one is missing, `modules.dep` names other files than
-/// a search finds, or one of these, or a list that comes with the kernel, is newer than `modules.dep`. Newer is what was
-/// modified later, or what got its place later: a file can come with an old date.
+/// Whether the indexes in `out` are out of date for the modules in `dir`: one is missing, `modules.dep` names other files
+/// than a search finds, or one of these files, or a list that comes with the kernel, is newer than `modules.dep`. A file is
+/// newer if its modification time or its change time is: a package can install a file with an old modification time.
 ///
-/// As with kmod, `modules.dep` is that of `dir`, also where the indexes are written elsewhere.
+/// As in kmod, `modules.dep` is that of `dir`, even if the indexes are written elsewhere.
 pub(crate) fn is_outdated(dir: &[u8], out: &[u8], settings: &Settings, sink: &dyn Sink) -> bool {
     if let Err(error) = fs::read_dir(as_path(dir)) {
         let reason = Errno::of(&error).to_string();
@@ -42,7 +41,7 @@ fn times(dir: &[u8], name: &str) -> std::io::Result<Times> {
     fs::metadata(as_path(&bytes![dir, "/", name])).map(|meta| Times::of(&meta))
 }
 
-/// Whether the modules are not those that `modules.dep` names, or one is newer. What goes wrong will be told by the run that
+/// Whether the modules are not those that `modules.dep` names, or one is newer. Errors are reported by the run that
 /// follows.
 fn is_other_tree(dir: &[u8], settings: &Settings, made: Times) -> bool {
     let Ok(found) = Scan::new(dir, settings, &Silent).everything() else { return true };

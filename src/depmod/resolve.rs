@@ -1,15 +1,15 @@
-//! Dependencies: which modules provide what each module needs, the order in which modules depend on each other, and the
-//! closure that `modules.dep` states.
+//! Dependencies: which modules provide the symbols that each module needs, an order of loading, and the closure that
+//! `modules.dep` has.
 
 use super::library::{Known, Library};
 use super::scan::Module;
 use super::symbols::Symbol;
 use crate::log::{Priority, Sink, bytes};
 
-/// What is told about symbols on the way.
+/// What to report about symbols.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reports {
-    /// Symbols that nobody provides.
+    /// Unknown symbols.
     pub unknown: bool,
     /// Symbols with another CRC than the module was built against.
     pub versions: bool,
@@ -17,8 +17,8 @@ pub struct Reports {
     pub dependencies: bool,
 }
 
-/// For each module, in order, the modules that provide something it needs, in the order in which it needs them.
-/// `symbols` is by the number of the name.
+/// For each module, in order, the modules that it depends on, in the order of the symbols that it needs. `symbols` is
+/// indexed by the number of the name.
 pub fn dependencies(
     modules: &[Module],
     known: &[Known<'_>],
@@ -28,7 +28,7 @@ pub fn dependencies(
     sink: &dyn Sink,
     print: &dyn Fn(&[u8]),
 ) -> Vec<Vec<u32>> {
-    // Who was last seen to depend on a module, so that each is listed once.
+    // The last module that was seen to depend on each module, so that each is listed once.
     let mut seen = vec![u32::MAX; modules.len()];
     let mut lists = Vec::with_capacity(modules.len());
     for (index, (module, known)) in (0u32..).zip(modules.iter().zip(known)) {
@@ -62,11 +62,10 @@ pub fn dependencies(
     lists
 }
 
-/// A number for each module, lower than those of all modules that it depends on.
+/// A topological order: a number for each module, lower than those of all modules that it depends on.
 ///
 /// # Errors
-/// The modules that are left where there are cycles: those on a cycle, and those that somebody on a cycle depends on;
-/// in order.
+/// If there are cycles: the modules on a cycle and those that a cycle depends on, in order.
 pub fn number(lists: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
     let mut users = vec![0u32; lists.len()];
     for &dependency in lists.iter().flatten() {
@@ -93,7 +92,7 @@ pub fn number(lists: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
     }
 }
 
-/// Finds the closures of modules one after another, in the same memory.
+/// Computes closures of modules one after another, reusing its memory.
 pub(crate) struct Closures<'a> {
     lists: &'a [Vec<u32>],
     numbers: &'a [u32],
@@ -102,7 +101,7 @@ pub(crate) struct Closures<'a> {
 }
 
 impl<'a> Closures<'a> {
-    /// `lists` and `numbers` are what [`dependencies`] and [`number`] gave.
+    /// `lists` and `numbers` are the results of [`dependencies`] and [`number`].
     pub(crate) fn new(lists: &'a [Vec<u32>], numbers: &'a [u32]) -> Self {
         Closures { lists, numbers, seen: vec![u32::MAX; lists.len()], found: Vec::new() }
     }

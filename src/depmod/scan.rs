@@ -1,5 +1,5 @@
-//! Finding the modules: the module directory and the external ones, each file that is a module by its name, and of
-//! several with one module name the one that the configuration prefers.
+//! Finds the modules in the module directory and the external ones: each file with the name of a module file. Of several
+//! with one module name the configuration prefers one.
 
 use super::Failure;
 use super::settings::{Place, Settings};
@@ -17,18 +17,18 @@ use std::os::unix::fs::MetadataExt;
 /// A module file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
-    /// The file, as composed from the directory that was asked for.
+    /// The file, below the given directory.
     pub path: Vec<u8>,
     /// The canonical module name.
     pub name: Vec<u8>,
-    /// How large the file is, in bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// When it last changed.
+    /// Its times.
     pub times: Times,
 }
 
-/// When the content of a file was last modified, and when anything about it last changed, its place for example; seconds
-/// and nanoseconds since the epoch.
+/// The modification time and the change time of a file, in seconds and nanoseconds since the epoch. The change time also
+/// covers a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     modified: (i64, i64),
@@ -36,13 +36,13 @@ pub struct Times {
 }
 
 impl Times {
-    /// Those of a file.
+    /// The times of a file.
     pub fn of(meta: &Metadata) -> Times {
         let (modified, changed) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
         Times { modified, changed }
     }
 
-    /// Whether the file was modified or changed later than one of these times.
+    /// Whether one of the times is later than in `than`.
     pub fn is_newer(self, than: Times) -> bool {
         self.modified > than.modified || self.changed > than.changed
     }
@@ -54,18 +54,18 @@ impl Module {
         Module { path, name, size: meta.len(), times: Times::of(meta) }
     }
 
-    /// The path below `dir`; the whole path of a module elsewhere.
+    /// The path below `dir`; the whole path if the module is elsewhere.
     pub fn relative(&self, dir: &[u8]) -> &[u8] {
         below(&self.path, dir).unwrap_or(&self.path)
     }
 
-    /// The path below `dir` without extension: cut after as many bytes of the file name as the module name has.
+    /// The path below `dir` without extension, cut after as many bytes of the file name as the module name has.
     fn stem(&self, dir: &[u8]) -> Option<&[u8]> {
         let relative = below(&self.path, dir)?;
         Some(&relative[..file_name(relative) + self.name.len()])
     }
 
-    /// The path that `modules.order` has for this module: always that of the uncompressed file.
+    /// The path of this module in `modules.order`: always that of the uncompressed file.
     pub fn uncompressed(&self, dir: &[u8]) -> &[u8] {
         let relative = self.relative(dir);
         let end = file_name(relative) + self.name.len() + b".ko".len();
@@ -83,12 +83,12 @@ fn file_name(path: &[u8]) -> usize {
     path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1)
 }
 
-/// What a search found.
+/// The result of a search.
 pub(crate) struct Found {
     pub modules: Vec<Module>,
-    /// How many have paths that the indexes cannot hold; each was told.
+    /// How many have paths that do not fit into the indexes; each was reported.
     pub left_out: usize,
-    /// The files that another one of the same name is preferred to.
+    /// The files that lost to another one of the same module name.
     pub beaten: Vec<Module>,
 }
 
@@ -120,24 +120,24 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Searches the module directory, then the external ones, the one configured last first.
+    /// Searches the module directory, then the external directories, the one configured last first.
     ///
     /// # Errors
-    /// Where the module directory cannot be read; other trouble is told and passed over.
+    /// If the module directory cannot be read; other problems are reported and skipped.
     pub(crate) fn everything(mut self) -> Result<Found, Failure> {
         let missing = |errno: Errno| Failure::Fatal(bytes!["could not search modules: ", errno.to_string()]);
         self.top(self.dir).map_err(missing)?;
         for external in self.settings.externals.iter().rev() {
-            // Told already; the other directories are searched all the same.
+            // Already reported; the other directories are still searched.
             let _ = self.top(external);
         }
         Ok(Found { modules: self.modules, left_out: self.left_out, beaten: self.beaten })
     }
 
-    /// Takes the files that the command line names.
+    /// Uses the files that the command line names.
     ///
     /// # Errors
-    /// For a path that is relative or cannot be had, and for the second file of one module name.
+    /// For a relative path, a file that cannot be read, and a second file of one module name.
     pub(crate) fn named(mut self, paths: &[&[u8]]) -> Result<Found, Failure> {
         for &path in paths {
             if path.first() != Some(&b'/') {
@@ -158,7 +158,7 @@ impl<'a> Scan<'a> {
         Ok(Found { modules: self.modules, left_out: self.left_out, beaten: self.beaten })
     }
 
-    /// Refuses a second file of one name.
+    /// The error about a second file of one module name.
     fn second(&self, name: &[u8], new: &[u8], old: &[u8]) -> Failure {
         if new == old {
             self.error(&bytes!["hash_add_unique ", name, ": File exists"]);
@@ -217,7 +217,7 @@ impl<'a> Scan<'a> {
         let failed = |what: &str, error: &std::io::Error, rest: &str| {
             bytes![what, "(", dir, ", ", name, rest, "): ", Errno::of(error).to_string()]
         };
-        // Links are followed; for anything else what the directory says about the entry is enough.
+        // Links are followed; for other entries the directory's information is enough.
         let kind = entry.file_type();
         let link = kind.as_ref().is_ok_and(fs::FileType::is_symlink);
         let meta = if link { fs::metadata(as_path(&path)) } else { entry.metadata() };
@@ -241,8 +241,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Whether the indexes can hold the path. A module for which they cannot is told, and then it is as if it were not
-    /// there: it must not take the place of another one, and nothing may lead to it.
+    /// Whether the path fits into the indexes. If not, the module is reported and ignored: it must neither replace another
+    /// one nor be found.
     fn is_fit(&mut self, module: &Module) -> bool {
         let byte = index::unfit(module.relative(self.dir));
         if let Some(byte) = byte {
@@ -279,7 +279,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Whether the newly found module wins over the present one.
+/// Whether the new module is preferred to the present one.
 fn prefers(settings: &Settings, dir: &[u8], old: &Module, new: &Module) -> bool {
     for key in settings.overrides.iter().rev() {
         if new.stem(dir) == Some(key) {
@@ -312,7 +312,7 @@ fn prefers(settings: &Settings, dir: &[u8], old: &Module, new: &Module) -> bool 
                     }
                 }
             }
-            // Of two files below one place only the new one gets its rank: the last one found wins.
+            // Of two files below one directory only the new one gets its rank: the last one found wins.
             Place::Below(place) if lies_in(new, place) => new_rank = rank,
             Place::Below(place) if lies_in(old, place) => old_rank = rank,
             Place::Below(_) => {}

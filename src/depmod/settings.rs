@@ -1,4 +1,4 @@
-//! depmod.d: which directories are searched, which of two modules of one name wins, what is left out.
+//! depmod.d: which directories are searched, which of two modules of one name is used, what is ignored.
 //!
 //! ```text
 //! search WORD...              ranks, the first word the highest; `built-in` and `external` are special words
@@ -13,10 +13,10 @@
 use crate::config::lines::{Line, Lines, Words};
 use crate::log::{Priority, Sink, bytes};
 
-/// One word of the search list.
+/// A word of the search list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// `built-in`: everything that no other word ranks.
+    /// `built-in`: all that no other word ranks.
     BuiltIn,
     /// `external`: the external directories.
     External,
@@ -24,22 +24,22 @@ pub enum Place {
     Below(Vec<u8>),
 }
 
-/// What the configuration says for one kernel.
+/// The configuration for one kernel.
 #[derive(Debug, Default)]
 pub struct Settings {
     /// The search list, in the order of the files; the first word has the highest rank.
     pub search: Vec<Place>,
-    /// `SUBDIR/NAME` of each override, in the order of the files; the latest counts first.
+    /// `SUBDIR/NAME` of each override, in the order of the files; the last has precedence.
     pub overrides: Vec<Vec<u8>>,
     /// The external directories, in the order of the files; the last is searched first.
     pub externals: Vec<Vec<u8>>,
-    /// Names of directory entries that are passed over.
+    /// Names of directory entries that are ignored.
     pub excludes: Vec<Vec<u8>>,
 }
 
 impl Settings {
-    /// Takes the lines of a file; `path` is for messages, `version` the kernel's. `matches` compares a regular expression
-    /// with the version ([`crate::system::regex::matches`]).
+    /// Parses a file. `path` is for messages, `version` is the kernel's. `matches` matches a regular expression against the
+    /// version ([`crate::system::regex::matches`]).
     pub fn read(
         &mut self,
         path: &[u8],
@@ -56,7 +56,7 @@ impl Settings {
                 continue;
             };
             let mut words = Words(line);
-            // A line of blanks only has no word.
+            // A line of blanks has no word.
             let Some(command) = words.next() else { continue };
             let kernel = |pattern: &[u8]| pattern == b"*" || matches(pattern, version) == Some(true);
             let no_match = |what: &str, pattern: &[u8]| {
@@ -111,7 +111,7 @@ impl Settings {
         }
     }
 
-    /// Supplies what counts where no file says anything.
+    /// Adds the default of the search list.
     pub fn finish(mut self) -> Self {
         if self.search.is_empty() {
             self.search.push(Place::Below(b"updates".to_vec()));

@@ -1,21 +1,21 @@
-//! Who provides which symbol: the kernel, as `Module.symvers` or `System.map` says, and the modules. A later module beats
-//! an earlier one, a module beats the kernel.
+//! Which module, or the kernel, provides each symbol: from `Module.symvers` or `System.map`, and from the modules. A later
+//! module replaces an earlier one, a module replaces the kernel.
 
 use super::library::{Known, Library, NameId};
 use crate::log::{Priority, Sink, bytes};
 
-/// A symbol that somebody provides.
+/// A provided symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Symbol {
-    /// The module, as its place in the order; `None` for the kernel.
+    /// The module, by its place in the order; `None` for the kernel.
     pub owner: Option<u32>,
-    /// Its CRC; 0 where none is known.
+    /// Its CRC; 0 if it is unknown.
     pub crc: u64,
 }
 
-/// Symbols that every kernel has although no list of it says so.
+/// Symbols that every kernel has although no list has them.
 const IMPLICIT: [&[u8]; 2] = [b"__this_module", b"_GLOBAL_OFFSET_TABLE_"];
-/// The same, unless the list says otherwise (64-bit POWER).
+/// The same, unless the list has it (64-bit POWER).
 const IMPLICIT_UNLESS_LISTED: &[u8] = b"TOC.";
 
 /// All symbols, by the number of their name.
@@ -31,8 +31,8 @@ impl Table {
         Table { symbols: Vec::new(), prefix }
     }
 
-    /// Takes the kernel's symbols from the contents of a `Module.symvers`: lines `CRC SYMBOL WHERE`, of which those count
-    /// that are in `vmlinux`. `path` is for messages.
+    /// Adds the kernel's symbols from the contents of a `Module.symvers`: lines `CRC SYMBOL WHERE`, of which those with
+    /// WHERE `vmlinux` count. `path` is for messages.
     pub fn read_symvers<'c>(
         &mut self,
         library: &mut Library<'c>,
@@ -45,7 +45,7 @@ impl Table {
             let (Some(crc), Some(name), Some(place)) = (words.next(), words.next(), words.next()) else {
                 continue;
             };
-            // The newline is part of a last word, so lines of three columns never count.
+            // The newline is part of the last word, so lines of three columns never match.
             if place != b"vmlinux" {
                 continue;
             }
@@ -63,8 +63,8 @@ impl Table {
         self.add_implicit(library);
     }
 
-    /// Takes the kernel's symbols from the contents of a `System.map`: lines `ADDRESS TYPE NAME`, of which `__ksymtab_X`
-    /// stands for an exported symbol X.
+    /// Adds the kernel's symbols from the contents of a `System.map`: lines `ADDRESS TYPE NAME`, of which `__ksymtab_X`
+    /// means an exported symbol X. `path` is for messages.
     pub fn read_system_map<'c>(
         &mut self,
         library: &mut Library<'c>,
@@ -99,7 +99,7 @@ impl Table {
         }
     }
 
-    /// Takes the exports of the modules, given in their order.
+    /// Adds the exports of the modules, given in their order.
     pub fn add_exports(&mut self, library: &mut Library<'_>, modules: &[Known<'_>]) {
         for (owner, module) in (0..).zip(modules) {
             for &(name, crc) in &module.exports {
@@ -115,8 +115,7 @@ impl Table {
         }
     }
 
-    /// For each name of the library the symbol that it leads to when it is needed: one leading dot and one leading prefix
-    /// do not count.
+    /// For each name of the library the symbol that provides it: one leading dot and one leading prefix are ignored.
     pub fn resolve(&self, library: &mut Library<'_>) -> Vec<Option<Symbol>> {
         let count = library.names().len();
         (0..count as NameId)
@@ -184,7 +183,7 @@ mod tests {
         assert_eq!(crc(&mut library, b".two"), Some(0xff));
         assert_eq!(crc(&mut library, b"._seven"), Some(3));
         assert_eq!(crc(&mut library, b"TOC."), Some(0));
-        // With this prefix the names that every kernel has are looked for without their first byte.
+        // With this prefix the implicit symbols are looked up without their first byte.
         for missing in [&b"three"[..], b"four", b"five", b"six", b"short", b"__this_module", b"..two"] {
             assert_eq!(crc(&mut library, missing), None, "{missing:?}");
         }

@@ -22,7 +22,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// One whose `modules.dep` has these lines; the files are there, empty. The other indexes have no keys.
+    /// A root whose `modules.dep` has these lines; the module files exist and are empty. The other indexes have no keys.
     pub(crate) fn new(dep: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let roots = Roots::below(root.path());
@@ -73,12 +73,12 @@ impl Fixture {
         self
     }
 
-    /// Where a path of the fixture really is.
+    /// The real path of a path of the fixture.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path)
     }
 
-    /// Where a file of the module directory really is.
+    /// The real path of a file of the module directory.
     pub(crate) fn module_path(&self, path: &str) -> PathBuf {
         self.path(DIR).join(path)
     }
@@ -98,7 +98,7 @@ impl Fixture {
         System { roots: &self.roots, kernel: &self.kernel, clock: &Real }
     }
 
-    /// What was told so far, all of it as errors, with the fixture's own place taken out.
+    /// The messages logged so far, all of them errors, without the fixture's own root.
     pub(crate) fn told(&self) -> Vec<String> {
         let root = self.root.path().to_str().unwrap();
         let taken = self.sink.take().into_iter();

@@ -1,4 +1,4 @@
-//! Which modules of the directory are kept out: the `forbid` lines, less what the `permit` lines cover.
+//! Which modules of the directory are forbidden: the `forbid` lines, except for what `permit` lines cover.
 
 use super::{Module, Tree, Which, image, needs};
 use crate::config::{Forbids, Kind, Origin};
@@ -11,15 +11,15 @@ use crate::name;
 pub(crate) struct Forbidden {
     /// The module that is forbidden: itself, or one that it needs.
     pub module: Vec<u8>,
-    /// The line that says so.
+    /// The `forbid` line.
     pub origin: Origin,
 }
 
 impl Tree<'_> {
-    /// Whether a module is forbidden, and by which line: by the name of its file, or by the one that the kernel knows it
-    /// by. `permit` goes by the names of files; it covers the modules that it names and all that these need.
+    /// Whether a module is forbidden, and by which line. `forbid` matches the name of its file and the name by which the
+    /// kernel knows it. `permit` matches names of files; it covers the modules that it names and all that these need.
     ///
-    /// Reads the module's file where there is a `forbid` line that does not fit the name of the file.
+    /// Reads the module's file if there is a `forbid` line and none matches the name of the file.
     pub(crate) fn forbidden(&self, module: &Module) -> Option<Forbidden> {
         if self.config().entries(Kind::Forbid).len() == 0 {
             return None;
@@ -32,7 +32,7 @@ impl Tree<'_> {
         Some(Forbidden { module: module.name.clone(), origin })
     }
 
-    /// The name that the kernel will know a module by, which is not always that of its file; read once.
+    /// The name by which the kernel will know a module, which may differ from that of its file. Read once.
     pub(crate) fn own_name(&self, module: &Module) -> Option<Vec<u8>> {
         let path = self.path(module)?;
         let mut known = self.own_names.borrow_mut();
@@ -53,7 +53,7 @@ impl Tree<'_> {
         self.config().permits(name) || needed().is_ok()
     }
 
-    /// What the permitted modules need, as `modules.dep` says; those that are forbidden by name do not count.
+    /// The dependencies of the permitted modules, from `modules.dep`. Modules forbidden by name permit nothing.
     fn needs_of_permitted(&self) -> &[Vec<u8>] {
         self.permitted.get_or_init(|| {
             let (config, index) = (self.config(), self.opened(Which::Dep));
@@ -117,7 +117,7 @@ mod tests {
             tree.forbidden_by(b"x", &line).strip_prefix(tree.config().place(line.origin).as_slice()).unwrap(),
             b" forbids 'f', which it needs"
         );
-        // The text in its place says other things.
+        // The text file in its place has other lines.
         fs::remove_file(fixture.module_path("modules.dep.bin")).unwrap();
         fixture.module_file("modules.dep", "a.ko: c.ko\nc.ko:\nd.ko:\nf.ko: h.ko\n");
         assert_eq!(forbidden(&tree), "fgh", "until it is read anew");

@@ -1,4 +1,4 @@
-//! A module file's contents, decompressed, for those who look inside.
+//! A module file's contents, decompressed.
 
 use crate::error::{Errno, Error, Result};
 use crate::formats::compress::{self, Compression};
@@ -13,11 +13,11 @@ use crate::system::map::Contents;
 use crate::system::module_file::ModuleFile;
 use std::path::Path;
 
-/// The image of a module: mapped where the file holds it as it is, else inflated.
+/// The image of a module: that of the file (mapped or read), or decompressed.
 pub(crate) enum Image {
     /// The file itself.
     Plain(Contents),
-    /// What was inflated from it.
+    /// Its decompressed contents.
     Inflated(Vec<u8>),
 }
 
@@ -25,7 +25,7 @@ impl Image {
     /// Reads the module at `path`.
     ///
     /// # Errors
-    /// What open or read said; `EINVAL` for a file that is too short to be anything, or whose compressed data is broken.
+    /// The errno of open or read; `EINVAL` for a file that is too short for a module, or whose compressed data is broken.
     /// With the path.
     pub(crate) fn read(path: &Path) -> Result<Image> {
         Image::of(contents(path)?, path)
@@ -34,7 +34,7 @@ impl Image {
     /// The module in the contents of the file at `path`.
     ///
     /// # Errors
-    /// `EINVAL` where its compressed data is broken, with the path.
+    /// `EINVAL` if its compressed data is broken, with the path.
     pub(crate) fn of(contents: Contents, path: &Path) -> Result<Image> {
         match compress::detect(&contents) {
             Compression::None => Ok(Image::Plain(contents)),
@@ -45,12 +45,12 @@ impl Image {
     }
 }
 
-/// What the module in a file says about itself: the content of its `.modinfo`; then, as `parmtype=NAME:`, each parameter that
-/// has a setter of its own and no description. Of these only the symbol `__param_str_NAME` tells (`module_param_call` in the
-/// kernel's include/linux/moduleparam.h).
+/// The content of a module's `.modinfo`, followed by `parmtype=NAME:` for each parameter that has a setter of its own and
+/// no description: only the symbol `__param_str_NAME` shows those (`module_param_call` in the kernel's
+/// include/linux/moduleparam.h).
 ///
 /// # Errors
-/// Why the file cannot be read, `ENODATA` for a module without `.modinfo`.
+/// Why the file cannot be read; `ENODATA` for a module without `.modinfo`.
 pub(crate) fn own_words(path: &Path) -> Result<Vec<u8>> {
     let image = Image::read(path)?;
     let elf = Elf::parse(&image)?;
@@ -67,8 +67,8 @@ pub(crate) fn own_words(path: &Path) -> Result<Vec<u8>> {
     Ok(words)
 }
 
-/// The name that the kernel will know the module in a file by, canonical. `None` where the file does not say it, and for what
-/// comes through a pipe: that comes once, and to the one who inserts it.
+/// The name by which the kernel will know the module in a file, canonical. `None` if the file has none, and for a pipe: its
+/// contents can be read once only, by the load.
 pub(crate) fn own_name(path: &Path) -> Option<Vec<u8>> {
     if !std::fs::metadata(path).ok()?.is_file() {
         return None;
@@ -76,10 +76,10 @@ pub(crate) fn own_name(path: &Path) -> Option<Vec<u8>> {
     modinfo::module_name(&Elf::parse(&Image::read(path).ok()?).ok()?).map(name::canonical)
 }
 
-/// The contents of the module file at `path` as they are.
+/// The contents of the module file at `path`, not decompressed.
 ///
 /// # Errors
-/// What open or read said; `EINVAL` for a device and for a file that is too short to be anything. With the path.
+/// The errno of open or read; `EINVAL` for a device and for a file that is too short for a module. With the path.
 pub(crate) fn contents(path: &Path) -> Result<Contents> {
     let module = ModuleFile::open(path)?;
     let contents = module.contents(path, limits::INFLATED)?;
@@ -88,10 +88,10 @@ pub(crate) fn contents(path: &Path) -> Result<Contents> {
     Ok(contents)
 }
 
-/// Whether a file of so many bytes can be told to be anything.
+/// Checks that a file of `length` bytes is long enough to detect its format.
 ///
 /// # Errors
-/// `EINVAL` where it cannot, with the path.
+/// `EINVAL` if it is not, with the path.
 pub(crate) fn long_enough(length: usize, path: &Path) -> Result<()> {
     if length < compress::HEAD {
         let text = format!("{length} bytes long, too short for a module");

@@ -1,5 +1,5 @@
-//! The five indexes of a module directory, each opened when it is first asked, and the text files that stand in for
-//! one that is missing or broken.
+//! The five indexes of a module directory, each opened at its first lookup, and the text files that replace a missing or
+//! broken index.
 
 use crate::error::{Errno, Error, Result};
 use crate::formats::index::{Index, Reader};
@@ -36,12 +36,12 @@ pub(super) const ALL: [Which; 5] =
 const NAMES: [&str; 5] =
     ["modules.dep", "modules.alias", "modules.symbols", "modules.builtin", "modules.builtin.alias"];
 
-/// What tells one state of a file from another: depmod replaces files, others may write them anew.
+/// Device, inode, size and modification time of a file: depmod replaces files, other programs may rewrite them.
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// What answers.
+/// The file that answers lookups.
 enum Source {
-    /// The `.bin` file, whose header is good, and what it was when it was opened.
+    /// The `.bin` file, whose header is valid, and its stamp from before it was opened.
     Index(Contents, Option<Stamp>),
     /// The text file.
     Text(Contents),
@@ -52,29 +52,29 @@ enum Source {
 #[derive(Default)]
 pub(super) struct Indexes {
     sources: [OnceCell<Source>; 5],
-    /// Whether it will be asked if files have changed; the tools, which are gone soon, never ask.
+    /// Whether stamps are taken. The tools, which end soon, do not need them.
     pub(super) watched: bool,
 }
 
-/// One of them, open. Answers point into it.
+/// One open index. Results borrow from it.
 pub(super) struct Opened<'t> {
     which: Which,
     source: &'t Source,
 }
 
 impl Indexes {
-    /// The index, opened now if it was not yet. One that is refused is told once; the text file then serves.
+    /// The index, opened if it was not yet. An invalid one is reported once; the text file then replaces it.
     pub(super) fn open(&self, which: Which, dir: &Path, sink: &dyn Sink) -> Opened<'_> {
         let source = self.sources[which as usize].get_or_init(|| open(which, dir, self.watched, sink));
         Opened { which, source }
     }
 
-    /// Closes all of them; the next question opens them anew.
+    /// Closes all of them; the next lookup opens them again.
     pub(super) fn close(&mut self) {
         self.sources = Default::default();
     }
 
-    /// Closes those whose files are not what they were, and those that a text file stands in for.
+    /// Closes the indexes whose files have changed, and those that a text file replaces.
     pub(super) fn renew(&mut self, dir: &Path) {
         for which in ALL {
             if self.is_stale(which, dir) || !self.is_index(which) {
@@ -83,8 +83,7 @@ impl Indexes {
         }
     }
 
-    /// Whether the index was opened and its file is not what it was then. One that a text file stands in for does not
-    /// count.
+    /// Whether the index is open and its file has changed since. False if a text file replaces it.
     pub(super) fn is_stale(&self, which: Which, dir: &Path) -> bool {
         match self.sources[which as usize].get() {
             Some(Source::Index(_, opened)) => *opened != stamp(&place(which, dir, ".bin")),
@@ -92,7 +91,7 @@ impl Indexes {
         }
     }
 
-    /// Whether the index answers, and not a text file in its place.
+    /// Whether the index itself is open, and not a text file in its place.
     pub(super) fn is_index(&self, which: Which) -> bool {
         matches!(self.sources[which as usize].get(), Some(Source::Index(..)))
     }
@@ -107,11 +106,12 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
 }
 
-/// The contents of an index whose header is good.
+/// The contents of an index with a valid header.
 fn index(which: Which, path: &Path) -> Result<Contents> {
-    // That of the built-in modules is small, and asked in every request that loads something: one read costs less than a map.
+    // The index of built-in modules is small and part of every request that loads something: one read costs less than a
+    // map.
     let contents = if which == Which::Builtin { read(path)? } else { map::open(path, limits::TEXT_FILE)? };
-    // The header is read again for each question, which costs less than keeping a borrow of the contents.
+    // The header is parsed again at each lookup, which costs less than keeping a borrow of the contents.
     Index::open(&contents)?;
     Ok(contents)
 }
@@ -123,7 +123,7 @@ pub(super) fn check(which: Which, dir: &Path) -> Result<()> {
 
 fn open(which: Which, dir: &Path, watched: bool, sink: &dyn Sink) -> Source {
     let path = place(which, dir, ".bin");
-    // The stamp first: what is replaced in between then counts as changed.
+    // The stamp first, so that a later replacement is noticed.
     let stamp = if watched { stamp(&path) } else { None };
     match index(which, &path) {
         Ok(contents) => return Source::Index(contents, stamp),
@@ -143,7 +143,7 @@ fn read(path: &Path) -> Result<Contents> {
 }
 
 fn tell(path: &Path, error: &Error, sink: &dyn Sink) {
-    // Nothing is wrong with one that is not (or cannot be) there, or that depmod left empty for want of its own input.
+    // No problem: one that does not or cannot exist, or that depmod left empty because its input was missing.
     let absent = [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG, Errno::ENODATA];
     if !absent.contains(&error.errno()) {
         let what = if error.what().is_empty() { error.errno().to_string() } else { error.what().to_string() };
@@ -182,7 +182,7 @@ impl<'t> Opened<'t> {
         }
     }
 
-    /// The others: the names of the modules that `query` leads to, in the order in which they count.
+    /// The others: the names of the modules that `query` leads to, in order of priority.
     pub(super) fn search(&self, query: &[u8], reader: Reader) -> Vec<&'t [u8]> {
         match self.index() {
             Some(index) => index.search_as(query, reader).into_iter().map(|found| found.value).collect(),
@@ -190,7 +190,7 @@ impl<'t> Opened<'t> {
         }
     }
 
-    /// Shows all keys and values, in the order of the index, or else of the text.
+    /// Calls `visit` with all keys and values, in the order of the index or the text.
     pub(super) fn dump(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
         match (self.index(), self.which) {
             (Some(index), _) => index.dump(visit),

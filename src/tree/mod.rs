@@ -1,8 +1,8 @@
-//! One module directory with the configuration that goes with it: from a query to modules, from a module to its path,
-//! its dependencies, its options and commands. Nothing here looks at what is loaded.
+//! One module directory with its configuration: from a query to modules, from a module to its path, dependencies, options
+//! and commands. Nothing here depends on which modules are loaded.
 //!
-//! Both halves are read when they are first needed: the configuration at the first question that it bears on, each
-//! index at the first lookup that gets as far as it.
+//! Everything is read when it is first needed: the configuration at the first question that depends on it, each index at
+//! the first lookup that reaches it.
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -32,24 +32,24 @@ use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A module as it was found. That it exists is not said: an alias of the configuration may lead anywhere.
+/// A module as it was found. It may not exist: an alias of the configuration can name anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Module {
     /// Its name, `-` read as `_`.
     pub name: Vec<u8>,
-    /// What it was found by, if not by its name: the pattern of a configured alias, or the query that an index knew.
-    /// Options may be given for this too.
+    /// What it was found by, if not by its name: the pattern of a configured alias, or the query that matched in an index.
+    /// Options may be given for this name, too.
     pub alias: Option<Vec<u8>>,
-    /// The file, where it was asked for by path.
+    /// The file, if it was requested by path.
     pub file: Option<PathBuf>,
-    /// Whether it was found as a built-in. Ask [`Tree::is_builtin`].
+    /// Whether the lookup found it as a built-in. [`Tree::is_builtin`] is the full answer.
     pub builtin: bool,
-    /// The install or remove command, if that is all that is known of it: an entry of exactly its name goes before the
-    /// patterns that match it.
+    /// The install or remove command, if nothing else is known of it. The entry of exactly its name takes precedence over
+    /// patterns.
     pub command: Option<Own>,
 }
 
-/// A command that a module was found by.
+/// The command that a module was found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Own {
     /// Its install command.
@@ -58,7 +58,7 @@ pub(crate) enum Own {
     Remove(Vec<u8>),
 }
 
-/// What makes two findings of a module one: name and alias.
+/// What identifies a module: name and alias.
 pub(crate) type Key = (Vec<u8>, Option<Vec<u8>>);
 
 impl Module {
@@ -71,24 +71,24 @@ impl Module {
         Module { alias: Some(alias.to_vec()), ..Module::named(name) }
     }
 
-    /// How long its names are together, in bytes.
+    /// The length of name and alias together, in bytes.
     pub(crate) fn names(&self) -> usize {
         self.name.len() + self.alias.as_ref().map_or(0, Vec::len)
     }
 
-    /// What identifies it while a plan is made: kmod takes a module that was found by an alias for another one than
-    /// the same module found by its name or by another alias, and so do the lists that programs know.
+    /// What identifies it in a plan. For kmod a module found by an alias is another one than the same module found by its
+    /// name or by another alias; callers depend on such lists.
     pub(crate) fn key(&self) -> Key {
         (self.name.clone(), self.alias.clone())
     }
 }
 
-/// What the lines about one module have named so far.
+/// The words and modules that the lines about one module have named so far.
 #[derive(Default)]
 struct Wishes<'c> {
     words: BTreeSet<&'c [u8]>,
     modules: BTreeSet<Key>,
-    /// How long the names are together.
+    /// The length of the names together, in bytes.
     names: usize,
 }
 
@@ -101,18 +101,18 @@ pub(crate) struct Tree<'a> {
     config: OnceCell<Config>,
     indexes: Indexes,
     reader: Cell<Reader>,
-    /// What the modules need that `permit` names, sorted.
+    /// The names of the modules that permitted modules need, sorted.
     permitted: OnceCell<Vec<Vec<u8>>>,
-    /// What modules call themselves, by the file.
+    /// The names in the module files, by path.
     own_names: RefCell<BTreeMap<PathBuf, Option<Vec<u8>>>>,
 }
 
 impl<'a> Tree<'a> {
-    /// The tree of the module directory `dir` (absolute; the paths of modules begin with these very bytes). Reads
-    /// nothing yet: that the directory does not exist is no error, lookups then find nothing.
+    /// The tree of the module directory `dir`, an absolute path; the paths of modules begin with exactly these bytes.
+    /// Nothing is read yet. A missing directory is no error: lookups then find nothing.
     ///
-    /// Trouble with configuration and indexes goes to `sink`, when they are read. A caller that treats messages about
-    /// the configuration apart calls [`Tree::config`] first.
+    /// Problems of configuration and indexes are logged to `sink` when they are read. To separate the messages about the
+    /// configuration, call [`Tree::config`] first.
     pub(crate) fn open(
         system: &System<'a>,
         dir: PathBuf,
@@ -134,8 +134,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The same directory with the same configuration files, to be read anew for somebody whose questions are not to be
-    /// heard: what they run into goes to another sink, and this tree will still tell it at its time.
+    /// A second, unread tree of the same directory and configuration, which logs to another sink. This tree still logs its
+    /// own problems when it reads them.
     pub(crate) fn anew<'b>(&self, sink: &'b dyn Sink) -> Tree<'b>
     where
         'a: 'b,
@@ -165,13 +165,13 @@ impl<'a> Tree<'a> {
         self.config.get_or_init(|| settings::read(self.roots, &self.dir, &self.paths, self.sink))
     }
 
-    /// The modules that `query` (an alias or a name as typed) leads to, in the order in which they are to be loaded,
-    /// duplicates included. Empty: nothing is known of it. The first of these that has an answer gives it: aliases of
-    /// the configuration, module names, exported symbols (for `symbol:` queries), install and remove commands of this
-    /// name, aliases of modules, built-in modules, their aliases.
+    /// The modules that `query` (an alias or a name as typed) leads to, in load order, duplicates included; none if it is
+    /// unknown. The first source with a match gives all of them: aliases of the configuration, module names, exported
+    /// symbols (for `symbol:` queries), install and remove commands of this name, aliases of modules, built-in modules,
+    /// their aliases.
     ///
     /// # Errors
-    /// `EINVAL` where brackets do not pair up, `ENAMETOOLONG` past [`limits::QUERY`] bytes.
+    /// `EINVAL` if brackets do not pair up, `ENAMETOOLONG` for more than [`limits::QUERY`] bytes.
     pub(crate) fn lookup(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
         let query = folded(query)?;
         let configured = self.config().aliases_for(&query).take(limits::LOOKUP_RESULTS);
@@ -184,15 +184,15 @@ impl<'a> Tree<'a> {
     }
 
     /// Whether each of `names` (canonical) leads to the module of that name and to nothing else, as [`Tree::lookup`] would
-    /// find out, told from less than that reads: the files that people write, and `modules.dep`. False wherever anything
-    /// is odd about those, so that whoever gives all the answers also tells what is wrong, at its time.
+    /// find out. Reads less than a lookup: the configuration files that people and packages write, and `modules.dep`. False
+    /// if these have any problem, so that the lookup that must follow reports it.
     ///
-    /// What is not read cannot lead a name elsewhere: depmod's `modules.softdep` and `modules.weakdep` and the kernel
-    /// command line say what else a module needs, which parameters it gets, and that it is not wanted.
+    /// The other sources cannot redirect a name: depmod's `modules.softdep` and `modules.weakdep` and the kernel command
+    /// line only define dependencies, parameters and blacklists.
     pub(crate) fn are_plain<'n>(&self, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
         let logged = AnyMessage::default();
         let config = settings::read_given(self.roots, &self.paths, &logged);
-        // Not the tree's own, which must stay able to tell. Never dropped, as in the tools' trees.
+        // Not the tree's own indexes, which must still log their problems. Never dropped, as in the tools' trees.
         let indexes = ManuallyDrop::new(Indexes::default());
         !logged.any()
             && names.all(|name| {
@@ -202,13 +202,12 @@ impl<'a> Tree<'a> {
             && !logged.any()
     }
 
-    /// As [`Tree::lookup`], without the configuration: what modinfo does.
+    /// As [`Tree::lookup`], without the configuration: for modinfo.
     pub(crate) fn lookup_plain(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
         Ok(self.known(&folded(query)?, false, Reader::Streamed))
     }
 
-    /// The module of this name and no other (`modinfo -m`): not through aliases of modules, but through those of
-    /// built-in ones.
+    /// The module of this name (`modinfo -m`): aliases of modules do not count, but those of built-in modules do.
     pub(crate) fn lookup_name(&self, name: &[u8]) -> Option<Module> {
         let name = name::canonical(name);
         if self.opened(Which::Dep).line(&name).is_some() {
@@ -218,7 +217,7 @@ impl<'a> Tree<'a> {
     }
 
     fn known(&self, query: &[u8], commands: bool, reader: Reader) -> Vec<Module> {
-        // A name with a colon is an alias of the kernel's making.
+        // A name with a colon is an alias made by the kernel.
         if !query.contains(&b':') && self.opened(Which::Dep).line(query).is_some() {
             return vec![Module::named(query)];
         }
@@ -255,17 +254,17 @@ impl<'a> Tree<'a> {
         names.into_iter().map(|name| Module { builtin: true, ..Module::found_by(query, name) }).collect()
     }
 
-    /// The module in the file `path`, which is kept as it is given.
+    /// The module in the file `path`, which is kept as given.
     ///
     /// # Errors
-    /// `ENOENT` where the path ends in `/`, else what stat said.
+    /// `ENOENT` if the path ends in `/`, else the errno of stat(2).
     pub(crate) fn module_from_path(&self, path: &[u8]) -> Result<Module, Errno> {
         std::fs::metadata(as_path(path)).map_err(|error| Errno::of(&error))?;
         let name = name::from_path(path).ok_or(Errno::ENOENT)?;
         Ok(Module { file: Some(as_path(path).to_path_buf()), ..Module::named(&name) })
     }
 
-    /// The file of a module; `None` for a built-in one or one that no index knows.
+    /// The file of a module; `None` for a built-in module and for one that no index has.
     pub(crate) fn path(&self, module: &Module) -> Option<PathBuf> {
         if let Some(file) = &module.file {
             return Some(file.clone());
@@ -275,8 +274,8 @@ impl<'a> Tree<'a> {
         Some(self.below(&line[..colon]))
     }
 
-    /// What a module needs, in load order: the whole closure, each module once. Where a file among them does not
-    /// exist, that is told, and the module counts as one without dependencies.
+    /// The dependencies of a module in load order: the whole closure, each module once. If one of their files does not
+    /// exist, that is logged and there are none.
     pub(crate) fn dependencies(&self, module: &Module) -> Vec<Module> {
         let line = self.opened(Which::Dep).line(&module.name).unwrap_or_default();
         let mut needed = Vec::new();
@@ -294,17 +293,17 @@ impl<'a> Tree<'a> {
                 }
             }
         }
-        // The file has them the other way round.
+        // `modules.dep` has them in reverse order.
         needed.reverse();
         needed
     }
 
-    /// Whether the module is built into the kernel. One that was asked for by path is not.
+    /// Whether the module is built into the kernel. One that was requested by path is not.
     pub(crate) fn is_builtin(&self, module: &Module) -> bool {
         module.builtin || (module.file.is_none() && self.opened(Which::Builtin).contains(&module.name))
     }
 
-    /// The configured options, joined by blanks: for its name, and for the alias it was found by.
+    /// The configured options for its name and for the alias it was found by, joined by blanks.
     pub(crate) fn options(&self, module: &Module) -> Option<Vec<u8>> {
         self.config().options_for(&module.name, module.alias.as_deref())
     }
@@ -325,7 +324,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The soft dependencies: what is to be loaded before the module, and after it. See [`Tree::softdep_lines`].
+    /// The soft dependencies: the modules to load before the module and after it. See [`Tree::softdep_lines`].
     pub(crate) fn softdeps(&self, module: &Module) -> (Vec<Module>, Vec<Module>) {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (_, first, then) in self.softdep_lines(module) {
@@ -335,9 +334,9 @@ impl<'a> Tree<'a> {
         (before, after)
     }
 
-    /// What each softdep line that fits the module adds to what is to be loaded before it, and after it. The lines add
-    /// up in their order; the first line that names a module decides on which side it is, and within a line `pre:` does.
-    /// Each word is looked up like any query; one that leads nowhere is dropped.
+    /// For each softdep line that matches the module, the modules that it adds before it and after it. If several lines
+    /// name a module, the first one decides on its side; in one line `pre:` does. Each word is looked up like any query;
+    /// unknown ones are dropped.
     pub(crate) fn softdep_lines(&self, module: &Module) -> Vec<(Origin, Vec<Module>, Vec<Module>)> {
         let mut wishes = Wishes::default();
         let lines = self.config().softdeps_for(&module.name);
@@ -346,15 +345,15 @@ impl<'a> Tree<'a> {
             .collect()
     }
 
-    /// The weak dependencies: what may help the module if it is there. Nothing loads them. The lines add up.
+    /// The weak dependencies of all matching lines: modules that may help it. Nothing loads them.
     pub(crate) fn weakdeps(&self, module: &Module) -> Vec<Module> {
         let mut wishes = Wishes::default();
         let lines = self.config().weakdeps_for(&module.name);
         lines.flat_map(|line| self.add(line.names(), &mut wishes)).collect()
     }
 
-    /// The modules that `words` lead to and that are not among the wishes yet. Ends where no plan has room for more:
-    /// whoever plans with these refuses them.
+    /// The modules that `words` lead to and that are not in `wishes` yet. Stops at the limits of a plan; the planner then
+    /// refuses them.
     fn add<'c>(&self, words: impl Iterator<Item = &'c [u8]>, wishes: &mut Wishes<'c>) -> Vec<Module> {
         let mut modules = Vec::new();
         for word in words {
@@ -383,27 +382,27 @@ impl<'a> Tree<'a> {
         self.config().is_blacklisted(&module.name)
     }
 
-    /// Shows every key of an index with each of its values, as `modprobe -c` lists them.
+    /// Calls `visit` with every key of an index and each of its values, in the order of `modprobe -c`.
     pub(crate) fn dump(&self, which: Which, visit: &mut dyn FnMut(&[u8], &[u8])) {
         self.opened(which).dump(visit);
     }
 
-    /// Which of kmod's readers lookups follow: the one of open indexes (unless said), or the one that reads a file for each.
+    /// Sets the order of equal results: kmod has one for open indexes (the default), another one for indexes that it reads
+    /// from the file at each lookup.
     pub(crate) fn read_as(&self, reader: Reader) {
         self.reader.set(reader);
     }
 
-    /// Makes the tree notice when the files of indexes that are opened from now on change: for [`Tree::is_stale`] and
-    /// [`Tree::renew`].
+    /// Lets the tree notice changes of index files opened from now on: for [`Tree::is_stale`] and [`Tree::renew`].
     pub(crate) fn watch(&mut self) {
         self.indexes.watched = true;
     }
 
-    /// Opens an index now, where it has not been opened yet.
+    /// Opens an index if it is not open yet.
     ///
     /// # Errors
-    /// Why it cannot be used: `ENOENT` for a missing file, `ENODATA` for an empty one, `EINVAL` for one that is no index.
-    /// Questions are then answered from the text file beside it, if there is one.
+    /// Why it cannot be used: `ENOENT` for a missing file, `ENODATA` for an empty one, `EINVAL` for an invalid one. Lookups
+    /// then use the text file beside it, if there is one.
     pub(crate) fn load(&self, which: Which) -> Result<()> {
         self.opened(which);
         if self.indexes.is_index(which) { Ok(()) } else { indexes::check(which, &self.dir) }
@@ -414,13 +413,13 @@ impl<'a> Tree<'a> {
         indexes::ALL.into_iter().any(|which| self.indexes.is_stale(which, &self.dir))
     }
 
-    /// Closes the indexes whose files have changed; the next question opens them anew.
+    /// Closes the indexes whose files have changed; the next lookup opens them again.
     pub(crate) fn renew(&mut self) {
         self.indexes.renew(&self.dir);
         self.forget();
     }
 
-    /// Closes all indexes; the next question opens them anew.
+    /// Closes all indexes; the next lookup opens them again.
     pub(crate) fn close(&mut self) {
         self.indexes.close();
         self.forget();
@@ -435,7 +434,7 @@ impl<'a> Tree<'a> {
         self.indexes.open(which, &self.dir, self.sink)
     }
 
-    /// A path of `modules.dep`: relative ones are below the module directory.
+    /// The absolute path for a path of `modules.dep`: relative ones are below the module directory.
     fn below(&self, path: &[u8]) -> PathBuf {
         if path.first() == Some(&b'/') {
             return into_path(path.to_vec());
@@ -444,7 +443,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The files that the module of a line of `modules.dep` needs.
+/// The dependencies in a line of `modules.dep`.
 fn needs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let colon = line.iter().position(|&b| b == b':');
     let words = colon.map_or(&[][..], |colon| &line[colon + 1..]);

@@ -1,7 +1,7 @@
-//! Reads the configuration: which files there are, and what is in them. What they mean is said in `config`.
+//! Reads the configuration files. `config` parses them.
 //!
-//! Each directory is listed once, and a file is opened without asking first what it is: that it is a directory or a
-//! link to nowhere shows when it is read.
+//! Each directory is listed once. A file is opened without a stat(2) before: that it is a directory or a dangling link
+//! shows when it is read.
 
 use crate::config::files::{self, Found, Kind};
 use crate::config::{Config, Parser};
@@ -23,7 +23,7 @@ pub enum ConfigPaths {
     List(Vec<PathBuf>),
 }
 
-/// What depmod writes into a module directory for this.
+/// The files that depmod writes into a module directory for modprobe.
 const WRITTEN: [&str; 2] = ["modules.softdep", "modules.weakdep"];
 
 /// A place that files come from; [`Found::place`] counts these.

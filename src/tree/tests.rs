@@ -1,5 +1,5 @@
-//! Lookup and its seven sources, dependencies, missing and broken indexes, and which configuration files count. What is
-//! expected was seen of kmod 34.2 on such trees, where it is not said otherwise.
+//! Lookup and its seven sources, dependencies, missing and broken indexes, and which configuration files count. The
+//! expectations were observed of kmod 34.2 on such trees, unless a comment says otherwise.
 
 use super::fixture::{Fixture, shown, text};
 use super::*;
@@ -116,7 +116,7 @@ fn paths_and_dependencies() {
     assert!(
         tree.dependencies(&module("a")).is_empty() && tree.dependencies(&Module::named(b"none")).is_empty()
     );
-    // One that is missing makes the whole list void.
+    // One missing file makes the whole list empty.
     assert!(tree.dependencies(&module("d")).is_empty());
     let gone = "dependency /lib/modules/1.0/k/gone.ko of module d: No such file or directory";
     assert_eq!(fixture.told(), [gone]);
@@ -227,14 +227,14 @@ fn a_module_found_by_its_command_has_that_command() {
     assert_eq!(commands("paty"), "A E");
     assert_eq!(commands("known"), "F -");
     assert_eq!(commands("odd-[ab]"), "H -");
-    // Only here does a bracket's own dash fold, and a dot end the name: it is a name now, no longer an alias.
+    // Only here is a dash inside brackets folded and the name cut at a dot: it is a name now, no longer an alias.
     fixture.etc("a.conf", "install odd-[a-b].c I\n");
     assert_eq!(lookup(&fixture, "odd-[a-b].c"), ["odd_[a_b]"]);
 }
 
 #[test]
 fn text_files_stand_in_for_missing_indexes() {
-    // Not what kmod does, which then finds nothing.
+    // kmod finds nothing then.
     let fixture = Fixture::new(&[]);
     for name in ["dep", "alias", "symbols", "builtin", "builtin.alias"] {
         fs::remove_file(fixture.module_path(&format!("modules.{name}.bin"))).unwrap();
@@ -376,7 +376,7 @@ fn a_lib_that_is_a_link_counts_as_the_directory_that_it_leads_to() {
         symlink(link, fixture.path("lib")).unwrap();
         let merged = link != "elsewhere";
         assert_eq!(options(&fixture, ConfigPaths::Default), if merged { "a" } else { "a b" }, "{link}");
-        // Each place is told of.
+        // Each directory is reported.
         let told = |dir: &str| format!("Cannot stat directory entry: {dir}/modprobe.d/c.conf");
         let want = [told("/usr/lib"), told("/lib")];
         assert_eq!(fixture.told(), want[..if merged { 2 } else { 1 }], "{link}");

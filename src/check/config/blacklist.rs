@@ -1,4 +1,4 @@
-//! Blacklists that do not keep their module out. A blacklist answers requests for an alias of the module, and of nothing else.
+//! Blacklist lines that do not keep their module out. A blacklist stops requests by an alias of the module, and no others.
 
 use super::own;
 use crate::check::finding::{shown, some};
@@ -10,7 +10,7 @@ use crate::name;
 use crate::tree::{Module, Which};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Through modules that need it, or whose soft dependency it is.
+/// Blacklisted modules that other modules load, as a dependency or a soft dependency.
 pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
     let listed: BTreeMap<&[u8], Entry<'_>> =
         own(context, Kind::Blacklist).map(|entry| (entry.key, entry)).collect();
@@ -19,7 +19,7 @@ pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
     }
     let config = context.config();
     let is_refused = |name: &[u8]| {
-        // The second may read the module's file.
+        // The second test may read the module's file.
         config.install_for(name).is_some_and(|entry| refuses(entry.value))
             || context.tree.forbidden(&Module::named(name)).is_some()
     };
@@ -69,7 +69,7 @@ pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What is built in is there before anything is read.
+/// Blacklisted or forbidden modules that are built in.
 pub(super) fn builtin(context: &Context<'_>) -> Vec<Finding> {
     let lines = own(context, Kind::Blacklist).chain(own(context, Kind::Forbid));
     lines

@@ -1,4 +1,5 @@
-//! What only the kernel command line has. Its options and blacklists are entries of the configuration, and checked as such.
+//! Checks of the kernel command line alone. Its options and blacklists are entries of the configuration, and are checked as
+//! such.
 
 use crate::check::finding::shown;
 use crate::check::{Context, Finding};
@@ -17,7 +18,7 @@ fn means_something(word: &[u8]) -> bool {
     Settings::from_cmdline(word) != Settings::default()
 }
 
-/// Switches of the gate that do nothing. Which there are is asked of the gate.
+/// Switches of the gate without effect. The gate's own parser says which words have one.
 pub(super) fn switches(context: &Context<'_>) -> Vec<Finding> {
     let text = read(context);
     let words = text.split(u8::is_ascii_whitespace).filter(|word| word.starts_with(b"kmod."));
@@ -27,7 +28,7 @@ pub(super) fn switches(context: &Context<'_>) -> Vec<Finding> {
         let takes = |value: &str| means_something(&bytes![key, "=", value]);
         let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         let is_switch = [&b"on"[..], b"1", b"yes", b"off", b"0", b"no"].contains(&value);
-        // What says the default does nothing either, and is right.
+        // A word that sets the default has no effect either, but is right.
         let (is_right, wants) = match key {
             _ if takes("77") => (is_number, "a number of milliseconds"),
             _ if takes("off") => (is_switch, "on or off"),
@@ -44,7 +45,7 @@ pub(super) fn switches(context: &Context<'_>) -> Vec<Finding> {
     findings.collect()
 }
 
-/// `module_blacklist=` of the kernel, which folds no names.
+/// Names in the kernel's `module_blacklist=`, which does not fold `-` to `_`.
 pub(super) fn module_blacklist(context: &Context<'_>) -> Vec<Finding> {
     let text = read(context);
     let lists = parameters(&text).filter(|(parameter, _)| same_name(parameter, b"module_blacklist"));

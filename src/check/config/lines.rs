@@ -1,5 +1,5 @@
-//! Each line by itself. What makes sense is asked of the parser, a line at a time, so that there is one list of what can be
-//! written.
+//! Each line by itself. The parser decides, one line at a time, whether a line is valid, so that the directives are listed
+//! in one place only.
 
 use crate::check::finding::shown;
 use crate::check::{Context, Finding};
@@ -12,15 +12,15 @@ use crate::log::{Kept, Priority, bytes};
 use crate::system::file::read_whole;
 use std::path::{Path, PathBuf};
 
-/// A line that may hold something.
+/// A line that is neither empty nor a comment.
 struct Written {
     file: PathBuf,
     number: u32,
-    /// `None` where it is longer than what is read.
+    /// `None` if it is too long to be read.
     text: Option<Vec<u8>>,
 }
 
-/// Directives that are none, and those that lack something.
+/// Unknown directives, and directives that lack something.
 pub(super) fn directives(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for line in written(context) {
@@ -58,7 +58,7 @@ pub(super) fn directives(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Words behind those that a line needs: they do not count.
+/// Surplus words at the end of a line, which are ignored.
 pub(super) fn words_behind(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     each(context, &mut |line, kind, text| {
@@ -77,7 +77,7 @@ pub(super) fn words_behind(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Comments behind what is written: they are taken for a part of it.
+/// Comments at the end of a line, which are taken for a part of it.
 pub(super) fn comments(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     each(context, &mut |line, kind, text| {
@@ -99,7 +99,7 @@ pub(super) fn comments(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Carriage returns within a line: they are a part of words, and in a comment they hide what follows.
+/// Carriage returns inside a line: they are part of words, and in a comment they hide the rest of the line.
 pub(super) fn carriage_returns(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, contents) in files(context) {
@@ -114,14 +114,14 @@ pub(super) fn carriage_returns(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The lines of depmod.d that depmod does not understand.
+/// Bad lines of depmod.d.
 pub(super) fn depmod(context: &Context<'_>) -> Vec<Finding> {
     let kept = Kept::default();
     let dirs = context.system.roots.config_dirs("depmod.d");
     places::read(&dirs, context.request.release, &kept);
     let told = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
     told.filter_map(|(_, text)| {
-        // PATH:LINE: WHAT. What is no such line is about a directory entry, which `unread` tells.
+        // PATH:LINE: WHAT. Other messages are about directory entries, which `unread` checks.
         let text = shown(&text);
         let (place, what) = text.split_once(": ")?;
         let (path, line) = place.rsplit_once(':')?;
@@ -130,12 +130,12 @@ pub(super) fn depmod(context: &Context<'_>) -> Vec<Finding> {
     .collect()
 }
 
-/// What people wrote: path and contents of each file.
+/// The path and contents of each file that people write: neither depmod's files nor the kernel command line.
 fn files(context: &Context<'_>) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
     let cmdline = context.system.roots.cmdline();
     let written = context.config().files().iter().filter(move |path| **path != cmdline);
     let written = written.filter(move |path| !path.starts_with(context.tree.dir()));
-    // What cannot be read is told by the check for files that are not read.
+    // Files that cannot be read are reported by `unread`.
     written.filter_map(|path| Some((path.clone(), read_whole(path, limits::CONFIG_FILE).ok()?)))
 }
 
@@ -151,7 +151,7 @@ fn written(context: &Context<'_>) -> Vec<Written> {
     found
 }
 
-/// Calls `visit` for each line that says something, with what kind it is of.
+/// Calls `visit` for each valid line, with its kind.
 fn each(context: &Context<'_>, visit: &mut dyn FnMut(&Written, Kind, &[u8])) {
     const KINDS: [Kind; 5] = [Kind::Alias, Kind::Blacklist, Kind::Options, Kind::Softdep, Kind::Weakdep];
     for line in written(context) {
@@ -163,29 +163,29 @@ fn each(context: &Context<'_>, visit: &mut dyn FnMut(&Written, Kind, &[u8])) {
     }
 }
 
-/// What the parser makes of a line, and whether it had nothing to say against it.
+/// Parses one line; whether it is valid.
 fn parsed(text: &[u8]) -> (Config, bool) {
-    // The line is one already: its backslashes mean themselves.
+    // The line is logical already: its backslashes are literal.
     let text = text.iter().flat_map(|&byte| if byte == b'\\' { vec![byte, byte] } else { vec![byte] });
     let (config, warnings) = Config::parse([(Path::new(""), text.collect::<Vec<u8>>())], b"");
     (config, warnings.is_empty())
 }
 
 fn is_directive(word: &[u8]) -> bool {
-    // More than enough words for any. A comment has nothing said against it, either.
+    // More words than any directive needs. A comment is valid to the parser, too.
     word.first() != Some(&b'#') && parsed(&bytes![word, " a b c"]).1
 }
 
-/// The directive that was probably meant.
+/// The directive that `word` probably is a misspelling of.
 fn near_directive(word: &[u8]) -> Option<String> {
     let word = word.to_ascii_lowercase();
     slips(&word).into_iter().find(|near| is_directive(near)).map(|near| shown(&near))
 }
 
-/// All words that a single slip of the pen turns into this one, and itself.
+/// The word itself, and all words that differ from it by one typing error.
 fn slips(word: &[u8]) -> Vec<Vec<u8>> {
     let mut found = vec![word.to_vec()];
-    // Words of this length are not meant to be directives.
+    // Longer words are no misspelled directives.
     if word.len() > 20 {
         return found;
     }

@@ -1,4 +1,4 @@
-//! The configuration: each line by itself, then what the lines say of modules, and of each other.
+//! The configuration: each line by itself, then what the lines say about modules, and conflicts between lines.
 
 mod blacklist;
 mod cmdline;
@@ -11,7 +11,7 @@ mod unread;
 use super::{Check, Context};
 use crate::config::{Entry, Kind};
 
-/// All of them.
+/// All checks of this part.
 pub(super) const CHECKS: &[Check] = &[
     lines::directives,
     lines::words_behind,
@@ -34,12 +34,12 @@ pub(super) const CHECKS: &[Check] = &[
     cmdline::module_blacklist,
 ];
 
-/// The entries of a kind that this machine's own files have.
+/// The entries of a kind from this machine's own files.
 fn own<'c>(context: &'c Context<'_>, kind: Kind) -> impl Iterator<Item = Entry<'c>> {
     context.config().entries(kind).filter(move |entry| context.is_own_entry(entry))
 }
 
-/// Whether a key is a pattern, and no name.
+/// Whether a key is a pattern.
 fn is_pattern(key: &[u8]) -> bool {
     key.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
 }

@@ -1,13 +1,13 @@
-//! Names that nothing has. A name that is near to one that something has is an error: it was meant for that. One that is near
-//! to nothing may be of a module that is not installed, and is told where the line was to do something.
+//! Unknown names. A name that is similar to a known one is an error: that one was meant. Any other may belong to a module
+//! that is not installed; it is a warning, where the line is meant to have an effect.
 
 use super::{is_pattern, own};
 use crate::check::finding::shown;
 use crate::check::{Context, Finding, Severity};
 use crate::config::{Entry, Kind};
 
-/// Lines that keep modules out, or let them in, by their names. Those of modules that do not exist keep out what does not come;
-/// one that was misspelled, or that names an alias, does nothing.
+/// Lines that blacklist, forbid or permit unknown names. If the module does not exist, such a line does no harm; a
+/// misspelled name, or an alias, makes it ineffective.
 pub(super) fn keepers(context: &Context<'_>) -> Vec<Finding> {
     let kinds = [
         (Kind::Blacklist, "blacklist", "nothing is blacklisted"),
@@ -26,7 +26,7 @@ pub(super) fn keepers(context: &Context<'_>) -> Vec<Finding> {
                 return Some(context.at(&entry, Severity::Error, what).hint(format!("{near}?")));
             }
             let module = context.tree.lookup(entry.key).ok()?.into_iter().next()?;
-            // In a file of another name, forbid finds the module's own.
+            // The file of a module may have another name; forbid also compares the module's own.
             if word == "forbid" && context.tree.own_name(&module).as_deref() == Some(entry.key) {
                 return None;
             }
@@ -36,9 +36,9 @@ pub(super) fn keepers(context: &Context<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Options of nothing.
+/// Options of unknown names.
 pub(super) fn options(context: &Context<'_>) -> Vec<Finding> {
-    // What is not a module's on the kernel command line is somebody else's.
+    // The kernel command line has parameters of other programs, too.
     let unknown =
         own(context, Kind::Options).filter(|entry| entry.origin.line > 0 && !leads(context, entry.key));
     unknown
@@ -54,7 +54,8 @@ pub(super) fn options(context: &Context<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Install and remove commands may have names of their own, which only a slip of the pen makes suspicious.
+/// Install and remove commands of unknown names. Such names are legitimate (a command can define one), so only misspellings
+/// are reported.
 pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
     let both = own(context, Kind::Install).chain(own(context, Kind::Remove));
     let unknown = both.filter(|entry| !is_pattern(entry.key) && !context.exists(entry.key));
@@ -68,7 +69,7 @@ pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Aliases that lead nowhere. `off` is a custom of old.
+/// Aliases of unknown modules. `off` is an old convention.
 pub(super) fn aliases(context: &Context<'_>) -> Vec<Finding> {
     let config = context.config();
     let is_there = |name: &[u8]| context.exists(name) || config.install_for(name).is_some();
@@ -86,14 +87,14 @@ pub(super) fn aliases(context: &Context<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Soft and weak dependencies on nothing.
+/// Soft and weak dependencies on unknown names.
 pub(super) fn wishes(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for entry in own(context, Kind::Softdep).chain(own(context, Kind::Weakdep)) {
         let soft = entry.pre().chain(entry.post()).count() > 0;
         let words: Vec<&[u8]> =
             if soft { entry.pre().chain(entry.post()).collect() } else { entry.names().collect() };
-        // A comment is told by another check.
+        // Comments are reported by another check.
         let words = words.iter().take_while(|word| word[0] != b'#');
         let unknown = words.filter(|word| !leads(context, word));
         findings.extend(unknown.map(|word| {
@@ -110,7 +111,7 @@ pub(super) fn wishes(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// A finding about a name: an error if another one was meant.
+/// A finding about an unknown name: an error if it is similar to a known one.
 fn doubt(context: &Context<'_>, entry: &Entry<'_>, name: &[u8], what: String) -> Finding {
     match crate::name::alias(name).and_then(|name| context.near(&name)) {
         Some(near) => context.at(entry, Severity::Error, what).hint(format!("{near}?")),
@@ -118,7 +119,7 @@ fn doubt(context: &Context<'_>, entry: &Entry<'_>, name: &[u8], what: String) ->
     }
 }
 
-/// Whether a name or alias leads to anything.
+/// Whether a name or alias is known.
 fn leads(context: &Context<'_>, word: &[u8]) -> bool {
     context.tree.lookup(word).is_ok_and(|found| !found.is_empty())
 }

@@ -1,5 +1,6 @@
-//! Lines that another one keeps from counting. That a line of the distribution does not count is what somebody wanted; that
-//! one of this machine does not, he may not know: files are read in the order of their names, wherever they are.
+//! Lines without effect because of another line. Only this machine's own files are checked: overriding the distribution's
+//! lines is intended, but files are read in the order of their names, whatever their directory, so that a local line may
+//! lose unexpectedly.
 
 use super::own;
 use crate::check::finding::shown;
@@ -8,7 +9,7 @@ use crate::config::{Entry, Kind};
 use crate::formats::kernel_args::{self, same_name};
 use crate::formats::modinfo::IMPLICIT_PARAMETERS;
 
-/// Of install and of remove commands the first one that fits a module is run.
+/// Commands: the first one that matches a module is run.
 pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
     let config = context.config();
     let about = |entry: Entry<'_>, first: Option<Entry<'_>>| {
@@ -26,7 +27,7 @@ pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
     installs.chain(removes).collect()
 }
 
-/// One value of a parameter, and who gives it.
+/// A value of a parameter, and its entry.
 struct Given<'c> {
     entry: Entry<'c>,
     name: &'c [u8],
@@ -40,7 +41,7 @@ impl Given<'_> {
     }
 }
 
-/// Of several values of a parameter the last one counts.
+/// Options: the last value of a parameter counts.
 pub(super) fn options(context: &Context<'_>) -> Vec<Finding> {
     let mut given = Vec::new();
     for entry in context.config().entries(Kind::Options) {

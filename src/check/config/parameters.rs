@@ -1,4 +1,4 @@
-//! Parameters that a module does not have, or that do not take the value.
+//! Parameters that a module does not have, or values that a parameter does not take.
 
 use super::own;
 use crate::check::finding::shown;
@@ -10,7 +10,7 @@ use crate::formats::parameter;
 use crate::tree::image;
 use std::collections::BTreeMap;
 
-/// What the options of each module come to. In any file, since a module that refuses a value is not loaded.
+/// The options of each module, in any file: a module that refuses a value is not loaded.
 pub(super) fn parameters(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut known: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
@@ -24,7 +24,7 @@ pub(super) fn parameters(context: &Context<'_>) -> Vec<Finding> {
             let Some(own) = own else { continue };
             let known = modinfo::parameters(modinfo::entries(own)).0;
             let name = shown(&module.name);
-            // What stands behind a comment sign is told by another check.
+            // Comments are reported by another check.
             let given = kernel_args::parameters(entry.value).take_while(|(name, _)| !name.starts_with(b"#"));
             for (parameter, value) in given {
                 if IMPLICIT_PARAMETERS.into_iter().any(|implicit| same_name(implicit, parameter)) {
@@ -57,7 +57,7 @@ pub(super) fn parameters(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Options of what is built in: modprobe gives them to nobody.
+/// Options of built-in modules, which modprobe never applies.
 pub(super) fn builtin(context: &Context<'_>) -> Vec<Finding> {
     let options =
         own(context, Kind::Options).filter(|entry| entry.origin.line > 0 && context.is_builtin(entry.key));

@@ -10,7 +10,7 @@ use crate::tree::ConfigPaths;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Ends of names that package managers, editors and people give to files that are not to be read.
+/// Extensions of files that package managers, editors and people put aside.
 const PUT_AWAY: [&[u8]; 16] = [
     b"~",
     b".bak",
@@ -30,14 +30,14 @@ const PUT_AWAY: [&[u8]; 16] = [
     b".swp",
 ];
 
-/// Files without `.conf`, directories, links to nowhere, and what cannot be read.
+/// Files without `.conf`, directories, dangling links, and unreadable files.
 pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
     let roots = context.system.roots;
     let dirs = match &context.request.paths {
         ConfigPaths::Default => [roots.config_dirs("modprobe.d"), roots.config_dirs("depmod.d")].concat(),
         ConfigPaths::List(paths) => paths.clone(),
     };
-    // By what they are: on most systems /lib is a link.
+    // By the real path: on most systems /lib is a link.
     let mut seen = BTreeSet::new();
     let dirs = dirs.into_iter().filter(|dir| dir.canonicalize().map_or(true, |real| seen.insert(real)));
     dirs.flat_map(|dir| in_directory(&dir)).collect()
@@ -45,7 +45,7 @@ pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
 
 fn in_directory(dir: &Path) -> Vec<Finding> {
     let mut found = Vec::new();
-    // What is no directory is a file, which is read, or is not there.
+    // If `dir` is no directory, it is a file, which is read, or it does not exist.
     let _ = visit_names(dir, &mut Vec::new(), &mut |name, kind| found.push((name.to_vec(), kind)));
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found.into_iter().filter_map(|(name, kind)| about(&dir.join(as_path(&name)), &name, kind)).collect()
@@ -62,7 +62,7 @@ fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
         return Some(Finding::warning(path, what).hint("rename it, or put it elsewhere"));
     }
     match std::fs::metadata(path) {
-        // The usual way to mask a file of the distribution.
+        // An empty file is the usual way to mask a file of the distribution.
         Ok(meta) if meta.is_file() && meta.len() == 0 => None,
         Ok(meta) if meta.is_dir() => Some(Finding::warning(path, "not read: a directory")),
         Ok(meta) if meta.is_file() => {
@@ -71,7 +71,7 @@ fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
                 if error.what().is_empty() { error.errno().to_string() } else { error.what().to_owned() };
             Some(Finding::error(path, format!("not read: {why}")))
         }
-        // A device is read: /dev/null masks.
+        // Devices are read: a link to /dev/null masks.
         Ok(_) => None,
         Err(error) => {
             let why = Errno::of(&error).to_string();

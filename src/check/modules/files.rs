@@ -6,7 +6,7 @@ use crate::system::roots::as_path;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
-/// Files that are no modules.
+/// Files that cannot be read as modules.
 pub(in crate::check) fn unreadable(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
     let broken =
@@ -18,7 +18,7 @@ pub(in crate::check) fn unreadable(context: &Context<'_>) -> Vec<Finding> {
     first_of(findings.collect(), context.tree.dir())
 }
 
-/// Several files of one name, and which of them counts.
+/// Files whose module name another file has, too, and which one is used.
 pub(in crate::check) fn duplicates(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
     let dir = context.tree.dir().as_os_str().as_bytes();
@@ -32,7 +32,7 @@ pub(in crate::check) fn duplicates(context: &Context<'_>) -> Vec<Finding> {
     first_of(findings.collect(), context.tree.dir())
 }
 
-/// Modules that are built in, too: nothing loads them.
+/// Module files of built-in modules, which are never loaded.
 pub(in crate::check) fn builtin_too(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
     let both = study.modules.iter().filter(|module| context.is_builtin(&module.name));
@@ -43,7 +43,7 @@ pub(in crate::check) fn builtin_too(context: &Context<'_>) -> Vec<Finding> {
     first_of(findings.collect(), context.tree.dir())
 }
 
-/// Modules that need each other.
+/// Dependency cycles.
 pub(in crate::check) fn cycles(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
     let findings = study.resolved.cycles.iter().map(|ring| {
@@ -54,8 +54,8 @@ pub(in crate::check) fn cycles(context: &Context<'_>) -> Vec<Finding> {
     first_of(findings.collect(), context.tree.dir())
 }
 
-/// Modules that were built for another kernel. The kernel compares the version magic; of one that has versions of symbols
-/// without its first word, the release. What this kernel's is, most modules say.
+/// Modules that were built for another kernel. The kernel compares the version magic; its first word, the release, only for
+/// a module without symbol versions. The usual magic of the directory stands for that of the kernel.
 pub(in crate::check) fn vermagic(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
     let magic = |place: usize| study.info(place, b"vermagic").next().map(<[u8]>::trim_ascii_end);
@@ -83,13 +83,13 @@ pub(in crate::check) fn vermagic(context: &Context<'_>) -> Vec<Finding> {
     first_of(findings.collect(), context.tree.dir())
 }
 
-/// Symbols that nothing has.
+/// Modules that need unknown symbols.
 pub(in crate::check) fn symbols(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
     by_module(context, &study.resolved.missing, "needs what neither the kernel nor a module has")
 }
 
-/// Symbols that have another version than the module was built against.
+/// Modules that were built against other versions of symbols.
 pub(in crate::check) fn versions(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
     by_module(context, &study.resolved.disagreeing, "built against other versions of symbols")

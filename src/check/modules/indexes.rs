@@ -1,5 +1,5 @@
-//! The index files of a module directory. Whether they are those of its modules is not a question of times, which copying and
-//! unpacking change: what depmod would write now is compared with what is there.
+//! The index files of a module directory. File times do not show whether they match the modules, since copying and
+//! unpacking changes times: what depmod would write now is compared with the files.
 
 use crate::check::finding::{first_of, shown, some};
 use crate::check::{Context, Finding};
@@ -12,7 +12,7 @@ use crate::system::map::{self, Contents};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 
-/// What is looked up, and the text file that says the same.
+/// The binary indexes, each with the text file that has the same content.
 const INDEXES: [(&str, &str); 5] = [
     ("modules.dep.bin", "modules.dep"),
     ("modules.alias.bin", "modules.alias"),
@@ -21,7 +21,7 @@ const INDEXES: [(&str, &str); 5] = [
     ("modules.builtin.alias.bin", "modules.builtin.modinfo"),
 ];
 
-/// The text files that depmod makes of modules alone, and that each of its versions makes alike.
+/// The text files that depmod makes from the modules alone, and that all its versions make alike.
 const MADE: [&str; 4] = ["modules.dep", "modules.alias", "modules.softdep", "modules.symbols"];
 
 fn depmod(context: &Context<'_>) -> String {
@@ -32,7 +32,7 @@ fn open(context: &Context<'_>, name: &str) -> Result<Contents, Errno> {
     map::open(&context.file(name.as_bytes()), limits::TEXT_FILE).map_err(|error| error.errno())
 }
 
-/// Directories and indexes that are not there.
+/// Missing directories and indexes.
 pub(in crate::check) fn missing(context: &Context<'_>) -> Vec<Finding> {
     let dir = context.tree.dir();
     if !dir.is_dir() {
@@ -40,7 +40,7 @@ pub(in crate::check) fn missing(context: &Context<'_>) -> Vec<Finding> {
         return vec![Finding::error(dir, format!("there are no modules for the kernel {release}"))];
     }
     let mut findings = Vec::new();
-    // That of the aliases of built-in modules is of kmod 27 and later.
+    // kmod before 27 made no index of the aliases of built-in modules.
     for (index, source) in &INDEXES[..4] {
         if let Err(errno) = open(context, index) {
             let finding = Finding::error(context.file(index.as_bytes()), errno.to_string());
@@ -59,14 +59,14 @@ pub(in crate::check) fn missing(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Binary indexes that cannot be read to their end, or that say something else than the text beside them.
+/// Binary indexes that are damaged, or that disagree with their text files.
 pub(in crate::check) fn binaries(context: &Context<'_>) -> Vec<Finding> {
     let wrong = INDEXES.into_iter().filter_map(|(name, source)| {
         let binary = open(context, name).ok()?;
         let source_text = open(context, source).ok();
         let what = match (Index::open(&binary), source_text) {
             (Ok(index), text) if index.is_whole() => disagreement(&index, source, &text?)?,
-            // depmod leaves an empty one where it had nothing to make it of.
+            // depmod writes an empty index if its input is missing.
             (Err(error), None) if error.errno() == Errno::ENODATA => return None,
             (Ok(_), _) => "the index is damaged".to_owned(),
             (Err(error), _) => error.what().to_owned(),
@@ -92,7 +92,7 @@ fn disagreement(index: &Index<'_>, source: &str, text: &[u8]) -> Option<String> 
     Some(format!("says something else than {source} of {}", some(&keys)))
 }
 
-/// What an index of this text would have.
+/// The entries of an index of this text.
 fn pairs(name: &str, contents: &[u8]) -> Pairs {
     match name {
         "modules.dep" => {
@@ -111,7 +111,7 @@ fn pairs(name: &str, contents: &[u8]) -> Pairs {
     }
 }
 
-/// Modules that `modules.dep` does not know, and those that it knows and that are not there.
+/// Modules missing from `modules.dep`, and files of `modules.dep` that do not exist.
 pub(in crate::check) fn files(context: &Context<'_>) -> Vec<Finding> {
     let (Some(study), Ok(dep)) = (context.study(), open(context, "modules.dep")) else { return Vec::new() };
     let dir = context.tree.dir().as_os_str().as_bytes();
@@ -130,7 +130,7 @@ pub(in crate::check) fn files(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Files that say other things of modules than these do now.
+/// Text files that disagree with the modules.
 pub(in crate::check) fn stale(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
     let made: BTreeMap<&str, &[u8]> =
@@ -140,7 +140,7 @@ pub(in crate::check) fn stale(context: &Context<'_>) -> Vec<Finding> {
         let (Ok(there), Some(made)) = (open(context, name), made.get(name)) else { continue };
         let (mut there, mut made) = (statements(&there), statements(made));
         if name == "modules.dep" {
-            // Files that are not known, or not there, are told one by one.
+            // Missing and unknown files are reported one by one.
             let paths = |lines: &BTreeSet<&[u8]>| lines.iter().map(|line| path(line).to_vec()).collect();
             let (known, present): (BTreeSet<_>, BTreeSet<_>) = (paths(&there), paths(&made));
             there.retain(|line| present.contains(path(line)));

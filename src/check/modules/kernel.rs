@@ -1,4 +1,4 @@
-//! What the running kernel will say to the modules: only asked where they are its own.
+//! What the running kernel will do with the modules. Only checked for the modules of the running kernel.
 
 use super::study::Study;
 use crate::check::finding::{first_of, shown};
@@ -13,18 +13,18 @@ use crate::tree::image;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The study of the running kernel's own modules.
+/// The facts about the running kernel's own modules.
 fn running<'c>(context: &'c Context<'_>) -> Option<&'c Study> {
     context.request.running.then(|| context.study()).flatten()
 }
 
-/// A word that the kernel shows in a file.
+/// The content of a small file below /sys, without the newline.
 fn word(path: &Path) -> Option<Vec<u8>> {
     let mut buffer = [0; 256];
     Some(read_attribute(path, &mut buffer).ok()?.trim_ascii_end().to_vec())
 }
 
-/// Compressed files that a kernel which decompresses modules by itself does not take.
+/// Compressed files that this kernel cannot decompress by itself, although it decompresses modules.
 pub(in crate::check) fn compression(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = running(context) else { return Vec::new() };
     let own = word(&context.system.roots.kernel_compression());
@@ -33,7 +33,7 @@ pub(in crate::check) fn compression(context: &Context<'_>) -> Vec<Finding> {
         let path = study.path(place);
         let contents = image::contents(&path).ok()?;
         let what = match compress::detect(&contents) {
-            // The file's name decides for the kernel's users, its content for the kernel.
+            // The kernel goes by the content, not by the extension.
             Compression::None => return None,
             kind if kind != own => {
                 let name = |kind: Compression| shown(kind.kernel_name().unwrap_or_default());
@@ -51,12 +51,12 @@ pub(in crate::check) fn compression(context: &Context<'_>) -> Vec<Finding> {
     first_of(findings.collect(), context.tree.dir())
 }
 
-/// Modules without a signature, where the kernel insists on one.
+/// Unsigned modules, if the kernel requires signatures.
 pub(in crate::check) fn signatures(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = running(context) else { return Vec::new() };
     let sys = &context.system.roots.sys_fs;
     let enforced = word(&sys.join("module/module/parameters/sig_enforce")).is_some_and(|word| word == b"Y");
-    // As `none [integrity] confidentiality`: the one that holds is in brackets.
+    // `none [integrity] confidentiality`: the current mode is in brackets.
     let lockdown = word(&sys.join("kernel/security/lockdown")).unwrap_or_default();
     let locked = lockdown.contains(&b'[') && !lockdown.starts_with(b"[none]");
     let why = match (enforced, locked) {
@@ -72,8 +72,8 @@ pub(in crate::check) fn signatures(context: &Context<'_>) -> Vec<Finding> {
     first_of(findings.collect(), context.tree.dir())
 }
 
-/// Firmware that a driver asked for since boot, and that no directory has. What modules could ask for says little: each
-/// names the firmware of all the devices that it knows, and most machines have few of them.
+/// Firmware that a driver requested since boot and that no directory has. The modules' own lists of firmware would say
+/// little: each names the firmware of all its devices, and a machine has few of them.
 pub(in crate::check) fn firmware(context: &Context<'_>) -> Vec<Finding> {
     if !context.request.running {
         return Vec::new();
@@ -99,7 +99,7 @@ pub(in crate::check) fn firmware(context: &Context<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Where the kernel looks for firmware (drivers/base/firmware_loader).
+/// The directories in which the kernel looks for firmware (drivers/base/firmware_loader/main.c).
 fn places(context: &Context<'_>) -> Vec<PathBuf> {
     let roots = context.system.roots;
     let release = as_path(context.request.release);

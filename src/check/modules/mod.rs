@@ -1,4 +1,4 @@
-//! A module directory: whether its indexes are those of its modules, and what is wrong with the modules themselves.
+//! A module directory: whether its indexes match its modules, and problems of the modules.
 
 mod files;
 mod indexes;
@@ -9,7 +9,7 @@ pub(super) use study::Study;
 
 use super::Check;
 
-/// All of them.
+/// All checks of this part.
 pub(super) const CHECKS: &[Check] = &[
     indexes::missing,
     indexes::binaries,

@@ -1,4 +1,4 @@
-//! Reading every module of a directory once, and what depmod would make of them now.
+//! Reads every module of a directory once, and computes what depmod would make of them now.
 
 use crate::check::Context;
 use crate::depmod::facts::{Facts, Wanted};
@@ -19,46 +19,46 @@ use std::cell::Cell;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// What is known of all modules.
+/// The facts about all modules of a directory.
 pub(crate) struct Study {
-    /// The modules that count, in depmod's order.
+    /// The modules that are used, in depmod's order.
     pub modules: Vec<Module>,
-    /// What each says, by its place.
+    /// The facts of each, by its place.
     pub facts: Vec<Facts>,
-    /// The files that another one of the same name is preferred to.
+    /// The files that lost to another one of the same module name.
     pub beaten: Vec<Module>,
-    /// What becomes of them together.
+    /// The result of resolving them.
     pub resolved: Resolved,
 }
 
-/// What depmod would make of the modules, and what does not go together.
+/// The result of resolving all modules as depmod does.
 #[derive(Default)]
 pub(crate) struct Resolved {
-    /// By its place, the symbols that a module needs and that neither the kernel nor a module has; only where the kernel's
-    /// symbols are known.
+    /// The symbols that a module (by its place) needs and that neither the kernel nor a module has; empty if the kernel's
+    /// symbols are unknown.
     pub missing: Vec<(usize, Vec<u8>)>,
-    /// By its place, the symbols that a module was built against in another version.
+    /// The symbols that a module (by its place) was built against in another version.
     pub disagreeing: Vec<(usize, Vec<u8>)>,
-    /// The text files that depmod would write; nothing where there are cycles.
+    /// The text files that depmod would write; none if there are cycles.
     pub texts: Vec<output::File>,
     /// The names of the modules on each cycle.
     pub cycles: Vec<Vec<Vec<u8>>>,
 }
 
-/// Where the kernel's symbols are from.
+/// The source of the kernel's symbols.
 enum Kernel {
-    /// A `Module.symvers`: with versions.
+    /// A `Module.symvers`, which has versions.
     Symvers(Vec<u8>),
-    /// A `System.map`, or the running kernel's own list: names only.
+    /// A `System.map`, or the running kernel's `kallsyms`: names only.
     Names(Vec<u8>),
     Unknown,
 }
 
 impl Study {
-    /// Reads everything; `None` where there is no such directory.
+    /// Reads all modules; `None` if there is no such directory.
     pub(crate) fn of(context: &Context<'_>) -> Option<Study> {
         let dir = context.tree.dir().as_os_str().as_bytes();
-        // What is wrong with depmod.d and with modules.order is told by the checks that are about them.
+        // Problems of depmod.d and of modules.order are reported by their own checks.
         let dirs = context.system.roots.config_dirs("depmod.d");
         let settings = places::read(&dirs, context.request.release, &Silent);
         let found = Scan::new(dir, &settings, &Silent).everything().ok()?;
@@ -102,7 +102,7 @@ fn resolve(dir: &[u8], modules: &[Module], facts: &[Facts], kernel: &Kernel) -> 
             let name = || (place, library.name(need.name).to_vec());
             match symbols[need.name as usize] {
                 None if !matches!(kernel, Kernel::Unknown) => resolved.missing.push(name()),
-                // Without a version on either side there is nothing to compare.
+                // If either side has no version, there is nothing to compare.
                 Some(symbol) if symbol.crc != 0 && need.crc != 0 && symbol.crc != need.crc => {
                     resolved.disagreeing.push(name());
                 }
@@ -138,8 +138,9 @@ fn resolve(dir: &[u8], modules: &[Module], facts: &[Facts], kernel: &Kernel) -> 
     resolved
 }
 
-/// The list that comes with the kernel or its headers, else that of the running kernel. Some distributions leave a file
-/// without content in the place of `System.map`, and the kernel's own list may be without the names that count.
+/// The symbols of the kernel: from the file that comes with the kernel or its headers, else from the running kernel's own
+/// list. Some distributions ship a placeholder as `System.map`, and the running kernel's list may lack the `__ksymtab_`
+/// names.
 fn kernel_symbols(context: &Context<'_>) -> Kernel {
     let release = context.request.release;
     let boot =

@@ -1,5 +1,5 @@
-//! What modinfo shows of module files, read by several threads where that pays: decoding takes a hundred times as long as
-//! printing. What is printed, in which order, does not depend on it.
+//! What modinfo prints of module files. Several threads read compressed files, since decompressing takes a hundred times as
+//! long as printing. The output and its order do not depend on the threads.
 
 use crate::error::{Error, Result};
 use crate::formats::elf::Elf;
@@ -15,23 +15,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-/// What a signature consists of, in the order in which it is shown.
+/// The keys of a signature, in the order in which they are printed.
 const SIGNATURE: [&[u8]; 5] = [b"sig_id", b"signer", b"sig_key", b"sig_hashalgo", b"signature"];
-/// How many modules are read before the next one to be shown; more pile up only behind one that takes long.
+/// How many modules the threads may have ready; more only if the next one to print takes long to read.
 const AHEAD: usize = 64;
 
-/// What is shown of a module file.
+/// What is printed of a module file.
 pub(crate) struct Content {
     /// The content of `.modinfo`.
     modinfo: Vec<u8>,
-    /// The parts of the signature with their keys, if there is one, and it was asked for.
+    /// The parts of the signature with their keys; empty if there is none or it was not asked for.
     pub signature: Vec<(&'static [u8], Vec<u8>)>,
-    /// The build id, if there is one, and it was asked for.
+    /// The build id; `None` if there is none or it was not asked for.
     pub build_id: Option<Vec<u8>>,
 }
 
 impl Content {
-    /// What the module says about itself.
+    /// The strings of `.modinfo`.
     pub(crate) fn entries(&self) -> Vec<modinfo::Entry<'_>> {
         modinfo::entries(&self.modinfo).collect()
     }
@@ -41,11 +41,11 @@ impl Content {
 pub(crate) enum Failure {
     /// The file could not be read or decompressed.
     File(Error),
-    /// It is no module, or one that says nothing.
+    /// It is no module, or it has no `.modinfo`.
     Module(Error),
 }
 
-/// What is asked of each module: everything, or only the values of this key.
+/// What to read of each module: everything, or only the values of this key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a>(pub Option<&'a [u8]>);
 
@@ -66,7 +66,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// Reads a file; `buffer` is for what is inflated.
+    /// Reads a file. `buffer` is reused for the decompressed image.
     fn read(self, path: &Path, buffer: &mut Vec<u8>) -> Result<Content, Failure> {
         let contents = image::contents(path).map_err(Failure::File)?;
         let reading = reading::read(&contents, limits::INFLATED, self.depth(), buffer);
@@ -88,7 +88,7 @@ impl Wanted<'_> {
     }
 }
 
-/// The signature at the end of the image as entries.
+/// The signature at the end of the image, as keys and values.
 fn signature_entries(image: &[u8]) -> Vec<(&'static [u8], Vec<u8>)> {
     let Some(found) = signature::parse(image) else { return Vec::new() };
     let values = [
@@ -106,14 +106,14 @@ pub(crate) struct Contents<'a> {
     wanted: Wanted<'a>,
     paths: &'a [PathBuf],
     next: usize,
-    /// From those who read ahead, in the order in which they are done; nothing comes where there is nobody.
+    /// What the threads have read, in the order in which they finish. Disconnected at once if there is no thread.
     done: Receiver<(usize, Result<Content, Failure>)>,
     early: HashMap<usize, Result<Content, Failure>>,
     buffer: Vec<u8>,
 }
 
 impl Contents<'_> {
-    /// What the next file holds. Must not be called more often than there are files.
+    /// The contents of the next file. Must not be called more often than there are files.
     pub(crate) fn next(&mut self) -> Result<Content, Failure> {
         let index = self.next;
         self.next += 1;
@@ -129,7 +129,7 @@ impl Contents<'_> {
     }
 }
 
-/// Calls `show` with the contents of the files at `paths`, which up to `cores` threads read meanwhile.
+/// Calls `show` with the contents of the files at `paths`. Up to `cores` threads read ahead of it.
 pub(crate) fn read<T>(
     wanted: Wanted<'_>,
     paths: &[PathBuf],
@@ -137,7 +137,7 @@ pub(crate) fn read<T>(
     show: impl FnOnce(&mut Contents<'_>) -> T,
 ) -> T {
     let compressed = |path: &&PathBuf| !path.as_os_str().as_bytes().ends_with(b".ko");
-    // Plain files are read faster by one thread. Two compressed ones are worth another.
+    // One thread reads uncompressed files faster. Two compressed ones are worth a second thread.
     let threads = match paths.iter().filter(compressed).count() {
         0 | 1 => 0,
         count => count.min(cores()),
@@ -159,7 +159,7 @@ pub(crate) fn read<T>(
         if threads > 1 {
             for _ in 0..threads {
                 let sender = sender.clone();
-                // Where a thread cannot be had, those that can do its work; where none can, it is done here.
+                // If a thread cannot be started, the others do its work; without any, `Contents::next` reads the files.
                 let _ = std::thread::Builder::new().spawn_scoped(scope, move || worker(sender));
             }
         }

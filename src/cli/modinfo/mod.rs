@@ -1,8 +1,8 @@
-//! `modinfo`: what modules say about themselves.
+//! `modinfo`: prints the information in module files.
 //!
 //! In full: `KEY:` and blanks up to column 16, then the value, in this order: name (built-in modules), filename, the
-//! strings of `.modinfo` as they stand, the build id, the signature, and the parameters, which are put together from two
-//! strings each and come last first. With `-F` only the values of one key.
+//! strings of `.modinfo` as they are, the build id, the signature, and the parameters, which are put together from two
+//! strings each and come in reverse order. With `-F` only the values of one key.
 
 mod content;
 
@@ -51,7 +51,7 @@ const NOTES: &str = "\nFILE ends in .ko, .ko.gz, .ko.xz or .ko.zst, or is a pipe
 pub(crate) const USAGE: Usage =
     Usage { forms: &["[options] NAME|FILE..."], groups: &["Options"], options: OPTIONS, notes: NOTES };
 
-/// The command line as typed.
+/// The command line as given.
 #[derive(Default)]
 struct Request<'a> {
     field: Option<&'a [u8]>,
@@ -62,7 +62,7 @@ struct Request<'a> {
     release: Option<&'a [u8]>,
 }
 
-/// Prints what the operands say.
+/// Prints the information about each operand.
 pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let log = call.log();
     let mut request = Request::default();
@@ -99,32 +99,32 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
     let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
     tree.read_as(Reader::Streamed);
     let tool = Tool { call, log: &log, tree: &tree, request: &request, builtin: OnceCell::new() };
-    // Everything is looked up first, so that the files can be read ahead.
+    // All operands are looked up first, so that the files can be read ahead.
     let found: Vec<_> = operands.into_iter().map(|operand| tool.find(operand)).collect();
     let files: Vec<PathBuf> = found.iter().flatten().flatten().filter_map(Shown::file).collect();
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     Ok(content::read(Wanted(request.field), &files, cores, |files| tool.everything(&found, files)))
 }
 
-/// A module to be shown.
+/// A module to print.
 struct Shown {
     name: Vec<u8>,
     /// Its file; `None` for one that is built in.
     path: Option<PathBuf>,
-    /// Whether what it says is in that file. A module can have a file and be built in; then the kernel's own is the one
-    /// that counts.
+    /// Whether its information comes from that file. A module can have a file and be built in as well; then the information
+    /// of the built-in one is printed.
     in_file: bool,
 }
 
 impl Shown {
-    /// The file that is read for it.
+    /// The file to read for it.
     fn file(&self) -> Option<PathBuf> {
         self.path.clone().filter(|_| self.in_file)
     }
 }
 
-/// Whether an operand is a file: one that is called like a module, a pipe, or what an open descriptor of this process leads to
-/// (`/dev/stdin`). Everything else is a name, whatever lies in the working directory.
+/// Whether an operand is a file: one named like a module, a pipe, or one that an open descriptor of this process leads to
+/// (`/dev/stdin`). Everything else is a name, even if the working directory has such a file.
 fn is_file(operand: &[u8]) -> bool {
     let called = name::is_module_file(operand);
     if !called && !operand.contains(&b'/') {
@@ -142,12 +142,12 @@ struct Tool<'t> {
     log: &'t Log<'t>,
     tree: &'t Tree<'t>,
     request: &'t Request<'t>,
-    /// `modules.builtin.modinfo`, once it is needed; empty where there is none.
+    /// `modules.builtin.modinfo`, read when it is first needed; `None` inside if there is none.
     builtin: OnceCell<Option<Contents>>,
 }
 
 impl Tool<'_> {
-    /// The modules that an operand stands for, with their files; else what to say of it.
+    /// The modules of an operand with their files, or the message about it.
     fn find(&self, operand: &[u8]) -> Result<Vec<Shown>, Vec<u8>> {
         let shown = |module: Module| {
             let path = self.tree.path(&module);
@@ -179,7 +179,7 @@ impl Tool<'_> {
         }
     }
 
-    /// Prints all modules in order, whose files `files` has, and gives the exit status.
+    /// Prints all modules in order and returns the exit status. `files` has the contents of their files.
     fn everything(&self, found: &[Result<Vec<Shown>, Vec<u8>>], files: &mut Files<'_>) -> u8 {
         let mut status = 0;
         for found in found {
@@ -189,7 +189,7 @@ impl Tool<'_> {
                         if let Err(error) = self.module(module, files) {
                             let reason = error.errno().to_string();
                             let mut text = bytes!["could not get modinfo from '", module.name, "': ", reason];
-                            // A limit of ours, which nobody guesses from the errno.
+                            // A limit of this program: the errno alone does not explain it.
                             if error.errno() == Errno::EFBIG {
                                 text.extend(format!(" ({error})").bytes());
                             }
@@ -214,7 +214,7 @@ impl Tool<'_> {
         if self.request.json {
             return self.module_json(module, files);
         }
-        // A module without a file counts as built in, whatever the indexes say of it.
+        // A module without a file is taken for a built-in one, whatever the indexes have.
         let shown = path.map_or(&b"(builtin)"[..], |path| path.as_os_str().as_bytes());
         match field {
             Some(b"filename") => {
@@ -244,7 +244,7 @@ impl Tool<'_> {
         Ok(())
     }
 
-    /// What the next file holds.
+    /// The contents of the next file.
     fn next(&self, files: &mut Files<'_>) -> Result<Content> {
         files.next().map_err(|failure| match failure {
             Failure::File(error) => {
@@ -255,8 +255,8 @@ impl Tool<'_> {
         })
     }
 
-    /// One module as an object on a line: `{"name", "filename", "fields", "parameters", "build_id", "signature"}`. What is
-    /// not valid UTF-8 is replaced by U+FFFD.
+    /// One module as an object on a line: `{"name", "filename", "fields", "parameters", "build_id", "signature"}`. Invalid
+    /// UTF-8 becomes U+FFFD.
     fn module_json(&self, module: &Shown, files: &mut Files<'_>) -> Result<()> {
         let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
         let mut object = json!({
@@ -298,7 +298,7 @@ impl Tool<'_> {
         Ok(())
     }
 
-    /// Prints the entries and then what is `beside` them in the file, the parameters last.
+    /// Prints the entries, then the entries of `beside` (build id and signature), the parameters last.
     fn entries<'e>(
         &self,
         entries: Vec<modinfo::Entry<'e>>,
@@ -360,7 +360,7 @@ impl Tool<'_> {
         self.builtin.get_or_init(read).as_ref()
     }
 
-    /// What is wrong with a file beyond what its errno says.
+    /// Logs an error that has more to say than its errno.
     fn tell(&self, error: &Error) {
         if !error.what().is_empty() {
             self.log.error(error.to_string().as_bytes());

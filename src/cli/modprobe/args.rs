@@ -98,8 +98,8 @@ pub(crate) enum Mode {
     Explain,
 }
 
-/// The command line as typed. One loose struct: which combinations mean something is for [`Request::mode`] and the two
-/// halves of the tool to say.
+/// The command line as given. One plain struct: [`Request::mode`], `insert` and `remove` decide which combinations have a
+/// meaning.
 #[derive(Debug, Default)]
 pub(crate) struct Request<'w> {
     /// `-a`
@@ -108,7 +108,7 @@ pub(crate) struct Request<'w> {
     pub remove: bool,
     /// `--remove-holders`
     pub holders: bool,
-    /// `-w`; zero is the same as none.
+    /// `-w`; zero if it is not given.
     pub wait: Duration,
     /// `-R`
     pub resolve: bool,
@@ -122,9 +122,9 @@ pub(crate) struct Request<'w> {
     pub jobs: Option<usize>,
     /// `-b`
     pub blacklist: bool,
-    /// `-f` and the two halves of it, as they count for inserting.
+    /// `--force-vermagic`, `--force-modversion`, or `-f` for both: for inserting.
     pub force: Force,
-    /// `-f`, as it counts for removing.
+    /// `-f`, for removing.
     pub force_removal: bool,
     /// `-D`
     pub depends: bool,
@@ -132,7 +132,7 @@ pub(crate) struct Request<'w> {
     pub dry: bool,
     /// `-q`
     pub quiet: bool,
-    /// Whether every step is printed: `-n`, `-D`, or `-v` and nothing that silences it.
+    /// Whether every step is printed: with `-n`, `-D`, or `-v` unless `-q` cancels it.
     pub actions: bool,
     /// `-C`, each
     pub config: Vec<&'w [u8]>,
@@ -140,7 +140,7 @@ pub(crate) struct Request<'w> {
     pub root: Option<&'w [u8]>,
     /// `-S`
     pub release: Option<&'w [u8]>,
-    /// MODPROBE_OPTIONS as commands are to see it, where it differs from what is in the environment.
+    /// MODPROBE_OPTIONS for the environment of commands, if it differs from this process's.
     pub exported: Option<Vec<u8>>,
     pub operands: Vec<&'w [u8]>,
     /// `--json`
@@ -152,7 +152,7 @@ pub(crate) struct Request<'w> {
 }
 
 impl Request<'_> {
-    /// Which of the modes that were asked for counts.
+    /// The mode, if several were asked for.
     pub(crate) fn mode(&self) -> Mode {
         match self {
             _ if self.explained => Mode::Explain,
@@ -164,20 +164,20 @@ impl Request<'_> {
         }
     }
 
-    /// What of the configuration does not count. `-D` shows what belongs to a module, forbidden or not: makers of initial RAM
-    /// disks take a failure for a broken system, and in the image the same configuration refuses the module.
+    /// What to ignore of the configuration. `-D` lists a forbidden module, too: makers of initial RAM disks take a failure
+    /// for a broken system, and in the image the same configuration refuses the module.
     pub(crate) fn ignore(&self) -> Ignore {
         Ignore { install: self.bare, forbid: self.ignore_forbid || self.depends }
     }
 }
 
-/// The variable that says how many modules to load at the same time where `--jobs` does not.
+/// The number of modules to load at the same time, unless `--jobs` is given.
 pub(crate) const JOBS_VARIABLE: &str = "KMOD_JOBS";
 
-/// The variable that adds options in front of the command line's, and that commands inherit.
+/// Options that are read before those of the command line. Commands inherit it.
 pub(crate) const VARIABLE: &str = "MODPROBE_OPTIONS";
 
-/// The command line with the words of [`VARIABLE`] before it. `None`: there is no such variable.
+/// The command line with the words of [`VARIABLE`] before it; `None` if the variable is not set.
 pub(crate) fn words<'a>(call: &Call<'a>, variable: Option<&[u8]>) -> Cow<'a, [Vec<u8>]> {
     match variable {
         None => Cow::Borrowed(call.words),
@@ -189,7 +189,7 @@ pub(crate) fn words<'a>(call: &Call<'a>, variable: Option<&[u8]>) -> Cow<'a, [Ve
     }
 }
 
-/// Parses the words. The log is told where messages go, and which are shown from now on.
+/// Parses the words, and sets the threshold of the log and whether it writes to the system log.
 ///
 /// # Errors
 /// The exit of `-h`, `-V` or a bad command line.
@@ -294,7 +294,7 @@ fn bad_jobs(log: &Log<'_>, value: &[u8]) -> Exit {
     Exit(1)
 }
 
-/// What is wrong with a number of jobs that came from `source`.
+/// The message about a wrong number of jobs; `source` is the option or the variable.
 pub(crate) fn unexpected_jobs(source: &str, value: &[u8]) -> Vec<u8> {
     bytes![
         "unexpected ",
@@ -314,16 +314,16 @@ pub(crate) fn jobs(text: &[u8]) -> Option<usize> {
     (1..=limits::JOBS).contains(&number).then_some(number)
 }
 
-/// A number of milliseconds as strtoul(3) with base 0 reads it, after blanks. `None`: no number, something after it, one below
-/// 0, or one that 64 bits do not hold.
+/// A number of milliseconds as strtoul(3) with base 0 reads it, after white space. `None` if there is no number, if text
+/// follows it, or if it is negative or does not fit into 64 bits.
 fn wait(text: &[u8]) -> Option<Duration> {
     let (number, negative) = integer(text.trim_ascii_start())?;
     (!negative || number == 0).then_some(Duration::from_millis(number))
 }
 
-/// The words of MODPROBE_OPTIONS. Only the blank separates; `"` and `'` quote, also in the middle of a word; a quoted
-/// string that opens a word is the whole word; from a quote that is never closed on, everything is literal. kmod also
-/// makes an empty word of every blank too many, and then looks for a module without a name; here those are no words.
+/// The words of MODPROBE_OPTIONS. Only the blank separates words. `"` and `'` quote, also inside a word. A quoted string at
+/// the start of a word is the whole word. After a quote that is never closed, everything is literal. kmod also makes an
+/// empty word of each surplus blank and then looks for a module without a name; here surplus blanks make no words.
 pub fn split(text: &[u8]) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;

@@ -6,15 +6,14 @@ use crate::limits;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Counts how many commands have started each other; a command that starts modprobe for its own module without
-/// `--ignore-install` would otherwise go on for ever.
+/// Counts how deep commands are nested. Without a limit, a command that starts modprobe for its own module without
+/// `--ignore-install` would recurse for ever.
 const NESTING: &str = "KMOD_ONCE_COMMANDS";
 
-/// Runs a command for `module`, after all that was printed so far has been written. Its exit code, 128 + N after
-/// signal N.
+/// Runs a command for `module`, after flushing stdout. Returns its exit code, or 128 + N after signal N.
 ///
 /// # Errors
-/// `ELOOP` where too many commands have started each other; else why the shell could not be started.
+/// `ELOOP` if commands are nested too deeply; else why the shell could not be started.
 pub(crate) fn run(session: &Session<'_>, module: &[u8], command: &[u8]) -> Result<i32, Errno> {
     let host = session.call.world.host;
     let depth =

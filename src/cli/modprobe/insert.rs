@@ -1,6 +1,5 @@
-//! Inserting: each operand becomes modules, each module a plan, and the plan is walked. What `-D` and `-v` print is
-//! that plan; running does nothing else. With `--jobs` the same walk finds answers that threads have made ahead of it
-//! (`together`).
+//! Inserting: each operand becomes modules, each module a plan, and the plan is walked. `-D` and `-v` print that plan; a
+//! run executes the same plan. With `--jobs` the walk takes results that threads have prepared (`together`).
 
 use super::kernel_words::{KernelListener, kernel_lines};
 use super::together::Together;
@@ -19,7 +18,7 @@ use std::cell::OnceCell;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// One operand after the other; `together` are those who work ahead.
+/// Inserts one operand after the other; `together` has the results of threads.
 pub(crate) fn walk(
     session: &Session<'_>,
     names: &[&[u8]],
@@ -28,13 +27,13 @@ pub(crate) fn walk(
 ) -> Outcome {
     let mut status = 0;
     for name in names {
-        // An operand that fails does not keep the next from its turn.
+        // An operand that fails does not stop the next.
         status |= operand(session, name, parameters, together)?;
     }
     Ok(status)
 }
 
-/// The modules that an operand stands for: none where nothing is known of it.
+/// The modules of an operand; none if it is unknown.
 pub(crate) fn find(session: &Session<'_>, tree: &Tree<'_>, operand: &[u8]) -> Result<Vec<Module>, Errno> {
     if operand.starts_with(b"/") || operand.starts_with(b"./") {
         let path = session.call.absolute(operand)?;
@@ -43,8 +42,8 @@ pub(crate) fn find(session: &Session<'_>, tree: &Tree<'_>, operand: &[u8]) -> Re
     Ok(tree.lookup(operand).unwrap_or_default())
 }
 
-/// All modules that one operand stands for. The status is that of the last: of the drivers that share an alias the
-/// first may decline and the second take over.
+/// Inserts all modules of one operand. The status is that of the last module: of the drivers that share an alias the first
+/// may fail and the second succeed.
 fn operand(
     session: &Session<'_>,
     operand: &[u8],
@@ -75,7 +74,7 @@ fn operand(
     Ok(status)
 }
 
-/// What one operand asks for.
+/// The request of one operand.
 struct Insert<'i, 's> {
     session: &'i Session<'s>,
     operand: &'i [u8],
@@ -85,10 +84,10 @@ struct Insert<'i, 's> {
 }
 
 impl Insert<'_, '_> {
-    /// One module with everything it needs; its status.
+    /// Inserts one module with everything it needs; returns its status.
     fn module(&self, module: &Module) -> u8 {
         let (tree, request) = (self.session.tree, self.session.request);
-        // The step that ended the walk.
+        // The step that failed.
         let mut culprit = None;
         let result = if self.is_there(module) {
             if request.first_time { Err(Errno::EEXIST) } else { Ok(()) }
@@ -114,10 +113,10 @@ impl Insert<'_, '_> {
         match result {
             Ok(()) => 0,
             Err(errno) => {
-                // Whichever step failed, it is the module asked for that is not there. Which one it was comes behind.
+                // The first message names the requested module, whichever step failed; the next names the step.
                 let reason = insert_reason(errno);
                 self.session.log.error(&bytes!["could not insert '", module.name, "': ", reason]);
-                // That the target is there already (--first-time) is no step's failure.
+                // A target that is loaded already (--first-time) is no step's failure.
                 if let Some(step) = culprit.filter(|_| errno != Errno::EEXIST) {
                     self.session.blame(&step, &module.name, errno);
                 }
@@ -126,20 +125,19 @@ impl Insert<'_, '_> {
         }
     }
 
-    /// How long this request may wait. One that loads nothing never asks for the time.
+    /// The time limits of this request. One that loads nothing does not read the clock.
     fn budget(&self) -> &WaitBudget {
         self.budget.get_or_init(|| WaitBudget::new(&self.session.call.world.system))
     }
 
-    /// Whether there is nothing to do for a module. What was loaded ahead for a step that is still to come is not there
-    /// yet, as far as this walk has got.
+    /// Whether there is nothing to do for a module. A module that threads loaded ahead for a later step does not count yet.
     fn is_there(&self, module: &Module) -> bool {
         !self.session.request.depends
             && !self.together.is_some_and(|together| together.holds(&module.name))
             && self.session.is_there(module)
     }
 
-    /// What was logged while a module was tried apart, and, if it failed, what the kernel said.
+    /// Logs the messages of a thread that tried a module and, if it failed, the messages of the kernel.
     fn tell(&self, step: &Step, tried: &Attempt) {
         let log = self.session.log;
         tried.messages.iter().for_each(|(priority, text)| log.log(*priority, text));
@@ -150,7 +148,7 @@ impl Insert<'_, '_> {
         }
     }
 
-    /// What is wrong with the gate, if this step is the first to come to it.
+    /// Logs the messages about the gate, once: at the first step that needs it.
     fn tell_trouble(&self) {
         if let Some(together) = self.together {
             together.tell_trouble();
@@ -161,14 +159,14 @@ impl Insert<'_, '_> {
 /// The walk over one plan.
 struct Walk<'w, 'i, 's> {
     insert: &'w Insert<'i, 's>,
-    /// What threads have made of the step under way.
+    /// The result of a thread for the current step.
     ahead: Option<Attempt>,
-    /// The index of the last step that was begun.
+    /// The index of the last step that began.
     begun: usize,
 }
 
 impl Walk<'_, '_, '_> {
-    /// Takes what threads have made of a step; whether they found the module there.
+    /// Takes the result of a thread for a step; whether the thread found the module loaded.
     fn take(&mut self, step: &Step) -> bool {
         match self.insert.together.and_then(|together| together.take(step)) {
             Some(JobResult::AlreadyLive) => true,
@@ -183,7 +181,7 @@ impl Walk<'_, '_, '_> {
 
 impl walk::StepHandler for Walk<'_, '_, '_> {
     fn is_there(&mut self, _: usize, step: &Step) -> bool {
-        // What threads have made of a module that is left out here is for the plan that wants it.
+        // The result for a module that is left out here belongs to another plan.
         self.insert.is_there(&step.module) || (step.forbidden.is_none() && self.take(step))
     }
 
@@ -205,7 +203,7 @@ impl walk::StepHandler for Walk<'_, '_, '_> {
     fn refuse(&mut self, index: usize, step: &Step) {
         self.begun = index;
         let (session, name) = (self.insert.session, &step.module.name);
-        // What is required is told when the walk has ended.
+        // A refused required module is reported when the walk has ended.
         if let Some(forbidden) = step.forbidden.as_ref().filter(|_| !step.required) {
             let why = session.tree.forbidden_by(name, forbidden);
             session.log.log(Priority::Notice, &bytes!["'", name, "' is left out: ", why]);
@@ -247,19 +245,19 @@ impl walk::StepHandler for Walk<'_, '_, '_> {
     }
 }
 
-/// What all loads of a run have in common. Threads may share it.
+/// What all loads of a run share. Threads use it, too.
 #[derive(Clone, Copy)]
 pub(crate) struct Loads<'l> {
     loader: &'l Loader<'l>,
     force: Force,
-    /// Whether a failure that the gate remembers may answer.
+    /// Whether a remembered failure may answer.
     remember: bool,
-    /// Where the kernel's log is, if it is to be listened to.
+    /// The roots for reading the kernel log; `None` if it is not read.
     listen: Option<&'l Roots>,
 }
 
 impl<'l> Loads<'l> {
-    /// Those of this request, with these parameters.
+    /// The loads of this request, with these parameters.
     pub(crate) fn new(session: &Session<'l>, parameters: &[u8]) -> Self {
         let request = session.request;
         Loads {
@@ -270,14 +268,14 @@ impl<'l> Loads<'l> {
         }
     }
 
-    /// Sends the file of a step through the gate. The budget is that of `request`, whose words these are.
+    /// Loads the file of a step through the gate. `budget` limits the waits of `request`, the operand as given.
     pub(crate) fn load(&self, step: &Step, path: &Path, budget: &WaitBudget, request: &[u8]) -> Attempt {
         let insertion = Insertion {
             path,
-            // A file that somebody named may hold a module of another name, and it is that one which must be loaded once.
+            // A file given by path may hold a module of another name; the gate then reads the name from the file.
             name: step.module.file.is_none().then_some(&step.module.name[..]),
             parameters: &step.options,
-            // For what the target needs, too, as the manual has always said.
+            // For dependencies, too, as in kmod.
             force: self.force,
             budget,
             dependency: !step.is_target,

@@ -1,4 +1,4 @@
-//! The kernel's words about a module, and what they mean.
+//! The kernel's log messages about a module, and what they mean.
 
 use crate::formats::kmsg;
 use crate::log::bytes;
@@ -7,17 +7,17 @@ use crate::system::kmsg::KmsgReader;
 use crate::tree::Tree;
 use std::time::Duration;
 
-/// Something that the kernel said.
+/// A message of the kernel log.
 pub(super) struct Said {
     pub(super) time: Duration,
     pub(super) text: String,
     pub(super) meaning: Option<String>,
 }
 
-/// How many of the kernel's last words are shown.
+/// How many of the last messages are shown.
 const WORDS: usize = 8;
 
-/// What the kernel said about a module, oldest first, the last [`WORDS`] of it.
+/// The last [`WORDS`] messages about a module in `heard` (records of `/dev/kmsg`), oldest first.
 pub(super) fn words_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Said> {
     let name = String::from_utf8_lossy(module);
     let mut said: Vec<Said> = Vec::new();
@@ -26,14 +26,14 @@ pub(super) fn words_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<S
             Some(symbol) => format!("{}{}", meaning.text, owner_of(tree, symbol)),
             None => meaning.text,
         });
-        // The same again says no more than once; the last time is the one that counts.
+        // Of equal messages keep the last one.
         said.retain(|earlier| earlier.text != record.text);
         said.push(Said { time: record.time, text: record.text, meaning });
     }
     said.split_off(said.len().saturating_sub(WORDS))
 }
 
-/// Who would have a symbol that was missing.
+/// The module that exports a missing symbol, as the end of a sentence.
 fn owner_of(tree: &Tree<'_>, symbol: &str) -> String {
     let owners = tree.lookup_plain(bytes!["symbol:", symbol].as_slice()).unwrap_or_default();
     match owners.first() {
@@ -45,16 +45,16 @@ fn owner_of(tree: &Tree<'_>, symbol: &str) -> String {
     }
 }
 
-/// Listens to the kernel while a module is loaded: for `-v`.
+/// Reads the kernel log while a module is loaded: for `-v`.
 pub(super) struct KernelListener(Option<KmsgReader>);
 
 impl KernelListener {
-    /// Listens from now on; to nothing where the log cannot be read.
+    /// Starts after the last record; reads nothing if the log cannot be opened.
     pub(super) fn new(roots: &Roots) -> Self {
         KernelListener(KmsgReader::from_now(roots).ok())
     }
 
-    /// What was said since.
+    /// The records since then.
     pub(super) fn read(self) -> Vec<u8> {
         self.0.map(|log| log.read()).unwrap_or_default()
     }

@@ -1,20 +1,21 @@
-//! The shortest way: what is asked for is live, so there is nothing to do. Most requests at boot end here: a device of a
-//! kind that is there already, a script that makes sure.
+//! The shortest path: if all requested modules are live, there is nothing to do. Most requests at boot end here: for a
+//! device of a kind that is already present, or by a script that makes sure of a module.
 //!
-//! One open and one read tell that a module is live, and these come first, so that a request for one that is not pays
-//! for an open and goes the long way. They do not yet tell that the *request* is done, since kmod asks the configuration what
-//! a name stands for before it looks at any module:
+//! One open and one read show whether a module is live. They come first, so that a request for one that is not live costs
+//! one open more. A live module alone does not end the request: kmod looks up the name in the configuration before it looks
+//! at any module.
 //!
-//! | what is there | what the request for a live NAME does |
+//! | what is configured | what the request for a live NAME does |
 //! |---|---|
 //! | `alias PATTERN OTHER` in a file of modprobe.d, PATTERN matches NAME | loads OTHER |
-//! | no NAME in `modules.dep` | looks on: commands, aliases of modules; fails where there are none |
-//! | a line that makes no sense in such a file, a broken index | is told, `-q` or not |
-//! | `install`, `options`, `softdep`, `blacklist` for NAME | nothing: a module that is there is done with |
+//! | no NAME in `modules.dep` | continues with commands and aliases of modules; fails if there are none |
+//! | a bad line in such a file, a broken index | reports it, even with `-q` |
+//! | `install`, `options`, `softdep`, `blacklist` for NAME | nothing: the module is loaded |
 //!
-//! So these files and that index must be read, and nothing else need be: not what depmod found nor the kernel command line,
-//! which say the things of the last row only (a complaint about one of *their* lines waits for a request that has
-//! something to do). Where any of the first three rows applies, the long way gives the answer and the messages.
+//! So the files that administrators and packages write, and `modules.dep`, must be read. The other sources need not be:
+//! depmod's `modules.softdep` and `modules.weakdep`, and the kernel command line, have lines of the last row only. (Their
+//! bad lines are reported by requests that load something.) If one of the first three rows applies, the normal path gives
+//! the answer and the messages.
 
 use super::args::{JOBS_VARIABLE, Mode, Request, jobs};
 use crate::cli::Call;
@@ -22,11 +23,12 @@ use crate::gate;
 use crate::name;
 use crate::tree::Tree;
 
-/// Whether the request is done, because all it names is live. Reads nothing of `tree`, which has nothing to tell yet.
+/// Whether the request is done because all its modules are live. Uses a configuration of its own, so that `tree` still
+/// reports the problems that it finds.
 pub(crate) fn suffices(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'_>) -> bool {
-    // These print something, or fail, though the module is live.
+    // These print something or fail although the module is live.
     let loud = request.resolve || request.depends || request.first_time;
-    // A number of jobs that makes no sense is told; one that does changes nothing here.
+    // A wrong number of jobs is reported; a valid one changes nothing here.
     let senseless = call.world.host.variable(JOBS_VARIABLE).is_some_and(|text| jobs(&text).is_none());
     if request.mode() != Mode::Insert || loud || senseless {
         return false;
@@ -35,7 +37,7 @@ pub(crate) fn suffices(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'_>) 
     let mut names = Vec::with_capacity(count);
     for operand in &request.operands[..count] {
         match name::alias(operand) {
-            // A colon makes an alias of it, a slash a file; neither is a module's name.
+            // With a colon it is an alias, with a slash a file; neither is a module's name.
             Some(name) if !name.contains(&b':') && gate::is_live(&call.world.system, &name) => {
                 names.push(name)
             }

@@ -1,7 +1,7 @@
-//! `modprobe`: inserts and removes modules with all that belongs to them.
+//! `modprobe`: inserts and removes modules with their dependencies.
 //!
-//! The command line becomes a `Request`, the module directory a [`Tree`]; then one of the halves goes to work:
-//! `insert` walks a plan, `remove` undoes one, `show` only prints.
+//! The command line becomes a `Request`, the module directory a [`Tree`]. Then one of the modules below runs: `insert`
+//! walks a plan, `remove` removes, `show` and `explain` only print.
 
 pub(crate) mod args;
 mod command;
@@ -44,7 +44,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
         ConfigPaths::List(request.config.iter().map(|path| into_path(path.to_vec())).collect())
     };
     let sink = Stages::new(&log);
-    // Never dropped: the process ends soon, and the kernel takes back maps and memory faster than we could.
+    // Never dropped: the process ends soon, and the kernel frees maps and memory faster.
     let tree = ManuallyDrop::new(Tree::open(&call.world.system, dir, config, &sink));
     if live::suffices(call, &request, &tree) {
         return Ok(0);
@@ -64,7 +64,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
     }
 }
 
-/// Inserts what the operands name.
+/// Inserts the modules of the operands.
 fn insert(session: &Session<'_>) -> Outcome {
     let operands = &session.request.operands;
     let (names, words) =
@@ -76,7 +76,7 @@ fn insert(session: &Session<'_>) -> Outcome {
     }
 }
 
-/// One run.
+/// One run of modprobe.
 struct Session<'s> {
     call: &'s Call<'s>,
     log: &'s Log<'s>,
@@ -87,7 +87,7 @@ struct Session<'s> {
 }
 
 impl<'s> Session<'s> {
-    /// Prints the line of a step, if steps are printed.
+    /// Prints the line of a step (`insmod PATH`), if steps are printed.
     fn action(&self, parts: &[&[u8]]) {
         if self.request.actions {
             self.call.print(&parts.concat());
@@ -95,7 +95,7 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// A FATAL, which is a WARNING with `-a`; the status that goes with it.
+    /// Logs a FATAL, or with `-a` a WARNING; the status is 1.
     fn fail(&self, text: &[u8]) -> Outcome {
         if self.request.all {
             self.log.warning(text);
@@ -105,7 +105,7 @@ impl<'s> Session<'s> {
         Ok(1)
     }
 
-    /// The gate, which no query and no request that finds its module loaded ever needs.
+    /// The gate, opened when it is first needed: queries, and requests for loaded modules, do not need it.
     fn gate(&self) -> &'s Gate<'s> {
         self.gate.get_or_init(|| self.call.gate(self.log))
     }
@@ -114,8 +114,8 @@ impl<'s> Session<'s> {
         self.loader.get_or_init(|| Loader::new(self.call.world.system, self.gate(), self.log))
     }
 
-    /// What `could not insert 'TARGET': REASON` does not say: which step failed, if it was not the target, and why it was
-    /// refused, by the configuration or the kernel.
+    /// Logs what `could not insert 'TARGET': REASON` does not say: which step failed, if it was not the target, and why the
+    /// configuration or the kernel refused it.
     fn blame(&self, step: &Step, target: &[u8], errno: Errno) {
         let (roots, name) = (self.call.world.system.roots, &step.module.name);
         let path = step.path.as_ref().filter(|_| errno == Errno::EPERM);
@@ -142,13 +142,13 @@ impl<'s> Session<'s> {
         self.log.error(&text);
     }
 
-    /// Whether the module is live, or part of the kernel.
+    /// Whether the module is live or built in.
     fn is_there(&self, module: &Module) -> bool {
         gate::is_live(&self.call.world.system, &module.name) || self.tree.is_builtin(module)
     }
 }
 
-/// The reason that stands for an errno at the end of `could not insert 'NAME': `.
+/// The reason for an errno at the end of `could not insert 'NAME': `.
 fn insert_reason(errno: Errno) -> String {
     match errno {
         Errno::EEXIST => "Module already in kernel".to_string(),

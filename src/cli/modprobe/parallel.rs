@@ -1,12 +1,11 @@
-//! `--jobs`: the modules of several operands, and what one module needs, loaded by several threads.
+//! `--jobs`: several threads load the modules of several operands, and the dependencies of one module.
 //!
-//! The operands are taken in batches. For each batch the plans are made beforehand, threads load what is in them
-//! (`load::ahead` says in which order), and the serial walk goes through the same operands as it does without threads and
-//! takes the answers: what is printed, in which order, and the exit status are the walk's.
+//! The operands are processed in batches. For each batch the plans are made first, and threads load their modules
+//! (`load::ahead` defines the order). The serial walk visits the same operands as without threads and takes the threads'
+//! results. So the output, its order and the exit status are those of the serial walk.
 //!
 //! An install command may do anything: load modules, ask what is loaded, write to the terminal. So a batch ends before an
-//! operand that would run one. That operand is walked alone, when everything before it is done, and before anything after
-//! it has begun.
+//! operand that would run one. That operand is walked alone, after all operands before it and before any operand after it.
 
 use super::Session;
 use super::args::{JOBS_VARIABLE, jobs as number, unexpected_jobs};
@@ -21,8 +20,8 @@ use crate::tree::Tree;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 
-/// How many modules may be loaded at the same time. Nothing is looked up for a run that loads nothing. A variable that
-/// makes no sense is told and ignored: it may be anybody's, and must not keep a machine from its modules.
+/// How many modules may be loaded at the same time; 1 for a run that loads nothing. A wrong value in the variable is
+/// reported and ignored: it must not keep a machine from loading modules.
 pub(crate) fn jobs(session: &Session<'_>) -> usize {
     let request = session.request;
     if request.dry || request.resolve {
@@ -37,7 +36,7 @@ pub(crate) fn jobs(session: &Session<'_>) -> usize {
     })
 }
 
-/// Inserts what `names` stand for, up to `jobs` modules at the same time.
+/// Inserts the modules of `names`, up to `jobs` at the same time.
 pub(crate) fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], jobs: usize) -> Outcome {
     let tree = session.tree.anew(&Silent);
     let trouble = RefCell::default();
@@ -81,8 +80,7 @@ pub(crate) fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], job
     Ok(status)
 }
 
-/// The plans of one operand, one for each module it stands for, as the walk will make them. `None`: one of them runs a
-/// command.
+/// The plans of one operand, one for each of its modules, as the walk will make them. `None` if one of them runs a command.
 fn plan_ahead<'o>(
     session: &Session<'_>,
     tree: &Tree<'_>,

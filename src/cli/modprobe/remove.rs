@@ -1,8 +1,8 @@
-//! Removing: a module, with what loading it brought in and nobody uses any more, in the order of [`crate::load::removal`].
+//! Removing: a module, and those that were loaded for it and are no longer used, in the order of [`crate::load::removal`].
 //!
-//! What must go (the module, and with `--remove-holders` those that hold it) goes by its command or by the kernel, and if
-//! one of these cannot, that is the end. The others go if nobody uses them when their turn comes. A module that is not
-//! loaded is no work at all.
+//! Required are the module and, with `--remove-holders`, its holders. Each is removed by its remove command or by the
+//! kernel; the first failure ends the run. The other modules are removed if they are unused when their turn comes. A module
+//! that is not loaded is skipped.
 
 use super::{Session, command};
 use crate::cli::Outcome;
@@ -17,7 +17,7 @@ use crate::tree::Module;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Removes what the operands name.
+/// Removes the modules of the operands.
 pub(crate) fn run(session: &Session<'_>) -> Outcome {
     let mut status = 0;
     for operand in &session.request.operands {
@@ -27,7 +27,7 @@ pub(crate) fn run(session: &Session<'_>) -> Outcome {
 }
 
 fn operand(session: &Session<'_>, operand: &[u8]) -> Outcome {
-    // Unbalanced brackets fail without a word, as in kmod.
+    // Unbalanced brackets fail without a message, as in kmod.
     let Ok(modules) = session.tree.lookup(operand) else { return Ok(1) };
     if modules.is_empty() {
         return session.fail(&bytes!["Module ", operand, " not found."]);
@@ -40,7 +40,7 @@ fn operand(session: &Session<'_>, operand: &[u8]) -> Outcome {
     Ok(0)
 }
 
-/// The whole procedure for one module; its status.
+/// Removes one module; returns its status.
 fn remove(session: &Session<'_>, module: &Module) -> Outcome {
     let (tree, request, system) = (session.tree, session.request, &session.call.world.system);
     let name = &module.name;
@@ -59,7 +59,7 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
             return Ok(1);
         }
     };
-    // Told before anything is touched.
+    // Report it before anything is changed.
     let hopeless = |step: &&RemovalStep| step.required && step.used && step.command.is_none();
     if let Some(step) = steps.iter().find(hopeless).filter(|_| !request.depends && request.wait.is_zero()) {
         return in_use(session, &step.module.name);
@@ -81,7 +81,7 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
         if status != 0 {
             return Ok(status);
         }
-        // A command may have decided otherwise; then all that belongs to the module stays, too.
+        // A command may leave the module loaded; then its dependencies stay, too.
         if step.command.is_some() && other == name && !request.dry && !gate::is_absent(system, name) {
             return Ok(0);
         }
@@ -89,7 +89,7 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
     Ok(0)
 }
 
-/// A module that goes along if nobody uses it now; false where it stays, which is no failure.
+/// Removes a module that is not required, if it is unused; false if it stays, which is no failure.
 fn along(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> bool {
     let name = &step.module.name;
     let system = session.call.world.system;
@@ -133,7 +133,7 @@ fn run_command(session: &Session<'_>, name: &[u8], text: &[u8]) -> Outcome {
     session.fail(&bytes!["Error running remove command for ", name])
 }
 
-/// Prints and runs a remove command; whether it ended well.
+/// Prints and runs a remove command; whether it succeeded.
 fn shell(session: &Session<'_>, name: &[u8], text: &[u8]) -> bool {
     let filled = fill_in(text, b"");
     session.action(&[b"remove ", &filled]);
@@ -144,14 +144,14 @@ fn in_use(session: &Session<'_>, name: &[u8]) -> Outcome {
     session.fail(&bytes!["Module ", name, " is in use."])
 }
 
-/// What keeps a module from being unloaded, or makes it needless.
+/// Why a module is not removed.
 enum Refusal {
     InUse,
-    /// It went while we waited for our turn.
+    /// Another process removed it while this one waited for the lock.
     Gone,
 }
 
-/// One that must go, by the kernel.
+/// Removes a required module by the kernel.
 fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> Outcome {
     let request = session.request;
     if request.dry {
@@ -167,7 +167,7 @@ fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> Outcome {
         if count.is_err() && gate::is_absent(system, name) {
             return Err(Refusal::Gone);
         }
-        // A kernel that cannot unload has no count for what is there; it says so itself.
+        // A kernel that cannot unload modules has no use count; it reports that itself.
         session.action(&[b"rmmod ", name]);
         Ok(())
     };
@@ -183,7 +183,7 @@ fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> Outcome {
         Ok(Err(errno)) => {
             session.log.error(&bytes!["could not remove '", name, "': ", errno.to_string()]);
             match errno {
-                // What a kernel would mean by it: it is not there.
+                // A kernel that does not have the module answers so.
                 Errno::EEXIST if request.first_time => not_in_kernel(session, name),
                 Errno::EEXIST => Ok(0),
                 _ => Ok(1),
@@ -192,7 +192,7 @@ fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> Outcome {
     }
 }
 
-/// With `-w`: asks again while the module is in use, until the time is over. The lock is free between two attempts.
+/// With `-w`: tries again while the module is in use, until the time is over. The lock is free between two attempts.
 fn wait_while_busy(
     session: &Session<'_>,
     name: &[u8],

@@ -1,4 +1,4 @@
-//! What modprobe only prints: the configuration with the indexes, and the symbols of one module.
+//! What modprobe prints without loading: the configuration with the indexes, and the symbols of one module.
 
 use super::Session;
 use crate::cli::Outcome;
@@ -51,7 +51,7 @@ pub(crate) fn modversions(session: &Session<'_>) -> Outcome {
     })
 }
 
-/// `--show-exports`: the symbols that a module has for others.
+/// `--show-exports`: the symbols that a module exports.
 pub(crate) fn exports(session: &Session<'_>) -> Outcome {
     symbols(session, "symbols", |elf| {
         Ok(exported(elf)?.into_iter().map(|export| (export.crc, export.name.to_vec())).collect())
@@ -93,8 +93,9 @@ fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<
     Ok(status)
 }
 
-/// The files that an operand stands for, each with what it is called in messages: a file, if it has a `/` or the ending of
-/// one; else the modules of that name or alias, whatever lies in the working directory. A built-in module has no file.
+/// The files of an operand, each with its name in messages. An operand is a file if it has a `/`, or the extension of a
+/// module file and exists; else it is a module name or alias, whatever the working directory has. A built-in module has no
+/// file.
 fn files(session: &Session<'_>, operand: &[u8]) -> Vec<(Vec<u8>, Option<PathBuf>)> {
     let path = operand.contains(&b'/');
     let called = path || name::is_module_file(operand);

@@ -1,17 +1,17 @@
-//! What the walk over the plans knows of the threads that work ahead of it.
+//! What the walk over the plans of a batch knows of the threads that load ahead of it.
 
 use crate::load::ahead::{Ahead, JobResult};
 use crate::load::plan::Step;
 use crate::log::{Message, Sink};
 use std::cell::RefCell;
 
-/// Those who work ahead of the walk.
+/// The threads of one batch.
 pub(crate) struct Together<'t> {
-    /// Their jobs, where there are any in this batch.
+    /// Their jobs; `None` if the batch has too few for threads.
     pub ahead: Option<&'t Ahead<'t>>,
-    /// What the gate told when it was opened for all of them: for the first who comes to it.
+    /// Messages from opening the gate, to be logged by the first step that needs it.
     pub trouble: &'t RefCell<Vec<Message>>,
-    /// Where it is told.
+    /// Where they are logged.
     pub log: &'t dyn Sink,
 }
 
@@ -33,7 +33,7 @@ impl Together<'_> {
         }
     }
 
-    /// The walk has come to the gate.
+    /// Logs the messages from opening the gate.
     pub(crate) fn tell_trouble(&self) {
         self.trouble.take().iter().for_each(|(priority, text)| self.log.log(*priority, text));
     }

@@ -1,4 +1,4 @@
-//! `kmod blame`: which modules took long, and who asked for them.
+//! `kmod blame`: which modules took long to load, and who requested them.
 
 use super::form::Form;
 use super::traced;
@@ -20,7 +20,7 @@ pub(crate) struct Options {
     which: Which,
 }
 
-/// How much of a request is shown: the name of a processor with all its features fills lines.
+/// The most characters of a request that are shown: the alias of a CPU with all its features fills several lines.
 const REQUEST: usize = 48;
 
 /// Which requests count.
@@ -74,17 +74,17 @@ fn table(modules: &[Module]) -> String {
     text
 }
 
-/// Who asked first, for what, and how the last call failed.
+/// Who requested the module first, by what name, and how the last call failed.
 pub(crate) fn who(module: &Module) -> String {
     let first = &module.first;
     let mut text = match first.by() {
         RequestSource::Kernel => "the kernel".to_owned(),
         RequestSource::Device(path) => shown(path),
         RequestSource::Process => {
-            // Some name themselves in parentheses.
+            // Some processes put their name in parentheses.
             let comm = shown(first.comm.trim_matches(['(', ')']));
             match first.parent.as_str() {
-                // That of the first process, which has none.
+                // The parent of process 1, which has none.
                 "?" => format!("{comm} ({})", first.pid),
                 parent => format!("{} ({comm} {})", shown(parent), first.pid),
             }
@@ -111,7 +111,7 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// The same as [`shown`] in at most so many letters.
+/// As [`shown`], cut to `most` characters.
 pub(crate) fn short(text: &str, most: usize) -> String {
     let text = shown(text);
     match text.char_indices().nth(most) {
@@ -120,7 +120,7 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     }
 }
 
-/// Somebody else's text, which moves no cursor and ends no line.
+/// Text from elsewhere, without control characters: it must not move the cursor or end the line.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

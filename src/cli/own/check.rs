@@ -1,4 +1,4 @@
-//! `kmod check`: what is wrong, before it shows at boot.
+//! `kmod check`: prints problems before they show at boot.
 
 use super::form::Form;
 use crate::check::{self, Finding, Part, Request, Severity};
@@ -61,7 +61,8 @@ pub(crate) fn said(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
     };
     let running = call.world.host.release().map_err(|errno| anyhow!("uname failed: {errno}"))?;
     let release = options.version.as_ref().map_or(&running[..], |version| version.as_bytes());
-    // Another system's configuration, command line and machine are not this one's.
+    // Below another root, the configuration and the kernel command line are those of that system, and the machine is not
+    // checked.
     let below = options.root.as_ref().map(absolute).transpose()?;
     let below = below.filter(|root| root != Path::new("/")).map(|root| Roots::below(&root));
     let roots = below.as_ref().unwrap_or(call.world.system.roots);

@@ -1,4 +1,4 @@
-//! How a list is printed: for programs, or for people, page by page where it is long. The pager is chosen as for git(1) and
+//! How a list is printed: as JSON, or for people, page by page if it is long. The pager is chosen as by git(1) and
 //! systemctl(1).
 
 use crate::cli::Call;
@@ -16,13 +16,13 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// Whether it is for people, who did not ask for all of it at once.
+    /// Whether it may be shown page by page.
     pub(super) fn is_paged(&self) -> bool {
         !self.json && !self.no_pager
     }
 }
 
-/// Who shows a text page by page.
+/// The program that shows a text page by page.
 #[derive(Debug, PartialEq, Eq)]
 enum Pager {
     Nobody,
@@ -30,7 +30,7 @@ enum Pager {
     Command(Vec<u8>),
 }
 
-/// Prints a text page by page, or at once where there is no terminal or no pager.
+/// Prints a text page by page, or at once if there is no terminal or no pager.
 pub(super) fn show(call: &Call<'_>, text: &str) {
     let host = call.world.host;
     call.world.streams.flush();
@@ -47,13 +47,14 @@ pub(super) fn show(call: &Call<'_>, text: &str) {
 
 impl Pager {
     fn chosen(host: &dyn Host) -> Pager {
-        // Nothing can be paged on a terminal that only goes forward.
+        // A dumb terminal cannot page.
         if host.variable("TERM").is_none_or(|term| term == b"dumb") {
             return Pager::Nobody;
         }
         match ["KMOD_PAGER", "PAGER"].into_iter().find_map(|name| host.variable(name)) {
             Some(command) if command.is_empty() || command == b"cat" => Pager::Nobody,
-            // Whoever may give this one command through sudo(8) may not for that start a program of theirs. As systemctl.
+            // sudo(8) may allow this command alone: then the caller must not choose a program that runs as root. As
+            // systemctl(1).
             Some(command) if host.variable("SUDO_UID").is_none() => Pager::Command(command),
             _ => Pager::Less,
         }

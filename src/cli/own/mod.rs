@@ -1,5 +1,5 @@
-//! The commands that only this program has. Their command lines are clap's, and what goes wrong is anyhow's: nobody expects
-//! of them what getopt makes of the tools' words, and nobody waits for them at boot.
+//! The commands that only this program has. clap parses their command lines and anyhow carries their errors: no script
+//! depends on getopt's behaviour here, and boot does not wait for these commands.
 
 mod blame;
 mod check;
@@ -16,7 +16,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Where the trace comes from, below the help of what reads it.
+/// How to get a trace: the end of the help of the commands that read it.
 const TRACE: &str = "The trace is written while the file /run/kmod/trace exists, and where the kernel command line says\n\
                      kmod.gate_trace=1.";
 
@@ -35,7 +35,7 @@ enum Command {
     Stats(stats::Options),
 }
 
-/// The commands as clap knows them. The manual pages and the completions are held to it.
+/// The commands as clap knows them. The manual pages and the completions are tested against it.
 pub fn commands() -> clap::Command {
     CommandLine::command()
 }
@@ -84,7 +84,7 @@ impl Command {
         }
     }
 
-    /// What the command prints, and its status.
+    /// The output of the command, and its exit status.
     fn said(self, call: &Call<'_>, log: &Log<'_>) -> Result<(String, u8)> {
         let system = &call.world.system;
         let text = match self {
@@ -97,7 +97,7 @@ impl Command {
     }
 }
 
-/// What `read` made of the trace; it also counts the lines that it could not use.
+/// What was read from the trace. The second part of `read` counts lines that could not be used.
 fn traced<T>(read: crate::error::Result<(T, u64)>, log: &Log<'_>) -> Result<T> {
     match read {
         Err(error) if error.errno() == Errno::ENOENT => {

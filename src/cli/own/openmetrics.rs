@@ -64,7 +64,7 @@ const METRICS: [Metric; 8] = [
     },
 ];
 
-/// Exact to the nanosecond, which a float would not be.
+/// Exact to the nanosecond; a float would not be.
 fn seconds(time: Duration) -> String {
     format!("{}.{:09}", time.as_secs(), time.subsec_nanos())
 }
@@ -88,7 +88,7 @@ pub(crate) fn text(stats: &Stats) -> String {
     text
 }
 
-/// As the value of a label.
+/// Escapes the value of a label.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,5 +1,5 @@
-//! `kmod plot`: the trace as a picture, in one SVG that needs nothing else. One row for each module, in the order in which
-//! they were first asked for; names and figures have columns of their own, so that nothing lies over anything.
+//! `kmod plot`: the trace as a self-contained SVG. One row for each module, in the order of the first requests. Names and
+//! figures have columns of their own, so that nothing overlaps.
 
 use super::blame::{Which, short, shown, time, who};
 use crate::cli::message::Log;
@@ -26,10 +26,10 @@ const ROW: f64 = 18.0;
 const TOP: f64 = 124.0;
 /// A letter of the names' font.
 const LETTER: f64 = 6.7;
-/// Where the figures end, from the right end of the time line on; who asked begins after them.
+/// The right ends of the figures, relative to the right end of the time line; the requesting process begins at `BY`.
 const FIGURES: [(f64, &str); 3] = [(72.0, "Call"), (142.0, "Waited"), (188.0, "Asked")];
 const BY: f64 = 204.0;
-/// Nothing is so short that it cannot be seen.
+/// The shortest bar.
 const SHORTEST: f64 = 1.5;
 
 const STYLE: &str = "text{font:11px monospace;fill:#222}.title{font:bold 18px sans-serif}.say{font:13px sans-serif}\
@@ -70,7 +70,7 @@ fn picture(mut modules: Vec<Module>) -> String {
     svg
 }
 
-/// The title, the sums and the legend.
+/// The title, the totals and the legend.
 fn head(svg: &mut String, modules: &[Module]) {
     let requests: u64 = modules.iter().map(|module| module.requests).sum();
     let sum = |of: fn(&Module) -> Duration| time(modules.iter().map(of).sum());
@@ -120,7 +120,7 @@ fn name(module: &Module) -> String {
     short(&module.first.module, 56)
 }
 
-/// Who asked, in a word.
+/// The requester, in a few letters.
 fn asker(module: &Module) -> String {
     match module.first.by() {
         RequestSource::Kernel => "the kernel".to_owned(),
@@ -130,7 +130,7 @@ fn asker(module: &Module) -> String {
     }
 }
 
-/// Spans that touch as one: a storm has thousands that lie over each other.
+/// Merges spans that touch: when many processes request a module at once, thousands of them overlap.
 fn merged(spans: &[Span]) -> Vec<Span> {
     let mut spans = spans.to_vec();
     spans.sort_by_key(|span| span.begin);
@@ -159,7 +159,7 @@ impl Scale {
         let begin = modules.iter().map(|module| module.first.at.as_nanos()).min().unwrap_or(0);
         let end = all().map(|span| span.end.as_nanos()).max().unwrap_or(0).max(begin + 1_000_000);
         let steps = (0..).flat_map(|power| [1, 2, 5].map(|digit| digit * 10u128.pow(power)));
-        // At most so many steps, or their labels would touch.
+        // More steps than that, and their labels would touch.
         let step = steps.take(3 * 30).find(|step| end - begin <= 10 * step).unwrap_or(end - begin);
         let (begin, end) = (begin / step * step, end.div_ceil(step) * step);
         let letters = modules.iter().map(|module| name(module).chars().count()).max().unwrap_or(0);
@@ -175,7 +175,7 @@ impl Scale {
         rect(svg, class, x, y, (end - x).max(SHORTEST), height);
     }
 
-    /// The axis with its seconds, above and below, and a line down from each.
+    /// The time axis above and below the rows, with a grid line at each step.
     fn draw(&self, svg: &mut String, bottom: f64) {
         let mut line = |class: &str, x1: f64, y1: f64, x2: f64, y2: f64| {
             let _ = writeln!(
@@ -213,7 +213,7 @@ fn words(svg: &mut String, class: &str, x: f64, y: f64, text: &str) {
     let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escaped(text));
 }
 
-/// As XML's text. It has no control characters, escaped or not, and two that are none but not characters either.
+/// As XML text. XML 1.0 allows neither control characters, escaped or not, nor U+FFFE and U+FFFF.
 fn escaped(text: &str) -> String {
     let text: String =
         text.chars().map(|c| if matches!(c, '\u{fffe}' | '\u{ffff}') { '?' } else { c }).collect();

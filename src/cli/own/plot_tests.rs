@@ -2,7 +2,7 @@ use super::*;
 use crate::gate::blame::modules;
 use crate::gate::trace::TraceEntry;
 
-/// A trace of so many modules, with names of every length and requests of every kind.
+/// A trace of `count` modules, with names of many lengths and requests of every kind.
 fn boot(count: u64) -> Vec<Module> {
     let entries = (0..count).flat_map(|number| {
         let first = TraceEntry {
@@ -27,7 +27,7 @@ fn number(line: &str, name: &str) -> f64 {
     line.split_once(&format!(" {name}=\"")).unwrap().1.split('"').next().unwrap().parse().unwrap()
 }
 
-/// Where the text of a line begins and ends, by the widest letters of its font.
+/// Where the text of a line begins and ends, and its baseline, assuming the widest letters of its font.
 fn extent(line: &str) -> (f64, f64, f64) {
     let text = line.split_once('>').unwrap().1.split_once('<').unwrap().0;
     let letter = if line.contains("title") {

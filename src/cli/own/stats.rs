@@ -1,4 +1,4 @@
-//! `kmod stats`: what the gate saved, and with `--who` who asked for it.
+//! `kmod stats`: the gate's counters, and with `--who` the requesting processes.
 
 use super::form::Form;
 use super::{openmetrics, traced};
@@ -26,13 +26,13 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Whether people read it.
+    /// Whether it may be shown page by page.
     pub(super) fn is_paged(&self) -> bool {
         self.form.is_paged() && !self.openmetrics
     }
 }
 
-/// The figures.
+/// The output of the command.
 pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Result<String> {
     if options.who {
         let askers = traced(stats::by_requester(system), log)?;
@@ -69,7 +69,7 @@ fn table(stats: &Stats) -> String {
         );
     };
     row("total", stats.total());
-    // A lock file without a count: somebody asked for a removal.
+    // A lock file without counts comes from a request to remove the module.
     for module in stats.modules.iter().filter(|module| module.counters != Counters::default()) {
         row(&String::from_utf8_lossy(&module.name), module.counters);
     }
@@ -82,7 +82,7 @@ fn table(stats: &Stats) -> String {
 
 type Who = [(stats::Requester, stats::RequesterTotals)];
 
-/// Each kind of asker, and the modules it asked for most.
+/// Each kind of requesting process, with the modules that it requested most.
 fn who_table(askers: &Who) -> String {
     const SHOWN: usize = 5;
     let mut text = format!(

@@ -1,4 +1,4 @@
-//! Names, options and messages that all tools share.
+//! Names, options and messages of all tools.
 
 use super::*;
 
@@ -81,7 +81,7 @@ fn names_on_their_way_out_warn_once_and_work() {
     assert!(ran.err.starts_with(&warning("dump-modversions", "show-modversions")), "{}", ran.err);
     let ran = machine.run(&["modprobe", "--show", "--resolve-alias", "loop"]);
     assert_eq!(ran.err, warning("show", "dry-run") + &warning("resolve-alias", "show-alias"));
-    // The names that stay, and what is short for one of them.
+    // Current names, and abbreviations of them.
     for words in [
         &["-R", "loop"][..],
         &["--show-alias", "loop"],

@@ -52,7 +52,7 @@ fn a_blacklisted_alias_names_both_lines() {
         "{text}"
     );
     assert!(!text.contains("insert /"), "{text}");
-    // By its own name the blacklist does not count, unless asked to.
+    // By its own name the blacklist does not apply, except with -b.
     let text = words(&machine, &["modprobe", "--explain", "dummy"]);
     assert!(
         text.contains("does not count for a module's own name")
@@ -140,7 +140,7 @@ fn a_failed_load_is_remembered_with_its_reason() {
     assert_eq!(machine.run(&["modprobe", "-q", "loop"]).status, 1);
     machine.calls();
     let text = words(&machine, &["modprobe", "--explain", "loop"]);
-    // However busy the machine is in between.
+    // The time depends on the machine's load.
     let after = text.split_once("The last attempt failed ").expect(&text).1;
     let (seconds, reason) = after.split_once(" s ago: ").expect(&text);
     assert!((0.0..60.0).contains(&seconds.parse::<f64>().unwrap()), "{text}");
@@ -165,7 +165,7 @@ fn what_the_kernel_will_refuse_is_told_beforehand() {
     let text = words(&machine, &["modprobe", "--explain", "dummy"]);
     let end = format!("    insert /lib/modules/6.1.0/dummy.ko\n{said}  So it will not be loaded.\n");
     assert!(text.ends_with(&end), "{text}");
-    // A dependency counts for what needs it; a softdep does not.
+    // A refused dependency refuses the module; a refused softdep does not.
     let text = words(&machine, &["modprobe", "--explain", "ehci-hcd"]);
     let step = format!("    insert /lib/modules/6.1.0/usbcore.ko, which ehci_hcd needs\n{said}");
     assert!(text.contains(&step) && text.ends_with("  So it will not be loaded.\n"), "{text}");
@@ -182,7 +182,7 @@ fn what_the_kernel_will_refuse_is_told_beforehand() {
     let module = explained(&machine, &["loop"]);
     assert_eq!(module["verdict"], "load");
     assert_eq!(refused(&module), ["module_blacklist".into(), serde_json::Value::Null]);
-    // What is loaded already is refused no more.
+    // A loaded module is not refused.
     machine.live(&["usbcore", "usb_common"]);
     assert_eq!(explained(&machine, &["ehci-hcd"])["verdict"], "load");
     fs::create_dir_all(machine.roots.modules_disabled().parent().unwrap()).unwrap();
@@ -198,7 +198,7 @@ fn what_the_kernel_will_refuse_is_told_beforehand() {
 
 #[test]
 fn a_command_that_refuses_is_told_as_such() {
-    // In spite of softdeps, too.
+    // Also for a module with softdeps.
     let machine = Machine::with_modules();
     machine.config("install loop /bin/false\nsoftdep loop pre: dummy");
     let text = words(&machine, &["modprobe", "--explain", "loop"]);
@@ -247,7 +247,7 @@ fn parameters_that_the_module_does_not_have_are_told_with_their_line() {
     let machine = Machine::with_modules();
     let ko = elf::KoBuilder::new().modinfo("name", "loop").parm("max_loop", "int", "How many");
     let ko = ko.modinfo("parmtype", "hw-depth:uint").modinfo("parm", "words:Only a text");
-    // One with a setter of its own and without a description, which only a symbol names.
+    // A parameter with a setter of its own and no description, which only a symbol shows.
     let name = b"__param_str_mode".to_vec();
     let ko = ko.symbol(elf::Symbol { name, value: 0, binding: elf::LOCAL, kind: 1, section: 1 });
     fs::write(machine.module_file("loop.ko"), ko.build()).unwrap();
@@ -282,7 +282,7 @@ fn parameters_that_the_module_does_not_have_are_told_with_their_line() {
     let place = serde_json::json!({"file": "/etc/modprobe.d/test.conf", "line": 2});
     assert_eq!(odd[1]["places"], serde_json::json!([place]));
     assert_eq!(odd[3]["places"], serde_json::json!([null, null]));
-    // Where the file cannot be read, nothing is said of its parameters; nor of those of what is loaded.
+    // No report about the parameters of an unreadable file or of a loaded module.
     machine.config("options dummy nosuch=1");
     assert_eq!(explained(&machine, &["dummy"])["steps"][0]["odd_parameters"], serde_json::json!([]));
 }
@@ -303,7 +303,7 @@ fn the_lock_is_told_where_it_is_not_the_gates() {
     );
     let json = words(&machine, &["modprobe", "--explain", "--json", "loop"]);
     assert!(json.contains("is not a directory\"") == root, "{json}");
-    // What is loaded needs no lock.
+    // A loaded module needs no lock.
     machine.live(&["loop"]);
     assert!(!words(&machine, &request).contains("The lock"));
 }

@@ -1,11 +1,11 @@
-//! `forbid` and `permit`: what is kept out, whoever asks and however, and what is not.
+//! `forbid` and `permit`, for all kinds of requests.
 
 use super::elf::KoBuilder;
 use super::*;
 use std::io::Write;
 
-/// A machine with some modules more: a driver over another driver over two buses, and an alias for it; and drivers whose files
-/// are called otherwise than they: one says its name in `struct module`, one in `.modinfo` and compressed.
+/// A machine with more modules: a driver over another driver over two buses, and an alias for it; and drivers whose files
+/// have other names: one has its name in `struct module`, one in `.modinfo` of a compressed file.
 fn machine() -> Machine {
     let machine = Machine::with_modules();
     machine.module("scsi_mod", &[]);
@@ -25,9 +25,8 @@ fn machine() -> Machine {
     machine
 }
 
-/// What a run came to, in words: each `+module` that was inserted and `-module` that was removed, each `$command` that was
-/// run, each `>module` whose line a dry run printed; `refused MODULE by PLACE` with the number of the line, or `cmdline`;
-/// `failed` for a run that ended with 1.
+/// The result of a run in words: `+module` inserted, `-module` removed, `$command` run, `>module` printed by a dry run;
+/// `refused MODULE by PLACE` with the number of the line, or `cmdline`; `failed` for status 1.
 fn outcome(machine: &Machine, ran: &Ran) -> String {
     let mut words: Vec<String> = Vec::new();
     words.extend(machine.calls().iter().map(|call| call.split(' ').next().unwrap().to_owned()));
@@ -342,7 +341,7 @@ const CASES: &[[&str; 4]] = &[
     ["--ignore-forbid and a command", "forbid loop\ninstall loop cmd", "--ignore-forbid loop", "$cmd"],
 ];
 
-/// What one case comes to, by one thread or several.
+/// The result of one case, with one thread or several.
 fn outcome_of(case: &[&str; 4], jobs: Option<&str>) -> String {
     let [_, config, words, _] = case;
     let machine = machine();
@@ -405,7 +404,7 @@ fn the_message_names_the_file_and_the_line() {
     assert_eq!(ran, of_itself("/etc/modprobe.d/test.conf line 2", "usb_storage"));
     fs::write(machine.roots.cmdline(), "modprobe.forbid=loop\n").unwrap();
     assert_eq!(machine.run(&["modprobe", "loop"]), of_itself("the kernel command line", "loop"));
-    // A softdep that is left out is told to those who want to know.
+    // A softdep that is left out is logged with -v.
     machine.config("softdep dummy pre: loop post: uas");
     let left_out = "modprobe: NOTICE: 'loop' is left out: the kernel command line forbids it\n\
          modprobe: NOTICE: 'uas' is left out: /etc/modprobe.d/test.conf line 2 forbids 'usb_storage', which it needs\n";
@@ -420,7 +419,7 @@ fn the_message_names_the_file_and_the_line() {
 
 #[test]
 fn what_threads_made_of_a_module_is_for_the_plan_that_wants_it() {
-    // The second plan's loop has options of its own, so that no thread has made it.
+    // The second plan's loop has other options, so that no thread has loaded it.
     let told = |name: &str, reason: &str| format!("modprobe: ERROR: could not insert '{name}': {reason}\n");
     let no_memory = told("loop", "Cannot allocate memory");
     let told = failed(&[no_memory.as_str(), &no_memory, &told("usbcore", "No such device")].concat());
@@ -493,7 +492,7 @@ fn what_is_forbidden_is_explained() {
     );
     assert_eq!(step["forbidden"], serde_json::json!({"module": "loop", "place": {"file": conf, "line": 2}}));
     assert!(step["command"].is_null() && step["path"].is_null());
-    // What a request would have loaded besides is not loaded, and not told.
+    // The other modules of a refused request are not loaded and not listed.
     let (text, module) = explained(&machine, &["uas"]);
     let end = format!(
         "    refuse usb_storage ({conf}:1 forbids it), which uas needs\n  So it will not be loaded.\n"
@@ -513,7 +512,7 @@ fn what_is_forbidden_is_explained() {
         (&"load".into(), &"usb_storage".into())
     );
     assert!(module["steps"][2]["forbidden"].is_null());
-    // What is there is passed over.
+    // Loaded modules are passed over.
     machine.live(&["usb_storage", "usbcore", "usb_common", "scsi_mod"]);
     assert_eq!(explained(&machine, &["uas"]).1["verdict"], "load");
     assert_eq!(explained(&machine, &["--ignore-forbid", "loop"]).1["steps"][0]["action"], "run");

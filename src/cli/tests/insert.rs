@@ -79,7 +79,7 @@ fn what_the_kernel_refuses_by_name_is_told_with_the_reason() {
     };
     let ran = refused("quiet module_blacklist=loop,usb_common\n", &["modprobe", "ehci-hcd"]);
     assert_eq!(ran, needs(&format!(" ({by_list})")));
-    // Another reason, which nobody can read.
+    // Another reason, which cannot be read.
     assert_eq!(refused("module_blacklist=usbcore\n", &["modprobe", "ehci-hcd"]), needs(""));
     let target = |more: &str| {
         failed(&format!("modprobe: ERROR: could not insert 'loop': Operation not permitted\n{more}"))
@@ -88,7 +88,7 @@ fn what_the_kernel_refuses_by_name_is_told_with_the_reason() {
     assert_eq!(refused("module_blacklist=loop\n", &["modprobe", "loop"]), target(&why));
     assert_eq!(refused("module_blacklist=dummy\n", &["modprobe", "loop"]), target(""));
     assert_eq!(refused("module_blacklist=loop\n", &["modprobe", "-q", "loop"]), failed(""));
-    // The kernel goes by the module's own name, whatever its file is called.
+    // The kernel compares the module's own name, not that of its file.
     let own = elf::KoBuilder::new().modinfo("name", "own_name").build();
     fs::write(machine.module_file("loop.ko"), own).unwrap();
     assert_eq!(refused("module_blacklist=own_name\n", &["modprobe", "loop"]), target(&why));
@@ -246,7 +246,7 @@ fn install_commands_that_fail() {
     machine.host.codes.lock().unwrap().extend([3, 137]);
     assert_eq!(machine.run(&["modprobe", "loop", "x=1"]), failed(&lines("retcode 3")));
     assert_eq!(machine.run(&["modprobe", "loop", "x=1"]), failed(&lines("retcode 137")), "killed is failed");
-    // The command's modprobe starts the command again.
+    // The modprobe in the command starts the command again.
     machine.variable("KMOD_ONCE_COMMANDS", "16");
     let endless = lines("install and remove commands start each other without end");
     assert_eq!(machine.run(&["modprobe", "loop", "x=1"]), failed(&endless));

@@ -1,4 +1,4 @@
-//! modprobe for what is live: the short way, and everything that forbids it.
+//! modprobe for live modules: the short path, and everything that excludes it.
 
 use super::*;
 use crate::formats::index::IndexBuilder;
@@ -13,7 +13,7 @@ fn machine() -> Machine {
 fn nothing_is_done_and_nothing_else_is_read() {
     let machine = machine();
     machine.config("install loop false\nblacklist loop\nsoftdep loop pre: dummy\noptions loop x=1");
-    // Each would be told if it were looked at: nothing in them bears on a module that is live.
+    // Reading any of these would log an error.
     for name in ["modules.softdep", "modules.weakdep"] {
         fs::write(machine.module_file(name), "nonsense\n").unwrap();
     }
@@ -26,7 +26,7 @@ fn nothing_is_done_and_nothing_else_is_read() {
     machine.live(&["ehci_hcd"]);
     assert_eq!(machine.run(&["modprobe", "-a", "loop", "ehci-hcd", "loop"]), printed(""));
     assert_eq!(machine.calls(), [""; 0]);
-    // Whoever has something to do looks at them.
+    // A request that loads something reads them.
     let ran = machine.run(&["modprobe", "-a", "loop", "dummy"]);
     assert_eq!(ran.err.matches("ignoring bad line").count(), 2, "{}", ran.err);
     assert_eq!(machine.calls(), ["+dummy "]);

@@ -1,4 +1,4 @@
-//! Whole tools run inside a test: a fixture tree, a scripted kernel, and a host that keeps what it is told.
+//! Whole tools run inside a test: a fixture tree, a scripted kernel, and a host that records.
 
 mod arguments;
 #[path = "../../../tests/common/elf.rs"]
@@ -28,7 +28,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-/// What a run printed; the fixture's own directory is left out of all paths.
+/// The output of a run; paths are without the fixture's root.
 #[derive(Debug, PartialEq, Eq)]
 struct Ran {
     out: String,
@@ -36,7 +36,7 @@ struct Ran {
     status: u8,
 }
 
-/// A run that printed `out` and nothing else, and ended with 0.
+/// A run that printed `out` to stdout, nothing to stderr, and ended with 0.
 fn printed(out: &str) -> Ran {
     Ran { out: out.into(), err: String::new(), status: 0 }
 }
@@ -60,17 +60,17 @@ struct FakeHost {
     variables: Mutex<BTreeMap<String, Vec<u8>>>,
     stderr_closed: bool,
     syslog: Mutex<Vec<String>>,
-    /// Commands with what they found changed in their environment.
+    /// Commands with the changes to their environment.
     commands: Mutex<Vec<(String, BTreeMap<String, String>)>>,
-    /// What the next commands exit with; 0 past the end.
+    /// The exit codes of the next commands; 0 after the last.
     codes: Mutex<Vec<i32>>,
-    /// Where stdout goes, to see what had been written when a command started.
+    /// The stdout of the tools, to see what was written before a command started.
     stdout: Memory,
     written_before: Mutex<Vec<u8>>,
     is_terminal: bool,
-    /// What a pager was to show, with its command.
+    /// The texts handed to a pager, with its command.
     paged: Mutex<Vec<String>>,
-    /// With a kernel, a command loads the module it stands for, and notes what was there when it started.
+    /// If set, a command loads its module into these roots, and records which modules were there when it started.
     kernel: Mutex<Option<(Roots, Vec<String>)>>,
 }
 
@@ -90,7 +90,7 @@ impl Machine {
         Machine { dir, roots, kernel, host }
     }
 
-    /// A machine with loop and dummy, and usbcore over usb-common, and ehci-hcd over usbcore.
+    /// A machine with loop, dummy, usbcore (needs usb-common) and ehci-hcd (needs usbcore).
     fn with_modules() -> Self {
         let machine = Machine::new();
         machine.module("loop", &[]);
@@ -134,7 +134,7 @@ impl Machine {
         fs::write(self.roots.sys_module(name.as_bytes(), "refcnt"), count).unwrap();
     }
 
-    /// Opens, and cannot be read.
+    /// Makes an attribute that can be opened but not read.
     fn unreadable(&self, name: &str, attribute: &str) {
         let path = self.roots.sys_module(name.as_bytes(), attribute);
         fs::remove_file(&path).unwrap();
@@ -149,7 +149,7 @@ impl Machine {
         self.host.variables.lock().unwrap().insert(name.into(), value.into());
     }
 
-    /// The next kernel calls fail so.
+    /// The results of the next kernel calls.
     fn answers(&self, answers: &[Option<Errno>]) {
         self.kernel.answers.lock().unwrap().extend_from_slice(answers);
     }
@@ -168,7 +168,7 @@ impl Machine {
         Ran { out: text(out), err: text(stderr.take()), status }
     }
 
-    /// The names of what the kernel was asked for since the last question: `+name parameters` and `-name`.
+    /// The kernel calls since the last question: `+name parameters` and `-name`.
     fn calls(&self) -> Vec<String> {
         let calls = std::mem::take(&mut *self.kernel.calls.lock().unwrap());
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

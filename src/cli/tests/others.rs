@@ -34,7 +34,7 @@ fn modules_are_found_in_usr_lib_where_lib_has_none() {
     let inserted = printed(&format!("insmod {file} \n"));
     assert_eq!(machine.run(&["modprobe", "-D", "loop"]), inserted);
     assert_eq!(machine.run(&["modprobe", "-d", &root, "-D", "loop"]), inserted);
-    // depmod, with the files of another root beside them: these lie as they lay.
+    // depmod, also with an output root: it uses the same directory below it.
     let index = machine.module_file("modules.symbols.bin");
     assert!(!index.exists());
     assert_eq!(machine.run(&["depmod", "-b", &root, RELEASE]).status, 0);
@@ -42,10 +42,10 @@ fn modules_are_found_in_usr_lib_where_lib_has_none() {
     let other = machine.dir.path().join("other");
     assert_eq!(machine.run(&["depmod", "-b", &root, "-o", other.to_str().unwrap(), RELEASE]).status, 0);
     assert!(other.join("usr/lib/modules/6.1.0/modules.dep.bin").exists());
-    // What is in neither is looked for in the first.
+    // A release that neither has is looked up in the first.
     let missing = "modprobe: FATAL: Module x not found in directory /lib/modules/6.2.0\n";
     assert_eq!(machine.run(&["modprobe", "-d", &root, "-S", "6.2.0", "x"]), failed(missing));
-    // The first one counts where both have it.
+    // If both have it, the first one is used.
     fs::create_dir_all(machine.dir.path().join("lib/modules/6.1.0")).unwrap();
     let missing = "modprobe: FATAL: Module loop not found in directory /lib/modules/6.1.0\n";
     assert_eq!(machine.run(&["modprobe", "-d", &root, "loop"]), failed(missing));
@@ -188,12 +188,12 @@ fn the_commands_of_our_own_are_parsed_by_clap() {
             ))
         );
     }
-    // As getopt has it: the beginning of an option is enough.
+    // As with getopt: options may be abbreviated.
     assert_eq!(machine.run(&["kmod", "stats", "--js"]), machine.run(&["kmod", "stats", "--json"]));
     let help = machine.run(&["kmod", "stats", "-h"]);
     assert_eq!((help.status, help.err.as_str()), (0, ""));
     assert!(help.out.contains("Usage: kmod stats [OPTIONS]\n") && help.out.contains("--who"), "{}", help.out);
-    // The command in front of which an option of kmod's own stands.
+    // An option of kmod itself before the command.
     assert_eq!(machine.run(&["kmod", "--", "stats", "--json"]).status, 0);
     fs::create_dir(machine.roots.run.join("kmod")).unwrap();
     fs::create_dir(machine.roots.run.join("kmod/gate.trace")).unwrap();
@@ -290,12 +290,12 @@ fn check_prints_what_is_wrong_and_ends_with_1_for_errors() {
             "hint": "blacklist?",
         })
     );
-    // Warnings alone are no failure; another configuration is checked in the place of this one.
+    // Warnings alone give status 0. -C replaces the configuration.
     let other = machine.dir.path().join("other");
     fs::write(&other, "blacklist ext2\n").unwrap();
     let ran = machine.run(&["kmod", "check", "config", "-C", "other"]);
     assert_eq!(ran, printed(&warning.replace(file, "/other").replace(":3:", ":1:")));
-    // Without a part everything is checked, of another kernel or below another root all but the machine.
+    // Without a part everything is checked; for another kernel or below another root all but the machine.
     let base = machine.dir.path().to_str().unwrap();
     fs::create_dir_all(machine.roots.proc_fs.join("sys/kernel")).unwrap();
     fs::write(machine.roots.proc_fs.join("sys/kernel/modprobe"), "\n").unwrap();

@@ -1,8 +1,8 @@
-//! Which lists are shown page by page, and by whom.
+//! Which lists are paged, and by which program.
 
 use super::*;
 
-/// Each with the words after `kmod`, the environment, and who is handed the list; `-` for nobody.
+/// The words after `kmod`, the environment, and the pager; `-` for none.
 const CASES: &[[&str; 3]] = &[
     // who
     ["check config", "TERM=linux", "less"],
@@ -14,7 +14,7 @@ const CASES: &[[&str; 3]] = &[
     ["check config", "TERM=linux PAGER=cat KMOD_PAGER=more", "more"],
     ["check config", "TERM=dumb PAGER=more", "-"],
     ["check config", "PAGER=more", "-"],
-    // What somebody has set who may only give this command as root.
+    // Variables of a user who may run only this command as root.
     ["check config", "TERM=linux SUDO_UID=1000 PAGER=more", "less"],
     ["check config", "TERM=linux SUDO_UID=1000 KMOD_PAGER=more", "less"],
     ["check config", "TERM=linux SUDO_UID=1000 PAGER=cat", "-"],
@@ -62,7 +62,7 @@ fn every_case_of_the_table() {
             let base = machine.dir.path().to_str().unwrap();
             assert_eq!(ran.status, plain.status, "{case}");
             assert_eq!(ran.err, plain.err, "{case}");
-            // Shown once: by a pager that could, or else as without one.
+            // Shown once: by the pager if there is a terminal, else on stdout.
             match *pager {
                 "-" => assert_eq!((&ran.out, paged.len()), (&plain.out, 0), "{case}"),
                 pager => {

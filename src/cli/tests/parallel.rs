@@ -1,12 +1,12 @@
-//! modprobe --jobs. Inits that must overlap meet in the scripted kernel; nothing is timed.
+//! modprobe --jobs. Module inits that must overlap wait for each other in the scripted kernel; no test depends on timing.
 
 use super::*;
 use crate::error::Errno;
 
 const JOBS: &str = "--jobs=8";
 
-/// The same words without and with `--jobs`, on machines of their own, which `arrange` prepares; what they printed must
-/// be equal, and so must what the kernel ended up with. The calls are returned, sorted: serial, parallel.
+/// Runs the same words without and with `--jobs`, on machines prepared by `arrange`. Output and status must be equal.
+/// Returns them and the sorted kernel calls: serial, parallel.
 fn both(arrange: impl Fn(&Machine), words: &[&str]) -> (Ran, Vec<String>, Vec<String>) {
     let mut runs = Vec::new();
     for jobs in [None, Some(JOBS)] {
@@ -25,7 +25,7 @@ fn both(arrange: impl Fn(&Machine), words: &[&str]) -> (Ran, Vec<String>, Vec<St
     (serial.0, serial.1, parallel.1)
 }
 
-/// As [`both`], where the calls must be the same, too.
+/// As [`both`]; the calls must be equal, too.
 fn same(arrange: impl Fn(&Machine), words: &[&str]) -> Ran {
     let (ran, serial, parallel) = both(arrange, words);
     assert_eq!(serial, parallel, "{words:?}");
@@ -33,7 +33,7 @@ fn same(arrange: impl Fn(&Machine), words: &[&str]) -> Ran {
 }
 
 impl Machine {
-    /// As the real kernel: no symbols, no module.
+    /// As the real kernel: a module fails without the modules that it needs.
     fn link(&self) {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut needs = self.kernel.needs.lock().unwrap();
@@ -125,7 +125,7 @@ fn failures_are_told_in_order_and_stop_only_what_needs_them() {
     assert_eq!(ran.err.matches("could not insert '").count(), 4);
     assert_eq!(ran.err.matches("needs 'usb_common', which could not be inserted").count(), 2);
     assert_eq!(ran.err.lines().count(), 6);
-    // The serial run tries again for every operand; ahead, one failure answers all that were asked for at once.
+    // The serial run tries again for every operand; with threads one failure answers all requests for the module.
     assert_eq!(serial, ["+dummy ", "+loop ", "+loop ", "+usb_common ", "+usb_common "]);
     assert_eq!(parallel, ["+dummy ", "+loop ", "+usb_common "]);
 }
@@ -165,7 +165,7 @@ fn first_time_blacklists_softdeps_and_aliases() {
 
 #[test]
 fn a_first_dependency_that_fails_is_told_as_ever() {
-    // What a second dependency may have done by then is not undone, so only the serial calls are certain.
+    // Threads may have loaded the second dependency by then, so only the serial calls are certain.
     let arrange = |machine: &Machine| {
         machine.module("top", &["loop", "dummy"]);
         machine.refuse("dummy", Errno::ENODEV);
@@ -182,7 +182,7 @@ fn a_first_dependency_that_fails_is_told_as_ever() {
 fn install_commands_run_alone_and_in_order() {
     let machine = Machine::with_modules();
     machine.config("install usbcore modprobe -i usbcore");
-    // In the kernel at once, but never before the command.
+    // At the same time, but not before the command.
     machine.meet(&["loop", "dummy"]);
     machine.module("after", &[]);
     machine.kernel.needs.lock().unwrap().insert("after".into(), vec!["usbcore".into()]);

@@ -87,7 +87,7 @@ fn holders_go_first_when_asked_for() {
     let ran = machine.run(&["modprobe", "--remove-holders", "loop", "usbcore"]);
     assert_eq!(ran, printed(""), "it removes, every operand");
     assert_eq!(machine.calls(), ["-loop"]);
-    // Not loaded: nothing to remove, and above all nothing to insert.
+    // Not loaded: nothing is removed, and nothing inserted.
     assert_eq!(machine.run(&["modprobe", "--remove-holders", "loop"]), printed(""));
     assert_eq!(machine.calls(), [""; 0]);
 }
@@ -118,13 +118,13 @@ fn all_holders_go_once_the_deepest_first() {
         assert_eq!(run("-rv"), printed(lines));
         assert_eq!(machine.calls(), ["-tc", "-tb", "-ta"]);
     }
-    // One that cannot go: nothing does.
+    // One cannot be removed: none is.
     let machine = chain();
     machine.used("tc", "1");
     let in_use = "modprobe: FATAL: Module tc is in use.\n";
     assert_eq!(machine.run(&["modprobe", "-rv", "--remove-holders", "ta"]), failed(in_use));
     assert_eq!(machine.calls(), [""; 0]);
-    // One that the kernel does not let go: those below stay.
+    // The kernel refuses one: those that it holds stay.
     machine.used("tc", "0");
     machine.answers(&[None, Some(Errno::EBUSY)]);
     let answer = machine.run(&["modprobe", "-r", "--remove-holders", "ta"]);
@@ -139,7 +139,7 @@ fn softdeps_of_dependencies_go_along() {
     machine.live(&["dummy", "loop"]);
     let lines = "rmmod tc\nremove echo bye\nrmmod tb\nrmmod dummy\nrmmod ta\n";
     assert_eq!(machine.run(&["modprobe", "-rnv", "tc"]), printed(lines));
-    // A softdep in use stays, and that is no failure.
+    // A softdep in use stays; that is no failure.
     machine.used("dummy", "1");
     assert_eq!(machine.run(&["modprobe", "-rv", "tc"]), printed(&lines.replace("rmmod dummy\n", "")));
     assert_eq!(machine.calls(), ["-tc", "-tb", "-ta"]);
@@ -147,19 +147,19 @@ fn softdeps_of_dependencies_go_along() {
 
 #[test]
 fn what_belongs_to_a_module_that_stays_stays() {
-    // It is in use: told before any softdep is touched.
+    // In use: reported before any softdep is removed.
     let machine = chain();
     machine.config("softdep tc pre: dummy post: loop");
     machine.live(&["dummy", "loop"]);
     machine.used("tc", "1");
     assert_eq!(machine.run(&["modprobe", "-r", "tc"]), failed("modprobe: FATAL: Module tc is in use.\n"));
     assert_eq!(machine.calls(), [""; 0]);
-    // Its command leaves it.
+    // Its remove command leaves it loaded.
     machine.used("tc", "0");
     machine.config("remove tc /bin/true");
     assert_eq!(machine.run(&["modprobe", "-rv", "tc"]), printed("rmmod loop\nremove /bin/true\n"));
     assert_eq!(machine.calls(), ["-loop"]);
-    // A dependency that the kernel keeps keeps its softdeps.
+    // A dependency that cannot be removed keeps its softdeps.
     let machine = chain();
     machine.config("softdep tb pre: dummy");
     machine.live(&["dummy"]);
@@ -184,7 +184,7 @@ fn waiting_for_a_module_in_use() {
         machine.run(&["modprobe", "-r", "-w", "500", "loop"]),
         failed("modprobe: ERROR: could not remove 'loop': Resource temporarily unavailable\n")
     );
-    // After 2, 4, 8 .. 128 ms and what the halving leaves of 500 ms, and one last attempt: neither a busy loop nor one attempt.
+    // After 2, 4, 8 .. 128 ms, the rest of 500 ms in halves, and one last attempt.
     let attempts = machine.calls().len();
     assert!((3..=24).contains(&attempts), "{attempts} attempts");
 }
@@ -193,7 +193,7 @@ fn waiting_for_a_module_in_use() {
 fn what_cannot_be_looked_at_is_not_taken_for_gone() {
     let machine = Machine::with_modules();
     machine.live(&["loop"]);
-    // A read that fails, as one does where a disk or the number of descriptors is at its end.
+    // A failed read, as with a broken disk or without free descriptors.
     machine.unreadable("loop", "initstate");
     machine.unreadable("loop", "refcnt");
     assert_eq!(machine.run(&["modprobe", "-r", "loop"]), printed(""));

@@ -23,17 +23,17 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 const MAGIC: &[u8; 16] = b"kmod-once depmod";
-/// Raise it whenever the layout changes, or what is learnt from a module.
+/// To be raised when the layout or the facts change.
 const VERSION: u32 = 3;
-/// Bytes before those that the checksum is over.
+/// The length of the header, which the checksum does not cover.
 pub(super) const HEADER: usize = 24;
 
-/// Whether the checksum and the version of a cache are right.
+/// Whether the header is valid: magic, version and checksum.
 pub(super) fn is_whole(bytes: &[u8]) -> bool {
     bytes.get(HEADER..).is_some_and(|contents| bytes.starts_with(&header(checksum(contents))))
 }
 
-/// The directory that a cache is about, from its first bytes; `None` where they are none of a cache.
+/// The directory that a cache is about, from its first bytes; `None` if they are not those of a cache.
 pub(super) fn directory(start: &[u8]) -> Option<&[u8]> {
     start.starts_with(MAGIC).then_some(())?;
     Bytes(start.get(HEADER..)?).string()
@@ -53,17 +53,17 @@ fn header(sum: u32) -> [u8; HEADER] {
     header
 }
 
-/// A cache that was read.
+/// A parsed cache.
 #[derive(Default)]
 pub struct Remembered<'c> {
-    /// The names and needs that they refer to.
+    /// The names and needs that the modules refer to.
     pub library: Library<'c>,
-    /// What was learnt from each content.
+    /// The facts of each module, by the digest of its file.
     pub modules: HashMap<Digest, Known<'c>>,
 }
 
 impl<'c> Remembered<'c> {
-    /// Reads what [`Place::load`] gave; `None` where it makes no sense.
+    /// Parses the bytes from [`Place::load`]; `None` if they are invalid.
     pub fn parse(bytes: &'c [u8]) -> Option<Self> {
         let mut bytes = Bytes(bytes.get(HEADER..)?);
         bytes.string()?;
@@ -92,7 +92,7 @@ impl<'c> Remembered<'c> {
     }
 }
 
-/// What is yet to be read.
+/// The bytes still to be parsed.
 struct Bytes<'c>(&'c [u8]);
 
 impl<'c> Bytes<'c> {
@@ -132,7 +132,7 @@ impl<'c> Bytes<'c> {
 
     fn items<T>(&mut self, count: u64, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = usize::try_from(count).ok()?;
-        // Every item takes a byte at least: a count that cannot be true allocates nothing.
+        // Every item takes at least a byte: an impossible count allocates nothing.
         if count > self.0.len() {
             return None;
         }
@@ -144,15 +144,15 @@ impl<'c> Bytes<'c> {
     }
 }
 
-/// One module to remember.
+/// One module to cache.
 pub struct Entry<'a> {
-    /// The content that was read.
+    /// The digest of its file.
     pub digest: Digest,
-    /// What it said.
+    /// Its facts.
     pub known: &'a Known<'a>,
 }
 
-/// The contents of a cache. Names and needs that no entry refers to are left out.
+/// The bytes of a cache, without names and needs that no entry refers to.
 pub fn render(place: &Place, library: &Library<'_>, entries: &[Entry<'_>]) -> Vec<u8> {
     const UNUSED: u32 = u32::MAX;
     let mut name_numbers = vec![UNUSED; library.names().len()];
@@ -203,7 +203,7 @@ pub fn render(place: &Place, library: &Library<'_>, entries: &[Entry<'_>]) -> Ve
     out.0
 }
 
-/// Gives `id` the next number, if it has none yet.
+/// Gives `id` the next number if it has none yet.
 fn renumber(numbers: &mut [u32], order: &mut Vec<u32>, id: u32) {
     let number = &mut numbers[id as usize];
     if *number == u32::MAX {

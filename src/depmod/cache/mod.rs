@@ -1,27 +1,28 @@
-//! What was learnt from each module file, kept from one run to the next.
+//! The facts about module files, kept from one run to the next.
 //!
-//! **Where.** One file per module directory under `/var/cache/kmod-once/depmod`. Beside the indexes it would be a file
-//! that no package knows: it would keep `/lib/modules/VERSION` alive when the kernel is removed, land in images and
-//! packages that are built with `depmod -b`. Under /var/cache it may be deleted at any time, as the FHS wants it, and
-//! nothing is lost but time.
+//! **Where.** One file per module directory in `/var/cache/kmod-once/depmod`. In the module directory it would belong to no
+//! package: it would keep `/lib/modules/VERSION` when the kernel is removed, and get into images and packages that are
+//! built with `depmod -b`. Files in /var/cache may be deleted at any time (Filesystem Hierarchy Standard); that costs only
+//! time.
 //!
-//! **What counts.** The content of the file, all of it ([`super::digest`]), and nothing else. Inode, size and times are
-//! not asked, since two files can agree in all of them:
+//! **Key.** The whole content of the file ([`super::digest`]), and nothing else. Inode, size and times are not used, since
+//! two files can agree in all of them:
 //!
-//! * in images (squashfs, erofs, iso9660, cramfs), which keep one time for each file, or one for all of them where a build is
-//!   to be reproducible (`SOURCE_DATE_EPOCH`), and number equal trees equally; the next image is mounted at the same place;
-//! * in images of writable file systems that were patched, restored or made by a tool (ext4 by mke2fs -d), below an
-//!   overlay, in snapshots that were rolled back while this cache was not, on another disk at the same place;
-//! * where the change time is what somebody says: FUSE, network file systems, FAT, a clock that was set back;
-//! * where a change does not touch it: through a shared map, always on tmpfs, and on others while the page is dirty anyway;
-//!   two changes within one tick of the kernel's clock; a lazy time that a crash took;
-//! * and half of a file says nothing of it: two `.ko.xz` can end in the same check, one of them damaged in front of it.
+//! * in read-only images (squashfs, erofs, iso9660, cramfs): a reproducible build gives all files one time
+//!   (`SOURCE_DATE_EPOCH`), equal trees get equal inode numbers, and the next image is mounted at the same place;
+//! * in writable images that were patched, restored or made by a tool (ext4 by mke2fs -d), below an overlay, after a
+//!   snapshot of the modules but not of this cache was rolled back, on another disk mounted at the same place;
+//! * if the change time can be set: FUSE, network file systems, FAT, a clock that was set back;
+//! * if a change does not update the times: through a shared map (always on tmpfs, on others while the page is dirty
+//!   anyway), a second change within one tick of the kernel's clock, a lazy time that was lost in a crash.
 //!
-//! So every file is read. For a compressed one that costs a hundredth of decoding it. Others are not kept at all: a `.ko`
-//! is understood about as fast as it is read.
+//! A part of the file is not enough either: two `.ko.xz` can end in the same check, and one of them be damaged before it.
 //!
-//! **Trust.** A cache is used if it belongs to us, nobody else may write it, and its checksum and version are right; otherwise it is as if it were not there, and it is written anew. It is not synced: what a crash leaves fails
-//! the checksum.
+//! So every compressed file is read, which takes a hundredth of the time of decompressing it. Uncompressed files are not
+//! cached: parsing a `.ko` takes about as long as reading it.
+//!
+//! **Trust.** A cache is used if this user owns it, no one else may write it, and its checksum and version are right;
+//! otherwise it is ignored and rewritten. It is not synced: a crash leaves a wrong checksum.
 
 mod format;
 
@@ -38,12 +39,12 @@ use std::path::{Path, PathBuf};
 
 /// The largest cache that is read, in bytes; a distribution's kernel takes some 3 MB.
 const LARGEST: u64 = 256 << 20;
-/// What the name of a cache in the making begins with.
+/// The prefix of temporary files.
 const TEMPORARY: &str = ".kmod-once-depmod.";
-/// How many module directories are remembered.
+/// How many module directories are cached.
 const MOST_FILES: usize = 32;
 
-/// The place of one module directory's cache.
+/// The cache file of one module directory.
 #[derive(Debug, Clone)]
 pub struct Place {
     file: PathBuf,
@@ -51,18 +52,18 @@ pub struct Place {
 }
 
 impl Place {
-    /// The cache of the module directory `dir` among the caches in `caches`; `None` where `dir` cannot be had.
+    /// The cache of the module directory `dir` in the directory `caches`; `None` if `dir` cannot be resolved.
     pub fn of(caches: &Path, dir: &Path) -> Option<Place> {
         let directory = fs::canonicalize(dir).ok()?;
         let bytes = directory.as_os_str().as_bytes();
-        // The hash tells directories of one name apart.
+        // The hash distinguishes directories of one name.
         let hash = fnv::update(fnv::OFFSET_BASIS, bytes);
         let mut file = caches.join(directory.file_name().unwrap_or_default()).into_os_string();
         file.push(format!(".{hash:016x}"));
         Some(Place { file: file.into(), directory: bytes.to_vec() })
     }
 
-    /// The bytes of the cache, if there is one that may be trusted.
+    /// The bytes of the cache; `None` if there is none or it is not trusted.
     pub fn load(&self) -> Option<Vec<u8>> {
         let mut options = OpenOptions::new();
         let file = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&self.file).ok()?;
@@ -76,14 +77,14 @@ impl Place {
         format::is_whole(&bytes).then_some(bytes)
     }
 
-    /// Writes the cache, and drops those of directories that are gone. `now` is in nanoseconds since the epoch.
+    /// Writes the cache, and removes those of deleted directories. `now` is in nanoseconds since the epoch.
     ///
     /// # Errors
-    /// What the system said; the work of the run is not touched by it.
+    /// The errno of the failed call. The output files are not affected.
     pub fn store(&self, contents: &[u8], now: i64) -> Result<()> {
         let caches = self.file.parent().unwrap_or(Path::new("."));
         let at = |error: std::io::Error| Error::os(Errno::of(&error)).at(&self.file);
-        // Not /var/cache itself, nor what is above: a system without it wants no cache.
+        // Not /var/cache itself: a system without it wants no cache.
         if let Some(parent) = caches.parent() {
             let _ = fs::DirBuilder::new().mode(0o755).create(parent);
         }
@@ -97,15 +98,15 @@ impl Place {
             .and_then(|mut file: File| file.write_all(contents))
             .and_then(|()| fs::rename(&temporary, &self.file));
         written.map_err(|error| {
-            // What cannot be removed either will be by a later run.
+            // If it cannot be removed either, a later run does it.
             let _ = fs::remove_file(&temporary);
             at(error)
         })
     }
 }
 
-/// Removes what a killed run left, the caches of directories that are gone, and the oldest beyond what is kept. Other
-/// files are left alone: the directory may be any that somebody named.
+/// Removes the temporary files of killed runs, the caches of deleted directories, and the oldest caches beyond the limit.
+/// Other files are left alone: `--cache-dir` may name any directory.
 fn prune(caches: &Path, keep: &Path, now: i64) {
     let Ok(entries) = fs::read_dir(caches) else { return };
     let mut kept = Vec::new();
@@ -130,12 +131,12 @@ fn prune(caches: &Path, keep: &Path, now: i64) {
     kept.sort();
     let surplus = (kept.len() + 1).saturating_sub(MOST_FILES);
     for (_, path) in kept.into_iter().take(surplus) {
-        // One that is gone already does not matter.
+        // A file that is already gone is no problem.
         let _ = fs::remove_file(&path);
     }
 }
 
-/// The directory that a cache is about, from its first bytes; `None` for a file that is no cache.
+/// The directory that a cache is about; `None` if the file is no cache.
 fn directory_of(path: &Path) -> Option<PathBuf> {
     let mut start = Vec::new();
     File::open(path).ok()?.take(4096).read_to_end(&mut start).ok()?;

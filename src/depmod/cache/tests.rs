@@ -33,7 +33,7 @@ fn place() -> (tempfile::TempDir, Place) {
 
 fn contents(place: &Place) -> Vec<u8> {
     let facts = facts();
-    // A name that nobody refers to any more is dropped, and the others then have other numbers.
+    // An unused name is dropped, and the others get other numbers.
     let mut library = Library::of(vec![b"gone"], Vec::new());
     let known = library.add(&facts);
     let entry = Entry { digest: DIGEST, known: &known };
@@ -88,7 +88,7 @@ fn a_cache_that_is_damaged_or_not_ours_is_as_if_it_were_not_there() {
         damaged[index] ^= 1;
         place.store(&damaged, 0).unwrap();
         assert_eq!(place.load(), None, "byte {index}");
-        // Even past the checksum nothing panics.
+        // Even without the checksum nothing panics.
         let _ = Remembered::parse(&damaged);
         let _ = Remembered::parse(&bytes[..index]);
     }

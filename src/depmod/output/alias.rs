@@ -1,5 +1,5 @@
-//! `modules.alias` and `modules.alias.bin`: the aliases that modules state, the device tables of drivers above all. The
-//! text has them as they are, the index folds them.
+//! `modules.alias` and `modules.alias.bin`: the aliases in the modules, mostly from device tables. The text has them as
+//! they are, the index folds `-` to `_`.
 
 use super::{File, Index, Sources};
 use crate::depmod::Failure;

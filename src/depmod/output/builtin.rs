@@ -1,5 +1,5 @@
-//! `modules.builtin.bin` and `modules.builtin.alias.bin`: the modules that are part of the kernel, and their aliases, from
-//! the two lists that the kernel's build makes. Without its list an index is a file of 0 bytes.
+//! `modules.builtin.bin` and `modules.builtin.alias.bin`: the built-in modules and their aliases, from the two lists that
+//! the kernel's build makes. If a list is missing, its index is a file of 0 bytes.
 
 use super::{File, Index, Sources};
 use crate::depmod::Failure;

@@ -1,5 +1,4 @@
-//! `modules.dep` and `modules.dep.bin`: each module's file with the files that it depends on, the ones to load first
-//! last.
+//! `modules.dep` and `modules.dep.bin`: each module's file with the files that it depends on, in reverse load order.
 
 use super::{File, Index, Sources};
 use crate::depmod::Failure;
@@ -29,7 +28,7 @@ pub(super) fn both(sources: &Sources<'_>, sink: &dyn Sink) -> Result<(File, File
     Ok((File { name: TEXT, contents }, index.file("modules.dep.bin")?))
 }
 
-/// Shows each module's place and line.
+/// Calls `visit` with each module's place and line.
 fn each(sources: &Sources<'_>, mut visit: impl FnMut(u32, &[u8])) {
     let mut closures = Closures::new(sources.dependencies, sources.numbers);
     let mut line = Vec::new();

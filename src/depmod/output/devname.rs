@@ -37,7 +37,7 @@ struct Node {
     minor: u32,
 }
 
-/// The latest name and the latest numbers before both are known.
+/// The last name and the last numbers up to the alias at which both are known.
 fn find<'a>(aliases: &'a Strings<'_>) -> (Option<&'a [u8]>, Option<Node>) {
     let (mut devname, mut node) = (None, None);
     for alias in aliases.iter() {
@@ -55,7 +55,7 @@ fn find<'a>(aliases: &'a Strings<'_>) -> (Option<&'a [u8]>, Option<Node>) {
     (devname, node)
 }
 
-/// `A-B`, and anything after it.
+/// `A-B`, followed by anything.
 fn numbers(kind: char, text: &[u8]) -> Option<Node> {
     let (major, rest) = unsigned(text)?;
     let (minor, _) = unsigned(rest.strip_prefix(b"-")?)?;

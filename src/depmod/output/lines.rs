@@ -1,5 +1,5 @@
-//! `modules.softdep` and `modules.weakdep`: what modules say of each other beyond their symbols, in the form of
-//! modprobe.d, which reads them.
+//! `modules.softdep` and `modules.weakdep`: the soft and weak dependencies in the modules, as lines of modprobe.d for
+//! modprobe.
 
 use super::{File, Sources};
 use crate::depmod::facts::{Info, Strings};

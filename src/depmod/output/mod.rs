@@ -1,4 +1,4 @@
-//! The output files, each made in memory as a whole.
+//! The output files, each built in memory as a whole.
 
 mod alias;
 mod builtin;
@@ -19,17 +19,17 @@ use std::collections::HashSet;
 /// A file of the module directory.
 pub struct File {
     pub name: &'static str,
-    /// What is in it.
+    /// Its contents.
     pub contents: Vec<u8>,
 }
 
-/// All that the files are made of.
+/// The input of the output files.
 pub struct Sources<'a> {
     /// The module directory, for messages.
     pub dir: &'a [u8],
     /// The modules, in order.
     pub modules: &'a [Module],
-    /// What is known of each.
+    /// The facts about each.
     pub known: &'a [Known<'a>],
     /// The names they refer to.
     pub library: &'a Library<'a>,
@@ -43,9 +43,9 @@ pub struct Sources<'a> {
     pub builtin: Option<&'a [u8]>,
     /// `modules.builtin.modinfo`, if it is there.
     pub builtin_info: Option<&'a [u8]>,
-    /// Tell of values that a key gets twice.
+    /// Report an entry that appears twice.
     pub warn_duplicates: bool,
-    /// How many entries the indexes cannot hold; each is told.
+    /// How many entries do not fit into the indexes; each is reported.
     pub left_out: Cell<usize>,
 }
 
@@ -76,11 +76,11 @@ pub(crate) fn texts(sources: &Sources<'_>, sink: &dyn Sink) -> Vec<File> {
     ]
 }
 
-/// All files, in the order in which they are replaced. `modules.dep.bin` is the last: what it names, the others know by
-/// then.
+/// All files, in the order in which they are replaced. `modules.dep.bin` is the last: the modules that it names must be in
+/// the other files by then.
 ///
 /// # Errors
-/// For an index that would be too large.
+/// If an index would be too large.
 pub fn all(sources: &Sources<'_>, sink: &dyn Sink) -> Result<Vec<File>, Failure> {
     let dep = dep::both(sources, sink)?;
     let alias = alias::index(sources, sink)?;
@@ -100,10 +100,10 @@ pub fn all(sources: &Sources<'_>, sink: &dyn Sink) -> Result<Vec<File>, Failure>
     ])
 }
 
-/// An index in the making. What it cannot hold is told and left out: it must not cost the others.
+/// An index under construction. Entries that do not fit are reported and left out; the others are kept.
 struct Index<'s> {
     builder: IndexBuilder,
-    /// What was inserted so far, where duplicates are told.
+    /// The entries so far, if duplicates are reported.
     seen: Option<HashSet<(Vec<u8>, Vec<u8>)>>,
     left_out: &'s Cell<usize>,
     sink: &'s dyn Sink,
@@ -115,7 +115,7 @@ impl<'s> Index<'s> {
         Index { builder: IndexBuilder::new(), seen, left_out: &sources.left_out, sink }
     }
 
-    /// Adds an entry that the file at `path` makes.
+    /// Adds an entry that comes from the file at `path`.
     fn insert(&mut self, path: &[u8], key: &[u8], value: &[u8], priority: u32) {
         if let Err(error) = self.builder.insert(key, value, priority) {
             return self.refuse(path, key, error.what());
@@ -128,7 +128,7 @@ impl<'s> Index<'s> {
         }
     }
 
-    /// Adds an alias; one whose brackets do not pair up is only told, as kmod does.
+    /// Adds an alias. One whose brackets do not pair up is reported, as by kmod, and does not count as left out.
     fn insert_alias(&mut self, path: &[u8], alias: &[u8], value: &[u8], priority: u32) {
         match crate::name::alias(alias) {
             Some(key) => self.insert(path, &key, value, priority),

@@ -1,5 +1,5 @@
-//! `modules.symbols` and `modules.symbols.bin`: which module provides a symbol, as aliases `symbol:NAME`, in the order of
-//! a hash table.
+//! `modules.symbols` and `modules.symbols.bin`: the module that provides each symbol, as aliases `symbol:NAME`, in the
+//! order of kmod's hash table.
 
 use super::{File, Index, Sources};
 use crate::depmod::{Failure, hash};

@@ -1,4 +1,4 @@
-//! What will come to nothing about a step: the kernel refuses the module, or takes no notice of a parameter.
+//! Problems of a step: the kernel will refuse the module, or ignore a parameter.
 
 use super::{Place, shown};
 use crate::cli::refusal::{self, Refusal};
@@ -8,18 +8,18 @@ use crate::load::plan::Step;
 use crate::system::Roots;
 use crate::tree::image;
 
-/// What there is to doubt about inserting a module.
+/// The problems of inserting a module.
 #[derive(Default)]
 pub(super) struct Doubts {
     pub refusal: Option<Refusal>,
     pub parameters: Vec<Odd>,
 }
 
-/// A parameter that does not do what its line says.
+/// A parameter that has no effect, or another one than its line says.
 pub(super) struct Odd {
     pub name: String,
     pub what: Oddity,
-    /// Where it is given; `None` for the command line.
+    /// Where it is given; `None` for modprobe's command line.
     pub places: Vec<Option<Place>>,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum Oddity {
 }
 
 impl Oddity {
-    /// For programs.
+    /// As a word of the JSON output.
     pub(super) fn word(self) -> &'static str {
         match self {
             Oddity::Unknown => "unknown",
@@ -41,7 +41,8 @@ impl Oddity {
     }
 }
 
-/// The doubts about a step that inserts a file: its parameters come from `lines`, and then from what was `typed`.
+/// The problems of a step that inserts a file. Its parameters come from `lines` of the configuration and from `typed`, the
+/// command line.
 pub(super) fn about(roots: &Roots, step: &Step, lines: &[(String, Place)], typed: &[u8]) -> Doubts {
     let own = step.path.as_deref().and_then(|path| image::own_words(path).ok());
     let parameters = own.as_deref().map(|own| odd(own, lines, typed)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Finds out everything that there is to say about a query.
+//! Collects the facts about a query.
 
 use super::doubts::{self, Doubts};
 use super::{Action, Explained, Explanation, Found, Place, Planned, Presence, Why, shown};
@@ -22,7 +22,7 @@ use crate::tree::{Forbidden, Module, Tree};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
-/// Answers one request.
+/// Explains the queries of one request.
 pub(super) struct Explainer<'e, 's> {
     pub(super) session: &'e Session<'s>,
     pub(super) parameters: &'e [u8],
@@ -94,7 +94,7 @@ impl Explainer<'_, '_> {
             failure,
             gate,
             no_gate: no_gate(system.roots),
-            // Of a module that is there, what it said while it was loaded explains nothing.
+            // Messages from loading a module that is loaded explain nothing.
             kernel: if done { Vec::new() } else { self.kernel(module) },
             now,
         }
@@ -121,7 +121,7 @@ impl Explainer<'_, '_> {
         Place { file, line: (origin.line > 0).then_some(origin.line) }
     }
 
-    /// Which of the ways of [`Tree::lookup`] it was.
+    /// Which source of [`Tree::lookup`] knew the query.
     fn found(&self, module: &Module, query: &[u8]) -> Found {
         let tree = self.tree();
         let by = |by, pattern: Option<&[u8]>, place| Found { by, pattern: pattern.map(shown), place };
@@ -164,7 +164,7 @@ impl Explainer<'_, '_> {
         by(what, Some(pattern.as_deref().unwrap_or(query)), place)
     }
 
-    /// The first line of a text file of the module directory that fits; without a line where none does.
+    /// The first line of a text file of the module directory for which `fits` holds; without a number if there is none.
     fn line(&self, file: &str, mut fits: impl FnMut(&[u8]) -> bool) -> Option<Place> {
         let path = self.tree().dir().join(file);
         let text = read_whole(&path, limits::TEXT_FILE).ok()?;
@@ -178,7 +178,7 @@ impl Explainer<'_, '_> {
         let mut seen: Vec<&[u8]> = Vec::new();
         let mut planned = Vec::new();
         for step in steps {
-            // One module can stand in a plan several times; the second time there is nothing to do.
+            // A module can be in a plan several times; its later steps do nothing.
             if seen.contains(&&step.module.name[..]) {
                 continue;
             }
@@ -202,7 +202,7 @@ impl Explainer<'_, '_> {
                 passed_over,
             });
         }
-        // Nothing is loaded for a request that is refused.
+        // A refused request loads nothing.
         let ends = |step: &Planned| step.required && matches!(step.action, Action::Refuse(..));
         if planned.iter().any(ends) {
             planned.retain(ends);
@@ -246,7 +246,7 @@ impl Explainer<'_, '_> {
     }
 }
 
-/// Who wants which module of a plan, and where that is written.
+/// Which module needs which of a plan, and the line that says so.
 struct Reasons<'r> {
     target: &'r Module,
     needed: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -270,7 +270,7 @@ impl<'r> Reasons<'r> {
                 }
             }
         };
-        // What the target itself wants goes before what others want of the same module.
+        // Reasons of the target come before those of other modules.
         note(target);
         let mut seen = vec![&target.name];
         for step in steps {
@@ -297,11 +297,11 @@ impl<'r> Reasons<'r> {
     }
 }
 
-/// Why a load by this process would not use the gate's directory. Only root loads modules.
+/// Why a load by this process would not use the gate. `None` unless it runs as root: no one else can load modules.
 fn no_gate(roots: &Roots) -> Option<String> {
     match GateDir::existing(roots) {
         _ if !nix::unistd::geteuid().is_root() => None,
-        // Where it is missing it will be made.
+        // If it is missing, the load creates it.
         Ok(_) | Err(NoGateDir::Unavailable(Errno::ENOENT)) => None,
         Err(trouble) => Some(trouble.to_string()),
     }

@@ -1,5 +1,5 @@
-//! An explanation as JSON: one object for each operand, on a line of its own. Times are milliseconds. kmod(8) lists the
-//! members; later versions may add some, and change none.
+//! An explanation as JSON: one object for each operand, on a line of its own. Times are in milliseconds. kmod-json(5) lists
+//! the members; later versions may add members, but never change or remove one.
 
 use super::{Action, Explained, Explanation, Place, Planned, Presence, Said, Why};
 use crate::cli::modprobe::insert_reason;

@@ -1,8 +1,8 @@
 //! `--explain`: what a request would do and why, in words or as JSON. Nothing is loaded, nothing is written, no lock is
 //! taken.
 //!
-//! First everything is found out (`finder`), then it is put into words (`words`) or into JSON (`json`), so that both say the
-//! same. What would be done is the plan that a real run walks.
+//! `finder` collects the facts; `words` or `json` prints them, so that both say the same. The steps are those of the plan
+//! that a run walks.
 
 mod doubts;
 mod finder;
@@ -20,12 +20,12 @@ use doubts::Doubts;
 use finder::Explainer;
 use std::time::Duration;
 
-/// Everything that there is to say about one query.
+/// The explanation of one query.
 struct Explanation {
     query: String,
     directory: String,
     modules: Vec<Explained>,
-    /// What is odd about the answer as a whole.
+    /// What is wrong with the query as a whole.
     problem: Option<String>,
 }
 
@@ -35,16 +35,16 @@ struct Explained {
     found: Found,
     path: Option<String>,
     state: Presence,
-    /// The line that blacklists it, and whether that counts for this request.
+    /// The line that blacklists it, and whether that applies to this request.
     blacklist: Option<(Place, bool)>,
-    /// What a run would do, in order; empty where it would do nothing.
+    /// What a run would do, in order; empty if it would do nothing.
     steps: Vec<Planned>,
     gate: LockState,
-    /// Why the module's file would be the lock and not the gate's.
+    /// Why a load would lock the module's file instead of using the gate.
     no_gate: Option<String>,
-    /// How the last load ended if it failed: errno, and how long ago.
+    /// If the last load failed: its errno, and how long ago.
     failure: Option<(Errno, Duration)>,
-    /// The kernel's last words about it.
+    /// The kernel's last messages about it.
     kernel: Vec<Said>,
     /// The time now, on `CLOCK_BOOTTIME`.
     now: Duration,
@@ -66,7 +66,7 @@ struct Place {
     line: Option<u32>,
 }
 
-/// Whether the kernel has it.
+/// The module's state in the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presence {
     Builtin,
@@ -86,26 +86,26 @@ struct Planned {
     /// Where the options come from.
     origins: Vec<(String, Place)>,
     why: Why,
-    /// Whether all comes to nothing if it fails.
+    /// Whether the whole request fails if this step fails.
     required: bool,
     doubts: Doubts,
-    /// The install command that is not run, and where it is.
+    /// The install command that does not apply here, and its line.
     passed_over: Option<(String, Place)>,
 }
 
 enum Action {
-    /// Nothing: the kernel has it.
+    /// It is loaded or built in.
     Skip(Presence),
     Insert(String),
     Run(String, Option<Place>),
     /// No file is known.
     Missing,
-    /// Nothing: it is forbidden, or this module is, which it needs.
+    /// Forbidden: it, or this module, which it needs; with the line.
     Refuse(String, Place),
 }
 
 impl Planned {
-    /// Who will not have it, for programs: the configuration, the kernel, or a command that stands for a refusal.
+    /// Who refuses it, for the JSON output: the configuration, the kernel, or a command that only refuses.
     fn refused(&self) -> Option<&'static str> {
         match &self.action {
             Action::Refuse(..) => Some("forbid"),
@@ -123,7 +123,7 @@ enum Why {
     After(String, Option<Place>),
 }
 
-/// Explains every operand. The status is 1 if one of them leads nowhere.
+/// Explains every operand. The status is 1 if one of them is unknown.
 pub(crate) fn run(session: &Session<'_>) -> Outcome {
     let operands = &session.request.operands;
     let (names, words) =

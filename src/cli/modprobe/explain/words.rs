@@ -1,4 +1,4 @@
-//! An explanation in words.
+//! An explanation as text.
 
 use super::doubts::Oddity;
 use super::{Action, Explained, Explanation, Place, Planned, Presence, Why};
@@ -144,7 +144,7 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
     doubts(step, out)
 }
 
-/// What will come to nothing, a line each.
+/// The problems of a step, a line each.
 fn doubts(step: &Planned, out: &mut String) -> fmt::Result {
     let name = &step.module;
     if let Some((command, place)) = &step.passed_over {
@@ -196,8 +196,8 @@ fn failure(module: &Explained, out: &mut String) -> fmt::Result {
 }
 
 impl Explained {
-    /// What a request would come to, in a word: `nothing` (it is there), `blacklisted`, `load`, `missing` (a step has no
-    /// file), `refused` (a step that it takes will be refused, by the configuration, the kernel or a command).
+    /// The result of a request in a word: `nothing` (it is loaded or built in), `blacklisted`, `load`, `missing` (a step
+    /// has no file), `refused` (the configuration, the kernel or a command refuses a required step).
     pub(super) fn verdict(&self) -> &'static str {
         let missing = |step: &Planned| matches!(step.action, Action::Missing);
         match self {
@@ -221,7 +221,7 @@ impl Display for Place {
     }
 }
 
-/// A place in parentheses behind what it is about.
+/// A place in parentheses after a blank; nothing for `None`.
 struct Behind<'p>(Option<&'p Place>);
 
 impl Display for Behind<'_> {
