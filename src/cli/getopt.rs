@@ -4,7 +4,10 @@
 //! Scripts depend on all of it (`modprobe loop -q`, `modprobe -qaR`, `--dry`). The usual argument crates do not permute,
 //! word ambiguity in another way, and require UTF-8.
 //!
-//! One table of [`Opt`] per tool serves the parser and the help text.
+//! One table of [`Opt`] per tool serves the parser and the help text ([`super::usage`]). The manual pages and completions are
+//! written by hand: a page has sentences of its own for each option, a completion offers the values of this machine, and a
+//! generator would save only the names. Tests hold both to the table, in both directions: `every_option_is_described_and_no_other`
+//! (tests/manuals.rs) and `options_are_those_of_the_tables` (tests/completions).
 
 use crate::log::bytes;
 
