@@ -33,7 +33,7 @@ pub mod config {
 pub mod depmod {
     pub use crate::depmod::{Outputs, Request, run};
     pub mod cache {
-        pub use crate::depmod::cache::{Entry, Place, Remembered, render};
+        pub use crate::depmod::cache::{CacheFile, Entry, Remembered, render};
     }
     pub mod cycles {
         pub use crate::depmod::cycles::find;
@@ -44,8 +44,8 @@ pub mod depmod {
     pub mod facts {
         pub use crate::depmod::facts::{Facts, Reader, Wanted};
     }
-    pub mod library {
-        pub use crate::depmod::library::{Known, Library};
+    pub mod interner {
+        pub use crate::depmod::interner::{InternedFacts, Interner};
     }
     pub mod order {
         pub use crate::depmod::order::sort;
@@ -54,13 +54,13 @@ pub mod depmod {
         pub use crate::depmod::output::{Sources, all};
     }
     pub mod resolve {
-        pub use crate::depmod::resolve::{Reports, dependencies, number};
+        pub use crate::depmod::resolve::{Reports, dependencies, topological_numbers};
     }
     pub mod scan {
         pub use crate::depmod::scan::Module;
     }
     pub mod settings {
-        pub use crate::depmod::settings::{Place, Settings};
+        pub use crate::depmod::settings::{SearchWord, Settings};
     }
     pub mod symbols {
         pub use crate::depmod::symbols::Table;

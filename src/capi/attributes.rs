@@ -32,7 +32,7 @@ fn filter(
         let blacklisted = which & BLACKLIST != 0 && ctx.tree().blacklisted(&module.found());
         let dropped = blacklisted || (which & BUILTIN != 0 && module.is_builtin());
         if !dropped {
-            module.keep();
+            module.retain();
             left.push(raw);
         }
     }
@@ -62,14 +62,14 @@ exports! {
     fn kmod_module_get_install_commands(module: Handle<Module>) -> *const c_char {
         let module = module.get()?;
         let (tree, found) = (module.tree(), module.found());
-        Ok(tree.install_command(&found).map_or(null(), |command| module.ctx().lasting(command)))
+        Ok(tree.install_command(&found).map_or(null(), |command| module.ctx().intern(command)))
     }
 
     /// The command that is run instead of removing it.
     fn kmod_module_get_remove_commands(module: Handle<Module>) -> *const c_char {
         let module = module.get()?;
         let (tree, found) = (module.tree(), module.found());
-        Ok(tree.remove_command(&found).map_or(null(), |command| module.ctx().lasting(command)))
+        Ok(tree.remove_command(&found).map_or(null(), |command| module.ctx().intern(command)))
     }
 
     /// Its dependencies, in load order.

@@ -30,7 +30,7 @@ impl Iter {
         let at = self.at.get().ok_or(Errno::ENOENT)?;
         let tree = self.ctx().tree();
         let entry = tree.config().entries(self.kind).nth(at).ok_or(Errno::ENOENT)?;
-        Ok(of(entry).map_or(std::ptr::null(), |text| self.ctx().lasting(&text)))
+        Ok(of(entry).map_or(std::ptr::null(), |text| self.ctx().intern(&text)))
     }
 }
 

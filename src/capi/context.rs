@@ -113,7 +113,7 @@ impl Context {
     }
 
     /// A C string that lives as long as the context. Equal ones are one.
-    pub(crate) fn lasting(&self, text: &[u8]) -> *const c_char {
+    pub(crate) fn intern(&self, text: &[u8]) -> *const c_char {
         let text = c_string(text);
         let mut strings = self.strings.borrow_mut();
         if let Some(known) = strings.get(&text) {
@@ -125,7 +125,7 @@ impl Context {
     }
 
     /// Takes a reference.
-    pub(crate) fn keep(&self) {
+    pub(crate) fn retain(&self) {
         self.references.set(self.references.get() + 1);
     }
 
@@ -195,7 +195,7 @@ exports! {
 
     /// Takes a reference.
     fn kmod_ref(ctx: Handle<Context>) -> *mut Context {
-        ctx.get()?.keep();
+        ctx.get()?.retain();
         Ok(ctx.raw())
     }
 

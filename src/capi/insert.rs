@@ -93,16 +93,16 @@ impl Request<'_> {
 }
 
 /// A reference to a module object, held while the host's functions run.
-struct Held(*mut Module);
+struct ModuleRef(*mut Module);
 
-impl Held {
+impl ModuleRef {
     fn get(&self) -> &Module {
         // SAFETY: it is held.
         unsafe { &*self.0 }
     }
 }
 
-impl Drop for Held {
+impl Drop for ModuleRef {
     fn drop(&mut self) {
         // SAFETY: it had a reference from the start.
         unsafe { Module::release(self.0) };
@@ -119,26 +119,26 @@ struct Probe<'p> {
 }
 
 impl Probe<'_> {
-    fn asks(&self, flag: c_uint) -> bool {
+    fn has(&self, flag: c_uint) -> bool {
         self.flags & flag != 0
     }
 
     fn run(&self, raw: *mut Module, module: &Module, extra: &[u8]) -> Result<c_int, Errno> {
-        if !self.asks(IGNORE_LOADED) && module.is_there() {
-            return if self.asks(FAIL_ON_LOADED) { Err(Errno::EEXIST) } else { Ok(0) };
+        if !self.has(IGNORE_LOADED) && module.is_there() {
+            return if self.has(FAIL_ON_LOADED) { Err(Errno::EEXIST) } else { Ok(0) };
         }
         if module.is_blacklisted() {
             let aliased = module.found().alias.is_some();
             let verdicts =
                 [(APPLY_BLACKLIST_ALIAS_ONLY, aliased), (APPLY_BLACKLIST_ALL, true), (APPLY_BLACKLIST, true)];
-            let verdict = verdicts.into_iter().find(|(flag, counts)| *counts && self.asks(*flag as c_uint));
+            let verdict = verdicts.into_iter().find(|(flag, counts)| *counts && self.has(*flag as c_uint));
             if let Some((flag, _)) = verdict {
                 return Ok(flag);
             }
         }
         // A dry run that ignores what is loaded lists the modules of an image, forbidden or not, as `modprobe -D` does.
-        let shown = self.asks(DRY_RUN) && self.asks(IGNORE_LOADED);
-        let ignore = Ignore { install: self.asks(IGNORE_COMMAND), forbid: shown };
+        let shown = self.has(DRY_RUN) && self.has(IGNORE_LOADED);
+        let ignore = Ignore { install: self.has(IGNORE_COMMAND), forbid: shown };
         let steps = plan(&module.tree(), &module.found(), extra, ignore);
         let steps = steps.map_err(|error: Error| {
             module.ctx().log().error(error.to_string().as_bytes());
@@ -148,19 +148,19 @@ impl Probe<'_> {
         let mut held = Vec::with_capacity(steps.len());
         for step in steps {
             let object = if step.is_target {
-                module.keep();
-                Held(raw)
+                module.retain();
+                ModuleRef(raw)
             } else {
-                Held(module.sibling(step.module.clone()))
+                ModuleRef(module.sibling(step.module.clone()))
             };
-            if !(self.asks(APPLY_BLACKLIST_ALL as c_uint) && object.get().is_blacklisted()) {
+            if !(self.has(APPLY_BLACKLIST_ALL as c_uint) && object.get().is_blacklisted()) {
                 held.push((object, step));
             }
         }
         if held.is_empty() {
             return Ok(APPLY_BLACKLIST_ALL);
         }
-        let mode = WalkMode { dry: self.asks(DRY_RUN), first_time: self.asks(FAIL_ON_LOADED) };
+        let mode = WalkMode { dry: self.has(DRY_RUN), first_time: self.has(FAIL_ON_LOADED) };
         walk::walk(held.iter().map(|(_, step)| step), mode, &mut Walk { probe: self, steps: &held })
     }
 }
@@ -168,12 +168,12 @@ impl Probe<'_> {
 /// The walk over the steps of one probe, with their objects.
 struct Walk<'w, 'p> {
     probe: &'w Probe<'p>,
-    steps: &'w [(Held, Step)],
+    steps: &'w [(ModuleRef, Step)],
 }
 
 impl walk::StepHandler for Walk<'_, '_> {
     fn is_there(&mut self, index: usize, _: &Step) -> bool {
-        !self.probe.asks(IGNORE_LOADED) && self.steps[index].0.get().is_there()
+        !self.probe.has(IGNORE_LOADED) && self.steps[index].0.get().is_there()
     }
 
     fn begin(&mut self, index: usize, step: &Step) {
@@ -206,7 +206,7 @@ impl walk::StepHandler for Walk<'_, '_> {
 }
 
 impl Probe<'_> {
-    fn command(&self, object: &Held, command: &[u8]) -> Result<c_int, Errno> {
+    fn command(&self, object: &ModuleRef, command: &[u8]) -> Result<c_int, Errno> {
         if let Some(run) = self.run_install {
             let text = c_string(command);
             // SAFETY: as above, and the data is the host's own.

@@ -53,11 +53,11 @@ impl Module {
             let known = known.cast::<Module>();
             // SAFETY: this file alone puts modules into the map; what is there is alive, and its last reference takes it out.
             let module = unsafe { &*known };
-            module.keep();
-            module.learn(found);
+            module.retain();
+            module.merge(found);
             return known;
         }
-        ctx.keep();
+        ctx.retain();
         let module = Box::into_raw(Box::new(Module {
             references: Cell::new(1),
             ctx: raw,
@@ -74,7 +74,7 @@ impl Module {
     }
 
     /// Merges what another lookup found about the module.
-    fn learn(&self, found: tree::Module) {
+    fn merge(&self, found: tree::Module) {
         if let Ok(mut known) = self.found.try_borrow_mut() {
             known.builtin |= found.builtin;
             if known.command.is_none() {
@@ -127,7 +127,7 @@ impl Module {
     }
 
     /// Takes a reference.
-    pub(crate) fn keep(&self) {
+    pub(crate) fn retain(&self) {
         self.references.set(self.references.get() + 1);
     }
 
@@ -258,7 +258,7 @@ exports! {
 
     /// Takes a reference.
     fn kmod_module_ref(module: Handle<Module>) -> *mut Module {
-        module.get()?.keep();
+        module.get()?.retain();
         Ok(module.raw())
     }
 
@@ -285,7 +285,7 @@ exports! {
     fn kmod_module_get_module(entry: Handle<Node>) -> *mut Module {
         // SAFETY: the header says that it is an entry of a list of modules.
         let module = unsafe { list::element::<Module>(&entry) }?;
-        module.keep();
+        module.retain();
         Ok(std::ptr::from_ref(module).cast_mut())
     }
 }

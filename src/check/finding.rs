@@ -100,7 +100,7 @@ pub(super) fn shown(bytes: &[u8]) -> String {
 }
 
 /// The first three names, and how many more there are: `a, b, c and 4 more`.
-pub(super) fn some(names: &[String]) -> String {
+pub(super) fn abbreviated(names: &[String]) -> String {
     const SHOWN: usize = 3;
     let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN { format!("{first} and {} more", names.len() - SHOWN) } else { first }
@@ -108,7 +108,7 @@ pub(super) fn some(names: &[String]) -> String {
 
 /// The first ten findings, and a last one that counts the rest: what is wrong with one module of a tree is often wrong with
 /// thousands.
-pub(super) fn first_of(mut findings: Vec<Finding>, dir: &Path) -> Vec<Finding> {
+pub(super) fn at_most_ten(mut findings: Vec<Finding>, dir: &Path) -> Vec<Finding> {
     const MOST: usize = 10;
     if findings.len() > MOST + 1 {
         let next = &findings[MOST];
@@ -139,11 +139,14 @@ mod tests {
     #[test]
     fn many_are_counted() {
         let many = |count: usize| (0..count).map(|n| Finding::error(format!("/{n}"), "x")).collect();
-        assert_eq!(first_of(many(11), Path::new("/d")).len(), 11);
-        let shown = first_of(many(500), Path::new("/d"));
+        assert_eq!(at_most_ten(many(11), Path::new("/d")).len(), 11);
+        let shown = at_most_ten(many(500), Path::new("/d"));
         assert_eq!(shown.len(), 11);
         assert_eq!(shown[10].to_string(), "/d: error: 490 more, such as /10: x");
         let names: Vec<String> = (0..5).map(|n| n.to_string()).collect();
-        assert_eq!((some(&names), some(&names[..3])), ("0, 1, 2 and 2 more".into(), "0, 1, 2".into()));
+        assert_eq!(
+            (abbreviated(&names), abbreviated(&names[..3])),
+            ("0, 1, 2 and 2 more".into(), "0, 1, 2".into())
+        );
     }
 }

@@ -119,7 +119,7 @@ impl Context<'_> {
     }
 
     /// An existing module name that `name` probably is a misspelling of.
-    fn near(&self, name: &[u8]) -> Option<String> {
+    fn similar(&self, name: &[u8]) -> Option<String> {
         let bare = crate::name::canonical(name);
         if bare != name && self.exists(&bare) {
             return Some(shown(&bare));
@@ -131,7 +131,7 @@ impl Context<'_> {
             }
             names
         });
-        nearest(name, names.iter().map(Vec::as_slice))
+        similar_in(name, names.iter().map(Vec::as_slice))
     }
 
     /// The facts about all modules; `None` if there is no module directory.
@@ -159,18 +159,18 @@ impl Context<'_> {
 /// The name in `known` that differs from `name` by one typing error: a character added, missing, replaced, or two
 /// neighbours swapped. Names of less than four bytes are skipped, since all of them are similar. So are pairs that differ
 /// in digits only: r8168 and r8169 are two drivers.
-fn nearest<'k>(name: &[u8], known: impl Iterator<Item = &'k [u8]>) -> Option<String> {
+fn similar_in<'k>(name: &[u8], known: impl Iterator<Item = &'k [u8]>) -> Option<String> {
     const SHORT: usize = 4;
     if name.len() < SHORT {
         return None;
     }
     let name = shown(name);
     let letters = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
-    let mut near = known
+    let mut similar = known
         .filter(|known| known.len().abs_diff(name.len()) <= 1)
         .map(shown)
         .filter(|known| strsim::osa_distance(known, &name) == 1 && letters(known) != letters(&name));
-    near.next()
+    similar.next()
 }
 
 #[cfg(test)]
@@ -180,14 +180,14 @@ mod tests {
     use crate::tree::fixture::Fixture;
 
     #[test]
-    fn a_slip_of_the_pen_is_near() {
+    fn a_typing_error_is_found() {
         let known = ["pcspkr", "snd_hda_intel", "loop", "sr", "r8169"];
-        let near = |name: &str| nearest(name.as_bytes(), known.iter().map(|name| name.as_bytes()));
+        let similar = |name: &str| similar_in(name.as_bytes(), known.iter().map(|name| name.as_bytes()));
         for slip in ["pcspk", "pcspkrr", "pcsbkr", "pcsprk"] {
-            assert_eq!(near(slip).as_deref(), Some("pcspkr"), "{slip}");
+            assert_eq!(similar(slip).as_deref(), Some("pcspkr"), "{slip}");
         }
         for other in ["pcspkr", "pcs", "sp", "hda_intel", "lo", "nouveau", "pcspkrxx", "r8168", "r816"] {
-            assert_eq!(near(other), None, "{other}");
+            assert_eq!(similar(other), None, "{other}");
         }
     }
 

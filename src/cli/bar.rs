@@ -14,7 +14,7 @@ const QUIET: Duration = Duration::from_millis(500);
 const INTERVAL: Duration = Duration::from_millis(100);
 const WIDTH: usize = 40;
 
-pub(crate) struct Bar<'a> {
+pub(crate) struct ProgressBar<'a> {
     streams: &'a Streams,
     clock: &'a dyn Clock,
     program: &'a [u8],
@@ -22,17 +22,22 @@ pub(crate) struct Bar<'a> {
     state: Mutex<(Option<Duration>, bool)>,
 }
 
-impl<'a> Bar<'a> {
+impl<'a> ProgressBar<'a> {
     /// A bar for the work that begins now; never shown where `quiet`, or where stderr is no terminal.
     pub(crate) fn new(call: &Call<'a>, quiet: bool) -> Self {
         let clock = call.world.system.clock;
         let shown = !quiet && std::io::stderr().is_terminal();
         let next = shown.then(|| clock.boottime() + QUIET);
-        Bar { streams: &call.world.streams, clock, program: call.program, state: Mutex::new((next, false)) }
+        ProgressBar {
+            streams: &call.world.streams,
+            clock,
+            program: call.program,
+            state: Mutex::new((next, false)),
+        }
     }
 }
 
-impl Progress for Bar<'_> {
+impl Progress for ProgressBar<'_> {
     fn step(&self, done: usize, total: usize) {
         // If another thread draws just now, this one does not wait for it.
         let Ok(mut state) = self.state.try_lock() else { return };

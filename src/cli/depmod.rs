@@ -1,10 +1,10 @@
 //! `depmod`: the command line of the tool that makes a module directory's indexes.
 
-use super::bar::Bar;
+use super::bar::ProgressBar;
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
-use super::{Call, Exit, Outcome};
+use super::{Call, Exit, ToolResult};
 use crate::depmod::settings::Settings;
 use crate::depmod::{self, Failure, Outputs, places, quick};
 use crate::formats::number::unsigned;
@@ -56,7 +56,7 @@ pub(crate) const USAGE: Usage = Usage {
 
 /// The command line as given.
 #[derive(Debug, Default)]
-pub(crate) struct Request<'a> {
+pub(crate) struct CommandLine<'a> {
     /// `-a`
     pub all: bool,
     /// `-A`
@@ -93,8 +93,8 @@ pub(crate) struct Request<'a> {
     pub operands: Vec<&'a [u8]>,
 }
 
-fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<Request<'a>, Exit> {
-    let mut request = Request::default();
+fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<CommandLine<'a>, Exit> {
+    let mut request = CommandLine::default();
     request.operands = call.options(OPTIONS, |found| {
         match found.id {
             b'a' => request.all = true,
@@ -126,7 +126,7 @@ fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<Request<'a>, Exit> {
 }
 
 /// Makes the indexes.
-pub(crate) fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let mut request = parse(call, &log)?;
     log.set_threshold(super::message::START + request.verbose);
@@ -181,7 +181,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
         (false, None) => Some(call.world.system.roots.depmod_caches()),
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let bar = Bar::new(call, request.show);
+    let bar = ProgressBar::new(call, request.show);
     let work = depmod::Request {
         dir: &dir,
         out: &out,
@@ -236,7 +236,7 @@ fn directory(root: &Path, parent: &[u8], version: &[u8]) -> Vec<u8> {
     bytes![root.as_os_str().as_bytes(), "/", parent[start..], "/", version]
 }
 
-fn settings(call: &Call<'_>, request: &Request<'_>, version: &[u8], log: &dyn Sink) -> Settings {
+fn settings(call: &Call<'_>, request: &CommandLine<'_>, version: &[u8], log: &dyn Sink) -> Settings {
     let places = match request.config[..] {
         [] => call.world.system.roots.config_dirs("depmod.d"),
         ref paths => paths.iter().map(|path| into_path(path.to_vec())).collect(),

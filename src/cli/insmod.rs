@@ -2,7 +2,7 @@
 
 use super::getopt::{Opt, opt};
 use super::usage::Usage;
-use super::{Call, Outcome, parameters, refusal};
+use super::{Call, ToolResult, parameters, refusal};
 use crate::error::{Errno, Error};
 use crate::gate::{self, WaitBudget};
 use crate::load::insert::{Force, Insertion, Loader};
@@ -35,7 +35,7 @@ pub(crate) const USAGE: Usage = Usage {
 };
 
 /// Inserts the file.
-pub(crate) fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let mut force = Force::default();
     let mut threshold = 3;

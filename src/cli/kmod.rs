@@ -2,7 +2,7 @@
 
 use super::getopt::{Opt, Order, Parser, opt};
 use super::usage::Usage;
-use super::{Call, Outcome, lsmod, own, static_nodes};
+use super::{Call, ToolResult, lsmod, own, static_nodes};
 use crate::log::bytes;
 
 const OPTIONS: &[Opt] = &[opt(b'h', "help", "print this text"), opt(b'V', "version", "print the version")];
@@ -30,7 +30,7 @@ pub(crate) const USAGE: Usage = Usage {
 };
 
 /// Runs a command.
-pub(crate) fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let parser = Parser::new(OPTIONS, Order::StopAtOperand, call.argv0, call.words);
     let parser = call.drive(parser, |found| match found.id {
         b'h' => Err(call.help(&USAGE)),
@@ -53,7 +53,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
     }
 }
 
-fn refuse(call: &Call<'_>, line: &[u8]) -> Outcome {
+fn refuse(call: &Call<'_>, line: &[u8]) -> ToolResult {
     call.world.streams.complain(line);
     call.help(&USAGE);
     Ok(1)

@@ -6,7 +6,7 @@
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
-use super::{Call, Outcome};
+use super::{Call, ToolResult};
 use crate::log::bytes;
 use crate::name;
 use crate::system::proc_modules::{self, Line};
@@ -27,7 +27,7 @@ pub(crate) const USAGE: Usage =
     Usage { forms: &["[options]"], groups: &["Options"], options: OPTIONS, notes: "" };
 
 /// Lists the modules.
-pub(crate) fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let (mut threshold, mut json) = (3, false);
     let operands = call.options(OPTIONS, |found| {
@@ -48,7 +48,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
     list(call, &log, json)
 }
 
-fn list(call: &Call<'_>, log: &Log<'_>, json: bool) -> Outcome {
+fn list(call: &Call<'_>, log: &Log<'_>, json: bool) -> ToolResult {
     let text = match proc_modules::read(call.world.system.roots) {
         Ok(text) => text,
         Err(error) => {

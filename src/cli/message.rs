@@ -9,7 +9,7 @@ use std::thread::{self, ThreadId};
 
 /// A FATAL message was shown: the tool ends with status 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stop;
+pub(crate) struct FatalShown;
 
 /// The threshold until the command line has been parsed (`LOG_WARNING`).
 pub(crate) const START: i32 = Priority::Warning as i32;
@@ -21,8 +21,8 @@ pub(crate) struct Log<'a> {
     host: &'a dyn Host,
     threshold: AtomicI32,
     syslog: AtomicBool,
-    /// The messages of threads inside [`Log::apart`].
-    apart: Mutex<Vec<(ThreadId, Vec<Message>)>>,
+    /// The messages of threads inside [`Log::capture`].
+    captured: Mutex<Vec<(ThreadId, Vec<Message>)>>,
 }
 
 impl<'a> Log<'a> {
@@ -34,34 +34,34 @@ impl<'a> Log<'a> {
             host: world.host,
             threshold: AtomicI32::new(START),
             syslog: AtomicBool::new(false),
-            apart: Mutex::default(),
+            captured: Mutex::default(),
         }
     }
 
     /// Runs `work` and returns the messages that this thread logged meanwhile instead of showing them. The caller logs them
     /// in order.
-    pub(crate) fn apart<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Message>) {
+    pub(crate) fn capture<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Message>) {
         let me = thread::current().id();
-        let lock = || self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || self.captured.lock().unwrap_or_else(PoisonError::into_inner);
         lock().push((me, Vec::new()));
         let result = work();
-        let mut apart = lock();
-        let said = match apart.iter().position(|(thread, _)| *thread == me) {
-            Some(mine) => apart.swap_remove(mine).1,
+        let mut captured = lock();
+        let said = match captured.iter().position(|(thread, _)| *thread == me) {
+            Some(mine) => captured.swap_remove(mine).1,
             None => Vec::new(),
         };
         (result, said)
     }
 
-    /// Keeps the message if this thread is inside [`Log::apart`]; whether it did.
+    /// Keeps the message if this thread is inside [`Log::capture`]; whether it did.
     fn keep(&self, priority: Priority, text: &[u8]) -> bool {
-        let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
         // The usual case, which does not ask for the thread's id.
-        if apart.is_empty() {
+        if captured.is_empty() {
             return false;
         }
         let me = thread::current().id();
-        match apart.iter_mut().find(|(thread, _)| *thread == me) {
+        match captured.iter_mut().find(|(thread, _)| *thread == me) {
             Some((_, said)) => {
                 said.push((priority, text.to_vec()));
                 true
@@ -94,10 +94,10 @@ impl<'a> Log<'a> {
     /// to `loop`, `modprobe -r nosuch loop` does not.
     ///
     /// # Errors
-    /// [`Stop`] if the message was shown.
-    pub(crate) fn fatal(&self, text: &[u8]) -> Result<(), Stop> {
+    /// [`FatalShown`] if the message was shown.
+    pub(crate) fn fatal(&self, text: &[u8]) -> Result<(), FatalShown> {
         self.log(Priority::Crit, text);
-        if self.shows(Priority::Crit) { Err(Stop) } else { Ok(()) }
+        if self.shows(Priority::Crit) { Err(FatalShown) } else { Ok(()) }
     }
 
     fn shows(&self, priority: Priority) -> bool {
@@ -122,29 +122,29 @@ impl Sink for Log<'_> {
 
 /// The sink of a tool's module directory. While the configuration is read it shows errors only, and always on stderr,
 /// whatever `-q`, `-v` and `-s` say: a mistake in modprobe.d must be seen although udev passes `-q`. `KMOD_LOG` changes
-/// that threshold. After [`Stages::opened`] messages go to the tool's own log.
-pub(crate) struct Stages<'a> {
+/// that threshold. After [`TreeLog::config_read`] messages go to the tool's own log.
+pub(crate) struct TreeLog<'a> {
     log: &'a Log<'a>,
     threshold: i32,
-    opened: AtomicBool,
+    config_read: AtomicBool,
 }
 
-impl<'a> Stages<'a> {
+impl<'a> TreeLog<'a> {
     /// The sink for reading the configuration.
     pub(crate) fn new(log: &'a Log<'a>) -> Self {
         let threshold = log::threshold(log.host.variable("KMOD_LOG").as_deref());
-        Stages { log, threshold, opened: AtomicBool::new(false) }
+        TreeLog { log, threshold, config_read: AtomicBool::new(false) }
     }
 
     /// The configuration has been read.
-    pub(crate) fn opened(&self) {
-        self.opened.store(true, Ordering::Relaxed);
+    pub(crate) fn config_read(&self) {
+        self.config_read.store(true, Ordering::Relaxed);
     }
 }
 
-impl Sink for Stages<'_> {
+impl Sink for TreeLog<'_> {
     fn log(&self, priority: Priority, text: &[u8]) {
-        if self.opened.load(Ordering::Relaxed) {
+        if self.config_read.load(Ordering::Relaxed) {
             self.log.log(priority, text);
         } else if priority as i32 <= self.threshold {
             self.log.streams.complain(&self.log.line(priority, text));

@@ -28,7 +28,7 @@ use crate::log::bytes;
 use crate::system::roots::module_parent;
 use crate::system::{Roots, System, clock, descriptors, directory, kernel, map};
 use getopt::{Complaint, Found, Opt, Order, Parser};
-use message::{Log, Stop};
+use message::{FatalShown, Log};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use streams::Streams;
@@ -44,17 +44,17 @@ pub(crate) const VERSION: &[u8] = b"kmod version 34\n+ZSTD +XZ +ZLIB -OPENSSL\n"
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exit(pub u8);
 
-impl From<Stop> for Exit {
-    fn from(_: Stop) -> Self {
+impl From<FatalShown> for Exit {
+    fn from(_: FatalShown) -> Self {
         Exit(1)
     }
 }
 
 /// What a tool returns: its exit status, or an [`Exit`] that ended it early.
-pub(crate) type Outcome = Result<u8, Exit>;
+pub(crate) type ToolResult = Result<u8, Exit>;
 
 /// A tool: its name, what it does, its help text.
-type Tool = (&'static str, fn(&Call<'_>) -> Outcome, &'static Usage);
+type Tool = (&'static str, fn(&Call<'_>) -> ToolResult, &'static Usage);
 
 macro_rules! tools {
     ($($tool:ident)*) => {
@@ -79,7 +79,7 @@ pub fn program(args: Vec<Vec<u8>>) -> u8 {
     let roots = Roots::default();
     let system = System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real };
     let streams = Streams::new(streams::Stdout, streams::Stderr);
-    run(&World { args: &args, system, host: &world::Process, streams })
+    run(&World { args: &args, system, host: &world::ProcessHost, streams })
 }
 
 /// Runs the tool that `argv[0]` names, and returns its exit status. Any other name is an error with status 1: a wrapper

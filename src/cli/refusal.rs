@@ -50,5 +50,5 @@ pub(crate) fn look(roots: &Roots, name: &[u8], own: Option<&[u8]>) -> Option<Ref
 
 /// The same for the module in a file.
 pub(crate) fn of_file(roots: &Roots, name: &[u8], path: &Path) -> Option<Refusal> {
-    look(roots, name, image::own_words(path).ok().as_deref())
+    look(roots, name, image::own_modinfo(path).ok().as_deref())
 }

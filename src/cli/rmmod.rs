@@ -3,7 +3,7 @@
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
-use super::{Call, Exit, Outcome};
+use super::{Call, Exit, ToolResult};
 use crate::error::Errno;
 use crate::gate::{self, Gate, WaitBudget};
 use crate::load::remove::delete_module;
@@ -28,7 +28,7 @@ pub(crate) const USAGE: Usage =
     Usage { forms: &["[options] NAME..."], groups: &["Options"], options: OPTIONS, notes: "" };
 
 /// Removes the modules.
-pub(crate) fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let mut force = false;
     let mut threshold = 3;
@@ -65,7 +65,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
 }
 
 /// The module was not removed; the reason has been logged.
-struct Left;
+struct NotRemoved;
 
 struct Tool<'t> {
     call: &'t Call<'t>,
@@ -76,24 +76,24 @@ struct Tool<'t> {
 }
 
 impl Tool<'_> {
-    fn remove(&self, operand: &[u8]) -> Result<(), Left> {
+    fn remove(&self, operand: &[u8]) -> Result<(), NotRemoved> {
         let system = self.call.world.system;
         let name = match std::fs::metadata(as_path(operand)) {
             Ok(_) => match name::from_path(operand) {
                 Some(name) => name,
                 None => {
                     let reason = Errno::ENOENT.to_string();
-                    return self.leave(&[b"could not use module ", operand, b": ", reason.as_bytes()]);
+                    return self.refuse(&[b"could not use module ", operand, b": ", reason.as_bytes()]);
                 }
             },
             Err(_) => name::canonical(operand),
         };
         if !self.force {
             if self.tree.is_builtin(&Module::named(&name)) {
-                return self.leave(&["Module ".as_ref(), &name, b" is builtin."]);
+                return self.refuse(&["Module ".as_ref(), &name, b" is builtin."]);
             }
             if gate::is_absent(&system, &name) {
-                return self.leave(&["Module ".as_ref(), &name, b" is not currently loaded"]);
+                return self.refuse(&["Module ".as_ref(), &name, b" is not currently loaded"]);
             }
         }
         let allowed = || if self.force { Ok(()) } else { self.unused(&name) };
@@ -103,34 +103,34 @@ impl Tool<'_> {
             Err(error) => {
                 let reason = error.errno().to_string();
                 self.log.error(&bytes!["could not remove '", name, "': ", reason]);
-                self.leave(&[b"could not remove module ", operand, b": ", reason.as_bytes()])
+                self.refuse(&[b"could not remove module ", operand, b": ", reason.as_bytes()])
             }
         }
     }
 
     /// Whether nothing uses the module. Called with the module's lock held.
-    fn unused(&self, name: &[u8]) -> Result<(), Left> {
+    fn unused(&self, name: &[u8]) -> Result<(), NotRemoved> {
         let roots = self.call.world.system.roots;
         let holders = sysfs::holders(roots, name).unwrap_or_default();
         if !holders.is_empty() {
-            return self.leave(&[b"Module ", name, b" is in use by: ", &holders.join(&b' ')]);
+            return self.refuse(&[b"Module ", name, b" is in use by: ", &holders.join(&b' ')]);
         }
         match sysfs::refcount(roots, name) {
             Ok(0) => Ok(()),
-            Ok(1..) => self.leave(&[b"Module ", name, b" is in use"]),
+            Ok(1..) => self.refuse(&[b"Module ", name, b" is in use"]),
             // Negative: it is being removed by force. As kmod, no message.
-            Ok(_) => Err(Left),
+            Ok(_) => Err(NotRemoved),
             Err(error) if error.errno() == Errno::ENOENT => {
-                self.leave(&[b"Module unloading is not supported"])
+                self.refuse(&[b"Module unloading is not supported"])
             }
             Err(error) => {
-                self.leave(&[b"Module ", name, b": use count: ", error.errno().to_string().as_bytes()])
+                self.refuse(&[b"Module ", name, b": use count: ", error.errno().to_string().as_bytes()])
             }
         }
     }
 
-    fn leave(&self, parts: &[&[u8]]) -> Result<(), Left> {
+    fn refuse(&self, parts: &[&[u8]]) -> Result<(), NotRemoved> {
         self.log.error(&parts.concat());
-        Err(Left)
+        Err(NotRemoved)
     }
 }

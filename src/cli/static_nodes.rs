@@ -5,7 +5,7 @@
 
 use super::getopt::{Opt, opt};
 use super::usage::Usage;
-use super::{Call, Exit, Outcome};
+use super::{Call, Exit, ToolResult};
 use crate::error::Errno;
 use crate::limits;
 use crate::log::bytes;
@@ -43,7 +43,7 @@ enum Format {
 }
 
 /// Prints the nodes.
-pub(crate) fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let mut format = Format::Human;
     let mut output = None;
     call.options(OPTIONS, |found| {

@@ -40,9 +40,9 @@ pub trait Host: Sync {
 }
 
 /// The process itself.
-pub(crate) struct Process;
+pub(crate) struct ProcessHost;
 
-impl Host for Process {
+impl Host for ProcessHost {
     fn variable(&self, name: &str) -> Option<Vec<u8>> {
         let value = std::env::var_os(OsStr::new(name))?;
         (!system::start::is_secure_execution()).then(|| value.into_vec())

@@ -5,7 +5,7 @@
 
 /// The kind of a file, as far as it is known before it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     /// A regular file, according to the directory.
     Regular,
     /// A file that masks others even if it cannot be read: it was named by path, or it is one of the module directory's.
@@ -18,13 +18,13 @@ pub(crate) enum Kind {
 
 /// A file that may be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct Candidate {
     /// The base name.
     pub name: Vec<u8>,
     /// Where it is, as an index into the caller's list, highest precedence first.
     pub place: usize,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// How many names were found before it.
     pub seen: usize,
 }
@@ -36,7 +36,7 @@ pub(crate) fn is_config_name(name: &[u8]) -> bool {
 }
 
 /// Sorts `found` by base name, and equal names by precedence: the first one of each name that is a file masks the others.
-pub(crate) fn order(found: &mut [Found]) {
+pub(crate) fn order(found: &mut [Candidate]) {
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.place.cmp(&b.place)));
 }
 
@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn base_names_decide_across_directories() {
-        let found = |name: &str, place| Found { name: name.into(), place, kind: Kind::Regular, seen: 0 };
+        let found =
+            |name: &str, place| Candidate { name: name.into(), place, kind: FileKind::Regular, seen: 0 };
         let mut all = [
             found("zz.conf", 1),
             found("a.conf", 3),

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 /// The cycles, each without the repeated root at its end, in the order in which they are reported. `left` are the modules
-/// that [`super::resolve::number`] could not number.
+/// that [`super::resolve::topological_numbers`] could not number.
 pub fn find(lists: &[Vec<u32>], left: &[u32]) -> Vec<Vec<u32>> {
     let component = components(lists, left);
     let mut sizes = vec![0u32; lists.len() + 1];
@@ -120,7 +120,7 @@ fn components(lists: &[Vec<u32>], left: &[u32]) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resolve::number;
+    use super::super::resolve::topological_numbers;
     use super::*;
 
     /// `"a:b b:a"` → `["a -> b -> a"]`, and how many modules are on the cycles.
@@ -135,7 +135,7 @@ mod tests {
         let id = |name: &str| names.iter().position(|n| *n == name).unwrap() as u32;
         let lists: Vec<Vec<u32>> =
             pairs.iter().map(|(_, needs)| needs.iter().map(|n| id(n)).collect()).collect();
-        let cycles = find(&lists, &number(&lists).unwrap_err());
+        let cycles = find(&lists, &topological_numbers(&lists).unwrap_err());
         let lines = cycles.iter().map(|cycle| {
             let ring = cycle.iter().chain(cycle.first());
             ring.map(|&module| names[module as usize]).collect::<Vec<_>>().join(" -> ")

@@ -4,7 +4,7 @@
 use super::Progress;
 use super::digest::Digest;
 use super::facts::{Facts, Reader, Trouble, Wanted};
-use super::library::Known;
+use super::interner::InternedFacts;
 use super::scan::Module;
 use crate::error::Error;
 use crate::limits;
@@ -23,7 +23,7 @@ const COSTS: [(&[u8], u64); 3] = [(b".xz", 45), (b".gz", 12), (b".zst", 5)];
 const SHARE: Duration = Duration::from_millis(5);
 
 /// A module file that was read.
-pub(crate) struct Read {
+pub(crate) struct ReadModule {
     /// Its index in the list of modules.
     pub module: usize,
     /// What was read; `None` if its content is in the cache.
@@ -33,16 +33,16 @@ pub(crate) struct Read {
 }
 
 /// The cached facts, by digest of the content.
-pub(crate) type Memory<'m, 'c> = &'m HashMap<Digest, Known<'c>>;
+pub(crate) type CachedFacts<'m, 'c> = &'m HashMap<Digest, InternedFacts<'c>>;
 
 /// Reads the modules, in no particular order. Without `memory` no cache is used.
 pub(crate) fn read(
     modules: &[Module],
     wanted: Wanted,
-    memory: Option<Memory<'_, '_>>,
+    memory: Option<CachedFacts<'_, '_>>,
     cores: usize,
     progress: &dyn Progress,
-) -> Vec<Read> {
+) -> Vec<ReadModule> {
     let mut queue: Vec<usize> = (0..modules.len()).collect();
     // The longest first, so that no thread starts a long one at the end.
     queue.sort_by_key(|&index| std::cmp::Reverse(work(&modules[index])));
@@ -56,7 +56,7 @@ pub(crate) fn read(
         let mut worker = Worker { wanted, memory, reader: Reader::new(wanted), content: Vec::new() };
         while let Some(&index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
             let (facts, digest) = worker.file(&modules[index].path);
-            found.push(Read { module: index, facts, digest });
+            found.push(ReadModule { module: index, facts, digest });
             progress.step(done.fetch_add(1, Ordering::Relaxed) + 1, queue.len());
         }
         found
@@ -91,7 +91,7 @@ fn cost(path: &[u8]) -> u64 {
 /// What a thread reuses for each module.
 struct Worker<'m, 'c> {
     wanted: Wanted,
-    memory: Option<Memory<'m, 'c>>,
+    memory: Option<CachedFacts<'m, 'c>>,
     reader: Reader,
     content: Vec<u8>,
 }

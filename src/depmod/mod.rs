@@ -1,7 +1,7 @@
 //! Makes a module directory's indexes: finds the modules, reads each once, resolves their dependencies, writes the files.
 //!
 //! ```text
-//! settings -> scan -> order -> gather (facts, cache) -> library, symbols -> resolve, cycles -> output -> replace
+//! settings -> scan -> order -> gather (facts, cache) -> interner, symbols -> resolve, cycles -> output -> replace
 //! ```
 //!
 //! Nothing is written before everything is known; then the files are replaced one after the other
@@ -14,7 +14,7 @@ pub(crate) mod digest;
 pub(crate) mod facts;
 pub(crate) mod gather;
 pub(crate) mod hash;
-pub(crate) mod library;
+pub(crate) mod interner;
 pub(crate) mod order;
 pub(crate) mod output;
 pub(crate) mod places;
@@ -32,7 +32,7 @@ use crate::system::map::{self, Contents};
 use crate::system::replace::LockedDirectory;
 use crate::system::roots::as_path;
 use facts::Wanted;
-use library::Known;
+use interner::InternedFacts;
 use resolve::Reports;
 use scan::{Found, Module, Scan};
 use settings::Settings;
@@ -135,15 +135,15 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     // Locked from here on: two runs at once would each read a tree that the other is about to index.
     let directory = if request.show { None } else { open(request.out, system, sink)? };
 
-    let place = request.caches.and_then(|caches| cache::Place::of(caches, as_path(request.dir)));
-    let cached = place.as_ref().and_then(cache::Place::load);
+    let place = request.caches.and_then(|caches| cache::CacheFile::of(caches, as_path(request.dir)));
+    let cached = place.as_ref().and_then(cache::CacheFile::load);
     let mut remembered = cached.as_deref().and_then(cache::Remembered::parse).unwrap_or_default();
 
     let mut table = symbols::Table::new(request.prefix);
     match (&symvers, &system_map) {
-        (Some((path, contents)), _) => table.read_symvers(&mut remembered.library, contents, path, sink),
+        (Some((path, contents)), _) => table.read_symvers(&mut remembered.interner, contents, path, sink),
         (None, Some((path, contents))) => {
-            table.read_system_map(&mut remembered.library, contents, path, sink)
+            table.read_system_map(&mut remembered.interner, contents, path, sink)
         }
         (None, None) => {}
     }
@@ -159,13 +159,13 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     let read = gather::read(&modules, wanted, memory, request.cores, outputs.progress);
     outputs.progress.end();
     // Lives no longer than what was read, which it borrows.
-    let mut library = std::mem::take(&mut remembered.library);
+    let mut interner = std::mem::take(&mut remembered.interner);
     let remembered = remembered.modules;
-    let mut known = vec![Known::default(); modules.len()];
+    let mut known = vec![InternedFacts::default(); modules.len()];
     let mut digests = vec![None; modules.len()];
     for read in &read {
         let old = || read.digest.and_then(|digest| remembered.get(&digest)).cloned().unwrap_or_default();
-        known[read.module] = read.facts.as_ref().map_or_else(old, |facts| library.add(facts));
+        known[read.module] = read.facts.as_ref().map_or_else(old, |facts| interner.add(facts));
         digests[read.module] = read.digest;
     }
     let new = read.iter().filter(|read| read.facts.is_some());
@@ -173,12 +173,12 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     sink.log(Priority::Info, format!("{} modules, {new} of them read", modules.len()).as_bytes());
     tell_trouble(&modules, &known, sink);
 
-    table.add_exports(&mut library, &known);
-    let symbols = table.resolve(&mut library);
+    table.add_exports(&mut interner, &known);
+    let symbols = table.resolve(&mut interner);
     let provided: Vec<_> = table.provided().collect();
     let dependencies =
-        resolve::dependencies(&modules, &known, &library, &symbols, reports, sink, outputs.print);
-    let numbers = resolve::number(&dependencies).map_err(|left| {
+        resolve::dependencies(&modules, &known, &interner, &symbols, reports, sink, outputs.print);
+    let numbers = resolve::topological_numbers(&dependencies).map_err(|left| {
         tell_cycles(&modules, &dependencies, &left, sink);
         Failure::Told
     })?;
@@ -189,7 +189,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         dir: request.dir,
         modules: &modules,
         known: &known,
-        library: &library,
+        interner: &interner,
         dependencies: &dependencies,
         numbers: &numbers,
         provided: &provided,
@@ -222,14 +222,14 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         let sound = all.filter(|(known, digest)| known.trouble.is_none() && seen.insert(*digest));
         let entries: Vec<_> = sound.map(|(known, digest)| cache::Entry { digest, known }).collect();
         if to_remember > 0 || entries.len() < remembered.len() {
-            keep(&place, &cache::render(&place, &library, &entries), cached.as_deref(), request, sink);
+            keep(&place, &cache::render(&place, &interner, &entries), cached.as_deref(), request, sink);
         }
     }
     Ok(summary)
 }
 
 /// Replaces the cache if it differs.
-fn keep(place: &cache::Place, new: &[u8], old: Option<&[u8]>, request: &Request<'_>, sink: &dyn Sink) {
+fn keep(place: &cache::CacheFile, new: &[u8], old: Option<&[u8]>, request: &Request<'_>, sink: &dyn Sink) {
     if old != Some(new) {
         if let Err(error) = place.store(new, request.started) {
             // The only effect: the next run takes as long as this one.
@@ -253,7 +253,7 @@ fn find_modules(request: &Request<'_>, sink: &dyn Sink) -> Result<Found, Failure
     Ok(found)
 }
 
-fn tell_trouble(modules: &[Module], known: &[Known<'_>], sink: &dyn Sink) {
+fn tell_trouble(modules: &[Module], known: &[InternedFacts<'_>], sink: &dyn Sink) {
     for (module, trouble) in modules.iter().zip(known).filter_map(|(m, known)| Some((m, known.trouble?))) {
         if let Some(decoder) = &trouble.decoder {
             sink.log(Priority::Err, decoder.as_bytes());

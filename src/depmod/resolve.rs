@@ -1,7 +1,7 @@
 //! Dependencies: which modules provide the symbols that each module needs, an order of loading, and the closure that
 //! `modules.dep` has.
 
-use super::library::{Known, Library};
+use super::interner::{InternedFacts, Interner};
 use super::scan::Module;
 use super::symbols::Symbol;
 use crate::log::{Priority, Sink, bytes};
@@ -21,8 +21,8 @@ pub struct Reports {
 /// indexed by the number of the name.
 pub fn dependencies(
     modules: &[Module],
-    known: &[Known<'_>],
-    library: &Library<'_>,
+    known: &[InternedFacts<'_>],
+    interner: &Interner<'_>,
     symbols: &[Option<Symbol>],
     reports: Reports,
     sink: &dyn Sink,
@@ -34,9 +34,9 @@ pub fn dependencies(
     for (index, (module, known)) in (0u32..).zip(modules.iter().zip(known)) {
         let mut list = Vec::new();
         for &id in &known.needs {
-            let need = library.need(id);
+            let need = interner.need(id);
             let warn = |what: &str| {
-                let text = bytes![module.path, what, library.name(need.name)];
+                let text = bytes![module.path, what, interner.name(need.name)];
                 sink.log(Priority::Warning, &text);
             };
             let Some(symbol) = symbols[need.name as usize] else {
@@ -52,7 +52,7 @@ pub fn dependencies(
             if std::mem::replace(&mut seen[owner as usize], index) != index {
                 list.push(owner);
                 if reports.dependencies {
-                    let (name, path) = (library.name(need.name), &modules[owner as usize].path);
+                    let (name, path) = (interner.name(need.name), &modules[owner as usize].path);
                     print(&bytes![module.path, " needs \"", name, "\": ", path, "\n"]);
                 }
             }
@@ -66,7 +66,7 @@ pub fn dependencies(
 ///
 /// # Errors
 /// If there are cycles: the modules on a cycle and those that a cycle depends on, in order.
-pub fn number(lists: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
+pub fn topological_numbers(lists: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
     let mut users = vec![0u32; lists.len()];
     for &dependency in lists.iter().flatten() {
         users[dependency as usize] += 1;
@@ -101,7 +101,7 @@ pub(crate) struct Closures<'a> {
 }
 
 impl<'a> Closures<'a> {
-    /// `lists` and `numbers` are the results of [`dependencies`] and [`number`].
+    /// `lists` and `numbers` are the results of [`dependencies`] and [`topological_numbers`].
     pub(crate) fn new(lists: &'a [Vec<u32>], numbers: &'a [u32]) -> Self {
         Closures { lists, numbers, seen: vec![u32::MAX; lists.len()], found: Vec::new() }
     }
@@ -137,7 +137,7 @@ mod tests {
     fn the_example_of_the_description() {
         // one, two, three; three needs two, then one; two needs one.
         let lists = [vec![], vec![0], vec![1, 0]];
-        let numbers = number(&lists).unwrap();
+        let numbers = topological_numbers(&lists).unwrap();
         assert_eq!(numbers, [2, 1, 0]);
         let mut closures = Closures::new(&lists, &numbers);
         assert_eq!(closures.of(2), [1, 0]);
@@ -148,15 +148,15 @@ mod tests {
     #[test]
     fn what_is_left_of_a_cycle() {
         // 0 uses the cycle 1 <-> 2, which uses 3; 4 is apart.
-        assert_eq!(number(&[vec![1], vec![2], vec![1, 3], vec![], vec![]]), Err(vec![1, 2, 3]));
-        assert_eq!(number(&[vec![0]]), Err(vec![0]));
+        assert_eq!(topological_numbers(&[vec![1], vec![2], vec![1, 3], vec![], vec![]]), Err(vec![1, 2, 3]));
+        assert_eq!(topological_numbers(&[vec![0]]), Err(vec![0]));
     }
 
     #[test]
     fn long_chains_and_wide_fans() {
         let chain: Vec<Vec<u32>> =
             (0..20_000u32).map(|i| if i == 0 { vec![] } else { vec![i - 1] }).collect();
-        let numbers = number(&chain).unwrap();
+        let numbers = topological_numbers(&chain).unwrap();
         assert_eq!(Closures::new(&chain, &numbers).of(19_999).len(), 19_999);
     }
 }

@@ -2,7 +2,7 @@
 //! with one module name the configuration prefers one.
 
 use super::Failure;
-use super::settings::{Place, Settings};
+use super::settings::{SearchWord, Settings};
 use crate::error::Errno;
 use crate::formats::index;
 use crate::log::{Priority, Sink, bytes};
@@ -89,7 +89,7 @@ pub(crate) struct Found {
     /// How many have paths that do not fit into the indexes; each was reported.
     pub left_out: usize,
     /// The files that lost to another one of the same module name.
-    pub beaten: Vec<Module>,
+    pub shadowed: Vec<Module>,
 }
 
 /// The modules of a directory, each name once.
@@ -102,7 +102,7 @@ pub(crate) struct Scan<'a> {
     /// Device and inode of the directories that lead to the one being read.
     above: Vec<(u64, u64)>,
     left_out: usize,
-    beaten: Vec<Module>,
+    shadowed: Vec<Module>,
 }
 
 impl<'a> Scan<'a> {
@@ -116,7 +116,7 @@ impl<'a> Scan<'a> {
             by_name: HashMap::new(),
             above: Vec::new(),
             left_out: 0,
-            beaten: Vec::new(),
+            shadowed: Vec::new(),
         }
     }
 
@@ -131,7 +131,7 @@ impl<'a> Scan<'a> {
             // Already reported; the other directories are still searched.
             let _ = self.top(external);
         }
-        Ok(Found { modules: self.modules, left_out: self.left_out, beaten: self.beaten })
+        Ok(Found { modules: self.modules, left_out: self.left_out, shadowed: self.shadowed })
     }
 
     /// Uses the files that the command line names.
@@ -155,7 +155,7 @@ impl<'a> Scan<'a> {
                 self.modules.push(module);
             }
         }
-        Ok(Found { modules: self.modules, left_out: self.left_out, beaten: self.beaten })
+        Ok(Found { modules: self.modules, left_out: self.left_out, shadowed: self.shadowed })
     }
 
     /// The error about a second file of one module name.
@@ -264,12 +264,12 @@ impl<'a> Scan<'a> {
             }
             Entry::Occupied(old) => {
                 let old = &mut self.modules[*old.get()];
-                let beaten = if prefers(self.settings, self.dir, old, &new) {
+                let shadowed = if prefers(self.settings, self.dir, old, &new) {
                     std::mem::replace(old, new)
                 } else {
                     new
                 };
-                self.beaten.push(beaten);
+                self.shadowed.push(shadowed);
             }
         }
     }
@@ -300,8 +300,8 @@ fn prefers(settings: &Settings, dir: &[u8], old: &Module, new: &Module) -> bool 
     for place in settings.search.iter().rev() {
         rank += 1;
         match place {
-            Place::BuiltIn => builtin = rank,
-            Place::External => {
+            SearchWord::BuiltIn => builtin = rank,
+            SearchWord::External => {
                 for external in settings.externals.iter().rev() {
                     rank += 1;
                     if below(&new.path, external).is_some() {
@@ -313,9 +313,9 @@ fn prefers(settings: &Settings, dir: &[u8], old: &Module, new: &Module) -> bool 
                 }
             }
             // Of two files below one directory only the new one gets its rank: the last one found wins.
-            Place::Below(place) if lies_in(new, place) => new_rank = rank,
-            Place::Below(place) if lies_in(old, place) => old_rank = rank,
-            Place::Below(_) => {}
+            SearchWord::Below(place) if lies_in(new, place) => new_rank = rank,
+            SearchWord::Below(place) if lies_in(old, place) => old_rank = rank,
+            SearchWord::Below(_) => {}
         }
     }
     let or_builtin = |rank: i64| if rank == -1 { builtin } else { rank };

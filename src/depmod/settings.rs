@@ -15,7 +15,7 @@ use crate::log::{Priority, Sink, bytes};
 
 /// A word of the search list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SearchWord {
     /// `built-in`: all that no other word ranks.
     BuiltIn,
     /// `external`: the external directories.
@@ -28,7 +28,7 @@ pub enum Place {
 #[derive(Debug, Default)]
 pub struct Settings {
     /// The search list, in the order of the files; the first word has the highest rank.
-    pub search: Vec<Place>,
+    pub search: Vec<SearchWord>,
     /// `SUBDIR/NAME` of each override, in the order of the files; the last has precedence.
     pub overrides: Vec<Vec<u8>>,
     /// The external directories, in the order of the files; the last is searched first.
@@ -66,9 +66,9 @@ impl Settings {
                 b"search" => {
                     while let Some(word) = words.next() {
                         self.search.push(match word {
-                            b"built-in" => Place::BuiltIn,
-                            b"external" => Place::External,
-                            below => Place::Below(below.to_vec()),
+                            b"built-in" => SearchWord::BuiltIn,
+                            b"external" => SearchWord::External,
+                            below => SearchWord::Below(below.to_vec()),
                         });
                     }
                     continue;
@@ -114,7 +114,7 @@ impl Settings {
     /// Adds the default of the search list.
     pub fn finish(mut self) -> Self {
         if self.search.is_empty() {
-            self.search.push(Place::Below(b"updates".to_vec()));
+            self.search.push(SearchWord::Below(b"updates".to_vec()));
         }
         self
     }
@@ -140,8 +140,11 @@ mod tests {
             "# comment\nsearch updates extra\\\n  built-in\nsearch external\noverride m-x * kernel/a\n\
              override n 6.1 b\nexternal 6.1 /ext\nexternal 6.2 /other\nexclude tmp .old\nexclude\n  \n",
         );
-        let below = |text: &str| Place::Below(text.into());
-        assert_eq!(settings.search, [below("updates"), below("extra"), Place::BuiltIn, Place::External]);
+        let below = |text: &str| SearchWord::Below(text.into());
+        assert_eq!(
+            settings.search,
+            [below("updates"), below("extra"), SearchWord::BuiltIn, SearchWord::External]
+        );
         assert_eq!(settings.overrides, [b"kernel/a/m-x".to_vec(), b"b/n".to_vec()]);
         assert_eq!(settings.externals, [b"/ext".to_vec()]);
         assert_eq!(settings.excludes, [b"tmp".to_vec(), b".old".to_vec()]);
@@ -152,7 +155,7 @@ mod tests {
     #[test]
     fn bad_lines_are_told_and_passed_over() {
         let (settings, told) = read("override m *\nexternal *\n #x\nSearch a\nmake_map_files yes\n");
-        assert_eq!(settings.search, [Place::Below(b"updates".to_vec())]);
+        assert_eq!(settings.search, [SearchWord::Below(b"updates".to_vec())]);
         let texts: Vec<_> = told.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(
             texts,

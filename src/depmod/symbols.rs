@@ -1,7 +1,7 @@
 //! Which module, or the kernel, provides each symbol: from `Module.symvers` or `System.map`, and from the modules. A later
 //! module replaces an earlier one, a module replaces the kernel.
 
-use super::library::{Known, Library, NameId};
+use super::interner::{InternedFacts, Interner, NameId};
 use crate::log::{Priority, Sink, bytes};
 
 /// A provided symbol.
@@ -35,7 +35,7 @@ impl Table {
     /// WHERE `vmlinux` count. `path` is for messages.
     pub fn read_symvers<'c>(
         &mut self,
-        library: &mut Library<'c>,
+        interner: &mut Interner<'c>,
         contents: &'c [u8],
         path: &[u8],
         sink: &dyn Sink,
@@ -51,7 +51,7 @@ impl Table {
             }
             match hexadecimal(crc) {
                 Ok(crc) => {
-                    let name = library.number(self.without_prefix(name));
+                    let name = interner.number(self.without_prefix(name));
                     self.put(name, Symbol { owner: None, crc });
                 }
                 Err(why) => {
@@ -60,14 +60,14 @@ impl Table {
                 }
             }
         }
-        self.add_implicit(library);
+        self.add_implicit(interner);
     }
 
     /// Adds the kernel's symbols from the contents of a `System.map`: lines `ADDRESS TYPE NAME`, of which `__ksymtab_X`
     /// means an exported symbol X. `path` is for messages.
     pub fn read_system_map<'c>(
         &mut self,
-        library: &mut Library<'c>,
+        interner: &mut Interner<'c>,
         contents: &'c [u8],
         path: &[u8],
         sink: &dyn Sink,
@@ -80,34 +80,34 @@ impl Table {
             };
             let name = name.strip_suffix(b"\n").unwrap_or(name);
             if let Some(name) = self.without_prefix(name).strip_prefix(b"__ksymtab_") {
-                let name = library.number(name);
+                let name = interner.number(name);
                 self.put(name, Symbol { owner: None, crc: 0 });
             }
         }
-        self.add_implicit(library);
+        self.add_implicit(interner);
     }
 
-    fn add_implicit(&mut self, library: &mut Library<'_>) {
+    fn add_implicit(&mut self, interner: &mut Interner<'_>) {
         let kernel = Symbol { owner: None, crc: 0 };
         for name in IMPLICIT {
-            let id = library.number(name);
+            let id = interner.number(name);
             self.put(id, kernel);
         }
-        let id = library.number(IMPLICIT_UNLESS_LISTED);
+        let id = interner.number(IMPLICIT_UNLESS_LISTED);
         if self.at(id).is_none() {
             self.put(id, kernel);
         }
     }
 
     /// Adds the exports of the modules, given in their order.
-    pub fn add_exports(&mut self, library: &mut Library<'_>, modules: &[Known<'_>]) {
+    pub fn add_exports(&mut self, interner: &mut Interner<'_>, modules: &[InternedFacts<'_>]) {
         for (owner, module) in (0..).zip(modules) {
             for &(name, crc) in &module.exports {
                 let name = match self.prefix {
                     None => name,
                     Some(_) => {
-                        let bare = self.without_prefix(library.name(name));
-                        library.number(bare)
+                        let bare = self.without_prefix(interner.name(name));
+                        interner.number(bare)
                     }
                 };
                 self.put(name, Symbol { owner: Some(owner), crc });
@@ -115,14 +115,14 @@ impl Table {
         }
     }
 
-    /// For each name of the library the symbol that provides it: one leading dot and one leading prefix are ignored.
-    pub fn resolve(&self, library: &mut Library<'_>) -> Vec<Option<Symbol>> {
-        let count = library.names().len();
+    /// For each name of the interner the symbol that provides it: one leading dot and one leading prefix are ignored.
+    pub fn resolve(&self, interner: &mut Interner<'_>) -> Vec<Option<Symbol>> {
+        let count = interner.names().len();
         (0..count as NameId)
             .map(|id| {
-                let name = library.name(id);
+                let name = interner.name(id);
                 let bare = self.without_prefix(name.strip_prefix(b".").unwrap_or(name));
-                if bare.len() == name.len() { self.at(id) } else { self.at(library.find(bare)?) }
+                if bare.len() == name.len() { self.at(id) } else { self.at(interner.find(bare)?) }
             })
             .collect()
     }
@@ -164,28 +164,28 @@ mod tests {
     use super::*;
     use crate::log::Kept;
 
-    fn lookup(table: &Table, library: &mut Library<'static>, name: &'static [u8]) -> Option<Symbol> {
-        let id = library.number(name);
-        table.resolve(library)[id as usize]
+    fn lookup(table: &Table, interner: &mut Interner<'static>, name: &'static [u8]) -> Option<Symbol> {
+        let id = interner.number(name);
+        table.resolve(interner)[id as usize]
     }
 
     #[test]
     fn symvers_counts_what_is_in_vmlinux() {
         let text = b"0x12\tone\tvmlinux\tEXPORT_SYMBOL\nff two vmlinux x y\n0x1 three vmlinux\n0x2 four drivers/a x\n\
             zz five vmlinux x\n0x11112222333344445 six vmlinux x\nshort\n0x3 _seven vmlinux x\n";
-        let (mut library, sink) = (Library::default(), Kept::default());
+        let (mut interner, sink) = (Interner::default(), Kept::default());
         let mut table = Table::new(Some(b'_'));
-        table.read_symvers(&mut library, text, b"/v", &sink);
+        table.read_symvers(&mut interner, text, b"/v", &sink);
         let crc =
-            |library: &mut Library<'static>, name| lookup(&table, library, name).map(|symbol| symbol.crc);
-        assert_eq!(crc(&mut library, b"one"), Some(0x12));
-        assert_eq!(crc(&mut library, b"two"), Some(0xff));
-        assert_eq!(crc(&mut library, b".two"), Some(0xff));
-        assert_eq!(crc(&mut library, b"._seven"), Some(3));
-        assert_eq!(crc(&mut library, b"TOC."), Some(0));
+            |interner: &mut Interner<'static>, name| lookup(&table, interner, name).map(|symbol| symbol.crc);
+        assert_eq!(crc(&mut interner, b"one"), Some(0x12));
+        assert_eq!(crc(&mut interner, b"two"), Some(0xff));
+        assert_eq!(crc(&mut interner, b".two"), Some(0xff));
+        assert_eq!(crc(&mut interner, b"._seven"), Some(3));
+        assert_eq!(crc(&mut interner, b"TOC."), Some(0));
         // With this prefix the implicit symbols are looked up without their first byte.
         for missing in [&b"three"[..], b"four", b"five", b"six", b"short", b"__this_module", b"..two"] {
-            assert_eq!(crc(&mut library, missing), None, "{missing:?}");
+            assert_eq!(crc(&mut interner, missing), None, "{missing:?}");
         }
         let told: Vec<_> =
             sink.take().into_iter().map(|(_, text)| String::from_utf8(text).unwrap()).collect();
@@ -201,25 +201,25 @@ mod tests {
     #[test]
     fn a_system_map_counts_its_ksymtab_lines() {
         let text = b"0 T one\n0 r __ksymtab_two\nbad line\n0 R __ksymtab_three";
-        let (mut library, sink) = (Library::default(), Kept::default());
+        let (mut interner, sink) = (Interner::default(), Kept::default());
         let mut table = Table::new(None);
-        table.read_system_map(&mut library, text, b"/m", &sink);
+        table.read_system_map(&mut interner, text, b"/m", &sink);
         for name in [&b"two"[..], b"three", b"__this_module", b"_GLOBAL_OFFSET_TABLE_", b"TOC."] {
-            assert_eq!(lookup(&table, &mut library, name), Some(Symbol { owner: None, crc: 0 }), "{name:?}");
+            assert_eq!(lookup(&table, &mut interner, name), Some(Symbol { owner: None, crc: 0 }), "{name:?}");
         }
-        assert_eq!(lookup(&table, &mut library, b"one"), None);
+        assert_eq!(lookup(&table, &mut interner, b"one"), None);
         assert_eq!(sink.take(), [(Priority::Err, b"/m:3: invalid line: bad line\n".to_vec())]);
     }
 
     #[test]
     fn the_last_module_wins_and_beats_the_kernel() {
-        let (mut library, sink) = (Library::default(), Kept::default());
+        let (mut interner, sink) = (Interner::default(), Kept::default());
         let mut table = Table::new(None);
-        table.read_system_map(&mut library, b"0 r __ksymtab_x\n", b"/m", &sink);
-        let x = library.number(b"x");
-        let exporting = |crc| Known { exports: vec![(x, crc)], ..Known::default() };
-        table.add_exports(&mut library, &[exporting(1), exporting(2)]);
-        assert_eq!(lookup(&table, &mut library, b"x"), Some(Symbol { owner: Some(1), crc: 2 }));
+        table.read_system_map(&mut interner, b"0 r __ksymtab_x\n", b"/m", &sink);
+        let x = interner.number(b"x");
+        let exporting = |crc| InternedFacts { exports: vec![(x, crc)], ..InternedFacts::default() };
+        table.add_exports(&mut interner, &[exporting(1), exporting(2)]);
+        assert_eq!(lookup(&table, &mut interner, b"x"), Some(Symbol { owner: Some(1), crc: 2 }));
         assert_eq!(table.provided().collect::<Vec<_>>(), [(x, 1)]);
     }
 }

@@ -51,7 +51,7 @@ impl Image {
 ///
 /// # Errors
 /// Why the file cannot be read; `ENODATA` for a module without `.modinfo`.
-pub(crate) fn own_words(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn own_modinfo(path: &Path) -> Result<Vec<u8>> {
     let image = Image::read(path)?;
     let elf = Elf::parse(&image)?;
     let section = modinfo::section(&elf)?;

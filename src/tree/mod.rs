@@ -46,12 +46,12 @@ pub(crate) struct Module {
     pub builtin: bool,
     /// The install or remove command, if nothing else is known of it. The entry of exactly its name takes precedence over
     /// patterns.
-    pub command: Option<Own>,
+    pub command: Option<OwnCommand>,
 }
 
 /// The command that a module was found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Own {
+pub(crate) enum OwnCommand {
     /// Its install command.
     Install(Vec<u8>),
     /// Its remove command; it has no install command of its own.
@@ -85,7 +85,7 @@ impl Module {
 
 /// The words and modules that the lines about one module have named so far.
 #[derive(Default)]
-struct Wishes<'c> {
+struct SeenNames<'c> {
     words: BTreeSet<&'c [u8]>,
     modules: BTreeSet<Key>,
     /// The length of the names together, in bytes.
@@ -136,7 +136,7 @@ impl<'a> Tree<'a> {
 
     /// A second, unread tree of the same directory and configuration, which logs to another sink. This tree still logs its
     /// own problems when it reads them.
-    pub(crate) fn anew<'b>(&self, sink: &'b dyn Sink) -> Tree<'b>
+    pub(crate) fn reopened<'b>(&self, sink: &'b dyn Sink) -> Tree<'b>
     where
         'a: 'b,
     {
@@ -189,7 +189,7 @@ impl<'a> Tree<'a> {
     ///
     /// The other sources cannot redirect a name: depmod's `modules.softdep` and `modules.weakdep` and the kernel command
     /// line only define dependencies, parameters and blacklists.
-    pub(crate) fn are_plain<'n>(&self, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
+    pub(crate) fn resolve_to_themselves<'n>(&self, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
         let logged = AnyMessage::default();
         let config = settings::read_given(self.roots, &self.paths, &logged);
         // Not the tree's own indexes, which must still log their problems. Never dropped, as in the tools' trees.
@@ -241,9 +241,11 @@ impl<'a> Tree<'a> {
         self.builtins(query, reader)
     }
 
-    fn own_command(&self, name: &[u8]) -> Option<Own> {
+    fn own_command(&self, name: &[u8]) -> Option<OwnCommand> {
         let command = |kind| self.config().named(kind, name).map(|entry| entry.value.to_vec());
-        command(Kind::Install).map(Own::Install).or_else(|| command(Kind::Remove).map(Own::Remove))
+        command(Kind::Install)
+            .map(OwnCommand::Install)
+            .or_else(|| command(Kind::Remove).map(OwnCommand::Remove))
     }
 
     fn builtins(&self, query: &[u8], reader: Reader) -> Vec<Module> {
@@ -311,7 +313,7 @@ impl<'a> Tree<'a> {
     /// The command that is run instead of inserting the module.
     pub(crate) fn install_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
         match &module.command {
-            Some(Own::Install(command)) => Some(command),
+            Some(OwnCommand::Install(command)) => Some(command),
             _ => self.config().install_for(&module.name).map(|entry| entry.value),
         }
     }
@@ -319,7 +321,7 @@ impl<'a> Tree<'a> {
     /// The command that is run instead of removing the module.
     pub(crate) fn remove_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
         match &module.command {
-            Some(Own::Remove(command)) => Some(command),
+            Some(OwnCommand::Remove(command)) => Some(command),
             _ => self.config().remove_for(&module.name).map(|entry| entry.value),
         }
     }
@@ -338,35 +340,35 @@ impl<'a> Tree<'a> {
     /// name a module, the first one decides on its side; in one line `pre:` does. Each word is looked up like any query;
     /// unknown ones are dropped.
     pub(crate) fn softdep_lines(&self, module: &Module) -> Vec<(Origin, Vec<Module>, Vec<Module>)> {
-        let mut wishes = Wishes::default();
+        let mut seen = SeenNames::default();
         let lines = self.config().softdeps_for(&module.name);
         lines
-            .map(|line| (line.origin, self.add(line.pre(), &mut wishes), self.add(line.post(), &mut wishes)))
+            .map(|line| (line.origin, self.add(line.pre(), &mut seen), self.add(line.post(), &mut seen)))
             .collect()
     }
 
     /// The weak dependencies of all matching lines: modules that may help it. Nothing loads them.
     pub(crate) fn weakdeps(&self, module: &Module) -> Vec<Module> {
-        let mut wishes = Wishes::default();
+        let mut seen = SeenNames::default();
         let lines = self.config().weakdeps_for(&module.name);
-        lines.flat_map(|line| self.add(line.names(), &mut wishes)).collect()
+        lines.flat_map(|line| self.add(line.names(), &mut seen)).collect()
     }
 
-    /// The modules that `words` lead to and that are not in `wishes` yet. Stops at the limits of a plan; the planner then
+    /// The modules that `words` lead to and that are not in `seen` yet. Stops at the limits of a plan; the planner then
     /// refuses them.
-    fn add<'c>(&self, words: impl Iterator<Item = &'c [u8]>, wishes: &mut Wishes<'c>) -> Vec<Module> {
+    fn add<'c>(&self, words: impl Iterator<Item = &'c [u8]>, seen: &mut SeenNames<'c>) -> Vec<Module> {
         let mut modules = Vec::new();
         for word in words {
-            if wishes.modules.len() > limits::PLAN_TASKS || wishes.names > limits::PLAN_NAMES {
+            if seen.modules.len() > limits::PLAN_TASKS || seen.names > limits::PLAN_NAMES {
                 break;
             }
-            if !wishes.words.insert(word) {
+            if !seen.words.insert(word) {
                 continue;
             }
             match self.lookup(word) {
                 Ok(found) => {
-                    wishes.names += found.iter().map(Module::names).sum::<usize>();
-                    modules.extend(found.into_iter().filter(|module| wishes.modules.insert(module.key())));
+                    seen.names += found.iter().map(Module::names).sum::<usize>();
+                    modules.extend(found.into_iter().filter(|module| seen.modules.insert(module.key())));
                 }
                 Err(_) => {
                     let told = bytes!["failed to lookup dependency '", word, "', continuing anyway."];

@@ -3,7 +3,7 @@
 //! Each directory is listed once. A file is opened without a stat(2) before: that it is a directory or a dangling link
 //! shows when it is read.
 
-use crate::config::files::{self, Found, Kind};
+use crate::config::files::{self, Candidate, FileKind};
 use crate::config::{Config, Parser};
 use crate::error::Errno;
 use crate::limits;
@@ -26,7 +26,7 @@ pub enum ConfigPaths {
 /// The files that depmod writes into a module directory for modprobe.
 const WRITTEN: [&str; 2] = ["modules.softdep", "modules.weakdep"];
 
-/// A place that files come from; [`Found::place`] counts these.
+/// A place that files come from; [`Candidate::place`] counts these.
 enum Place {
     Dir(PathBuf),
     File(PathBuf),
@@ -39,7 +39,7 @@ pub(super) fn read(roots: &Roots, dir: &Path, paths: &ConfigPaths, sink: &dyn Si
     // First, so that the names of these two files cannot be taken by others.
     reader.places.push(Place::Dir(dir.to_path_buf()));
     for name in WRITTEN {
-        reader.add(name.as_bytes(), 0, Kind::Certain);
+        reader.add(name.as_bytes(), 0, FileKind::Certain);
     }
     reader.add_all(roots, paths);
     reader.read(Some(&roots.cmdline()), sink)
@@ -55,7 +55,7 @@ pub(super) fn read_given(roots: &Roots, paths: &ConfigPaths, sink: &dyn Sink) ->
 #[derive(Default)]
 struct Reader {
     places: Vec<Place>,
-    found: Vec<Found>,
+    found: Vec<Candidate>,
     seen: usize,
     /// What is wrong with names: how many were met before, and the sentence.
     odd: Vec<(usize, Vec<u8>)>,
@@ -63,7 +63,7 @@ struct Reader {
 }
 
 /// The names of a directory that may be configuration files.
-type Listing = Vec<(Vec<u8>, Kind)>;
+type Listing = Vec<(Vec<u8>, FileKind)>;
 
 impl Reader {
     /// Takes in the directories of modprobe.d(5); a file in the place of one counts too.
@@ -109,7 +109,7 @@ impl Reader {
             Errno::ENOTDIR if std::fs::metadata(&path).is_ok() => {
                 let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
                 self.places.push(Place::File(path));
-                self.add(&name, self.places.len() - 1, Kind::Certain);
+                self.add(&name, self.places.len() - 1, FileKind::Certain);
             }
             Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG => {}
             errno => {
@@ -127,11 +127,11 @@ impl Reader {
         }
     }
 
-    fn add(&mut self, name: &[u8], place: usize, kind: Kind) {
-        if kind == Kind::Directory {
+    fn add(&mut self, name: &[u8], place: usize, kind: FileKind) {
+        if kind == FileKind::Directory {
             self.is_directory(self.seen, &self.path(place, name));
         } else {
-            self.found.push(Found { name: name.to_vec(), place, kind, seen: self.seen });
+            self.found.push(Candidate { name: name.to_vec(), place, kind, seen: self.seen });
         }
         self.seen += 1;
     }
@@ -146,7 +146,7 @@ impl Reader {
             let path = self.path(candidate.place, &candidate.name);
             if taken == Some(&candidate.name) {
                 // Masked; what is odd about it is told all the same.
-                if candidate.kind == Kind::Unknown {
+                if candidate.kind == FileKind::Unknown {
                     self.is_file(candidate.seen, &path);
                 }
             } else if self.parse(candidate, &path, &mut parser) {
@@ -177,11 +177,11 @@ impl Reader {
     }
 
     /// Parses one file; false where it is none, so that it does not mask others.
-    fn parse(&mut self, candidate: &Found, path: &Path, parser: &mut Parser) -> bool {
+    fn parse(&mut self, candidate: &Candidate, path: &Path, parser: &mut Parser) -> bool {
         let limit = limits::CONFIG_FILE as usize;
         let end = match (&self.places[candidate.place], candidate.kind) {
             (Place::File(_), _) => Eof::Blocking,
-            (_, Kind::Unknown) => Eof::Empty,
+            (_, FileKind::Unknown) => Eof::Empty,
             _ => Eof::Short,
         };
         match read_into(path, &mut self.buffer, limit, end) {
@@ -192,7 +192,7 @@ impl Reader {
                 parser.warn(bytes![path, ": larger than ", limit, " bytes, ignored"]);
             }
             // One that vanished, or that we may not read, still masks.
-            Err(_) if candidate.kind == Kind::Unknown => return self.is_file(candidate.seen, path),
+            Err(_) if candidate.kind == FileKind::Unknown => return self.is_file(candidate.seen, path),
             Err(_) => {}
         }
         true
@@ -230,9 +230,9 @@ fn list(dir: &Path, buffer: &mut Vec<u8>) -> Result<Listing, Errno> {
     visit_names(dir, buffer, &mut |name, kind| {
         if files::is_config_name(name) {
             let kind = match kind {
-                EntryType::Directory => Kind::Directory,
-                EntryType::Regular => Kind::Regular,
-                EntryType::Other => Kind::Unknown,
+                EntryType::Directory => FileKind::Directory,
+                EntryType::Regular => FileKind::Regular,
+                EntryType::Other => FileKind::Unknown,
             };
             listing.push((name.to_vec(), kind));
         }

@@ -1,7 +1,7 @@
 //! Blacklist lines that do not keep their module out. A blacklist stops requests by an alias of the module, and no others.
 
 use super::own;
-use crate::check::finding::{shown, some};
+use crate::check::finding::{abbreviated, shown};
 use crate::check::{Context, Finding, Severity};
 use crate::config::{Entry, Kind};
 use crate::formats::pattern::fnmatch;
@@ -51,13 +51,13 @@ pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
         let needing: Vec<String> = needing.into_iter().collect();
         let through = match (&needing[..], &asking[..]) {
             ([], []) => continue,
-            (needing, []) => format!("with {}, for which it is needed", some(needing)),
-            ([], asking) => format!("with {}, whose soft dependency it is", some(asking)),
+            (needing, []) => format!("with {}, for which it is needed", abbreviated(needing)),
+            ([], asking) => format!("with {}, whose soft dependency it is", abbreviated(asking)),
             (needing, asking) => {
                 format!(
                     "with {}, for which it is needed, and {}, whose soft dependency it is",
-                    some(needing),
-                    some(asking)
+                    abbreviated(needing),
+                    abbreviated(asking)
                 )
             }
         };

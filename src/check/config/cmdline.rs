@@ -57,7 +57,7 @@ pub(super) fn module_blacklist(context: &Context<'_>) -> Vec<Finding> {
             let meant = match context.exists(&folded) {
                 true if folded == written => return None,
                 true => shown(&folded),
-                false => context.near(&folded)?,
+                false => context.similar(&folded)?,
             };
             let what =
                 format!("module_blacklist= has '{}', which the kernel calls no module", shown(written));

@@ -49,8 +49,8 @@ pub(super) fn directives(context: &Context<'_>) -> Vec<Finding> {
             .hint("modprobe.d(5)")
         } else {
             let finding = error(format!("unknown directive '{named}', the line is not read"));
-            match near_directive(word) {
-                Some(near) => finding.hint(format!("{near}?")),
+            match similar_directive(word) {
+                Some(similar) => finding.hint(format!("{similar}?")),
                 None => finding,
             }
         });
@@ -177,13 +177,16 @@ fn is_directive(word: &[u8]) -> bool {
 }
 
 /// The directive that `word` probably is a misspelling of.
-fn near_directive(word: &[u8]) -> Option<String> {
+fn similar_directive(word: &[u8]) -> Option<String> {
     let word = word.to_ascii_lowercase();
-    slips(&word).into_iter().find(|near| is_directive(near)).map(|near| shown(&near))
+    one_typing_error_away(&word)
+        .into_iter()
+        .find(|similar| is_directive(similar))
+        .map(|similar| shown(&similar))
 }
 
 /// The word itself, and all words that differ from it by one typing error.
-fn slips(word: &[u8]) -> Vec<Vec<u8>> {
+fn one_typing_error_away(word: &[u8]) -> Vec<Vec<u8>> {
     let mut found = vec![word.to_vec()];
     // Longer words are no misspelled directives.
     if word.len() > 20 {
@@ -230,7 +233,7 @@ mod tests {
             ("foo", None),
             ("", None),
         ] {
-            assert_eq!(near_directive(slip.as_bytes()).as_deref(), meant, "{slip}");
+            assert_eq!(similar_directive(slip.as_bytes()).as_deref(), meant, "{slip}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::config::{Entry, Kind};
 
 /// Lines that blacklist, forbid or permit unknown names. If the module does not exist, such a line does no harm; a
 /// misspelled name, or an alias, makes it ineffective.
-pub(super) fn keepers(context: &Context<'_>) -> Vec<Finding> {
+pub(super) fn access_lines(context: &Context<'_>) -> Vec<Finding> {
     let kinds = [
         (Kind::Blacklist, "blacklist", "nothing is blacklisted"),
         (Kind::Forbid, "forbid", "nothing is forbidden"),
@@ -21,9 +21,9 @@ pub(super) fn keepers(context: &Context<'_>) -> Vec<Finding> {
     lines
         .filter_map(|(entry, word, so)| {
             let name = shown(entry.key);
-            if let Some(near) = context.near(entry.key) {
+            if let Some(similar) = context.similar(entry.key) {
                 let what = format!("no module is called '{name}', so {so}");
-                return Some(context.at(&entry, Severity::Error, what).hint(format!("{near}?")));
+                return Some(context.at(&entry, Severity::Error, what).hint(format!("{similar}?")));
             }
             let module = context.tree.lookup(entry.key).ok()?.into_iter().next()?;
             // The file of a module may have another name; forbid also compares the module's own.
@@ -40,11 +40,11 @@ pub(super) fn keepers(context: &Context<'_>) -> Vec<Finding> {
 pub(super) fn options(context: &Context<'_>) -> Vec<Finding> {
     // The kernel command line has parameters of other programs, too.
     let unknown =
-        own(context, Kind::Options).filter(|entry| entry.origin.line > 0 && !leads(context, entry.key));
+        own(context, Kind::Options).filter(|entry| entry.origin.line > 0 && !is_known(context, entry.key));
     unknown
         .map(|entry| {
             let name = shown(entry.key);
-            doubt(
+            unknown_name(
                 context,
                 &entry,
                 entry.key,
@@ -61,10 +61,10 @@ pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
     let unknown = both.filter(|entry| !is_pattern(entry.key) && !context.exists(entry.key));
     unknown
         .filter_map(|entry| {
-            let near = context.near(entry.key)?;
+            let similar = context.similar(entry.key)?;
             let what =
                 format!("no module is called '{}', so the command is run for nothing else", shown(entry.key));
-            Some(context.at(&entry, Severity::Warning, what).hint(format!("{near}?")))
+            Some(context.at(&entry, Severity::Warning, what).hint(format!("{similar}?")))
         })
         .collect()
 }
@@ -77,7 +77,7 @@ pub(super) fn aliases(context: &Context<'_>) -> Vec<Finding> {
     nowhere
         .map(|entry| {
             let (alias, name) = (shown(entry.key), shown(entry.value));
-            doubt(
+            unknown_name(
                 context,
                 &entry,
                 entry.value,
@@ -88,7 +88,7 @@ pub(super) fn aliases(context: &Context<'_>) -> Vec<Finding> {
 }
 
 /// Soft and weak dependencies on unknown names.
-pub(super) fn wishes(context: &Context<'_>) -> Vec<Finding> {
+pub(super) fn dependencies(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for entry in own(context, Kind::Softdep).chain(own(context, Kind::Weakdep)) {
         let soft = entry.pre().chain(entry.post()).count() > 0;
@@ -96,15 +96,20 @@ pub(super) fn wishes(context: &Context<'_>) -> Vec<Finding> {
             if soft { entry.pre().chain(entry.post()).collect() } else { entry.names().collect() };
         // Comments are reported by another check.
         let words = words.iter().take_while(|word| word[0] != b'#');
-        let unknown = words.filter(|word| !leads(context, word));
+        let unknown = words.filter(|word| !is_known(context, word));
         findings.extend(unknown.map(|word| {
-            doubt(context, &entry, word, format!("it asks for '{}', and nothing is called so", shown(word)))
+            unknown_name(
+                context,
+                &entry,
+                word,
+                format!("it asks for '{}', and nothing is called so", shown(word)),
+            )
         }));
         let key = entry.key;
         if !is_pattern(key) && !context.exists(key) {
-            if let Some(near) = context.near(key) {
+            if let Some(similar) = context.similar(key) {
                 let what = format!("no module is called '{}', so the line does nothing", shown(key));
-                findings.push(context.at(&entry, Severity::Error, what).hint(format!("{near}?")));
+                findings.push(context.at(&entry, Severity::Error, what).hint(format!("{similar}?")));
             }
         }
     }
@@ -112,14 +117,14 @@ pub(super) fn wishes(context: &Context<'_>) -> Vec<Finding> {
 }
 
 /// A finding about an unknown name: an error if it is similar to a known one.
-fn doubt(context: &Context<'_>, entry: &Entry<'_>, name: &[u8], what: String) -> Finding {
-    match crate::name::alias(name).and_then(|name| context.near(&name)) {
-        Some(near) => context.at(entry, Severity::Error, what).hint(format!("{near}?")),
+fn unknown_name(context: &Context<'_>, entry: &Entry<'_>, name: &[u8], what: String) -> Finding {
+    match crate::name::alias(name).and_then(|name| context.similar(&name)) {
+        Some(similar) => context.at(entry, Severity::Error, what).hint(format!("{similar}?")),
         None => context.at(entry, Severity::Warning, what),
     }
 }
 
 /// Whether a name or alias is known.
-fn leads(context: &Context<'_>, word: &[u8]) -> bool {
+fn is_known(context: &Context<'_>, word: &[u8]) -> bool {
     context.tree.lookup(word).is_ok_and(|found| !found.is_empty())
 }

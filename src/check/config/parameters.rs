@@ -2,7 +2,7 @@
 
 use super::own;
 use crate::check::finding::shown;
-use crate::check::{Context, Finding, Severity, nearest};
+use crate::check::{Context, Finding, Severity, similar_in};
 use crate::config::Kind;
 use crate::formats::kernel_args::{self, same_name};
 use crate::formats::modinfo::{self, IMPLICIT_PARAMETERS};
@@ -19,7 +19,7 @@ pub(super) fn parameters(context: &Context<'_>) -> Vec<Finding> {
         for module in modules {
             let own = known.entry(module.name.clone()).or_insert_with(|| {
                 let file = if context.tree.is_builtin(&module) { None } else { context.tree.path(&module) };
-                image::own_words(&file?).ok()
+                image::own_modinfo(&file?).ok()
             });
             let Some(own) = own else { continue };
             let known = modinfo::parameters(modinfo::entries(own)).0;
@@ -33,9 +33,9 @@ pub(super) fn parameters(context: &Context<'_>) -> Vec<Finding> {
                 let Some(known) = known.iter().find(|known| same_name(known.name, parameter)) else {
                     let what = format!("{name} has no parameter '{}'", shown(parameter));
                     let finding = context.at(&entry, Severity::Error, what);
-                    let near = nearest(parameter, known.iter().map(|known| known.name));
-                    findings.push(match near {
-                        Some(near) => finding.hint(format!("{near}?")),
+                    let similar = similar_in(parameter, known.iter().map(|known| known.name));
+                    findings.push(match similar {
+                        Some(similar) => finding.hint(format!("{similar}?")),
                         None => finding.hint(format!("modinfo -p {name}")),
                     });
                     continue;

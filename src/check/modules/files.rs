@@ -1,6 +1,6 @@
 //! The module files themselves.
 
-use crate::check::finding::{first_of, shown, some};
+use crate::check::finding::{abbreviated, at_most_ten, shown};
 use crate::check::{Context, Finding};
 use crate::system::roots::as_path;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub(in crate::check) fn unreadable(context: &Context<'_>) -> Vec<Finding> {
         let why = trouble.decoder.clone().unwrap_or_else(|| trouble.errno.to_string());
         Finding::error(study.path(place), format!("cannot be read as a module: {why}"))
     });
-    first_of(findings.collect(), context.tree.dir())
+    at_most_ten(findings.collect(), context.tree.dir())
 }
 
 /// Files whose module name another file has, too, and which one is used.
@@ -24,12 +24,12 @@ pub(in crate::check) fn duplicates(context: &Context<'_>) -> Vec<Finding> {
     let dir = context.tree.dir().as_os_str().as_bytes();
     let winners: BTreeMap<&[u8], &[u8]> =
         study.modules.iter().map(|module| (&module.name[..], module.relative(dir))).collect();
-    let findings = study.beaten.iter().map(|module| {
+    let findings = study.shadowed.iter().map(|module| {
         let winner = winners.get(&module.name[..]).map(|path| shown(path)).unwrap_or_default();
         Finding::warning(as_path(&module.path), format!("{winner} is preferred to it"))
             .hint("search and override of depmod.d(5)")
     });
-    first_of(findings.collect(), context.tree.dir())
+    at_most_ten(findings.collect(), context.tree.dir())
 }
 
 /// Module files of built-in modules, which are never loaded.
@@ -40,7 +40,7 @@ pub(in crate::check) fn builtin_too(context: &Context<'_>) -> Vec<Finding> {
         let what = format!("{} is built in, so nothing loads this", shown(&module.name));
         Finding::warning(as_path(&module.path), what)
     });
-    first_of(findings.collect(), context.tree.dir())
+    at_most_ten(findings.collect(), context.tree.dir())
 }
 
 /// Dependency cycles.
@@ -51,7 +51,7 @@ pub(in crate::check) fn cycles(context: &Context<'_>) -> Vec<Finding> {
         let what = format!("modules need each other: {}", names.join(" -> "));
         Finding::error(context.tree.dir(), what).hint("depmod writes nothing")
     });
-    first_of(findings.collect(), context.tree.dir())
+    at_most_ten(findings.collect(), context.tree.dir())
 }
 
 /// Modules that were built for another kernel. The kernel compares the version magic; its first word, the release, only for
@@ -80,7 +80,7 @@ pub(in crate::check) fn vermagic(context: &Context<'_>) -> Vec<Finding> {
         };
         Some(Finding::error(study.path(place), what).hint("build it anew"))
     });
-    first_of(findings.collect(), context.tree.dir())
+    at_most_ten(findings.collect(), context.tree.dir())
 }
 
 /// Modules that need unknown symbols.
@@ -103,6 +103,6 @@ fn by_module(context: &Context<'_>, symbols: &[(usize, Vec<u8>)], what: &str) ->
     }
     let findings = names
         .iter()
-        .map(|(&place, names)| Finding::error(study.path(place), format!("{what}: {}", some(names))));
-    first_of(findings.collect(), context.tree.dir())
+        .map(|(&place, names)| Finding::error(study.path(place), format!("{what}: {}", abbreviated(names))));
+    at_most_ten(findings.collect(), context.tree.dir())
 }

@@ -1,7 +1,7 @@
 //! The index files of a module directory. File times do not show whether they match the modules, since copying and
 //! unpacking changes times: what depmod would write now is compared with the files.
 
-use crate::check::finding::{first_of, shown, some};
+use crate::check::finding::{abbreviated, at_most_ten, shown};
 use crate::check::{Context, Finding};
 use crate::error::Errno;
 use crate::formats::index::Index;
@@ -89,7 +89,7 @@ fn disagreement(index: &Index<'_>, source: &str, text: &[u8]) -> Option<String> 
         return None;
     }
     let keys: Vec<String> = differing.into_iter().map(shown).collect();
-    Some(format!("says something else than {source} of {}", some(&keys)))
+    Some(format!("says something else than {source} of {}", abbreviated(&keys)))
 }
 
 /// The entries of an index of this text.
@@ -125,8 +125,8 @@ pub(in crate::check) fn files(context: &Context<'_>) -> Vec<Finding> {
         let why = if context.file(path).exists() { "is not the file that counts" } else { "is not there" };
         Finding::error(&dep, format!("{} {why}", shown(path))).hint(depmod(context))
     });
-    let mut findings = first_of(unknown.collect(), context.tree.dir());
-    findings.extend(first_of(gone.collect(), &dep));
+    let mut findings = at_most_ten(unknown.collect(), context.tree.dir());
+    findings.extend(at_most_ten(gone.collect(), &dep));
     findings
 }
 

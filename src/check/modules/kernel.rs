@@ -1,7 +1,7 @@
 //! What the running kernel will do with the modules. Only checked for the modules of the running kernel.
 
 use super::study::Study;
-use crate::check::finding::{first_of, shown};
+use crate::check::finding::{at_most_ten, shown};
 use crate::check::{Context, Finding};
 use crate::formats::compress::{self, Compression};
 use crate::formats::{kernel_decoder, kmsg};
@@ -48,7 +48,7 @@ pub(in crate::check) fn compression(context: &Context<'_>) -> Vec<Finding> {
         };
         Some(Finding::warning(path, what).hint("modprobe decompresses it, at some cost"))
     });
-    first_of(findings.collect(), context.tree.dir())
+    at_most_ten(findings.collect(), context.tree.dir())
 }
 
 /// Unsigned modules, if the kernel requires signatures.
@@ -69,7 +69,7 @@ pub(in crate::check) fn signatures(context: &Context<'_>) -> Vec<Finding> {
     let findings = unsigned.map(|(place, _)| {
         Finding::error(study.path(place), "not signed, and this kernel takes only what is").hint(why)
     });
-    first_of(findings.collect(), context.tree.dir())
+    at_most_ten(findings.collect(), context.tree.dir())
 }
 
 /// Firmware that a driver requested since boot and that no directory has. The modules' own lists of firmware would say

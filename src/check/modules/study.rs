@@ -2,9 +2,9 @@
 
 use crate::check::Context;
 use crate::depmod::facts::{Facts, Wanted};
-use crate::depmod::library::{Known, Library};
+use crate::depmod::interner::{InternedFacts, Interner};
 use crate::depmod::output::{self, Sources};
-use crate::depmod::resolve::{Reports, dependencies, number};
+use crate::depmod::resolve::{Reports, dependencies, topological_numbers};
 use crate::depmod::scan::{Module, Scan};
 use crate::depmod::symbols::Table;
 use crate::depmod::{cycles, gather, input, order, places};
@@ -26,7 +26,7 @@ pub(crate) struct Study {
     /// The facts of each, by its place.
     pub facts: Vec<Facts>,
     /// The files that lost to another one of the same module name.
-    pub beaten: Vec<Module>,
+    pub shadowed: Vec<Module>,
     /// The result of resolving them.
     pub resolved: Resolved,
 }
@@ -62,7 +62,7 @@ impl Study {
         let dirs = context.system.roots.config_dirs("depmod.d");
         let settings = places::read(&dirs, context.request.release, &Silent);
         let found = Scan::new(dir, &settings, &Silent).everything().ok()?;
-        let (mut modules, beaten) = (found.modules, found.beaten);
+        let (mut modules, shadowed) = (found.modules, found.shadowed);
         let listed = input(dir, "modules.order");
         order::sort(&mut modules, dir, listed.as_deref(), &Silent).ok()?;
         let mut facts = vec![Facts::default(); modules.len()];
@@ -70,7 +70,7 @@ impl Study {
             facts[read.module] = read.facts.unwrap_or_default();
         }
         let resolved = resolve(dir, &modules, &facts, &kernel_symbols(context));
-        Some(Study { modules, facts, beaten, resolved })
+        Some(Study { modules, facts, shadowed, resolved })
     }
 
     /// The values of a key of `.modinfo` of the module at a place.
@@ -87,19 +87,19 @@ impl Study {
 
 fn resolve(dir: &[u8], modules: &[Module], facts: &[Facts], kernel: &Kernel) -> Resolved {
     let mut resolved = Resolved::default();
-    let mut library = Library::default();
+    let mut interner = Interner::default();
     let mut table = Table::new(None);
     match kernel {
-        Kernel::Symvers(text) => table.read_symvers(&mut library, text, b"", &Silent),
-        Kernel::Names(text) => table.read_system_map(&mut library, text, b"", &Silent),
+        Kernel::Symvers(text) => table.read_symvers(&mut interner, text, b"", &Silent),
+        Kernel::Names(text) => table.read_system_map(&mut interner, text, b"", &Silent),
         Kernel::Unknown => {}
     }
-    let known: Vec<Known<'_>> = facts.iter().map(|facts| library.add(facts)).collect();
-    table.add_exports(&mut library, &known);
-    let symbols = table.resolve(&mut library);
+    let known: Vec<InternedFacts<'_>> = facts.iter().map(|facts| interner.add(facts)).collect();
+    table.add_exports(&mut interner, &known);
+    let symbols = table.resolve(&mut interner);
     for (place, known) in known.iter().enumerate() {
-        for need in known.needs.iter().map(|&id| library.need(id)).filter(|need| !need.weak) {
-            let name = || (place, library.name(need.name).to_vec());
+        for need in known.needs.iter().map(|&id| interner.need(id)).filter(|need| !need.weak) {
+            let name = || (place, interner.name(need.name).to_vec());
             match symbols[need.name as usize] {
                 None if !matches!(kernel, Kernel::Unknown) => resolved.missing.push(name()),
                 // If either side has no version, there is nothing to compare.
@@ -110,8 +110,8 @@ fn resolve(dir: &[u8], modules: &[Module], facts: &[Facts], kernel: &Kernel) -> 
             }
         }
     }
-    let lists = dependencies(modules, &known, &library, &symbols, Reports::default(), &Silent, &|_| {});
-    let numbers = match number(&lists) {
+    let lists = dependencies(modules, &known, &interner, &symbols, Reports::default(), &Silent, &|_| {});
+    let numbers = match topological_numbers(&lists) {
         Ok(numbers) => numbers,
         Err(left) => {
             let name = |at: &u32| modules[*at as usize].name.clone();
@@ -125,7 +125,7 @@ fn resolve(dir: &[u8], modules: &[Module], facts: &[Facts], kernel: &Kernel) -> 
         dir,
         modules,
         known: &known,
-        library: &library,
+        interner: &interner,
         dependencies: &lists,
         numbers: &numbers,
         provided: &provided,

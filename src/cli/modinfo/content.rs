@@ -102,7 +102,7 @@ fn signature_entries(image: &[u8]) -> Vec<(&'static [u8], Vec<u8>)> {
 }
 
 /// The contents of several files, one after the other.
-pub(crate) struct Contents<'a> {
+pub(crate) struct ReadAhead<'a> {
     wanted: Wanted<'a>,
     paths: &'a [PathBuf],
     next: usize,
@@ -112,7 +112,7 @@ pub(crate) struct Contents<'a> {
     buffer: Vec<u8>,
 }
 
-impl Contents<'_> {
+impl ReadAhead<'_> {
     /// The contents of the next file. Must not be called more often than there are files.
     pub(crate) fn next(&mut self) -> Result<Content, Failure> {
         let index = self.next;
@@ -134,7 +134,7 @@ pub(crate) fn read<T>(
     wanted: Wanted<'_>,
     paths: &[PathBuf],
     cores: impl FnOnce() -> usize,
-    show: impl FnOnce(&mut Contents<'_>) -> T,
+    show: impl FnOnce(&mut ReadAhead<'_>) -> T,
 ) -> T {
     let compressed = |path: &&PathBuf| !path.as_os_str().as_bytes().ends_with(b".ko");
     // One thread reads uncompressed files faster. Two compressed ones are worth a second thread.
@@ -159,12 +159,12 @@ pub(crate) fn read<T>(
         if threads > 1 {
             for _ in 0..threads {
                 let sender = sender.clone();
-                // If a thread cannot be started, the others do its work; without any, `Contents::next` reads the files.
+                // If a thread cannot be started, the others do its work; without any, `ReadAhead::next` reads the files.
                 let _ = std::thread::Builder::new().spawn_scoped(scope, move || worker(sender));
             }
         }
         drop(sender);
         let early = HashMap::new();
-        show(&mut Contents { wanted, paths, next: 0, done, early, buffer: Vec::new() })
+        show(&mut ReadAhead { wanted, paths, next: 0, done, early, buffer: Vec::new() })
     })
 }

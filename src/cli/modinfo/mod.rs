@@ -9,7 +9,7 @@ mod content;
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
-use super::{Call, Exit, Outcome};
+use super::{Call, Exit, ToolResult};
 use crate::error::{Errno, Error, Result};
 use crate::formats::index::Reader;
 use crate::formats::modinfo::{self, Parameter, builtin_info, parameters};
@@ -19,7 +19,7 @@ use crate::system::module_file::STDIN;
 use crate::system::roots::as_path;
 use crate::tree::{ConfigPaths, Module, Tree};
 use crate::{limits, name};
-use content::{Content, Contents as Files, Failure, Wanted};
+use content::{Content, Failure, ReadAhead, Wanted};
 use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ struct Request<'a> {
 }
 
 /// Prints the information about each operand.
-pub(crate) fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let mut request = Request::default();
     let operands = call.options(OPTIONS, |found| {
@@ -180,7 +180,7 @@ impl Tool<'_> {
     }
 
     /// Prints all modules in order and returns the exit status. `files` has the contents of their files.
-    fn everything(&self, found: &[Result<Vec<Shown>, Vec<u8>>], files: &mut Files<'_>) -> u8 {
+    fn everything(&self, found: &[Result<Vec<Shown>, Vec<u8>>], files: &mut ReadAhead<'_>) -> u8 {
         let mut status = 0;
         for found in found {
             match found {
@@ -208,7 +208,7 @@ impl Tool<'_> {
     }
 
     /// Prints one module.
-    fn module(&self, module: &Shown, files: &mut Files<'_>) -> Result<()> {
+    fn module(&self, module: &Shown, files: &mut ReadAhead<'_>) -> Result<()> {
         let path = module.path.as_ref();
         let field = self.request.field;
         if self.request.json {
@@ -245,7 +245,7 @@ impl Tool<'_> {
     }
 
     /// The contents of the next file.
-    fn next(&self, files: &mut Files<'_>) -> Result<Content> {
+    fn next(&self, files: &mut ReadAhead<'_>) -> Result<Content> {
         files.next().map_err(|failure| match failure {
             Failure::File(error) => {
                 self.tell(&error);
@@ -257,7 +257,7 @@ impl Tool<'_> {
 
     /// One module as an object on a line: `{"name", "filename", "fields", "parameters", "build_id", "signature"}`. Invalid
     /// UTF-8 becomes U+FFFD.
-    fn module_json(&self, module: &Shown, files: &mut Files<'_>) -> Result<()> {
+    fn module_json(&self, module: &Shown, files: &mut ReadAhead<'_>) -> Result<()> {
         let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
         let mut object = json!({
             "name": text(&module.name),

@@ -1,10 +1,10 @@
 //! Inserting: each operand becomes modules, each module a plan, and the plan is walked. `-D` and `-v` print that plan; a
-//! run executes the same plan. With `--jobs` the walk takes results that threads have prepared (`together`).
+//! run executes the same plan. With `--jobs` the walk takes results that threads have prepared (`batch`).
 
-use super::kernel_words::{KernelListener, kernel_lines};
-use super::together::Together;
+use super::batch::Batch;
+use super::kernel_messages::{KernelListener, kernel_lines};
 use super::{Session, command, insert_reason};
-use crate::cli::Outcome;
+use crate::cli::ToolResult;
 use crate::error::Errno;
 use crate::gate::{self, WaitBudget};
 use crate::load::ahead::{Attempt, JobResult};
@@ -18,17 +18,17 @@ use std::cell::OnceCell;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Inserts one operand after the other; `together` has the results of threads.
+/// Inserts one operand after the other; `batch` has the results of threads.
 pub(crate) fn walk(
     session: &Session<'_>,
     names: &[&[u8]],
     parameters: &[u8],
-    together: Option<&Together<'_>>,
-) -> Outcome {
+    batch: Option<&Batch<'_>>,
+) -> ToolResult {
     let mut status = 0;
     for name in names {
         // An operand that fails does not stop the next.
-        status |= operand(session, name, parameters, together)?;
+        status |= operand(session, name, parameters, batch)?;
     }
     Ok(status)
 }
@@ -48,9 +48,9 @@ fn operand(
     session: &Session<'_>,
     operand: &[u8],
     parameters: &[u8],
-    together: Option<&Together<'_>>,
-) -> Outcome {
-    let request = Insert { session, operand, parameters, budget: OnceCell::new(), together };
+    batch: Option<&Batch<'_>>,
+) -> ToolResult {
+    let request = Insert { session, operand, parameters, budget: OnceCell::new(), batch };
     let mut status = 0;
     let modules = match find(session, session.tree, operand) {
         Ok(modules) => modules,
@@ -80,7 +80,7 @@ struct Insert<'i, 's> {
     operand: &'i [u8],
     parameters: &'i [u8],
     budget: OnceCell<WaitBudget>,
-    together: Option<&'i Together<'i>>,
+    batch: Option<&'i Batch<'i>>,
 }
 
 impl Insert<'_, '_> {
@@ -107,8 +107,8 @@ impl Insert<'_, '_> {
                     result
                 })
         };
-        if let Some(together) = self.together {
-            together.plan_is_over();
+        if let Some(batch) = self.batch {
+            batch.plan_is_over();
         }
         match result {
             Ok(()) => 0,
@@ -133,12 +133,12 @@ impl Insert<'_, '_> {
     /// Whether there is nothing to do for a module. A module that threads loaded ahead for a later step does not count yet.
     fn is_there(&self, module: &Module) -> bool {
         !self.session.request.depends
-            && !self.together.is_some_and(|together| together.holds(&module.name))
+            && !self.batch.is_some_and(|batch| batch.holds(&module.name))
             && self.session.is_there(module)
     }
 
     /// Logs the messages of a thread that tried a module and, if it failed, the messages of the kernel.
-    fn tell(&self, step: &Step, tried: &Attempt) {
+    fn log_tried(&self, step: &Step, tried: &Attempt) {
         let log = self.session.log;
         tried.messages.iter().for_each(|(priority, text)| log.log(*priority, text));
         if tried.result.is_err() {
@@ -149,9 +149,9 @@ impl Insert<'_, '_> {
     }
 
     /// Logs the messages about the gate, once: at the first step that needs it.
-    fn tell_trouble(&self) {
-        if let Some(together) = self.together {
-            together.tell_trouble();
+    fn log_gate_messages(&self) {
+        if let Some(batch) = self.batch {
+            batch.log_gate_messages();
         }
     }
 }
@@ -168,7 +168,7 @@ struct Walk<'w, 'i, 's> {
 impl Walk<'_, '_, '_> {
     /// Takes the result of a thread for a step; whether the thread found the module loaded.
     fn take(&mut self, step: &Step) -> bool {
-        match self.insert.together.and_then(|together| together.take(step)) {
+        match self.insert.batch.and_then(|batch| batch.take(step)) {
             Some(JobResult::AlreadyLive) => true,
             Some(JobResult::Attempted(tried)) => {
                 self.ahead = Some(tried);
@@ -219,12 +219,12 @@ impl walk::StepHandler for Walk<'_, '_, '_> {
             session.log.error(&bytes!["could not find module by name='", step.module.name, "'"]);
             return Err(Errno::ENOENT);
         };
-        self.insert.tell_trouble();
+        self.insert.log_gate_messages();
         let tried = match self.ahead.take() {
             Some(tried) => tried,
             None => Loads::new(session, parameters).load(step, path, self.insert.budget(), operand),
         };
-        self.insert.tell(step, &tried);
+        self.insert.log_tried(step, &tried);
         tried.result
     }
 

@@ -25,12 +25,12 @@ use crate::tree::Tree;
 
 /// Whether the request is done because all its modules are live. Uses a configuration of its own, so that `tree` still
 /// reports the problems that it finds.
-pub(crate) fn suffices(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'_>) -> bool {
+pub(crate) fn all_are_live(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'_>) -> bool {
     // These print something or fail although the module is live.
-    let loud = request.resolve || request.depends || request.first_time;
+    let prints = request.resolve || request.depends || request.first_time;
     // A wrong number of jobs is reported; a valid one changes nothing here.
-    let senseless = call.world.host.variable(JOBS_VARIABLE).is_some_and(|text| jobs(&text).is_none());
-    if request.mode() != Mode::Insert || loud || senseless {
+    let bad_jobs = call.world.host.variable(JOBS_VARIABLE).is_some_and(|text| jobs(&text).is_none());
+    if request.mode() != Mode::Insert || prints || bad_jobs {
         return false;
     }
     let count = if request.all { request.operands.len() } else { 1 };
@@ -44,5 +44,5 @@ pub(crate) fn suffices(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'_>) 
             _ => return false,
         }
     }
-    tree.are_plain(names.iter().map(Vec::as_slice))
+    tree.resolve_to_themselves(names.iter().map(Vec::as_slice))
 }

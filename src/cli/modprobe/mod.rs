@@ -4,18 +4,18 @@
 //! walks a plan, `remove` removes, `show` and `explain` only print.
 
 pub(crate) mod args;
+mod batch;
 mod command;
 mod explain;
 mod insert;
-mod kernel_words;
+mod kernel_messages;
 mod live;
 mod parallel;
 mod remove;
 mod show;
-mod together;
 
-use super::message::{Log, Stages};
-use super::{Call, Exit, Outcome, parameters, refusal};
+use super::message::{Log, TreeLog};
+use super::{Call, Exit, ToolResult, parameters, refusal};
 use crate::error::Errno;
 use crate::gate::{self, Gate};
 use crate::load::insert::Loader;
@@ -29,7 +29,7 @@ use std::cell::OnceCell;
 use std::mem::ManuallyDrop;
 
 /// Runs modprobe.
-pub(crate) fn run(call: &Call<'_>) -> Outcome {
+pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let variable = call.world.host.variable(args::VARIABLE);
     let words = args::words(call, variable.as_deref());
@@ -43,14 +43,14 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
     } else {
         ConfigPaths::List(request.config.iter().map(|path| into_path(path.to_vec())).collect())
     };
-    let sink = Stages::new(&log);
+    let sink = TreeLog::new(&log);
     // Never dropped: the process ends soon, and the kernel frees maps and memory faster.
     let tree = ManuallyDrop::new(Tree::open(&call.world.system, dir, config, &sink));
-    if live::suffices(call, &request, &tree) {
+    if live::all_are_live(call, &request, &tree) {
         return Ok(0);
     }
     tree.config();
-    sink.opened();
+    sink.config_read();
     let gate = OnceCell::new();
     let loader = OnceCell::new();
     let session = Session { call, log: &log, request: &request, tree: &tree, gate: &gate, loader: &loader };
@@ -65,7 +65,7 @@ pub(crate) fn run(call: &Call<'_>) -> Outcome {
 }
 
 /// Inserts the modules of the operands.
-fn insert(session: &Session<'_>) -> Outcome {
+fn insert(session: &Session<'_>) -> ToolResult {
     let operands = &session.request.operands;
     let (names, words) =
         if session.request.all { operands.split_at(operands.len()) } else { operands.split_at(1) };
@@ -96,7 +96,7 @@ impl<'s> Session<'s> {
     }
 
     /// Logs a FATAL, or with `-a` a WARNING; the status is 1.
-    fn fail(&self, text: &[u8]) -> Outcome {
+    fn fail(&self, text: &[u8]) -> ToolResult {
         if self.request.all {
             self.log.warning(text);
         } else {

@@ -9,9 +9,9 @@
 
 use super::Session;
 use super::args::{JOBS_VARIABLE, jobs as number, unexpected_jobs};
+use super::batch::Batch;
 use super::insert::{Loads, find, walk};
-use super::together::Together;
-use crate::cli::Outcome;
+use crate::cli::ToolResult;
 use crate::gate::{WaitBudget, is_live};
 use crate::load::ahead::{self, Ahead, Attempt, Graph, Job, JobResult, Plan};
 use crate::load::plan::{Step, plan};
@@ -37,9 +37,9 @@ pub(crate) fn jobs(session: &Session<'_>) -> usize {
 }
 
 /// Inserts the modules of `names`, up to `jobs` at the same time.
-pub(crate) fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], jobs: usize) -> Outcome {
-    let tree = session.tree.anew(&Silent);
-    let trouble = RefCell::default();
+pub(crate) fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], jobs: usize) -> ToolResult {
+    let tree = session.tree.reopened(&Silent);
+    let gate_messages = RefCell::default();
     let mut status = 0;
     let mut rest = names;
     while !rest.is_empty() {
@@ -54,11 +54,16 @@ pub(crate) fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], job
                 None => ControlFlow::Break(count),
             });
         let (ControlFlow::Continue(count) | ControlFlow::Break(count)) = counted;
-        let (batch, after) = rest.split_at(count.max(1));
+        let (operands, after) = rest.split_at(count.max(1));
         rest = after;
         let graph = Graph::new(&tree, plans);
         let walk = |ahead: Option<&Ahead<'_>>| {
-            walk(session, batch, parameters, Some(&Together { ahead, trouble: &trouble, log: session.log }))
+            walk(
+                session,
+                operands,
+                parameters,
+                Some(&Batch { ahead, gate_messages: &gate_messages, log: session.log }),
+            )
         };
         if graph.len() < 2 {
             status |= walk(None)?;
@@ -67,12 +72,12 @@ pub(crate) fn run(session: &Session<'_>, names: &[&[u8]], parameters: &[u8], job
         let (log, system) = (session.log, session.call.world.system);
         let loads = Loads::new(session, parameters);
         let compressed = graph.jobs().any(|job| job.path.extension().is_none_or(|end| end != "ko"));
-        trouble.borrow_mut().extend(log.apart(|| session.loader().prepare(compressed)).1);
+        gate_messages.borrow_mut().extend(log.capture(|| session.loader().prepare(compressed)).1);
         let work = |job: &Job<'_>| {
             if is_live(&system, &job.step.module.name) {
                 return JobResult::AlreadyLive;
             }
-            let (tried, messages) = log.apart(|| loads.load(&job.step, &job.path, &budget, job.request));
+            let (tried, messages) = log.capture(|| loads.load(&job.step, &job.path, &budget, job.request));
             JobResult::Attempted(Attempt { messages, ..tried })
         };
         status |= ahead::run(&graph, jobs, &work, |ahead| walk(Some(ahead)))?;

@@ -5,7 +5,7 @@
 //! that is not loaded is skipped.
 
 use super::{Session, command};
-use crate::cli::Outcome;
+use crate::cli::ToolResult;
 use crate::error::Errno;
 use crate::gate::{self, WaitBudget};
 use crate::load::command::fill_in;
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Removes the modules of the operands.
-pub(crate) fn run(session: &Session<'_>) -> Outcome {
+pub(crate) fn run(session: &Session<'_>) -> ToolResult {
     let mut status = 0;
     for operand in &session.request.operands {
         status |= self::operand(session, operand)?;
@@ -26,7 +26,7 @@ pub(crate) fn run(session: &Session<'_>) -> Outcome {
     Ok(status)
 }
 
-fn operand(session: &Session<'_>, operand: &[u8]) -> Outcome {
+fn operand(session: &Session<'_>, operand: &[u8]) -> ToolResult {
     // Unbalanced brackets fail without a message, as in kmod.
     let Ok(modules) = session.tree.lookup(operand) else { return Ok(1) };
     if modules.is_empty() {
@@ -41,7 +41,7 @@ fn operand(session: &Session<'_>, operand: &[u8]) -> Outcome {
 }
 
 /// Removes one module; returns its status.
-fn remove(session: &Session<'_>, module: &Module) -> Outcome {
+fn remove(session: &Session<'_>, module: &Module) -> ToolResult {
     let (tree, request, system) = (session.tree, session.request, &session.call.world.system);
     let name = &module.name;
     if (request.bare || tree.remove_command(module).is_none()) && !request.depends {
@@ -60,8 +60,8 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
         }
     };
     // Report it before anything is changed.
-    let hopeless = |step: &&RemovalStep| step.required && step.used && step.command.is_none();
-    if let Some(step) = steps.iter().find(hopeless).filter(|_| !request.depends && request.wait.is_zero()) {
+    let blocked = |step: &&RemovalStep| step.required && step.used && step.command.is_none();
+    if let Some(step) = steps.iter().find(blocked).filter(|_| !request.depends && request.wait.is_zero()) {
         return in_use(session, &step.module.name);
     }
     let budget = WaitBudget::new(system);
@@ -69,7 +69,9 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
     for step in &steps {
         let other = &step.module.name;
         if !step.required {
-            if step.wanted_by.iter().any(|name| stayed.contains(name)) || !along(session, step, &budget) {
+            if step.wanted_by.iter().any(|name| stayed.contains(name))
+                || !remove_if_unused(session, step, &budget)
+            {
                 stayed.insert(other.clone());
             }
             continue;
@@ -90,7 +92,7 @@ fn remove(session: &Session<'_>, module: &Module) -> Outcome {
 }
 
 /// Removes a module that is not required, if it is unused; false if it stays, which is no failure.
-fn along(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> bool {
+fn remove_if_unused(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> bool {
     let name = &step.module.name;
     let system = session.call.world.system;
     let dry = session.request.dry;
@@ -126,7 +128,7 @@ fn along(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> bool
     }
 }
 
-fn run_command(session: &Session<'_>, name: &[u8], text: &[u8]) -> Outcome {
+fn run_command(session: &Session<'_>, name: &[u8], text: &[u8]) -> ToolResult {
     if shell(session, name, text) {
         return Ok(0);
     }
@@ -140,7 +142,7 @@ fn shell(session: &Session<'_>, name: &[u8], text: &[u8]) -> bool {
     session.request.dry || matches!(command::run(session, name, &filled), Ok(0))
 }
 
-fn in_use(session: &Session<'_>, name: &[u8]) -> Outcome {
+fn in_use(session: &Session<'_>, name: &[u8]) -> ToolResult {
     session.fail(&bytes!["Module ", name, " is in use."])
 }
 
@@ -152,7 +154,7 @@ enum Refusal {
 }
 
 /// Removes a required module by the kernel.
-fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> Outcome {
+fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> ToolResult {
     let request = session.request;
     if request.dry {
         session.action(&[b"rmmod ", name]);
@@ -221,6 +223,6 @@ fn wait_while_busy(
     result
 }
 
-fn not_in_kernel(session: &Session<'_>, name: &[u8]) -> Outcome {
+fn not_in_kernel(session: &Session<'_>, name: &[u8]) -> ToolResult {
     session.fail(&bytes!["Module ", name, " is not in kernel."])
 }

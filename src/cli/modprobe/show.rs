@@ -1,7 +1,7 @@
 //! What modprobe prints without loading: the configuration with the indexes, and the symbols of one module.
 
 use super::Session;
-use crate::cli::Outcome;
+use crate::cli::ToolResult;
 use crate::config::Kind;
 use crate::error::{Errno, Error, Result};
 use crate::formats::elf::{Elf, exports as exported, versions};
@@ -14,7 +14,7 @@ use crate::tree::image::Image;
 use std::path::PathBuf;
 
 /// `-c`: each entry as it is stored, kind by kind; then the aliases and symbols of the indexes.
-pub(crate) fn config(session: &Session<'_>) -> Outcome {
+pub(crate) fn config(session: &Session<'_>) -> ToolResult {
     let print = |parts: &[&[u8]]| session.call.print(&[&parts.concat(), &b"\n"[..]].concat());
     let config = session.tree.config();
     let lists: [(Kind, &[u8]); 3] =
@@ -43,7 +43,7 @@ pub(crate) fn config(session: &Session<'_>) -> Outcome {
 }
 
 /// `--show-modversions`: the symbols that a module needs, with the versions it was built against.
-pub(crate) fn modversions(session: &Session<'_>) -> Outcome {
+pub(crate) fn modversions(session: &Session<'_>) -> ToolResult {
     symbols(session, "modversions", |elf| {
         // PowerPC's names begin with a dot in this section and nowhere else.
         let bare = |name: &[u8]| name.strip_prefix(b".").unwrap_or(name).to_vec();
@@ -52,7 +52,7 @@ pub(crate) fn modversions(session: &Session<'_>) -> Outcome {
 }
 
 /// `--show-exports`: the symbols that a module exports.
-pub(crate) fn exports(session: &Session<'_>) -> Outcome {
+pub(crate) fn exports(session: &Session<'_>) -> ToolResult {
     symbols(session, "symbols", |elf| {
         Ok(exported(elf)?.into_iter().map(|export| (export.crc, export.name.to_vec())).collect())
     })
@@ -60,7 +60,7 @@ pub(crate) fn exports(session: &Session<'_>) -> Outcome {
 
 type Listed = Vec<(u64, Vec<u8>)>;
 
-fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<Listed>) -> Outcome {
+fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<Listed>) -> ToolResult {
     let operand = session.request.operands[0];
     let files = files(session, operand);
     if files.is_empty() {

@@ -1,6 +1,6 @@
 //! `kmod blame`: which modules took long to load, and who requested them.
 
-use super::form::Form;
+use super::form::OutputForm;
 use super::traced;
 use crate::cli::message::Log;
 use crate::gate::blame::{self, Module, RequestSource};
@@ -15,9 +15,9 @@ use std::time::Duration;
 #[command(after_help = super::TRACE)]
 pub(crate) struct Options {
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
     #[command(flatten)]
-    which: Which,
+    which: TraceFilter,
 }
 
 /// The most characters of a request that are shown: the alias of a CPU with all its features fills several lines.
@@ -25,7 +25,7 @@ const REQUEST: usize = 48;
 
 /// Which requests count.
 #[derive(clap::Args)]
-pub(crate) struct Which {
+pub(crate) struct TraceFilter {
     /// Only what was asked for so long after boot
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     until: Option<Duration>,
@@ -35,7 +35,7 @@ fn seconds(text: &str) -> Result<Duration> {
     Ok(Duration::try_from_secs_f64(text.parse()?)?)
 }
 
-impl Which {
+impl TraceFilter {
     /// The modules of the trace, the longest calls first.
     pub(crate) fn modules(&self, system: &System<'_>, log: &Log<'_>) -> Result<Vec<Module>> {
         let mut entries: Vec<TraceEntry> = traced(trace::read(system), log)?;

@@ -1,6 +1,6 @@
 //! `kmod check`: prints problems before they show at boot.
 
-use super::form::Form;
+use super::form::OutputForm;
 use crate::check::{self, Finding, Part, Request, Severity};
 use crate::cli::Call;
 use crate::error::Errno;
@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Options {
     /// What to check; everything unless said
     #[arg(value_name = "PART")]
-    parts: Vec<Named>,
+    parts: Vec<PartName>,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
     /// Check the modules of that kernel
     #[arg(short = 'S', long = "set-version", value_name = "VERSION")]
     version: Option<OsString>,
@@ -33,7 +33,7 @@ pub(crate) struct Options {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Named {
+enum PartName {
     /// modprobe.d, depmod.d and the kernel command line
     Config,
     /// The gate, and whose program and library load modules
@@ -42,18 +42,18 @@ enum Named {
     Modules,
 }
 
-impl Named {
+impl PartName {
     fn part(self) -> Part {
         match self {
-            Named::Config => Part::Config,
-            Named::Machine => Part::Machine,
-            Named::Modules => Part::Modules,
+            PartName::Config => Part::Config,
+            PartName::Machine => Part::Machine,
+            PartName::Modules => Part::Modules,
         }
     }
 }
 
 /// The findings, and 1 where one of them is an error.
-pub(crate) fn said(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
+pub(crate) fn report(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
     let absolute = |path: &OsString| -> Result<PathBuf> {
         let no_directory =
             |errno: Errno| anyhow!("no working directory for {}: {}", Path::new(path).display(), errno);

@@ -6,7 +6,7 @@ use crate::cli::world::Host;
 
 /// How to print a list.
 #[derive(clap::Args)]
-pub(super) struct Form {
+pub(super) struct OutputForm {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
@@ -15,7 +15,7 @@ pub(super) struct Form {
     no_pager: bool,
 }
 
-impl Form {
+impl OutputForm {
     /// Whether it may be shown page by page.
     pub(super) fn is_paged(&self) -> bool {
         !self.json && !self.no_pager

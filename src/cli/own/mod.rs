@@ -9,7 +9,7 @@ mod plot;
 mod stats;
 
 use super::message::Log;
-use super::{Call, Outcome};
+use super::{Call, ToolResult};
 use crate::error::Errno;
 use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -41,7 +41,7 @@ pub fn commands() -> clap::Command {
 }
 
 /// Runs the command that `words` begin with.
-pub(crate) fn run(call: &Call<'_>, words: &[Vec<u8>]) -> Outcome {
+pub(crate) fn run(call: &Call<'_>, words: &[Vec<u8>]) -> ToolResult {
     let words = words.iter().map(|word| OsString::from_vec(word.clone()));
     let line = match CommandLine::try_parse_from([OsString::from("kmod")].into_iter().chain(words)) {
         Ok(line) => line,
@@ -57,7 +57,7 @@ pub(crate) fn run(call: &Call<'_>, words: &[Vec<u8>]) -> Outcome {
     };
     let log = call.log();
     let is_paged = line.command.is_paged();
-    match line.command.said(call, &log) {
+    match line.command.output(call, &log) {
         Ok((text, status)) => {
             if is_paged {
                 form::show(call, &text);
@@ -85,11 +85,11 @@ impl Command {
     }
 
     /// The output of the command, and its exit status.
-    fn said(self, call: &Call<'_>, log: &Log<'_>) -> Result<(String, u8)> {
+    fn output(self, call: &Call<'_>, log: &Log<'_>) -> Result<(String, u8)> {
         let system = &call.world.system;
         let text = match self {
             Command::Blame(options) => blame::text(&options, system, log)?,
-            Command::Check(options) => return check::said(&options, call),
+            Command::Check(options) => return check::report(&options, call),
             Command::Plot(options) => plot::text(&options, system, log)?,
             Command::Stats(options) => stats::text(&options, system, log)?,
         };

@@ -1,7 +1,7 @@
 //! `kmod plot`: the trace as a self-contained SVG. One row for each module, in the order of the first requests. Names and
 //! figures have columns of their own, so that nothing overlaps.
 
-use super::blame::{Which, short, shown, time, who};
+use super::blame::{TraceFilter, short, shown, time, who};
 use crate::cli::message::Log;
 use crate::gate::blame::{Module, RequestSource, Span};
 use crate::system::System;
@@ -14,7 +14,7 @@ use std::time::Duration;
 #[command(after_help = super::TRACE)]
 pub(crate) struct Options {
     #[command(flatten)]
-    which: Which,
+    which: TraceFilter,
 }
 
 /// All lengths are in pixels.

@@ -1,6 +1,6 @@
 //! `kmod stats`: the gate's counters, and with `--who` the requesting processes.
 
-use super::form::Form;
+use super::form::OutputForm;
 use super::{openmetrics, traced};
 use crate::cli::message::Log;
 use crate::gate::counters::Counters;
@@ -16,7 +16,7 @@ use std::time::Duration;
 #[command(after_help = super::TRACE)]
 pub(crate) struct Options {
     #[command(flatten)]
-    form: Form,
+    form: OutputForm,
     /// Who asked, from the trace
     #[arg(long)]
     who: bool,
@@ -40,7 +40,7 @@ pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Res
     }
     let stats = stats::read(system).context("could not read what the gate counted")?;
     Ok(match options {
-        Options { form: Form { json: true, .. }, .. } => format!("{}\n", stats.to_json()),
+        Options { form: OutputForm { json: true, .. }, .. } => format!("{}\n", stats.to_json()),
         Options { openmetrics: true, .. } => openmetrics::text(&stats),
         _ => table(&stats),
     })

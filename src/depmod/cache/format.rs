@@ -15,10 +15,10 @@
 //!             needs: count, then each as the number of a need
 //! ```
 
-use super::Place;
+use super::CacheFile;
 use crate::depmod::digest::Digest;
 use crate::depmod::facts::{Info, Strings};
-use crate::depmod::library::{Known, Library, Need};
+use crate::depmod::interner::{InternedFacts, Interner, Need};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -57,13 +57,13 @@ fn header(sum: u32) -> [u8; HEADER] {
 #[derive(Default)]
 pub struct Remembered<'c> {
     /// The names and needs that the modules refer to.
-    pub library: Library<'c>,
+    pub interner: Interner<'c>,
     /// The facts of each module, by the digest of its file.
-    pub modules: HashMap<Digest, Known<'c>>,
+    pub modules: HashMap<Digest, InternedFacts<'c>>,
 }
 
 impl<'c> Remembered<'c> {
-    /// Parses the bytes from [`Place::load`]; `None` if they are invalid.
+    /// Parses the bytes from [`CacheFile::load`]; `None` if they are invalid.
     pub fn parse(bytes: &'c [u8]) -> Option<Self> {
         let mut bytes = Bytes(bytes.get(HEADER..)?);
         bytes.string()?;
@@ -86,9 +86,9 @@ impl<'c> Remembered<'c> {
             let exports = bytes.items(count >> 1, export)?;
             let without_crcs = count & 1 == 1;
             let needs = bytes.list(|bytes| bytes.below(needs.len()))?;
-            modules.insert(digest, Known { info, exports, without_crcs, needs, trouble: None });
+            modules.insert(digest, InternedFacts { info, exports, without_crcs, needs, trouble: None });
         }
-        bytes.0.is_empty().then(|| Remembered { library: Library::of(names, needs), modules })
+        bytes.0.is_empty().then(|| Remembered { interner: Interner::of(names, needs), modules })
     }
 }
 
@@ -149,13 +149,13 @@ pub struct Entry<'a> {
     /// The digest of its file.
     pub digest: Digest,
     /// Its facts.
-    pub known: &'a Known<'a>,
+    pub known: &'a InternedFacts<'a>,
 }
 
 /// The bytes of a cache, without names and needs that no entry refers to.
-pub fn render(place: &Place, library: &Library<'_>, entries: &[Entry<'_>]) -> Vec<u8> {
+pub fn render(place: &CacheFile, interner: &Interner<'_>, entries: &[Entry<'_>]) -> Vec<u8> {
     const UNUSED: u32 = u32::MAX;
-    let mut name_numbers = vec![UNUSED; library.names().len()];
+    let mut name_numbers = vec![UNUSED; interner.names().len()];
     let mut need_numbers = Vec::new();
     let (mut names, mut needs) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -170,16 +170,16 @@ pub fn render(place: &Place, library: &Library<'_>, entries: &[Entry<'_>]) -> Ve
         }
     }
     for &id in &needs {
-        renumber(&mut name_numbers, &mut names, library.need(id).name);
+        renumber(&mut name_numbers, &mut names, interner.need(id).name);
     }
 
     let mut out = Out(vec![0; HEADER]);
     out.string(&place.directory);
     out.number(names.len() as u64);
-    names.iter().for_each(|&name| out.string(library.name(name)));
+    names.iter().for_each(|&name| out.string(interner.name(name)));
     out.number(needs.len() as u64);
     for &id in &needs {
-        let need = library.need(id);
+        let need = interner.need(id);
         out.number(u64::from(name_numbers[need.name as usize]) << 1 | u64::from(need.weak));
         out.number(need.crc);
     }

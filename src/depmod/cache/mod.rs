@@ -46,21 +46,21 @@ const MOST_FILES: usize = 32;
 
 /// The cache file of one module directory.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct CacheFile {
     file: PathBuf,
     directory: Vec<u8>,
 }
 
-impl Place {
+impl CacheFile {
     /// The cache of the module directory `dir` in the directory `caches`; `None` if `dir` cannot be resolved.
-    pub fn of(caches: &Path, dir: &Path) -> Option<Place> {
+    pub fn of(caches: &Path, dir: &Path) -> Option<CacheFile> {
         let directory = fs::canonicalize(dir).ok()?;
         let bytes = directory.as_os_str().as_bytes();
         // The hash distinguishes directories of one name.
         let hash = fnv::update(fnv::OFFSET_BASIS, bytes);
         let mut file = caches.join(directory.file_name().unwrap_or_default()).into_os_string();
         file.push(format!(".{hash:016x}"));
-        Some(Place { file: file.into(), directory: bytes.to_vec() })
+        Some(CacheFile { file: file.into(), directory: bytes.to_vec() })
     }
 
     /// The bytes of the cache; `None` if there is none or it is not trusted.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::depmod::digest::Digest;
 use crate::depmod::facts::Facts;
-use crate::depmod::library::Library;
+use crate::depmod::interner::Interner;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -23,21 +23,21 @@ fn facts() -> Facts {
     facts
 }
 
-fn place() -> (tempfile::TempDir, Place) {
+fn place() -> (tempfile::TempDir, CacheFile) {
     let dir = tempfile::tempdir().unwrap();
     let modules = dir.path().join("6.1.0");
     fs::create_dir(&modules).unwrap();
-    let place = Place::of(&dir.path().join("caches"), &modules).unwrap();
+    let place = CacheFile::of(&dir.path().join("caches"), &modules).unwrap();
     (dir, place)
 }
 
-fn contents(place: &Place) -> Vec<u8> {
+fn contents(place: &CacheFile) -> Vec<u8> {
     let facts = facts();
     // An unused name is dropped, and the others get other numbers.
-    let mut library = Library::of(vec![b"gone"], Vec::new());
-    let known = library.add(&facts);
+    let mut interner = Interner::of(vec![b"gone"], Vec::new());
+    let known = interner.add(&facts);
     let entry = Entry { digest: DIGEST, known: &known };
-    render(place, &library, &[entry])
+    render(place, &interner, &[entry])
 }
 
 #[test]
@@ -47,18 +47,18 @@ fn what_was_kept_comes_back() {
     place.store(&bytes, 0).unwrap();
     assert_eq!(place.load().unwrap(), bytes);
     let remembered = Remembered::parse(&bytes).unwrap();
-    assert_eq!(remembered.library.names().len(), 3);
+    assert_eq!(remembered.interner.names().len(), 3);
     let known = &remembered.modules[&DIGEST];
     let facts = facts();
     assert_eq!(known.info.aliases.0, facts.info.aliases.0);
     assert_eq!(known.info.softdeps.iter().collect::<Vec<_>>(), [b"pre: x"]);
     let exports: Vec<_> =
-        known.exports.iter().map(|&(id, crc)| (remembered.library.name(id).to_vec(), crc)).collect();
+        known.exports.iter().map(|&(id, crc)| (remembered.interner.name(id).to_vec(), crc)).collect();
     assert_eq!(exports, [(b"a".to_vec(), u64::MAX), (b"b".to_vec(), 0)]);
-    let need = |id| remembered.library.need(id);
+    let need = |id| remembered.interner.need(id);
     let needs: Vec<_> = known.needs.iter().map(|&id| need(id)).collect();
     let shown: Vec<_> =
-        needs.iter().map(|n| (remembered.library.name(n.name).to_vec(), n.crc, n.weak)).collect();
+        needs.iter().map(|n| (remembered.interner.name(n.name).to_vec(), n.crc, n.weak)).collect();
     assert!(!known.without_crcs);
     let c = (b"c".to_vec(), 5, true);
     assert_eq!(shown, [c.clone(), (b"a".to_vec(), 6, false), c]);
@@ -69,11 +69,11 @@ fn that_crcs_were_not_read_is_kept() {
     let (_dir, place) = place();
     let mut facts = facts();
     facts.symbols.export_crcs.clear();
-    let mut library = Library::default();
-    let known = library.add(&facts);
+    let mut interner = Interner::default();
+    let known = interner.add(&facts);
     assert!(known.without_crcs);
     let entry = Entry { digest: DIGEST, known: &known };
-    let bytes = render(&place, &library, &[entry]);
+    let bytes = render(&place, &interner, &[entry]);
     let remembered = Remembered::parse(&bytes).unwrap();
     assert_eq!(remembered.modules[&DIGEST], known);
 }
@@ -111,11 +111,11 @@ fn caches_of_directories_that_are_gone_are_dropped_and_other_files_are_not() {
     {
         fs::write(caches.join(name), content).unwrap();
     }
-    let gone = Place { directory: b"/nowhere/at/all".to_vec(), file: caches.join("gone") };
+    let gone = CacheFile { directory: b"/nowhere/at/all".to_vec(), file: caches.join("gone") };
     fs::write(&gone.file, contents(&gone)).unwrap();
     let other = dir.path().join("6.2.0");
     fs::create_dir(&other).unwrap();
-    let other = Place::of(&caches, &other).unwrap();
+    let other = CacheFile::of(&caches, &other).unwrap();
     let late = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
     other.store(&contents(&other), (late + 7200) * SECOND).unwrap();
     let mut left: Vec<_> = fs::read_dir(&caches).unwrap().map(|e| e.unwrap().path()).collect();

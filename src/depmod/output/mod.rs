@@ -8,7 +8,7 @@ mod lines;
 mod symbols;
 
 use super::Failure;
-use super::library::{Known, Library};
+use super::interner::{InternedFacts, Interner};
 use super::scan::Module;
 use crate::formats::index::IndexBuilder;
 use crate::limits;
@@ -30,12 +30,12 @@ pub struct Sources<'a> {
     /// The modules, in order.
     pub modules: &'a [Module],
     /// The facts about each.
-    pub known: &'a [Known<'a>],
+    pub known: &'a [InternedFacts<'a>],
     /// The names they refer to.
-    pub library: &'a Library<'a>,
+    pub interner: &'a Interner<'a>,
     /// Direct dependencies of each.
     pub dependencies: &'a [Vec<u32>],
-    /// The number of each, see [`super::resolve::number`].
+    /// The number of each, see [`super::resolve::topological_numbers`].
     pub numbers: &'a [u32],
     /// Symbols that modules provide: the number of the name, the place of the module.
     pub provided: &'a [(u32, u32)],

@@ -29,7 +29,7 @@ pub(super) fn index(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Fail
 }
 
 fn sorted<'a>(sources: &Sources<'a>) -> Vec<(&'a [u8], u32)> {
-    let named = sources.provided.iter().map(|&(name, owner)| (sources.library.name(name), owner));
+    let named = sources.provided.iter().map(|&(name, owner)| (sources.interner.name(name), owner));
     let mut symbols: Vec<_> = named.collect();
     symbols.sort_by_cached_key(|(name, _)| hash::place(name, hash::SYMBOLS));
     symbols

@@ -1,7 +1,7 @@
 //! depmod's cache.
 
 use super::{KIB, bounded};
-use kmod_once::internals::depmod::cache::{Entry, Place, Remembered, render};
+use kmod_once::internals::depmod::cache::{CacheFile, Entry, Remembered, render};
 use kmod_once::internals::depmod::digest::Digest;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -12,8 +12,8 @@ type Module = (Digest, String, Vec<(Vec<u8>, u64)>, Vec<(Vec<u8>, u64, bool)>);
 /// Any bytes behind a good header: what is understood, written anew, is understood the same, and writing it once more gives
 /// the same bytes.
 pub fn check(input: &[u8]) -> bool {
-    static PLACE: OnceLock<Place> = OnceLock::new();
-    let place = PLACE.get_or_init(|| Place::of(Path::new("/nonexistent"), Path::new("/")).unwrap());
+    static PLACE: OnceLock<CacheFile> = OnceLock::new();
+    let place = PLACE.get_or_init(|| CacheFile::of(Path::new("/nonexistent"), Path::new("/")).unwrap());
     let _ = Remembered::parse(input);
     // A directory, so that all that follows it is reached.
     let file = [&[0; 24][..], &[1, b'/'], input].concat();
@@ -28,22 +28,22 @@ pub fn check(input: &[u8]) -> bool {
     !remembered.modules.is_empty()
 }
 
-fn write(place: &Place, remembered: &Remembered<'_>) -> Vec<u8> {
+fn write(place: &CacheFile, remembered: &Remembered<'_>) -> Vec<u8> {
     let mut entries: Vec<Entry<'_>> =
         remembered.modules.iter().map(|(&digest, known)| Entry { digest, known }).collect();
     entries.sort_by_key(|entry| entry.digest);
-    render(place, &remembered.library, &entries)
+    render(place, &remembered.interner, &entries)
 }
 
 fn shown(remembered: &Remembered<'_>) -> Vec<Module> {
-    let library = &remembered.library;
+    let interner = &remembered.interner;
     let mut modules: Vec<Module> = remembered
         .modules
         .iter()
         .map(|(digest, known)| {
-            let exports = known.exports.iter().map(|&(name, crc)| (library.name(name).to_vec(), crc));
-            let needs = known.needs.iter().map(|&need| library.need(need));
-            let needs = needs.map(|need| (library.name(need.name).to_vec(), need.crc, need.weak));
+            let exports = known.exports.iter().map(|&(name, crc)| (interner.name(name).to_vec(), crc));
+            let needs = known.needs.iter().map(|&need| interner.need(need));
+            let needs = needs.map(|need| (interner.name(need.name).to_vec(), need.crc, need.weak));
             (*digest, format!("{:?}", known.info), exports.collect(), needs.collect())
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use super::{KIB, bounded};
 use kmod_once::internals::config::{Config, Entry, Forbids, Kind, cmdline as options};
-use kmod_once::internals::depmod::settings::{Place, Settings as DepmodSettings};
+use kmod_once::internals::depmod::settings::{SearchWord, Settings as DepmodSettings};
 use kmod_once::internals::formats::pattern::fnmatch;
 use kmod_once::internals::gate::settings::Settings;
 use kmod_once::internals::limits;
@@ -127,9 +127,9 @@ pub fn depmod_d(input: &[u8]) -> bool {
     };
     for place in &settings.search {
         match place {
-            Place::BuiltIn => line(&[b"search", b"built-in"]),
-            Place::External => line(&[b"search", b"external"]),
-            Place::Below(below) => line(&[b"search", below]),
+            SearchWord::BuiltIn => line(&[b"search", b"built-in"]),
+            SearchWord::External => line(&[b"search", b"external"]),
+            SearchWord::Below(below) => line(&[b"search", below]),
         }
     }
     for path in &settings.overrides {

@@ -2,9 +2,9 @@
 
 use super::pieces;
 use kmod_once::internals::depmod::facts::Facts;
-use kmod_once::internals::depmod::library::{Known, Library};
+use kmod_once::internals::depmod::interner::{InternedFacts, Interner};
 use kmod_once::internals::depmod::output::{self, Sources};
-use kmod_once::internals::depmod::resolve::{Reports, dependencies, number};
+use kmod_once::internals::depmod::resolve::{Reports, dependencies, topological_numbers};
 use kmod_once::internals::depmod::scan::Module;
 use kmod_once::internals::depmod::symbols::Table;
 use kmod_once::internals::depmod::{cycles, order};
@@ -45,16 +45,17 @@ pub fn check(input: &[u8]) -> bool {
     if order::sort(&mut modules, b"/m", Some(listed), &Silent).is_err() {
         return false;
     }
-    let mut library = Library::default();
+    let mut interner = Interner::default();
     let mut table = Table::new(None);
-    table.read_symvers(&mut library, symvers, b"symvers", &Silent);
-    table.read_system_map(&mut library, map, b"map", &Silent);
-    let known: Vec<Known<'_>> = modules.iter().map(|module| library.add(&read[&module.name])).collect();
-    table.add_exports(&mut library, &known);
-    let symbols = table.resolve(&mut library);
+    table.read_symvers(&mut interner, symvers, b"symvers", &Silent);
+    table.read_system_map(&mut interner, map, b"map", &Silent);
+    let known: Vec<InternedFacts<'_>> =
+        modules.iter().map(|module| interner.add(&read[&module.name])).collect();
+    table.add_exports(&mut interner, &known);
+    let symbols = table.resolve(&mut interner);
     let provided: Vec<_> = table.provided().collect();
-    let lists = dependencies(&modules, &known, &library, &symbols, Reports::default(), &Silent, &|_| {});
-    let numbers = match number(&lists) {
+    let lists = dependencies(&modules, &known, &interner, &symbols, Reports::default(), &Silent, &|_| {});
+    let numbers = match topological_numbers(&lists) {
         Ok(numbers) => numbers,
         Err(left) => {
             let found = cycles::find(&lists, &left);
@@ -73,7 +74,7 @@ pub fn check(input: &[u8]) -> bool {
         dir: b"/m",
         modules: &modules,
         known: &known,
-        library: &library,
+        interner: &interner,
         dependencies: &lists,
         numbers: &numbers,
         provided: &provided,

@@ -1,10 +1,10 @@
 //! Collects the facts about a query.
 
-use super::doubts::{self, Doubts};
-use super::{Action, Explained, Explanation, Found, Place, Planned, Presence, Why, shown};
+use super::problems::{self, Problems};
+use super::{Action, Explained, Explanation, FileLine, Found, Planned, Presence, Why, shown};
 use crate::cli::Call;
 use crate::cli::modprobe::Session;
-use crate::cli::modprobe::kernel_words::{Said, words_about};
+use crate::cli::modprobe::kernel_messages::{KernelMessage, messages_about};
 use crate::config::{self, Entry, Kind};
 use crate::error::Errno;
 use crate::formats::pattern::fnmatch;
@@ -116,9 +116,9 @@ impl Explainer<'_, '_> {
         }
     }
 
-    fn place(&self, origin: config::Origin) -> Place {
+    fn place(&self, origin: config::Origin) -> FileLine {
         let file = shown(self.tree().config().file(origin).as_os_str().as_bytes());
-        Place { file, line: (origin.line > 0).then_some(origin.line) }
+        FileLine { file, line: (origin.line > 0).then_some(origin.line) }
     }
 
     /// Which source of [`Tree::lookup`] knew the query.
@@ -143,7 +143,7 @@ impl Explainer<'_, '_> {
         }
         if module.builtin {
             let file = shown(tree.dir().join("modules.builtin.alias.bin").as_os_str().as_bytes());
-            return by("builtin-alias", Some(query), Some(Place { file, line: None }));
+            return by("builtin-alias", Some(query), Some(FileLine { file, line: None }));
         }
         let (what, file) = if query.starts_with(b"symbol:") {
             ("symbol", "modules.symbols")
@@ -165,12 +165,12 @@ impl Explainer<'_, '_> {
     }
 
     /// The first line of a text file of the module directory for which `fits` holds; without a number if there is none.
-    fn line(&self, file: &str, mut fits: impl FnMut(&[u8]) -> bool) -> Option<Place> {
+    fn line(&self, file: &str, mut fits: impl FnMut(&[u8]) -> bool) -> Option<FileLine> {
         let path = self.tree().dir().join(file);
         let text = read_whole(&path, limits::TEXT_FILE).ok()?;
         let line = text.split(|&byte| byte == b'\n').position(&mut fits);
         let line = line.and_then(|line| u32::try_from(line + 1).ok());
-        Some(Place { file: shown(path.as_os_str().as_bytes()), line })
+        Some(FileLine { file: shown(path.as_os_str().as_bytes()), line })
     }
 
     fn steps(&self, steps: &[Step], target: &Module) -> Vec<Planned> {
@@ -185,9 +185,9 @@ impl Explainer<'_, '_> {
             seen.push(&step.module.name);
             let (action, origins) = (self.action(step), self.options(step));
             let typed = if step.is_target { self.parameters } else { b"" };
-            let (mut doubts, mut passed_over) = (Doubts::default(), None);
+            let (mut problems, mut passed_over) = (Problems::default(), None);
             if let Action::Insert(_) = action {
-                doubts = doubts::about(self.call().world.system.roots, step, &origins, typed);
+                problems = problems::about(self.call().world.system.roots, step, &origins, typed);
                 let install = self.tree().config().install_for(&step.module.name);
                 passed_over = install.map(|entry| (shown(entry.value), self.place(entry.origin)));
             }
@@ -198,7 +198,7 @@ impl Explainer<'_, '_> {
                 origins,
                 why: reasons.of(step),
                 required: step.required,
-                doubts,
+                problems,
                 passed_over,
             });
         }
@@ -230,7 +230,7 @@ impl Explainer<'_, '_> {
     }
 
     /// The lines that the options of a step come from.
-    fn options(&self, step: &Step) -> Vec<(String, Place)> {
+    fn options(&self, step: &Step) -> Vec<(String, FileLine)> {
         let config = self.tree().config();
         let of_it = |entry: &Entry<'_>| {
             !entry.value.is_empty()
@@ -240,9 +240,9 @@ impl Explainer<'_, '_> {
         entries.map(|entry| (shown(entry.value), self.place(entry.origin))).collect()
     }
 
-    fn kernel(&self, module: &Module) -> Vec<Said> {
+    fn kernel(&self, module: &Module) -> Vec<KernelMessage> {
         let Ok(log) = KmsgReader::whole(self.call().world.system.roots) else { return Vec::new() };
-        words_about(&log.read(), self.tree(), &module.name)
+        messages_about(&log.read(), self.tree(), &module.name)
     }
 }
 
@@ -250,13 +250,13 @@ impl Explainer<'_, '_> {
 struct Reasons<'r> {
     target: &'r Module,
     needed: BTreeMap<Vec<u8>, Vec<u8>>,
-    around: BTreeMap<Vec<u8>, (bool, Vec<u8>, Option<Place>)>,
+    softdeps: BTreeMap<Vec<u8>, (bool, Vec<u8>, Option<FileLine>)>,
 }
 
 impl<'r> Reasons<'r> {
     fn new(explainer: &Explainer<'_, '_>, steps: &[Step], target: &'r Module) -> Self {
         let tree = explainer.tree();
-        let (mut needed, mut around) = (BTreeMap::new(), BTreeMap::new());
+        let (mut needed, mut softdeps) = (BTreeMap::new(), BTreeMap::new());
         let mut note = |module: &Module| {
             for other in tree.dependencies(module) {
                 needed.entry(other.name).or_insert_with(|| module.name.clone());
@@ -264,8 +264,8 @@ impl<'r> Reasons<'r> {
             for (origin, before, after) in tree.softdep_lines(module) {
                 for (first, others) in [(true, before), (false, after)] {
                     for other in others {
-                        let wish = || (first, module.name.clone(), Some(explainer.place(origin)));
-                        around.entry(other.name).or_insert_with(wish);
+                        let reason = || (first, module.name.clone(), Some(explainer.place(origin)));
+                        softdeps.entry(other.name).or_insert_with(reason);
                     }
                 }
             }
@@ -279,7 +279,7 @@ impl<'r> Reasons<'r> {
                 note(&step.module);
             }
         }
-        Reasons { target, needed, around }
+        Reasons { target, needed, softdeps }
     }
 
     fn of(&self, step: &Step) -> Why {
@@ -287,7 +287,7 @@ impl<'r> Reasons<'r> {
         if step.is_target || *name == self.target.name {
             return Why::Asked;
         }
-        match (self.needed.get(name), self.around.get(name)) {
+        match (self.needed.get(name), self.softdeps.get(name)) {
             (Some(by), None) => Why::NeededBy(shown(by)),
             (Some(by), Some(_)) if *by == self.target.name => Why::NeededBy(shown(by)),
             (_, Some((true, by, place))) => Why::Before(shown(by), place.clone()),

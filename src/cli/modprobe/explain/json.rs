@@ -1,7 +1,7 @@
 //! An explanation as JSON: one object for each operand, on a line of its own. Times are in milliseconds. kmod-json(5) lists
 //! the members; later versions may add members, but never change or remove one.
 
-use super::{Action, Explained, Explanation, Place, Planned, Presence, Said, Why};
+use super::{Action, Explained, Explanation, FileLine, KernelMessage, Planned, Presence, Why};
 use crate::cli::modprobe::insert_reason;
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ fn step(step: &Planned) -> Value {
     };
     let passed_over =
         step.passed_over.as_ref().map(|(command, at)| json!({"command": command, "place": place(at)}));
-    let odd = step.doubts.parameters.iter().map(|odd| {
+    let odd = step.problems.parameters.iter().map(|odd| {
         let places = odd.places.iter().map(|at| at.as_ref().map(place));
         json!({"name": odd.name, "problem": odd.what.word(), "places": places.collect::<Vec<_>>()})
     });
@@ -89,11 +89,11 @@ fn step(step: &Planned) -> Value {
     })
 }
 
-fn said(said: &Said) -> Value {
+fn said(said: &KernelMessage) -> Value {
     json!({"time_ms": said.time.as_millis(), "text": said.text, "meaning": said.meaning})
 }
 
-fn place(place: &Place) -> Value {
+fn place(place: &FileLine) -> Value {
     json!({"file": place.file, "line": place.line})
 }
 

@@ -4,20 +4,20 @@
 //! `finder` collects the facts; `words` or `json` prints them, so that both say the same. The steps are those of the plan
 //! that a run walks.
 
-mod doubts;
 mod finder;
 mod json;
+mod problems;
 mod words;
 
 use super::Session;
-use super::kernel_words::Said;
+use super::kernel_messages::KernelMessage;
 use crate::cli::refusal::Refusal;
-use crate::cli::{Outcome, parameters};
+use crate::cli::{ToolResult, parameters};
 use crate::error::Errno;
 use crate::gate::holder::LockState;
 use crate::load::command::refuses;
-use doubts::Doubts;
 use finder::Explainer;
+use problems::Problems;
 use std::time::Duration;
 
 /// The explanation of one query.
@@ -36,7 +36,7 @@ struct Explained {
     path: Option<String>,
     state: Presence,
     /// The line that blacklists it, and whether that applies to this request.
-    blacklist: Option<(Place, bool)>,
+    blacklist: Option<(FileLine, bool)>,
     /// What a run would do, in order; empty if it would do nothing.
     steps: Vec<Planned>,
     gate: LockState,
@@ -45,7 +45,7 @@ struct Explained {
     /// If the last load failed: its errno, and how long ago.
     failure: Option<(Errno, Duration)>,
     /// The kernel's last messages about it.
-    kernel: Vec<Said>,
+    kernel: Vec<KernelMessage>,
     /// The time now, on `CLOCK_BOOTTIME`.
     now: Duration,
 }
@@ -55,12 +55,12 @@ struct Found {
     /// One of [`name`, `path`, `config-alias`, `alias`, `symbol`, `command`, `builtin`, `builtin-alias`].
     by: &'static str,
     pattern: Option<String>,
-    place: Option<Place>,
+    place: Option<FileLine>,
 }
 
 /// A line of a file.
 #[derive(Clone)]
-struct Place {
+struct FileLine {
     file: String,
     /// From 1; `None` where the file has no lines.
     line: Option<u32>,
@@ -84,24 +84,24 @@ struct Planned {
     action: Action,
     options: String,
     /// Where the options come from.
-    origins: Vec<(String, Place)>,
+    origins: Vec<(String, FileLine)>,
     why: Why,
     /// Whether the whole request fails if this step fails.
     required: bool,
-    doubts: Doubts,
+    problems: Problems,
     /// The install command that does not apply here, and its line.
-    passed_over: Option<(String, Place)>,
+    passed_over: Option<(String, FileLine)>,
 }
 
 enum Action {
     /// It is loaded or built in.
     Skip(Presence),
     Insert(String),
-    Run(String, Option<Place>),
+    Run(String, Option<FileLine>),
     /// No file is known.
     Missing,
     /// Forbidden: it, or this module, which it needs; with the line.
-    Refuse(String, Place),
+    Refuse(String, FileLine),
 }
 
 impl Planned {
@@ -110,7 +110,7 @@ impl Planned {
         match &self.action {
             Action::Refuse(..) => Some("forbid"),
             Action::Run(command, _) if refuses(command.as_bytes()) => Some("command"),
-            _ => self.doubts.refusal.map(Refusal::word),
+            _ => self.problems.refusal.map(Refusal::word),
         }
     }
 }
@@ -119,12 +119,12 @@ impl Planned {
 enum Why {
     Asked,
     NeededBy(String),
-    Before(String, Option<Place>),
-    After(String, Option<Place>),
+    Before(String, Option<FileLine>),
+    After(String, Option<FileLine>),
 }
 
 /// Explains every operand. The status is 1 if one of them is unknown.
-pub(crate) fn run(session: &Session<'_>) -> Outcome {
+pub(crate) fn run(session: &Session<'_>) -> ToolResult {
     let operands = &session.request.operands;
     let (names, words) =
         if session.request.all { operands.split_at(operands.len()) } else { operands.split_at(1) };

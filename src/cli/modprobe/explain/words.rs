@@ -1,7 +1,7 @@
 //! An explanation as text.
 
-use super::doubts::Oddity;
-use super::{Action, Explained, Explanation, Place, Planned, Presence, Why};
+use super::problems::ParameterProblem;
+use super::{Action, Explained, Explanation, FileLine, Planned, Presence, Why};
 use crate::cli::modprobe::insert_reason;
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
@@ -117,7 +117,7 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
         Action::Skip(_) => write!(out, "    pass over {name}, which is loaded")?,
         Action::Insert(path) => write!(out, "    insert {path}")?,
         Action::Run(command, at) => {
-            write!(out, "    run \"{command}\" instead of inserting {name}{}", Behind(at.as_ref()))?;
+            write!(out, "    run \"{command}\" instead of inserting {name}{}", InParentheses(at.as_ref()))?;
         }
         Action::Missing => write!(out, "    look for {name} in vain: it has no file")?,
         Action::Refuse(module, place) => {
@@ -131,8 +131,8 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
     match &step.why {
         Why::Asked => out.push('\n'),
         Why::NeededBy(by) => writeln!(out, ", which {by} needs")?,
-        Why::Before(by, at) => writeln!(out, ", wished for before {by}{}", Behind(at.as_ref()))?,
-        Why::After(by, at) => writeln!(out, ", wished for after {by}{}", Behind(at.as_ref()))?,
+        Why::Before(by, at) => writeln!(out, ", wished for before {by}{}", InParentheses(at.as_ref()))?,
+        Why::After(by, at) => writeln!(out, ", wished for after {by}{}", InParentheses(at.as_ref()))?,
     }
     if !step.options.is_empty() && !matches!(step.action, Action::Skip(_) | Action::Refuse(..)) {
         write!(out, "      with {}", step.options)?;
@@ -141,33 +141,33 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
         }
         out.push('\n');
     }
-    doubts(step, out)
+    problems(step, out)
 }
 
 /// The problems of a step, a line each.
-fn doubts(step: &Planned, out: &mut String) -> fmt::Result {
+fn problems(step: &Planned, out: &mut String) -> fmt::Result {
     let name = &step.module;
     if let Some((command, place)) = &step.passed_over {
         writeln!(out, "      The install command \"{command}\" ({place}) does not count here.")?;
     }
-    for odd in &step.doubts.parameters {
+    for odd in &step.problems.parameters {
         let places = odd.places.iter().map(|place| match place {
             Some(place) => place.to_string(),
             None => "the command line".to_owned(),
         });
         let places = places.collect::<Vec<_>>().join(", ");
         match odd.what {
-            Oddity::Unknown => writeln!(
+            ParameterProblem::Unknown => writeln!(
                 out,
                 "      {name} names no parameter {} (from {places}): the kernel ignores what it does not know.",
                 odd.name
             )?,
-            Oddity::Repeated => {
+            ParameterProblem::Repeated => {
                 writeln!(out, "      {} is given more than once ({places}): the last counts.", odd.name)?;
             }
         }
     }
-    if let Some(refusal) = step.doubts.refusal {
+    if let Some(refusal) = step.problems.refusal {
         writeln!(out, "      The kernel will refuse it: {}.", refusal.text())?;
     }
     match (&step.action, step.refused()) {
@@ -212,7 +212,7 @@ impl Explained {
     }
 }
 
-impl Display for Place {
+impl Display for FileLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "{}:{line}", self.file),
@@ -222,9 +222,9 @@ impl Display for Place {
 }
 
 /// A place in parentheses after a blank; nothing for `None`.
-struct Behind<'p>(Option<&'p Place>);
+struct InParentheses<'p>(Option<&'p FileLine>);
 
-impl Display for Behind<'_> {
+impl Display for InParentheses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |place| write!(f, " ({place})"))
     }

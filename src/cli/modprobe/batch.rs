@@ -6,16 +6,16 @@ use crate::log::{Message, Sink};
 use std::cell::RefCell;
 
 /// The threads of one batch.
-pub(crate) struct Together<'t> {
+pub(crate) struct Batch<'t> {
     /// Their jobs; `None` if the batch has too few for threads.
     pub ahead: Option<&'t Ahead<'t>>,
     /// Messages from opening the gate, to be logged by the first step that needs it.
-    pub trouble: &'t RefCell<Vec<Message>>,
+    pub gate_messages: &'t RefCell<Vec<Message>>,
     /// Where they are logged.
     pub log: &'t dyn Sink,
 }
 
-impl Together<'_> {
+impl Batch<'_> {
     /// See [`Ahead::holds`].
     pub(crate) fn holds(&self, name: &[u8]) -> bool {
         self.ahead.is_some_and(|ahead| ahead.holds(name))
@@ -34,7 +34,7 @@ impl Together<'_> {
     }
 
     /// Logs the messages from opening the gate.
-    pub(crate) fn tell_trouble(&self) {
-        self.trouble.take().iter().for_each(|(priority, text)| self.log.log(*priority, text));
+    pub(crate) fn log_gate_messages(&self) {
+        self.gate_messages.take().iter().for_each(|(priority, text)| self.log.log(*priority, text));
     }
 }

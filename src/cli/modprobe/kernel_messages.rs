@@ -8,19 +8,19 @@ use crate::tree::Tree;
 use std::time::Duration;
 
 /// A message of the kernel log.
-pub(super) struct Said {
+pub(super) struct KernelMessage {
     pub(super) time: Duration,
     pub(super) text: String,
     pub(super) meaning: Option<String>,
 }
 
 /// How many of the last messages are shown.
-const WORDS: usize = 8;
+const SHOWN: usize = 8;
 
-/// The last [`WORDS`] messages about a module in `heard` (records of `/dev/kmsg`), oldest first.
-pub(super) fn words_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Said> {
+/// The last [`SHOWN`] messages about a module in `heard` (records of `/dev/kmsg`), oldest first.
+pub(super) fn messages_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<KernelMessage> {
     let name = String::from_utf8_lossy(module);
-    let mut said: Vec<Said> = Vec::new();
+    let mut said: Vec<KernelMessage> = Vec::new();
     for record in kmsg::records(heard).filter(|record| kmsg::is_about(&record.text, &name)) {
         let meaning = kmsg::meaning(&record.text, &name).map(|meaning| match &meaning.missing {
             Some(symbol) => format!("{}{}", meaning.text, owner_of(tree, symbol)),
@@ -28,9 +28,9 @@ pub(super) fn words_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<S
         });
         // Of equal messages keep the last one.
         said.retain(|earlier| earlier.text != record.text);
-        said.push(Said { time: record.time, text: record.text, meaning });
+        said.push(KernelMessage { time: record.time, text: record.text, meaning });
     }
-    said.split_off(said.len().saturating_sub(WORDS))
+    said.split_off(said.len().saturating_sub(SHOWN))
 }
 
 /// The module that exports a missing symbol, as the end of a sentence.
@@ -62,9 +62,9 @@ impl KernelListener {
 
 /// The lines to print about a module that could not be loaded, with what they mean.
 pub(super) fn kernel_lines(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Vec<u8>> {
-    let line = |said: Said| match said.meaning {
+    let line = |said: KernelMessage| match said.meaning {
         Some(meaning) => bytes!["the kernel: ", said.text, " (", module, " ", meaning, ")"],
         None => bytes!["the kernel: ", said.text],
     };
-    words_about(heard, tree, module).into_iter().map(line).collect()
+    messages_about(heard, tree, module).into_iter().map(line).collect()
 }

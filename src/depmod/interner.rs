@@ -23,7 +23,7 @@ pub struct Need {
 
 /// The facts about one module, with numbers for names and needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known<'c> {
+pub struct InternedFacts<'c> {
     /// What its `.modinfo` says.
     pub info: Info<'c>,
     /// Its exports with their CRCs.
@@ -37,7 +37,7 @@ pub struct Known<'c> {
 
 /// The names and needs that modules refer to. The bytes are borrowed from the facts or the cache.
 #[derive(Debug, Default)]
-pub struct Library<'c> {
+pub struct Interner<'c> {
     names: Vec<&'c [u8]>,
     needs: Vec<Need>,
     /// Numbers of the names, up to those added since the last lookup; completed at the next one. A run in which all modules
@@ -46,10 +46,10 @@ pub struct Library<'c> {
     by_need: HashMap<Need, NeedId>,
 }
 
-impl<'c> Library<'c> {
+impl<'c> Interner<'c> {
     /// A table of these names and needs, in the order of their numbers. Each must be unique.
     pub fn of(names: Vec<&'c [u8]>, needs: Vec<Need>) -> Self {
-        Library { names, needs, by_name: HashMap::new(), by_need: HashMap::new() }
+        Interner { names, needs, by_name: HashMap::new(), by_need: HashMap::new() }
     }
 
     /// The names, by number.
@@ -83,7 +83,7 @@ impl<'c> Library<'c> {
     }
 
     /// Adds the facts of a module file.
-    pub fn add(&mut self, facts: &'c Facts) -> Known<'c> {
+    pub fn add(&mut self, facts: &'c Facts) -> InternedFacts<'c> {
         let symbols = &facts.symbols;
         let crcs = symbols.export_crcs.iter().copied().chain(std::iter::repeat(0));
         let exports: Vec<_> =
@@ -100,7 +100,7 @@ impl<'c> Library<'c> {
             softdeps: borrowed(&facts.info.softdeps),
             weakdeps: borrowed(&facts.info.weakdeps),
         };
-        Known { info, exports, without_crcs, needs, trouble: facts.trouble.as_ref() }
+        InternedFacts { info, exports, without_crcs, needs, trouble: facts.trouble.as_ref() }
     }
 
     /// The number of a need, which is added if it is new.
@@ -135,12 +135,12 @@ mod tests {
         facts.symbols.exports.push(b"c");
         facts.symbols.export_crcs.push(7);
         let old = Need { name: 0, crc: 1, weak: false };
-        let mut library = Library::of(vec![b"a"], vec![old]);
-        let known = library.add(&facts);
+        let mut interner = Interner::of(vec![b"a"], vec![old]);
+        let known = interner.add(&facts);
         assert_eq!(known.exports, [(1, 7)]);
         assert_eq!(known.needs, [1, 0, 1]);
-        assert_eq!(library.need(1), Need { name: 2, crc: 1, weak: false });
-        assert_eq!(library.names(), [&b"a"[..], b"c", b"b"]);
-        assert_eq!((library.find(b"b"), library.find(b"d")), (Some(2), None));
+        assert_eq!(interner.need(1), Need { name: 2, crc: 1, weak: false });
+        assert_eq!(interner.names(), [&b"a"[..], b"c", b"b"]);
+        assert_eq!((interner.find(b"b"), interner.find(b"d")), (Some(2), None));
     }
 }
