@@ -6,7 +6,7 @@ use super::message::Log;
 use super::usage::Usage;
 use super::{Call, Exit, ToolResult};
 use crate::depmod::settings::Settings;
-use crate::depmod::{self, Failure, Outputs, places, quick};
+use crate::depmod::{self, Failure, Outputs, quick};
 use crate::formats::number::unsigned;
 use crate::log::{Sink, bytes};
 use crate::system::roots::{as_path, into_path, module_parent};
@@ -237,11 +237,11 @@ fn directory(root: &Path, parent: &[u8], version: &[u8]) -> Vec<u8> {
 }
 
 fn settings(call: &Call<'_>, request: &CommandLine<'_>, version: &[u8], log: &dyn Sink) -> Settings {
-    let places = match request.config[..] {
+    let paths = match request.config[..] {
         [] => call.world.system.roots.config_dirs("depmod.d"),
         ref paths => paths.iter().map(|path| into_path(path.to_vec())).collect(),
     };
-    places::read(&places, version, log)
+    Settings::load(&paths, version, log)
 }
 
 /// Whether `%u.%u` of scanf(3) matches at the start of `text`.

@@ -17,7 +17,6 @@ pub(crate) mod hash;
 pub(crate) mod interner;
 pub(crate) mod order;
 pub(crate) mod output;
-pub(crate) mod places;
 pub(crate) mod quick;
 pub(crate) mod resolve;
 pub(crate) mod scan;

@@ -11,7 +11,11 @@
 //! VER is `*` or a POSIX extended regular expression that matches anywhere in the version.
 
 use crate::config::lines::{Line, Lines, Words};
-use crate::log::{Priority, Sink, bytes};
+use crate::log::{Kept, Priority, Sink, bytes};
+use crate::system::regex;
+use crate::tree::config_files::{ConfigFiles, not_read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// A word of the search list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,23 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Reads the configuration for the kernel `version` from files and directories, highest precedence first. Missing ones are
+    /// skipped. Problems go to `sink`: first those of directory entries, then those of files and lines.
+    pub(crate) fn load(paths: &[PathBuf], version: &[u8], sink: &dyn Sink) -> Self {
+        let (mut files, mut settings, messages) =
+            (ConfigFiles::default(), Settings::default(), Kept::default());
+        paths.iter().for_each(|path| files.add(path));
+        files.read(&mut |path, contents| match contents {
+            Ok(contents) => {
+                settings.read(path.as_os_str().as_bytes(), contents, version, regex::matches, &messages);
+            }
+            Err(errno) => messages.log(Priority::Err, &not_read(path, errno)),
+        });
+        files.problems().for_each(|text| sink.log(Priority::Err, &text));
+        messages.take().iter().for_each(|(priority, text)| sink.log(*priority, text));
+        settings.finish()
+    }
+
     /// Parses a file. `path` is for messages, `version` is the kernel's. `matches` matches a regular expression against the
     /// version ([`crate::system::regex::matches`]).
     pub fn read(
@@ -123,7 +144,6 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Kept;
 
     fn read(text: &str) -> (Settings, Vec<(Priority, String)>) {
         let sink = Kept::default();
@@ -165,6 +185,38 @@ mod tests {
                 "/c/x.conf:3: ignoring bad line starting with '#x'",
                 "/c/x.conf:4: ignoring bad line starting with 'Search'",
                 "/c/x.conf:5: command make_map_files not implemented yet",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_first_file_of_a_name_is_read_and_problems_of_directories_come_first() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("etc/b.conf", "search etc\nbad\n");
+        write("lib/b.conf", "search masked\n");
+        write("lib/a.conf", "exclude first\n");
+        write("lib/d.conf/x", "");
+        write("lib/unread.config", "exclude unread\n");
+        write("named", "exclude last\n");
+        // It has no writer, and must not stop the run.
+        nix::unistd::mkfifo(&root.path().join("etc/fifo.conf"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let sink = Kept::default();
+        let paths = ["etc", "nowhere", "lib", "named"].map(|path| root.path().join(path));
+        let settings = Settings::load(&paths, b"6.1.0", &sink);
+        assert_eq!(settings.search, [SearchWord::Below(b"etc".to_vec())]);
+        assert_eq!(settings.excludes, [b"first".to_vec(), b"last".to_vec()]);
+        let text = |text| String::from_utf8(text).unwrap().replace(root.path().to_str().unwrap(), "");
+        let messages: Vec<String> = sink.take().into_iter().map(|(_, message)| text(message)).collect();
+        assert_eq!(
+            messages,
+            [
+                "Directories inside directories are not supported: /lib/d.conf",
+                "/etc/b.conf:2: ignoring bad line starting with 'bad'",
             ]
         );
     }

@@ -4,6 +4,7 @@
 //! Everything is read when it is first needed: the configuration at the first question that depends on it, each index at
 //! the first lookup that reaches it.
 
+pub(crate) mod config_files;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod forbid;

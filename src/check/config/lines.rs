@@ -5,7 +5,7 @@ use crate::check::finding::shown;
 use crate::check::{Context, Finding};
 use crate::config::lines::{Line, Lines, Words};
 use crate::config::{Config, Kind};
-use crate::depmod::places;
+use crate::depmod::settings::Settings;
 use crate::formats::kernel_args;
 use crate::limits;
 use crate::log::{Kept, Priority, bytes};
@@ -118,7 +118,7 @@ pub(super) fn carriage_returns(context: &Context<'_>) -> Vec<Finding> {
 pub(super) fn depmod(context: &Context<'_>) -> Vec<Finding> {
     let kept = Kept::default();
     let dirs = context.system.roots.config_dirs("depmod.d");
-    places::read(&dirs, context.request.release, &kept);
+    Settings::load(&dirs, context.request.release, &kept);
     let told = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
     told.filter_map(|(_, text)| {
         // PATH:LINE: WHAT. Other messages are about directory entries, which `unread` checks.

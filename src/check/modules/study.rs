@@ -6,8 +6,9 @@ use crate::depmod::interner::{InternedFacts, Interner};
 use crate::depmod::output::{self, Sources};
 use crate::depmod::resolve::{Reports, dependencies, topological_numbers};
 use crate::depmod::scan::{Module, Scan};
+use crate::depmod::settings::Settings;
 use crate::depmod::symbols::Table;
-use crate::depmod::{cycles, gather, input, order, places};
+use crate::depmod::{cycles, gather, input, order};
 use crate::formats::compress;
 use crate::formats::modinfo;
 use crate::limits;
@@ -60,7 +61,7 @@ impl Study {
         let dir = context.tree.dir().as_os_str().as_bytes();
         // Problems of depmod.d and of modules.order are reported by their own checks.
         let dirs = context.system.roots.config_dirs("depmod.d");
-        let settings = places::read(&dirs, context.request.release, &Silent);
+        let settings = Settings::load(&dirs, context.request.release, &Silent);
         let found = Scan::new(dir, &settings, &Silent).everything().ok()?;
         let (mut modules, shadowed) = (found.modules, found.shadowed);
         let listed = input(dir, "modules.order");
