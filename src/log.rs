@@ -21,6 +21,20 @@ pub enum Priority {
     Debug = 7,
 }
 
+impl Priority {
+    /// Its name at the start of a message. `critical` is that of [`Priority::Crit`], which tools and library call by two names.
+    pub(crate) fn name(self, critical: &'static str) -> &'static str {
+        match self {
+            Priority::Crit => critical,
+            Priority::Err => "ERROR",
+            Priority::Warning => "WARNING",
+            Priority::Notice => "NOTICE",
+            Priority::Info => "INFO",
+            Priority::Debug => "DEBUG",
+        }
+    }
+}
+
 /// A message with its priority.
 pub(crate) type Message = (Priority, Vec<u8>);
 

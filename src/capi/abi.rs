@@ -75,6 +75,18 @@ impl<T> Out<T> {
         self.is_there() && unsafe { (*self.0).is_null() }
     }
 
+    /// Checks that there is a place for a list.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none, `EINVAL` if it does not hold NULL.
+    pub(crate) fn check_empty(&self) -> Result<(), Errno> {
+        match (self.is_there(), self.is_empty()) {
+            (false, _) => Err(Errno::ENOENT),
+            (true, false) => Err(Errno::EINVAL),
+            (true, true) => Ok(()),
+        }
+    }
+
     /// Writes it, if there is a place.
     pub(crate) fn set(&self, value: *mut T) {
         if self.is_there() {

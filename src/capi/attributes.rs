@@ -51,7 +51,7 @@ exports! {
         Ok(module.get()?.path().map_or(null(), |path| path.as_ptr()))
     }
 
-    /// The configured options; NULL where there are none.
+    /// The configured options; NULL if there are none.
     fn kmod_module_get_options(module: Handle<Module>) -> *const c_char {
         let module = module.get()?;
         let find = || module.tree().options(&module.found()).map(|options| c_string(&options));
@@ -101,12 +101,7 @@ exports! {
     /// Its weak dependencies.
     fn kmod_module_get_weakdeps(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
-        if !into.is_there() {
-            return Err(Errno::ENOENT);
-        }
-        if !into.is_empty() {
-            return Err(Errno::EINVAL);
-        }
+        into.check_empty()?;
         let found = module.tree().weakdeps(&module.found());
         into.set(module.siblings(found).finish());
         Ok(0)

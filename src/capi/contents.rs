@@ -7,7 +7,7 @@ use super::abi::{Handle, Out, c_string, exports};
 use super::list::{self, Builder, Node};
 use super::module::Module;
 use crate::error::{Errno, Error, Result};
-use crate::formats::elf::{Elf, exports, needed, versions};
+use crate::formats::elf::{Elf, Needed, exports, needed, versions};
 use crate::formats::modinfo::{build_id, builtin_info, hex, info};
 use crate::formats::signature;
 use crate::limits;
@@ -33,6 +33,12 @@ struct Symbol {
     text: CString,
 }
 
+impl Symbol {
+    fn new(crc: u64, text: &[u8]) -> Self {
+        Symbol { crc, text: c_string(text) }
+    }
+}
+
 impl Module {
     /// Its file, decompressed.
     fn elf(&self) -> Result<Elf<'_>> {
@@ -52,20 +58,10 @@ impl Module {
         error.errno()
     }
 
-    /// Fills a list from the file, and returns its length.
-    fn list<T>(
-        &self,
-        into: &Out<Node>,
-        read: impl FnOnce(&Elf<'_>) -> Result<Vec<T>>,
-    ) -> Result<c_int, Errno> {
-        if !into.is_there() {
-            return Err(Errno::ENOENT);
-        }
-        if !into.is_empty() {
-            return Err(Errno::EINVAL);
-        }
-        let found = self.elf().and_then(|elf| read(&elf)).map_err(|error| self.log_error(&error))?;
-        let list = Builder::of(found);
+    /// Fills a list with what `read` returns, and returns its length.
+    fn list<T>(&self, into: &Out<Node>, read: impl FnOnce() -> Result<Vec<T>>) -> Result<c_int, Errno> {
+        into.check_empty()?;
+        let list = Builder::of(read().map_err(|error| self.log_error(&error))?);
         let length = list.length;
         into.set(list.finish());
         Ok(length)
@@ -106,13 +102,13 @@ exports! {
     /// Fills a list with the module's information; returns its length.
     fn kmod_module_get_info(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
-        if module.is_builtin() && into.is_empty() {
-            let list = Builder::of(module.builtin_info().map_err(|error| module.log_error(&error))?);
-            let length = list.length;
-            into.set(list.finish());
-            return Ok(length);
-        }
-        module.list(&into, |elf| about(elf, module.image.get().map_or(&[][..], |image| image)))
+        module.list(&into, || {
+            if module.is_builtin() {
+                return module.builtin_info();
+            }
+            let elf = module.elf()?;
+            about(&elf, module.image.get().map_or(&[][..], |image| image))
+        })
     }
 
     /// The key of an entry.
@@ -136,33 +132,35 @@ exports! {
 
     /// Fills a list with the versions of the symbols that the module was built against; returns its length.
     fn kmod_module_get_versions(module: Handle<Module>, into: Out<Node>) -> c_int {
-        module.get()?.list(&into, |elf| {
-            let symbol = |name: &[u8], crc| Symbol { crc, text: c_string(name) };
-            Ok(versions(elf)?.into_iter().map(|version| symbol(version.name, version.crc)).collect())
+        let module = module.get()?;
+        module.list(&into, || {
+            let found = versions(&module.elf()?)?;
+            Ok(found.iter().map(|version| Symbol::new(version.crc, version.name)).collect())
         })
     }
 
     /// Fills a list with the symbols that the module exports; returns its length.
     fn kmod_module_get_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
-        module.get()?.list(&into, |elf| {
-            let symbol = |name: &[u8], crc| Symbol { crc, text: c_string(name) };
-            Ok(exports(elf)?.into_iter().map(|export| symbol(export.name, export.crc)).collect())
+        let module = module.get()?;
+        module.list(&into, || {
+            let found = exports(&module.elf()?)?;
+            Ok(found.iter().map(|export| Symbol::new(export.crc, export.name)).collect())
         })
     }
 
     /// Fills a list with the symbols that the module needs; returns its length.
     fn kmod_module_get_dependency_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
-        module.get()?.list(&into, |elf| {
-            let found = needed(elf).map_err(|error| match error.errno() {
+        let module = module.get()?;
+        module.list(&into, || {
+            let elf = module.elf()?;
+            let found = needed(&elf).map_err(|error| match error.errno() {
                 // A module without a symbol table has no list of needed symbols.
                 Errno::ENODATA => Error::os(Errno::EINVAL),
                 _ => error,
             })?;
-            let symbol = |weak: bool, name: &[u8], crc| Symbol {
-                crc,
-                text: c_string(&bytes![[if weak { WEAK } else { UNDEFINED }], name]),
-            };
-            Ok(found.into_iter().map(|symbol_| symbol(symbol_.weak, symbol_.name, symbol_.crc)).collect())
+            let binding = |weak| if weak { WEAK } else { UNDEFINED };
+            let text = |need: &Needed<'_>| bytes![[binding(need.weak)], need.name];
+            Ok(found.iter().map(|need| Symbol::new(need.crc, &text(need))).collect())
         })
     }
 }

@@ -148,7 +148,7 @@ impl Context {
     fn load(&self) -> Result<(), Errno> {
         // Earlier answers may come from files that are gone by now: open them again.
         let tree = if self.loaded.get() { self.tree.borrow() } else { self.tree() };
-        for which in [Which::Dep, Which::Alias, Which::Symbols, Which::BuiltinAlias, Which::Builtin] {
+        for which in BY_NUMBER {
             match tree.load(which) {
                 Err(error) if which != Which::BuiltinAlias => {
                     drop(tree);

@@ -29,7 +29,7 @@ impl Builder {
     /// Adds an element at the end; [`free`] passes it on.
     pub(crate) fn push<T>(&mut self, element: *mut T) {
         let node = Box::into_raw(Box::new(Node { next: null_mut(), prev: null_mut(), data: element.cast() }));
-        // SAFETY: `node` is new, and the nodes of the list that is being made are known to nobody else.
+        // SAFETY: `node` is new, and no one else has a pointer to a node of this list yet.
         unsafe {
             if self.first.is_null() {
                 ((*node).next, (*node).prev) = (node, node);
@@ -84,7 +84,7 @@ pub(crate) unsafe fn elements<T>(list: &Handle<Node>) -> impl Iterator<Item = *m
 /// Frees the nodes of a list and hands each element to `release`.
 ///
 /// # Safety
-/// The list's elements are of type `T`, and nobody uses the list any more.
+/// The list's elements are of type `T`, and the list is not used any more.
 pub(crate) unsafe fn free<T>(list: &Handle<Node>, mut release: impl FnMut(*mut T)) {
     let first = list.raw();
     let mut at = first;

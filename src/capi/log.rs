@@ -87,16 +87,14 @@ impl Sink for Log {
         match receiver {
             Receiver::Nobody => {}
             Receiver::Stderr => {
-                let level = match priority {
-                    Priority::Crit => "CRITICAL",
-                    Priority::Err => "ERROR",
-                    Priority::Warning => "WARNING",
-                    Priority::Notice => "NOTICE",
-                    Priority::Info => "INFO",
-                    Priority::Debug => "DEBUG",
-                };
                 // If stderr cannot be written, there is no place to report it.
-                let _ = std::io::stderr().write_all(&bytes!["libkmod: ", level, ": ", text, "\n"]);
+                let _ = std::io::stderr().write_all(&bytes![
+                    "libkmod: ",
+                    priority.name("CRITICAL"),
+                    ": ",
+                    text,
+                    "\n"
+                ]);
             }
             Receiver::Host(function, data) => {
                 let (text, own) = (c_string(&bytes![text, "\n"]), c"libkmod".as_ptr());

@@ -186,18 +186,10 @@ exports! {
         let object = unsafe { &*raw };
         let known = object.path.get_or_init(|| c_string(&absolute));
         if known.as_bytes() != absolute {
-            let known = known.as_bytes();
-            let name = object.name.as_bytes();
-            let log = context.log();
-            log.error(&bytes![
-                "kmod_module '",
-                name,
-                "' already exists with different path: new-path='",
-                absolute,
-                "' old-path='",
-                known,
-                "'"
-            ]);
+            let (name, known) = (object.name.as_bytes(), known.as_bytes());
+            let paths = bytes!["new-path='", absolute, "' old-path='", known, "'"];
+            let text = bytes!["kmod_module '", name, "' already exists with different path: ", paths];
+            context.log().error(&text);
             // SAFETY: the reference that was just made goes back.
             unsafe { Module::release(raw) };
             return Err(Errno::EEXIST);

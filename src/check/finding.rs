@@ -28,7 +28,7 @@ impl Severity {
 pub struct Finding {
     /// The file, or the directory, that it is about.
     pub file: PathBuf,
-    /// The line, from 1; of a line that backslashes join, the last. `None` where it is about the whole file.
+    /// The line, from 1; for lines joined by backslashes, the last. `None` if it is about the whole file.
     pub line: Option<u32>,
     /// How bad it is.
     pub severity: Severity,

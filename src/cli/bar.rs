@@ -3,6 +3,7 @@
 use super::Call;
 use super::streams::Streams;
 use crate::depmod::Progress;
+use crate::log::bytes;
 use crate::system::clock::Clock;
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -23,7 +24,7 @@ pub(crate) struct ProgressBar<'a> {
 }
 
 impl<'a> ProgressBar<'a> {
-    /// A bar for the work that begins now; never shown where `quiet`, or where stderr is no terminal.
+    /// A bar for the work that begins now; never shown if `quiet`, or if stderr is no terminal.
     pub(crate) fn new(call: &Call<'a>, quiet: bool) -> Self {
         let clock = call.world.system.clock;
         let shown = !quiet && std::io::stderr().is_terminal();
@@ -46,14 +47,9 @@ impl Progress for ProgressBar<'_> {
         if now >= next {
             *state = (Some(now + INTERVAL), true);
             let full = (WIDTH * done).checked_div(total).unwrap_or(WIDTH);
-            let bar = format!("{:=<full$}{:width$}", "", "", width = WIDTH - full);
-            self.streams.draw(&crate::log::bytes![
-                "\r",
-                self.program,
-                ": [",
-                bar,
-                format!("] {done}/{total}")
-            ]);
+            let empty = WIDTH - full;
+            let bar = format!(": [{:=<full$}{:empty$}] {done}/{total}", "", "");
+            self.streams.draw(&bytes!["\r", self.program, bar]);
         }
     }
 

@@ -146,13 +146,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         log.error(&bytes!["Bad version passed ", version]);
         return Ok(1);
     }
-    // Relative paths of the command line begin in the working directory.
-    let absolute = |path: &[u8]| {
-        call.absolute(path).map_err(|errno| {
-            log.error(&bytes!["no working directory for ", path, ": ", errno.to_string()]);
-            Exit(1)
-        })
-    };
+    let absolute = |path: &[u8]| call.absolute_or_end(&log, path);
     let prefix = &call.world.system.roots.prefix;
     let base = request.base.map_or_else(|| Ok(prefix.clone()), absolute)?;
     let there = |parent: &'static [u8]| as_path(&directory(&base, parent, &version)).is_dir();

@@ -198,7 +198,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         self.operands
     }
 
-    /// How many words the options took, where the first operand ends them.
+    /// How many words the options took, if the first operand ends them.
     pub fn consumed(&self) -> usize {
         self.next
     }

@@ -1,7 +1,9 @@
 //! A tool's messages: `PROGRAM: LEVEL: text` on stderr, or `LEVEL: text` in the system log, down to a threshold.
 
+use super::Exit;
 use super::streams::Streams;
 use super::world::{Host, World};
+use crate::error::Error;
 use crate::log::{self, Message, Priority, Sink, bytes};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +12,9 @@ use std::thread::{self, ThreadId};
 /// A FATAL message was shown: the tool ends with status 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FatalShown;
+
+/// The level of [`Priority::Crit`].
+const FATAL: &str = "FATAL";
 
 /// The threshold until the command line has been parsed (`LOG_WARNING`).
 pub(crate) const START: i32 = Priority::Warning as i32;
@@ -46,11 +51,11 @@ impl<'a> Log<'a> {
         lock().push((me, Vec::new()));
         let result = work();
         let mut captured = lock();
-        let said = match captured.iter().position(|(thread, _)| *thread == me) {
+        let messages = match captured.iter().position(|(thread, _)| *thread == me) {
             Some(mine) => captured.swap_remove(mine).1,
             None => Vec::new(),
         };
-        (result, said)
+        (result, messages)
     }
 
     /// Keeps the message if this thread is inside [`Log::capture`]; whether it did.
@@ -62,8 +67,8 @@ impl<'a> Log<'a> {
         }
         let me = thread::current().id();
         match captured.iter_mut().find(|(thread, _)| *thread == me) {
-            Some((_, said)) => {
-                said.push((priority, text.to_vec()));
+            Some((_, messages)) => {
+                messages.push((priority, text.to_vec()));
                 true
             }
             None => false,
@@ -83,6 +88,19 @@ impl<'a> Log<'a> {
     /// An ERROR.
     pub(crate) fn error(&self, text: &[u8]) {
         self.log(Priority::Err, text);
+    }
+
+    /// An ERROR that ends the tool with status 1.
+    pub(crate) fn end(&self, text: &[u8]) -> Exit {
+        self.error(text);
+        Exit(1)
+    }
+
+    /// An ERROR, if `error` has more to say than its errno.
+    pub(crate) fn detail(&self, error: &Error) {
+        if !error.what().is_empty() {
+            self.error(error.to_string().as_bytes());
+        }
     }
 
     /// A WARNING.
@@ -105,7 +123,7 @@ impl<'a> Log<'a> {
     }
 
     fn line(&self, priority: Priority, text: &[u8]) -> Vec<u8> {
-        bytes![self.program, ": ", level(priority), ": ", text]
+        bytes![self.program, ": ", priority.name(FATAL), ": ", text]
     }
 }
 
@@ -113,7 +131,7 @@ impl Sink for Log<'_> {
     fn log(&self, priority: Priority, text: &[u8]) {
         if !self.shows(priority) || self.keep(priority, text) {
         } else if self.syslog.load(Ordering::Relaxed) {
-            self.host.syslog(self.program, priority, &bytes![level(priority), ": ", text]);
+            self.host.syslog(self.program, priority, &bytes![priority.name(FATAL), ": ", text]);
         } else {
             self.streams.complain(&self.line(priority, text));
         }
@@ -149,16 +167,5 @@ impl Sink for TreeLog<'_> {
         } else if priority as i32 <= self.threshold {
             self.log.streams.complain(&self.log.line(priority, text));
         }
-    }
-}
-
-fn level(priority: Priority) -> &'static str {
-    match priority {
-        Priority::Crit => "FATAL",
-        Priority::Err => "ERROR",
-        Priority::Warning => "WARNING",
-        Priority::Notice => "NOTICE",
-        Priority::Info => "INFO",
-        Priority::Debug => "DEBUG",
     }
 }

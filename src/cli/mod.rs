@@ -31,7 +31,7 @@ use getopt::{Complaint, Found, Opt, Order, Parser};
 use message::{FatalShown, Log};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use streams::Streams;
+use streams::{Streams, Unbuffered};
 use usage::Usage;
 use world::World;
 
@@ -78,7 +78,7 @@ pub fn program(args: Vec<Vec<u8>>) -> u8 {
     map::install_sigbus_handler();
     let roots = Roots::default();
     let system = System { roots: &roots, kernel: &kernel::Linux, clock: &clock::Real };
-    let streams = Streams::new(streams::Stdout, streams::Stderr);
+    let streams = Streams::new(Unbuffered(std::io::stdout), Unbuffered(std::io::stderr));
     run(&World { args: &args, system, host: &world::ProcessHost, streams })
 }
 
@@ -95,11 +95,8 @@ pub fn run(world: &World<'_>) -> u8 {
     match world.streams.finish() {
         Ok(()) => status,
         Err(errno) => {
-            world.streams.complain(&bytes![
-                program,
-                ": ERROR: could not write to stdout: ",
-                errno.to_string()
-            ]);
+            let reason = errno.to_string();
+            world.streams.complain(&bytes![program, ": ERROR: could not write to stdout: ", reason]);
             1
         }
     }
@@ -195,21 +192,32 @@ impl<'a> Call<'a> {
         directory::absolute(path, || self.world.host.directory())
     }
 
+    /// The same for a path without which the tool ends.
+    ///
+    /// # Errors
+    /// Status 1 if the path is relative and there is no working directory, which has been logged.
+    pub(crate) fn absolute_or_end(&self, log: &Log<'_>, path: &[u8]) -> Result<PathBuf, Exit> {
+        let end = |errno: Errno| log.end(&bytes!["no working directory for ", path, ": ", errno.to_string()]);
+        self.absolute(path).map_err(end)
+    }
+
     /// The module directory: of the running kernel or of `release`, in this system or below `root` (`-S`, `-d`). The path
     /// is concatenated as text, since messages show it.
     ///
     /// # Errors
-    /// A sentence for the log: the path is too long, or it is relative and there is no working directory.
+    /// Status 1 if the path is too long, or relative without a working directory, which has been logged.
     pub(crate) fn module_directory(
         &self,
+        log: &Log<'_>,
         root: Option<&[u8]>,
         release: Option<&[u8]>,
-    ) -> Result<PathBuf, Vec<u8>> {
+    ) -> Result<PathBuf, Exit> {
         /// The longest path that the kernel takes, with its NUL.
         const PATH_MAX: usize = 4096;
+        let no_release = |errno: Errno| log.end(&bytes!["uname failed: ", errno.to_string()]);
         let release = match release {
             Some(release) => release.to_vec(),
-            None => self.world.host.release().map_err(|errno| bytes!["uname failed: ", errno.to_string()])?,
+            None => self.world.host.release().map_err(no_release)?,
         };
         let dir = match root {
             None => self.world.system.roots.module_dir(&release).into_os_string().into_vec(),
@@ -219,9 +227,9 @@ impl<'a> Call<'a> {
             }
         };
         if dir.len() >= PATH_MAX {
-            return Err(bytes!["bad directory ", dir, ": path too long"]);
+            return Err(log.end(&bytes!["bad directory ", dir, ": path too long"]));
         }
-        self.absolute(&dir).map_err(|errno| bytes!["no working directory for ", dir, ": ", errno.to_string()])
+        self.absolute_or_end(log, &dir)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
-use super::{Call, Exit, ToolResult};
+use super::{Call, ToolResult};
 use crate::error::Errno;
 use crate::gate::{self, Gate, WaitBudget};
 use crate::load::remove::delete_module;
@@ -48,10 +48,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         return Ok(1);
     }
     log.set_threshold(threshold);
-    let dir = call.module_directory(None, None).map_err(|text| {
-        log.error(&text);
-        Exit(1)
-    })?;
+    let dir = call.module_directory(&log, None, None)?;
     let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
     let gate = call.gate(&log);
     let tool = Tool { call, log: &log, tree: &tree, gate: &gate, force };

@@ -165,20 +165,11 @@ impl<'a> Node<'a> {
         let kind = if self.block { "b" } else { "c" };
         let (major, minor) = (self.major.to_string(), self.minor.to_string());
         let lines = match format {
-            Format::Human => bytes![
-                "Module: ",
-                self.module,
-                "\n\tDevice node: /dev/",
-                self.path,
-                "\n\t\tType: ",
-                if self.block { "block" } else { "character" },
-                " device",
-                "\n\t\tMajor: ",
-                major,
-                "\n\t\tMinor: ",
-                minor,
-                "\n"
-            ],
+            Format::Human => {
+                let kind = if self.block { "block" } else { "character" };
+                let rest = format!("\n\t\tType: {kind} device\n\t\tMajor: {major}\n\t\tMinor: {minor}\n");
+                bytes!["Module: ", self.module, "\n\tDevice node: /dev/", self.path, rest]
+            }
             Format::Devname => bytes![self.module, " ", self.path, " ", kind, major, ":", minor, "\n"],
             Format::Tmpfiles => {
                 let mut lines = Vec::new();

@@ -6,6 +6,7 @@
 use crate::error::Errno;
 use crate::system::start::ignore_write_signals;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The size of the buffer of stdout, in bytes.
@@ -84,27 +85,13 @@ impl Inner {
     }
 }
 
-/// The process's stdout, without a buffer of its own.
-pub(crate) struct Stdout;
+/// A stream of the process, by the function that returns it (`std::io::stdout`), without a buffer of its own.
+pub(crate) struct Unbuffered<F>(pub fn() -> F);
 
-impl Write for Stdout {
+impl<F: AsFd> Write for Unbuffered<F> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         ignore_write_signals();
-        Ok(nix::unistd::write(std::io::stdout(), bytes)?)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The process's stderr.
-pub(crate) struct Stderr;
-
-impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        ignore_write_signals();
-        Ok(nix::unistd::write(std::io::stderr(), bytes)?)
+        Ok(nix::unistd::write((self.0)(), bytes)?)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -31,7 +31,7 @@ impl Config {
 
     /// Whether a `permit` line matches the module `name`.
     pub fn permits(&self, name: &[u8]) -> bool {
-        self.matching(Kind::Permit, name).next().is_some()
+        self.first(Kind::Permit, name).is_some()
     }
 
     /// The names of the `permit` lines, and their patterns.

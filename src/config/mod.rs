@@ -119,10 +119,21 @@ impl Config {
         self.files.get(origin.file as usize).map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// The aliases whose pattern matches `query` (folded already), in order. [`Entry::key`] is the alias that the module
-    /// counts as found by.
-    pub fn aliases_for<'c, 'q>(&'c self, query: &'q [u8]) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
-        self.matching(Kind::Alias, query)
+    /// The entries of a kind whose key matches `name` (folded already), as a pattern if the kind has patterns, in order. The key
+    /// of an alias is what its module counts as found by. For the words of a softdep see [`Entry::pre`] and [`Entry::post`], for
+    /// those of a weakdep [`Entry::names`].
+    pub fn matching<'c, 'q>(
+        &'c self,
+        kind: Kind,
+        name: &'q [u8],
+    ) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
+        let list = &self.entries[kind as usize];
+        list.matching(&self.text, name).map(|at| self.entry(&list.entries[at]))
+    }
+
+    /// The first of these, which is the one that is run of install and remove commands.
+    pub fn first(&self, kind: Kind, name: &[u8]) -> Option<Entry<'_>> {
+        self.matching(kind, name).next()
     }
 
     /// The options of the module `name`, found by `alias` if it was: the texts of all entries of either name in order,
@@ -142,33 +153,12 @@ impl Config {
         (!texts.is_empty()).then(|| texts.join(&b' '))
     }
 
-    /// The first install command whose pattern matches the module `name`.
-    pub fn install_for(&self, name: &[u8]) -> Option<Entry<'_>> {
-        self.matching(Kind::Install, name).next()
-    }
-
-    /// The first remove command whose pattern matches the module `name`.
-    pub fn remove_for(&self, name: &[u8]) -> Option<Entry<'_>> {
-        self.matching(Kind::Remove, name).next()
-    }
-
     /// The first entry of a kind whose key is exactly `name`, even if that reads as a pattern. A name with an install or
     /// remove command of its own is known although no index has it.
     pub fn named(&self, kind: Kind, name: &[u8]) -> Option<Entry<'_>> {
         let list = &self.entries[kind as usize];
         let at = list.exact(&self.text, name).next()?;
         Some(self.entry(&list.entries[at]))
-    }
-
-    /// The softdep entries whose pattern matches the module `name`, in order; [`Entry::pre`] and [`Entry::post`] are
-    /// their words.
-    pub fn softdeps_for<'c, 'q>(&'c self, name: &'q [u8]) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
-        self.matching(Kind::Softdep, name)
-    }
-
-    /// The weakdep entries whose pattern matches the module `name`, in order; [`Entry::names`] are their words.
-    pub fn weakdeps_for<'c, 'q>(&'c self, name: &'q [u8]) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
-        self.matching(Kind::Weakdep, name)
     }
 
     /// Whether the module `name` is blacklisted.
@@ -178,15 +168,6 @@ impl Config {
 
     fn entry(&self, raw: &Raw) -> Entry<'_> {
         Entry { key: &self.text[raw.key.clone()], value: &self.text[raw.value.clone()], origin: raw.origin }
-    }
-
-    fn matching<'c, 'q>(
-        &'c self,
-        kind: Kind,
-        name: &'q [u8],
-    ) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
-        let list = &self.entries[kind as usize];
-        list.matching(&self.text, name).map(|at| self.entry(&list.entries[at]))
     }
 }
 
@@ -262,8 +243,8 @@ impl<'c> Entry<'c> {
 
 /// The words of a softdep or weakdep, separated by any white space.
 ///
-/// One blank at the very start, directly followed by a word, is part of that word. As all versions of kmod: `softdep a pre:
-/// b` (two blanks after `a`) has no effect, since ` pre:` begins no list.
+/// One blank at the very start, directly followed by a word, is part of that word. As in all versions of kmod,
+/// `softdep a  pre: b` (two blanks after `a`) has no effect, since ` pre:` begins no list.
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let odd = text.len() > 1 && is_space(text[0]) && !is_space(text[1]);
     let first =

@@ -36,11 +36,11 @@ fn shown(config: &Config) -> Vec<String> {
 }
 
 #[track_caller]
-fn expect(contents: &str, want: &[&str], told: &[&str]) {
+fn expect(contents: &str, want: &[&str], expected: &[&str]) {
     let (config, warnings) = parse(contents.as_bytes());
     assert_eq!(shown(&config), want);
-    let told: Vec<String> = told.iter().map(|t| format!("/etc/modprobe.d/a.conf{t}")).collect();
-    assert_eq!(warnings, told);
+    let expected: Vec<String> = expected.iter().map(|t| format!("/etc/modprobe.d/a.conf{t}")).collect();
+    assert_eq!(warnings, expected);
 }
 
 const BAD: &str = ": ignoring bad line starting with";
@@ -159,7 +159,7 @@ fn softdeps_and_weakdeps() {
 #[test]
 fn a_softdep_may_switch_back_and_forth() {
     let (config, _) = parse(b"softdep a junk pre: b  c post: d pre: e post: f\n");
-    let entry = config.softdeps_for(b"a").next().unwrap();
+    let entry = config.matching(Kind::Softdep, b"a").next().unwrap();
     assert_eq!(entry.pre().collect::<Vec<_>>(), [&b"b"[..], b"c", b"e"]);
     assert_eq!(entry.post().collect::<Vec<_>>(), [&b"d"[..], b"f"]);
     assert_eq!(entry.shown(Kind::Softdep), b"pre: b c d epost: d e f");
@@ -272,8 +272,8 @@ fn kernel_command_line_brackets_and_length() {
     let (config, warnings) =
         Config::parse([("", ""); 0], b"x-[b-c.d=1 a]b-c.d=1 a[b-c].c-d=1 modprobe.forbid=y-[,z");
     assert_eq!(shown(&config), ["options a[b-c] c-d=1$", "forbid z $"]);
-    let told = "Ignoring bad option on kernel command line while parsing module name: ";
-    let want = [format!("{told}'x_[b-c'"), format!("{told}'a]b-c'"), format!("{told}'y_['")];
+    let start = "Ignoring bad option on kernel command line while parsing module name: ";
+    let want = [format!("{start}'x_[b-c'"), format!("{start}'a]b-c'"), format!("{start}'y_['")];
     assert_eq!(warnings.into_iter().map(|w| String::from_utf8(w.text).unwrap()).collect::<Vec<_>>(), want);
 
     let text = [b"x.y=".to_vec(), vec![b'a'; 4080], b" b.c=12345678 d.e=1".to_vec()].concat();
@@ -296,13 +296,16 @@ fn the_first_entry_that_matches_counts() {
         b"install a* first\ninstall ab second\nremove ab r\nsoftdep a? pre: x\nsoftdep ab pre: y\nweakdep [a]b w\n\
           alias *b one\nalias ab two\nalias b three\nblacklist a*\nblacklist ab\n",
     );
-    assert_eq!(config.install_for(b"ab").unwrap().value, b"first");
-    assert_eq!(config.remove_for(b"ab").unwrap().value, b"r");
-    assert!(config.remove_for(b"a").is_none());
-    let softdeps: Vec<_> = config.softdeps_for(b"ab").map(|e| e.value).collect();
+    assert_eq!(config.first(Kind::Install, b"ab").unwrap().value, b"first");
+    assert_eq!(config.first(Kind::Remove, b"ab").unwrap().value, b"r");
+    assert!(config.first(Kind::Remove, b"a").is_none());
+    let softdeps: Vec<_> = config.matching(Kind::Softdep, b"ab").map(|e| e.value).collect();
     assert_eq!(softdeps, [&b"pre: x"[..], b"pre: y"], "these add up");
-    assert_eq!(config.weakdeps_for(b"ab").map(|e| e.value).collect::<Vec<_>>(), [b"w"]);
-    assert_eq!(config.aliases_for(b"ab").map(|e| e.value).collect::<Vec<_>>(), [&b"one"[..], b"two"]);
+    assert_eq!(config.matching(Kind::Weakdep, b"ab").map(|e| e.value).collect::<Vec<_>>(), [b"w"]);
+    assert_eq!(
+        config.matching(Kind::Alias, b"ab").map(|e| e.value).collect::<Vec<_>>(),
+        [&b"one"[..], b"two"]
+    );
     // Blacklist entries are names, not patterns; so is a query for a command of its own.
     assert!(config.is_blacklisted(b"ab") && !config.is_blacklisted(b"ac") && config.is_blacklisted(b"a*"));
     assert_eq!(config.named(Kind::Install, b"ab").unwrap().value, b"second");
@@ -314,7 +317,7 @@ fn the_first_entry_that_matches_counts() {
 fn names_need_not_be_text() {
     let (config, warnings) = parse(b"alias \xff\xfe-x \x80\noptions \x80 \xff=1\n");
     assert!(warnings.is_empty());
-    assert_eq!(config.aliases_for(b"\xff\xfe_x").next().unwrap().value, b"\x80");
+    assert_eq!(config.matching(Kind::Alias, b"\xff\xfe_x").next().unwrap().value, b"\x80");
     assert_eq!(config.options_for(b"\x80", None).unwrap(), b"\xff=1");
 }
 
@@ -366,8 +369,8 @@ fn a_long_list_answers_as_a_short_one() {
     let (short, long) = (build(0), build(300));
     for question in questions.map(str::as_bytes) {
         let values = |config: &Config| -> Vec<Vec<u8>> {
-            let mut all: Vec<_> = config.aliases_for(question).map(|e| e.value.to_vec()).collect();
-            all.extend(config.install_for(question).map(|e| e.value.to_vec()));
+            let mut all: Vec<_> = config.matching(Kind::Alias, question).map(|e| e.value.to_vec()).collect();
+            all.extend(config.first(Kind::Install, question).map(|e| e.value.to_vec()));
             all.extend(config.options_for(question, Some(b"zz")));
             all.extend(config.options_for(b"a*", Some(question)));
             all.push(vec![
@@ -378,5 +381,5 @@ fn a_long_list_answers_as_a_short_one() {
         };
         assert_eq!(values(&short), values(&long), "{:?}", String::from_utf8_lossy(question));
     }
-    assert_eq!(short.aliases_for(b"ab").count(), 6);
+    assert_eq!(short.matching(Kind::Alias, b"ab").count(), 6);
 }

@@ -27,10 +27,10 @@ pub fn find(lists: &[Vec<u32>], left: &[u32]) -> Vec<Vec<u32>> {
     let mut cycles = Vec::new();
     let mut head = 0;
     while let Some((_, &root)) = roots.range(head..).next().or_else(|| roots.iter().next()) {
-        let (own, told) = (component[root as usize], cycles.len());
+        let (own, before) = (component[root as usize], cycles.len());
         walk(lists, root, |module| component[module as usize] == own, &mut named, &mut cycles);
         roots.remove(&place[root as usize]);
-        for &module in cycles[told..].iter().flatten() {
+        for &module in cycles[before..].iter().flatten() {
             roots.remove(&place[module as usize]);
             head = place[module as usize] + 1;
         }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     /// `"a:b b:a"` → `["a -> b -> a"]`, and how many modules are on the cycles.
-    fn told(text: &str) -> (Vec<String>, usize) {
+    fn reported(text: &str) -> (Vec<String>, usize) {
         let mut names: Vec<&str> = Vec::new();
         let pairs: Vec<(&str, Vec<&str>)> = text
             .split(' ')
@@ -149,16 +149,16 @@ mod tests {
 
     #[test]
     fn the_table_of_the_description() {
-        assert_eq!(told("a:b b:a c:d d:c"), (vec!["a -> b -> a".into(), "c -> d -> c".into()], 4));
-        assert_eq!(told("a:b,c b:a c:a"), (vec!["a -> c -> a".into(), "a -> b -> a".into()], 3));
-        assert_eq!(told("a:b b:c c:b"), (vec!["b -> c -> b".into()], 2));
-        assert_eq!(told("a:a"), (vec!["a -> a".into()], 1));
+        assert_eq!(reported("a:b b:a c:d d:c"), (vec!["a -> b -> a".into(), "c -> d -> c".into()], 4));
+        assert_eq!(reported("a:b,c b:a c:a"), (vec!["a -> c -> a".into(), "a -> b -> a".into()], 3));
+        assert_eq!(reported("a:b b:c c:b"), (vec!["b -> c -> b".into()], 2));
+        assert_eq!(reported("a:a"), (vec!["a -> a".into()], 1));
     }
 
     #[test]
     fn the_next_root_is_behind_the_last_module_that_was_named() {
         assert_eq!(
-            told("c2:c1 a1:a2 b1:b2 c1:c2 b2:b1 a2:a1").0,
+            reported("c2:c1 a1:a2 b1:b2 c1:c2 b2:b1 a2:a1").0,
             ["c2 -> c1 -> c2", "b2 -> b1 -> b2", "a2 -> a1 -> a2"]
         );
     }
@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn what_kmod_cannot_do() {
         // A cycle that leads into another one, and a module downstream of a cycle.
-        assert_eq!(told("a:b b:a,d d:e e:f f:e"), (vec!["a -> b -> a".into(), "e -> f -> e".into()], 4));
-        let (lines, count) = told("m1:m2,m3 m2:m3,m4 m3:m1 m4:m2");
+        assert_eq!(reported("a:b b:a,d d:e e:f f:e"), (vec!["a -> b -> a".into(), "e -> f -> e".into()], 4));
+        let (lines, count) = reported("m1:m2,m3 m2:m3,m4 m3:m1 m4:m2");
         assert_eq!(lines, ["m1 -> m3 -> m1", "m4 -> m2 -> m4"]);
         assert_eq!(count, 4);
     }

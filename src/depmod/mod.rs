@@ -170,7 +170,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     let new = read.iter().filter(|read| read.facts.is_some());
     let (new, to_remember) = (new.clone().count(), new.filter(|read| read.digest.is_some()).count());
     sink.log(Priority::Info, format!("{} modules, {new} of them read", modules.len()).as_bytes());
-    tell_trouble(&modules, &known, sink);
+    log_trouble(&modules, &known, sink);
 
     table.add_exports(&mut interner, &known);
     let symbols = table.resolve(&mut interner);
@@ -178,7 +178,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
     let dependencies =
         resolve::dependencies(&modules, &known, &interner, &symbols, reports, sink, outputs.print);
     let numbers = resolve::topological_numbers(&dependencies).map_err(|left| {
-        tell_cycles(&modules, &dependencies, &left, sink);
+        log_cycles(&modules, &dependencies, &left, sink);
         Failure::Told
     })?;
 
@@ -252,7 +252,7 @@ fn find_modules(request: &Request<'_>, sink: &dyn Sink) -> Result<Found, Failure
     Ok(found)
 }
 
-fn tell_trouble(modules: &[Module], known: &[InternedFacts<'_>], sink: &dyn Sink) {
+fn log_trouble(modules: &[Module], known: &[InternedFacts<'_>], sink: &dyn Sink) {
     for (module, trouble) in modules.iter().zip(known).filter_map(|(m, known)| Some((m, known.trouble?))) {
         if let Some(decoder) = &trouble.decoder {
             sink.log(Priority::Err, decoder.as_bytes());
@@ -262,7 +262,7 @@ fn tell_trouble(modules: &[Module], known: &[InternedFacts<'_>], sink: &dyn Sink
     }
 }
 
-fn tell_cycles(modules: &[Module], lists: &[Vec<u32>], left: &[u32], sink: &dyn Sink) {
+fn log_cycles(modules: &[Module], lists: &[Vec<u32>], left: &[u32], sink: &dyn Sink) {
     let cycles = cycles::find(lists, left);
     let mut members: Vec<u32> = Vec::new();
     for cycle in &cycles {

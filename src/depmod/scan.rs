@@ -84,6 +84,7 @@ fn file_name(path: &[u8]) -> usize {
 }
 
 /// The result of a search.
+#[derive(Default)]
 pub(crate) struct Found {
     pub modules: Vec<Module>,
     /// How many have paths that do not fit into the indexes; each was reported.
@@ -97,27 +98,16 @@ pub(crate) struct Scan<'a> {
     dir: &'a [u8],
     settings: &'a Settings,
     sink: &'a dyn Sink,
-    modules: Vec<Module>,
+    found: Found,
     by_name: HashMap<Vec<u8>, usize>,
     /// Device and inode of the directories that lead to the one being read.
     above: Vec<(u64, u64)>,
-    left_out: usize,
-    shadowed: Vec<Module>,
 }
 
 impl<'a> Scan<'a> {
     /// A search of the module directory `dir`. Nothing is read yet.
     pub(crate) fn new(dir: &'a [u8], settings: &'a Settings, sink: &'a dyn Sink) -> Self {
-        Scan {
-            dir,
-            settings,
-            sink,
-            modules: Vec::new(),
-            by_name: HashMap::new(),
-            above: Vec::new(),
-            left_out: 0,
-            shadowed: Vec::new(),
-        }
+        Scan { dir, settings, sink, found: Found::default(), by_name: HashMap::new(), above: Vec::new() }
     }
 
     /// Searches the module directory, then the external directories, the one configured last first.
@@ -131,7 +121,7 @@ impl<'a> Scan<'a> {
             // Already reported; the other directories are still searched.
             let _ = self.top(external);
         }
-        Ok(Found { modules: self.modules, left_out: self.left_out, shadowed: self.shadowed })
+        Ok(self.found)
     }
 
     /// Uses the files that the command line names.
@@ -147,15 +137,15 @@ impl<'a> Scan<'a> {
             let meta = fs::metadata(as_path(path)).map_err(|e| fail(&Errno::of(&e).to_string()))?;
             let name = name::from_path(path).ok_or_else(|| fail("No such file or directory"))?;
             if let Some(&old) = self.by_name.get(&name) {
-                return Err(self.second(&name, path, &self.modules[old].path));
+                return Err(self.second(&name, path, &self.found.modules[old].path));
             }
             let module = Module::new(path.to_vec(), name, &meta);
             if self.is_fit(&module) {
-                self.by_name.insert(module.name.clone(), self.modules.len());
-                self.modules.push(module);
+                self.by_name.insert(module.name.clone(), self.found.modules.len());
+                self.found.modules.push(module);
             }
         }
-        Ok(Found { modules: self.modules, left_out: self.left_out, shadowed: self.shadowed })
+        Ok(self.found)
     }
 
     /// The error about a second file of one module name.
@@ -194,12 +184,8 @@ impl<'a> Scan<'a> {
             match entry {
                 Ok(entry) => self.entry(dir, &entry),
                 Err(error) => {
-                    self.error(&bytes![
-                        "could not read directory ",
-                        dir,
-                        ": ",
-                        Errno::of(&error).to_string()
-                    ]);
+                    let reason = Errno::of(&error).to_string();
+                    self.error(&bytes!["could not read directory ", dir, ": ", reason]);
                     break;
                 }
             }
@@ -246,7 +232,7 @@ impl<'a> Scan<'a> {
     fn is_fit(&mut self, module: &Module) -> bool {
         let byte = index::unfit(module.relative(self.dir));
         if let Some(byte) = byte {
-            self.left_out += 1;
+            self.found.left_out += 1;
             let why = format!(": Module index: bad character 0x{byte:x} - only 7-bit ASCII is supported");
             self.error(&bytes![module.path, why]);
         }
@@ -259,17 +245,17 @@ impl<'a> Scan<'a> {
         }
         match self.by_name.entry(new.name.clone()) {
             Entry::Vacant(vacant) => {
-                vacant.insert(self.modules.len());
-                self.modules.push(new);
+                vacant.insert(self.found.modules.len());
+                self.found.modules.push(new);
             }
             Entry::Occupied(old) => {
-                let old = &mut self.modules[*old.get()];
+                let old = &mut self.found.modules[*old.get()];
                 let shadowed = if prefers(self.settings, self.dir, old, &new) {
                     std::mem::replace(old, new)
                 } else {
                     new
                 };
-                self.shadowed.push(shadowed);
+                self.found.shadowed.push(shadowed);
             }
         }
     }

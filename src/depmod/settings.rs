@@ -150,13 +150,14 @@ mod tests {
         let mut settings = Settings::default();
         let matches = |pattern: &[u8], version: &[u8]| Some(version.starts_with(pattern));
         settings.read(b"/c/x.conf", text.as_bytes(), b"6.1.0", matches, &sink);
-        let told = sink.take().into_iter().map(|(p, text)| (p, String::from_utf8(text).unwrap())).collect();
-        (settings.finish(), told)
+        let messages =
+            sink.take().into_iter().map(|(p, text)| (p, String::from_utf8(text).unwrap())).collect();
+        (settings.finish(), messages)
     }
 
     #[test]
     fn all_directives() {
-        let (settings, told) = read(
+        let (settings, messages) = read(
             "# comment\nsearch updates extra\\\n  built-in\nsearch external\noverride m-x * kernel/a\n\
              override n 6.1 b\nexternal 6.1 /ext\nexternal 6.2 /other\nexclude tmp .old\nexclude\n  \n",
         );
@@ -169,14 +170,14 @@ mod tests {
         assert_eq!(settings.externals, [b"/ext".to_vec()]);
         assert_eq!(settings.excludes, [b"tmp".to_vec(), b".old".to_vec()]);
         let expected = "/c/x.conf:8: external directory did not match 6.2";
-        assert_eq!(told, [(Priority::Info, expected.to_string())]);
+        assert_eq!(messages, [(Priority::Info, expected.to_string())]);
     }
 
     #[test]
     fn bad_lines_are_told_and_passed_over() {
-        let (settings, told) = read("override m *\nexternal *\n #x\nSearch a\nmake_map_files yes\n");
+        let (settings, messages) = read("override m *\nexternal *\n #x\nSearch a\nmake_map_files yes\n");
         assert_eq!(settings.search, [SearchWord::Below(b"updates".to_vec())]);
-        let texts: Vec<_> = told.iter().map(|(_, text)| text.as_str()).collect();
+        let texts: Vec<_> = messages.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(
             texts,
             [

@@ -187,10 +187,10 @@ mod tests {
         for missing in [&b"three"[..], b"four", b"five", b"six", b"short", b"__this_module", b"..two"] {
             assert_eq!(crc(&mut interner, missing), None, "{missing:?}");
         }
-        let told: Vec<_> =
+        let messages: Vec<_> =
             sink.take().into_iter().map(|(_, text)| String::from_utf8(text).unwrap()).collect();
         assert_eq!(
-            told,
+            messages,
             [
                 "/v:5 Invalid symbol version zz: Invalid argument",
                 "/v:6 Invalid symbol version 0x11112222333344445: Numerical result out of range"

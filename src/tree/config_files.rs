@@ -122,7 +122,7 @@ impl ConfigFiles {
             _ => Eof::Short,
         };
         match read_into(path, &mut self.buffer, limits::CONFIG_FILE as usize, end) {
-            Ok(()) => visit(path, Ok(&self.buffer)),
+            Ok(()) => visit(path, Ok(self.buffer.as_slice())),
             Err(_) if candidate.kind == FileKind::Unknown && !self.is_file(candidate.seen, path) => {
                 return false;
             }

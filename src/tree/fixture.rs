@@ -99,7 +99,7 @@ impl Fixture {
     }
 
     /// The messages logged so far, all of them errors, without the fixture's own root.
-    pub(crate) fn told(&self) -> Vec<String> {
+    pub(crate) fn messages(&self) -> Vec<String> {
         let root = self.root.path().to_str().unwrap();
         let taken = self.sink.take().into_iter();
         taken

@@ -126,6 +126,6 @@ mod tests {
         tree.close();
         fixture.module_file("modules.dep", "a.ko: h.ko\n");
         assert_eq!(forbidden(&tree), "befg");
-        assert!(fixture.told().is_empty());
+        assert!(fixture.messages().is_empty());
     }
 }

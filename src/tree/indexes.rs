@@ -127,7 +127,7 @@ fn open(which: Which, dir: &Path, watched: bool, sink: &dyn Sink) -> Source {
     let stamp = if watched { stamp(&path) } else { None };
     match index(which, &path) {
         Ok(contents) => return Source::Index(contents, stamp),
-        Err(error) => tell(&path, &error, sink),
+        Err(error) => log_refusal(&path, &error, sink),
     }
     if which == Which::BuiltinAlias {
         return Source::Nothing;
@@ -142,7 +142,7 @@ fn read(path: &Path) -> Result<Contents> {
     Ok(Contents::Read(contents))
 }
 
-fn tell(path: &Path, error: &Error, sink: &dyn Sink) {
+fn log_refusal(path: &Path, error: &Error, sink: &dyn Sink) {
     // No problem: one that does not or cannot exist, or that depmod left empty because its input was missing.
     let absent = [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG, Errno::ENODATA];
     if !absent.contains(&error.errno()) {

@@ -120,18 +120,20 @@ impl<'a> Tree<'a> {
         config_paths: ConfigPaths,
         sink: &'a dyn Sink,
     ) -> Self {
-        let (config, indexes) = (OnceCell::new(), Indexes::default());
-        let (reader, permitted, own_names) = (Cell::new(Reader::Mapped), OnceCell::new(), RefCell::default());
+        Tree::unread(system.roots, dir, config_paths, sink)
+    }
+
+    fn unread(roots: &'a Roots, dir: PathBuf, paths: ConfigPaths, sink: &'a dyn Sink) -> Self {
         Tree {
-            roots: system.roots,
+            roots,
             dir,
-            paths: config_paths,
+            paths,
             sink,
-            config,
-            indexes,
-            reader,
-            permitted,
-            own_names,
+            config: OnceCell::new(),
+            indexes: Indexes::default(),
+            reader: Cell::new(Reader::Mapped),
+            permitted: OnceCell::new(),
+            own_names: RefCell::default(),
         }
     }
 
@@ -141,19 +143,8 @@ impl<'a> Tree<'a> {
     where
         'a: 'b,
     {
-        let (config, indexes) = (OnceCell::new(), Indexes::default());
-        let reader = self.reader.clone();
-        Tree {
-            roots: self.roots,
-            dir: self.dir.clone(),
-            paths: self.paths.clone(),
-            sink,
-            config,
-            indexes,
-            reader,
-            permitted: OnceCell::new(),
-            own_names: RefCell::default(),
-        }
+        let tree = Tree::unread(self.roots, self.dir.clone(), self.paths.clone(), sink);
+        Tree { reader: self.reader.clone(), ..tree }
     }
 
     /// The module directory.
@@ -175,7 +166,7 @@ impl<'a> Tree<'a> {
     /// `EINVAL` if brackets do not pair up, `ENAMETOOLONG` for more than [`limits::QUERY`] bytes.
     pub(crate) fn lookup(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
         let query = folded(query)?;
-        let configured = self.config().aliases_for(&query).take(limits::LOOKUP_RESULTS);
+        let configured = self.config().matching(Kind::Alias, &query).take(limits::LOOKUP_RESULTS);
         let configured: Vec<Module> =
             configured.map(|entry| Module::found_by(entry.key, entry.value)).collect();
         if !configured.is_empty() {
@@ -197,7 +188,7 @@ impl<'a> Tree<'a> {
         let indexes = ManuallyDrop::new(Indexes::default());
         !logged.any()
             && names.all(|name| {
-                config.aliases_for(name).next().is_none()
+                config.matching(Kind::Alias, name).next().is_none()
                     && indexes.open(Which::Dep, &self.dir, &logged).line(name).is_some()
             })
             && !logged.any()
@@ -290,8 +281,8 @@ impl<'a> Tree<'a> {
                 (result, _) => {
                     let reason = result.err().unwrap_or(Errno::ENOENT).to_string();
                     let path = path.as_os_str().as_bytes();
-                    let told = bytes!["dependency ", path, " of module ", module.name, ": ", reason];
-                    self.sink.log(Priority::Err, &told);
+                    let text = bytes!["dependency ", path, " of module ", module.name, ": ", reason];
+                    self.sink.log(Priority::Err, &text);
                     return Vec::new();
                 }
             }
@@ -315,7 +306,7 @@ impl<'a> Tree<'a> {
     pub(crate) fn install_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
         match &module.command {
             Some(OwnCommand::Install(command)) => Some(command),
-            _ => self.config().install_for(&module.name).map(|entry| entry.value),
+            _ => self.config().first(Kind::Install, &module.name).map(|entry| entry.value),
         }
     }
 
@@ -323,7 +314,7 @@ impl<'a> Tree<'a> {
     pub(crate) fn remove_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
         match &module.command {
             Some(OwnCommand::Remove(command)) => Some(command),
-            _ => self.config().remove_for(&module.name).map(|entry| entry.value),
+            _ => self.config().first(Kind::Remove, &module.name).map(|entry| entry.value),
         }
     }
 
@@ -342,7 +333,7 @@ impl<'a> Tree<'a> {
     /// unknown ones are dropped.
     pub(crate) fn softdep_lines(&self, module: &Module) -> Vec<(Origin, Vec<Module>, Vec<Module>)> {
         let mut seen = SeenNames::default();
-        let lines = self.config().softdeps_for(&module.name);
+        let lines = self.config().matching(Kind::Softdep, &module.name);
         lines
             .map(|line| (line.origin, self.add(line.pre(), &mut seen), self.add(line.post(), &mut seen)))
             .collect()
@@ -351,7 +342,7 @@ impl<'a> Tree<'a> {
     /// The weak dependencies of all matching lines: modules that may help it. Nothing loads them.
     pub(crate) fn weakdeps(&self, module: &Module) -> Vec<Module> {
         let mut seen = SeenNames::default();
-        let lines = self.config().weakdeps_for(&module.name);
+        let lines = self.config().matching(Kind::Weakdep, &module.name);
         lines.flat_map(|line| self.add(line.names(), &mut seen)).collect()
     }
 
@@ -372,8 +363,8 @@ impl<'a> Tree<'a> {
                     modules.extend(found.into_iter().filter(|module| seen.modules.insert(module.key())));
                 }
                 Err(_) => {
-                    let told = bytes!["failed to lookup dependency '", word, "', continuing anyway."];
-                    self.sink.log(Priority::Err, &told);
+                    let text = bytes!["failed to lookup dependency '", word, "', continuing anyway."];
+                    self.sink.log(Priority::Err, &text);
                 }
             }
         }

@@ -52,7 +52,7 @@ fn parse(
     files.read(&mut |path, contents| match contents {
         Ok(contents) => parser.file(path, contents),
         Err(Errno::EFBIG) => parser.warn(not_read(path, Errno::EFBIG)),
-        // As in kmod, no message about a file that vanished or may not be read.
+        // A file that vanished or may not be read masks others without a message.
         Err(_) => {}
     });
     if let Some(path) = cmdline {

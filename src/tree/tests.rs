@@ -54,7 +54,7 @@ fn the_first_source_that_answers_counts() {
     for (query, want) in table {
         assert_eq!(lookup(&fixture, query), want, "{query}");
     }
-    assert!(fixture.told().is_empty());
+    assert!(fixture.messages().is_empty());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn paths_and_dependencies() {
     // One missing file makes the whole list empty.
     assert!(tree.dependencies(&module("d")).is_empty());
     let gone = "dependency /lib/modules/1.0/k/gone.ko of module d: No such file or directory";
-    assert_eq!(fixture.told(), [gone]);
+    assert_eq!(fixture.messages(), [gone]);
 
     let file = fixture.path("other/a.ko");
     let module = tree.module_from_path(text(&file).as_bytes()).unwrap();
@@ -164,7 +164,7 @@ fn softdep_words_are_queries() {
     let (pre, post) = tree.softdeps(&Module::named(b"m"));
     assert_eq!(shown(&pre), ["a (al)", "b (al)", "b"]);
     assert_eq!(shown(&post), ["a"]);
-    assert_eq!(fixture.told(), ["failed to lookup dependency 'x[', continuing anyway."]);
+    assert_eq!(fixture.messages(), ["failed to lookup dependency 'x[', continuing anyway."]);
     assert_eq!(shown(&tree.weakdeps(&Module::named(b"m"))), ["b", "a (al)", "b (al)"]);
     assert_eq!(tree.softdeps(&Module::named(b"a")), (vec![], vec![]));
 }
@@ -182,7 +182,7 @@ fn softdep_and_weakdep_lines_add_up() {
     // By file name; within a line `pre:` has a module, else the first line that names it.
     assert_eq!(shown(&pre), ["d", "c", "b", "a", "a (al)"]);
     assert_eq!(shown(&post), [""; 0]);
-    assert_eq!(fixture.told(), ["failed to lookup dependency 'x[', continuing anyway."]);
+    assert_eq!(fixture.messages(), ["failed to lookup dependency 'x[', continuing anyway."]);
     assert_eq!(shown(&tree.weakdeps(&Module::named(b"m"))), ["c", "b", "a"]);
     fixture.etc("a.conf", "softdep m post: b\n");
     let tree = fixture.tree();
@@ -263,7 +263,7 @@ fn text_files_stand_in_for_missing_indexes() {
     }
     let want = ["a k/a.ko:", "b_b k/b-b.ko: k/a.ko", "pci:v* b_b", "pci:v1 a", "symbol:s a", "bi "];
     assert_eq!(dumped, want);
-    assert!(fixture.told().is_empty());
+    assert!(fixture.messages().is_empty());
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn a_broken_index_is_told_once_and_the_text_serves() {
         assert!(tree.lookup(b"symbol:x").unwrap().is_empty());
     }
     let want = |at: usize| format!("/lib/modules/1.0/modules.{}.bin: {}", broken[at].0, broken[at].2);
-    assert_eq!(fixture.told(), [want(0), want(2), want(1), want(4)]);
+    assert_eq!(fixture.messages(), [want(0), want(2), want(1), want(4)]);
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn a_directory_that_is_not_there_finds_nothing() {
     let far =
         Tree::open(&fixture.system(), fixture.path(&"x/".repeat(3000)), ConfigPaths::Default, &fixture.sink);
     assert!(far.lookup(b"loop").unwrap().is_empty());
-    assert!(fixture.told().is_empty());
+    assert!(fixture.messages().is_empty());
 }
 
 /// The values of all `options m ...` lines in the order in which they count.
@@ -332,7 +332,7 @@ fn files_are_read_by_base_name_and_the_first_directory_wins() {
                 etc/modprobe.d/m.conf lib/modules/1.0/modules.softdep lib/modules/1.0/modules.weakdep \
                 etc/modprobe.d/zz.conf last=1";
     assert_eq!(options(&fixture, ConfigPaths::Default), want);
-    assert!(fixture.told().is_empty());
+    assert!(fixture.messages().is_empty());
 }
 
 #[test]
@@ -350,9 +350,9 @@ fn empty_files_mask_but_directories_and_dangling_links_do_not() {
     symlink("nowhere", fixture.path("usr/lib/modprobe.d/g.conf")).unwrap();
     fixture.etc("g.conf", "options m g\n");
     assert_eq!(options(&fixture, ConfigPaths::Default), "c d e f g");
-    let mut told = fixture.told();
+    let mut messages = fixture.messages();
     // In a directory the order is the directory's.
-    told[..4].sort();
+    messages[..4].sort();
     let want = [
         "Cannot stat directory entry: /etc/modprobe.d/c.conf",
         "Cannot stat directory entry: /etc/modprobe.d/f.conf",
@@ -360,7 +360,7 @@ fn empty_files_mask_but_directories_and_dangling_links_do_not() {
         "Directories inside directories are not supported: /etc/modprobe.d/e.conf",
         "Cannot stat directory entry: /usr/lib/modprobe.d/g.conf",
     ];
-    assert_eq!(told, want);
+    assert_eq!(messages, want);
 }
 
 #[test]
@@ -377,9 +377,9 @@ fn a_lib_that_is_a_link_counts_as_the_directory_that_it_leads_to() {
         let merged = link != "elsewhere";
         assert_eq!(options(&fixture, ConfigPaths::Default), if merged { "a" } else { "a b" }, "{link}");
         // Each directory is reported.
-        let told = |dir: &str| format!("Cannot stat directory entry: {dir}/modprobe.d/c.conf");
-        let want = [told("/usr/lib"), told("/lib")];
-        assert_eq!(fixture.told(), want[..if merged { 2 } else { 1 }], "{link}");
+        let message = |dir: &str| format!("Cannot stat directory entry: {dir}/modprobe.d/c.conf");
+        let want = [message("/usr/lib"), message("/lib")];
+        assert_eq!(fixture.messages(), want[..if merged { 2 } else { 1 }], "{link}");
     }
 }
 
@@ -416,7 +416,7 @@ fn given_paths_replace_the_directories() {
     assert_eq!(with(&["alt/modules.softdep", "nowhere", "alt/file/x"]), "soft");
     assert_eq!(options(&fixture, ConfigPaths::List(vec!["".into()])), "soft");
     assert_eq!(options(&fixture, ConfigPaths::List(vec!["x".repeat(5000).into()])), "soft");
-    assert!(fixture.told().is_empty());
+    assert!(fixture.messages().is_empty());
 }
 
 #[test]
@@ -432,7 +432,7 @@ fn odd_files_do_not_stop_or_hang_the_reading() {
         "/etc/modprobe.d/zero.conf: larger than 67108864 bytes, ignored",
         "could not read from '/proc/cmdline': Is a directory",
     ];
-    assert_eq!(fixture.told(), want);
+    assert_eq!(fixture.messages(), want);
 }
 
 #[test]

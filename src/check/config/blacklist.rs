@@ -20,7 +20,7 @@ pub(super) fn needed(context: &Context<'_>) -> Vec<Finding> {
     let config = context.config();
     let is_refused = |name: &[u8]| {
         // The second test may read the module's file.
-        config.install_for(name).is_some_and(|entry| refuses(entry.value))
+        config.first(Kind::Install, name).is_some_and(|entry| refuses(entry.value))
             || context.tree.forbidden(&Module::named(name)).is_some()
     };
     let comes = |name: &[u8]| !config.is_blacklisted(name) && !is_refused(name);

@@ -119,15 +119,16 @@ pub(super) fn depmod(context: &Context<'_>) -> Vec<Finding> {
     let kept = Kept::default();
     let dirs = context.system.roots.config_dirs("depmod.d");
     Settings::load(&dirs, context.request.release, &kept);
-    let told = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
-    told.filter_map(|(_, text)| {
-        // PATH:LINE: WHAT. Other messages are about directory entries, which `unread` checks.
-        let text = shown(&text);
-        let (place, what) = text.split_once(": ")?;
-        let (path, line) = place.rsplit_once(':')?;
-        Some(Finding::error(path, what).line(line.parse().ok()?).hint("depmod.d(5)"))
-    })
-    .collect()
+    let errors = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
+    errors
+        .filter_map(|(_, text)| {
+            // PATH:LINE: WHAT. Other messages are about directory entries, which `unread` checks.
+            let text = shown(&text);
+            let (place, what) = text.split_once(": ")?;
+            let (path, line) = place.rsplit_once(':')?;
+            Some(Finding::error(path, what).line(line.parse().ok()?).hint("depmod.d(5)"))
+        })
+        .collect()
 }
 
 /// The path and contents of each file that people write: neither depmod's files nor the kernel command line.

@@ -21,9 +21,9 @@ pub(super) fn access_lines(context: &Context<'_>) -> Vec<Finding> {
     lines
         .filter_map(|(entry, word, so)| {
             let name = shown(entry.key);
-            if let Some(similar) = context.similar(entry.key) {
-                let what = format!("no module is called '{name}', so {so}");
-                return Some(context.at(&entry, Severity::Error, what).hint(format!("{similar}?")));
+            let what = format!("no module is called '{name}', so {so}");
+            if let Some(finding) = misspelled(context, &entry, entry.key, Severity::Error, what) {
+                return Some(finding);
             }
             let module = context.tree.lookup(entry.key).ok()?.into_iter().next()?;
             // The file of a module may have another name; forbid also compares the module's own.
@@ -44,12 +44,8 @@ pub(super) fn options(context: &Context<'_>) -> Vec<Finding> {
     unknown
         .map(|entry| {
             let name = shown(entry.key);
-            unknown_name(
-                context,
-                &entry,
-                entry.key,
-                format!("nothing is called '{name}', so its options do nothing"),
-            )
+            let what = format!("nothing is called '{name}', so its options do nothing");
+            unknown_name(context, &entry, entry.key, what)
         })
         .collect()
 }
@@ -61,10 +57,9 @@ pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
     let unknown = both.filter(|entry| !is_pattern(entry.key) && !context.exists(entry.key));
     unknown
         .filter_map(|entry| {
-            let similar = context.similar(entry.key)?;
-            let what =
-                format!("no module is called '{}', so the command is run for nothing else", shown(entry.key));
-            Some(context.at(&entry, Severity::Warning, what).hint(format!("{similar}?")))
+            let name = shown(entry.key);
+            let what = format!("no module is called '{name}', so the command is run for nothing else");
+            misspelled(context, &entry, entry.key, Severity::Warning, what)
         })
         .collect()
 }
@@ -72,17 +67,13 @@ pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
 /// Aliases of unknown modules. `off` is an old convention.
 pub(super) fn aliases(context: &Context<'_>) -> Vec<Finding> {
     let config = context.config();
-    let is_there = |name: &[u8]| context.exists(name) || config.install_for(name).is_some();
+    let is_there = |name: &[u8]| context.exists(name) || config.first(Kind::Install, name).is_some();
     let nowhere = own(context, Kind::Alias).filter(|entry| entry.value != b"off" && !is_there(entry.value));
     nowhere
         .map(|entry| {
             let (alias, name) = (shown(entry.key), shown(entry.value));
-            unknown_name(
-                context,
-                &entry,
-                entry.value,
-                format!("the alias '{alias}' leads to '{name}', which no module is called"),
-            )
+            let what = format!("the alias '{alias}' leads to '{name}', which no module is called");
+            unknown_name(context, &entry, entry.value, what)
         })
         .collect()
 }
@@ -98,19 +89,13 @@ pub(super) fn dependencies(context: &Context<'_>) -> Vec<Finding> {
         let words = words.iter().take_while(|word| word[0] != b'#');
         let unknown = words.filter(|word| !is_known(context, word));
         findings.extend(unknown.map(|word| {
-            unknown_name(
-                context,
-                &entry,
-                word,
-                format!("it asks for '{}', and nothing is called so", shown(word)),
-            )
+            let what = format!("it asks for '{}', and nothing is called so", shown(word));
+            unknown_name(context, &entry, word, what)
         }));
         let key = entry.key;
         if !is_pattern(key) && !context.exists(key) {
-            if let Some(similar) = context.similar(key) {
-                let what = format!("no module is called '{}', so the line does nothing", shown(key));
-                findings.push(context.at(&entry, Severity::Error, what).hint(format!("{similar}?")));
-            }
+            let what = format!("no module is called '{}', so the line does nothing", shown(key));
+            findings.extend(misspelled(context, &entry, key, Severity::Error, what));
         }
     }
     findings
@@ -118,10 +103,21 @@ pub(super) fn dependencies(context: &Context<'_>) -> Vec<Finding> {
 
 /// A finding about an unknown name: an error if it is similar to a known one.
 fn unknown_name(context: &Context<'_>, entry: &Entry<'_>, name: &[u8], what: String) -> Finding {
-    match crate::name::alias(name).and_then(|name| context.similar(&name)) {
-        Some(similar) => context.at(entry, Severity::Error, what).hint(format!("{similar}?")),
-        None => context.at(entry, Severity::Warning, what),
-    }
+    let folded = crate::name::alias(name).unwrap_or_default();
+    misspelled(context, entry, &folded, Severity::Error, what.clone())
+        .unwrap_or_else(|| context.at(entry, Severity::Warning, what))
+}
+
+/// A finding about a name that is similar to a known one, which is the hint.
+fn misspelled(
+    context: &Context<'_>,
+    entry: &Entry<'_>,
+    name: &[u8],
+    severity: Severity,
+    what: String,
+) -> Option<Finding> {
+    let similar = context.similar(name)?;
+    Some(context.at(entry, severity, what).hint(format!("{similar}?")))
 }
 
 /// Whether a name or alias is known.

@@ -22,8 +22,9 @@ pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
         Some(context.at(&entry, Severity::Warning, what))
     };
     let installs =
-        own(context, Kind::Install).filter_map(|entry| about(entry, config.install_for(entry.key)));
-    let removes = own(context, Kind::Remove).filter_map(|entry| about(entry, config.remove_for(entry.key)));
+        own(context, Kind::Install).filter_map(|entry| about(entry, config.first(Kind::Install, entry.key)));
+    let removes =
+        own(context, Kind::Remove).filter_map(|entry| about(entry, config.first(Kind::Remove, entry.key)));
     installs.chain(removes).collect()
 }
 

@@ -11,24 +11,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Extensions of files that package managers, editors and people put aside.
-const PUT_AWAY: [&[u8]; 16] = [
-    b"~",
-    b".bak",
-    b".dist",
-    b".dpkg-bak",
-    b".dpkg-dist",
-    b".dpkg-new",
-    b".dpkg-old",
-    b".disabled",
-    b".off",
-    b".old",
-    b".orig",
-    b".rpmnew",
-    b".rpmorig",
-    b".rpmsave",
-    b".save",
-    b".swp",
-];
+const PUT_ASIDE: &str = "~ .bak .dist .dpkg-bak .dpkg-dist .dpkg-new .dpkg-old .disabled .off .old .orig .rpmnew .rpmorig \
+    .rpmsave .save .swp";
 
 /// Files without `.conf`, directories, dangling links, and unreadable files.
 pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
@@ -53,9 +37,10 @@ fn in_directory(dir: &Path) -> Vec<Finding> {
 
 fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
     if !is_config_name(name) {
-        let put_away =
-            name[0] == b'.' || name.starts_with(b"README") || PUT_AWAY.iter().any(|end| name.ends_with(end));
-        if put_away || kind == EntryType::Directory {
+        let put_aside = name[0] == b'.'
+            || name.starts_with(b"README")
+            || PUT_ASIDE.split(' ').any(|end| name.ends_with(end.as_bytes()));
+        if put_aside || kind == EntryType::Directory {
             return None;
         }
         let what = "not read: its name does not end in .conf";

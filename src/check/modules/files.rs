@@ -1,26 +1,25 @@
 //! The module files themselves.
 
-use crate::check::finding::{abbreviated, at_most_ten, shown};
+use super::study::Study;
+use crate::check::finding::{abbreviated, shown};
 use crate::check::{Context, Finding};
 use crate::system::roots::as_path;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 /// Files that cannot be read as modules.
-pub(in crate::check) fn unreadable(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
+pub(super) fn unreadable(_: &Context<'_>, study: &Study) -> Vec<Finding> {
     let broken =
         study.facts.iter().enumerate().filter_map(|(place, facts)| Some((place, facts.trouble.as_ref()?)));
     let findings = broken.map(|(place, trouble)| {
         let why = trouble.decoder.clone().unwrap_or_else(|| trouble.errno.to_string());
         Finding::error(study.path(place), format!("cannot be read as a module: {why}"))
     });
-    at_most_ten(findings.collect(), context.tree.dir())
+    findings.collect()
 }
 
 /// Files whose module name another file has, too, and which one is used.
-pub(in crate::check) fn duplicates(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
+pub(super) fn duplicates(context: &Context<'_>, study: &Study) -> Vec<Finding> {
     let dir = context.tree.dir().as_os_str().as_bytes();
     let winners: BTreeMap<&[u8], &[u8]> =
         study.modules.iter().map(|module| (&module.name[..], module.relative(dir))).collect();
@@ -29,35 +28,32 @@ pub(in crate::check) fn duplicates(context: &Context<'_>) -> Vec<Finding> {
         Finding::warning(as_path(&module.path), format!("{winner} is preferred to it"))
             .hint("search and override of depmod.d(5)")
     });
-    at_most_ten(findings.collect(), context.tree.dir())
+    findings.collect()
 }
 
 /// Module files of built-in modules, which are never loaded.
-pub(in crate::check) fn builtin_too(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
+pub(super) fn builtin_too(context: &Context<'_>, study: &Study) -> Vec<Finding> {
     let both = study.modules.iter().filter(|module| context.is_builtin(&module.name));
     let findings = both.map(|module| {
         let what = format!("{} is built in, so nothing loads this", shown(&module.name));
         Finding::warning(as_path(&module.path), what)
     });
-    at_most_ten(findings.collect(), context.tree.dir())
+    findings.collect()
 }
 
 /// Dependency cycles.
-pub(in crate::check) fn cycles(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
+pub(super) fn cycles(context: &Context<'_>, study: &Study) -> Vec<Finding> {
     let findings = study.resolved.cycles.iter().map(|ring| {
         let names: Vec<String> = ring.iter().chain(ring.first()).map(|name| shown(name)).collect();
         let what = format!("modules need each other: {}", names.join(" -> "));
         Finding::error(context.tree.dir(), what).hint("depmod writes nothing")
     });
-    at_most_ten(findings.collect(), context.tree.dir())
+    findings.collect()
 }
 
 /// Modules that were built for another kernel. The kernel compares the version magic; its first word, the release, only for
 /// a module without symbol versions. The usual magic of the directory stands for that of the kernel.
-pub(in crate::check) fn vermagic(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
+pub(super) fn vermagic(context: &Context<'_>, study: &Study) -> Vec<Finding> {
     let magic = |place: usize| study.info(place, b"vermagic").next().map(<[u8]>::trim_ascii_end);
     let rest = |magic: &[u8]| magic.splitn(2, |&b| b == b' ').nth(1).unwrap_or_default().to_vec();
     let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
@@ -80,23 +76,20 @@ pub(in crate::check) fn vermagic(context: &Context<'_>) -> Vec<Finding> {
         };
         Some(Finding::error(study.path(place), what).hint("build it anew"))
     });
-    at_most_ten(findings.collect(), context.tree.dir())
+    findings.collect()
 }
 
 /// Modules that need unknown symbols.
-pub(in crate::check) fn symbols(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
-    by_module(context, &study.resolved.missing, "needs what neither the kernel nor a module has")
+pub(super) fn symbols(_: &Context<'_>, study: &Study) -> Vec<Finding> {
+    by_module(study, &study.resolved.missing, "needs what neither the kernel nor a module has")
 }
 
 /// Modules that were built against other versions of symbols.
-pub(in crate::check) fn versions(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
-    by_module(context, &study.resolved.disagreeing, "built against other versions of symbols")
+pub(super) fn versions(_: &Context<'_>, study: &Study) -> Vec<Finding> {
+    by_module(study, &study.resolved.disagreeing, "built against other versions of symbols")
 }
 
-fn by_module(context: &Context<'_>, symbols: &[(usize, Vec<u8>)], what: &str) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
+fn by_module(study: &Study, symbols: &[(usize, Vec<u8>)], what: &str) -> Vec<Finding> {
     let mut names: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for (place, name) in symbols {
         names.entry(*place).or_default().push(shown(name));
@@ -104,5 +97,5 @@ fn by_module(context: &Context<'_>, symbols: &[(usize, Vec<u8>)], what: &str) ->
     let findings = names
         .iter()
         .map(|(&place, names)| Finding::error(study.path(place), format!("{what}: {}", abbreviated(names))));
-    at_most_ten(findings.collect(), context.tree.dir())
+    findings.collect()
 }

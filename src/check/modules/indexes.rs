@@ -33,7 +33,7 @@ fn open(context: &Context<'_>, name: &str) -> Result<Contents, Errno> {
 }
 
 /// Missing directories and indexes.
-pub(in crate::check) fn missing(context: &Context<'_>) -> Vec<Finding> {
+pub(super) fn missing(context: &Context<'_>) -> Vec<Finding> {
     let dir = context.tree.dir();
     if !dir.is_dir() {
         let release = shown(context.request.release);
@@ -60,7 +60,7 @@ pub(in crate::check) fn missing(context: &Context<'_>) -> Vec<Finding> {
 }
 
 /// Binary indexes that are damaged, or that disagree with their text files.
-pub(in crate::check) fn binaries(context: &Context<'_>) -> Vec<Finding> {
+pub(super) fn binaries(context: &Context<'_>) -> Vec<Finding> {
     let wrong = INDEXES.into_iter().filter_map(|(name, source)| {
         let binary = open(context, name).ok()?;
         let source_text = open(context, source).ok();
@@ -112,7 +112,7 @@ fn pairs(name: &str, contents: &[u8]) -> Pairs {
 }
 
 /// Modules missing from `modules.dep`, and files of `modules.dep` that do not exist.
-pub(in crate::check) fn files(context: &Context<'_>) -> Vec<Finding> {
+pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
     let (Some(study), Ok(dep)) = (context.study(), open(context, "modules.dep")) else { return Vec::new() };
     let dir = context.tree.dir().as_os_str().as_bytes();
     let named: BTreeSet<&[u8]> = statements(&dep).into_iter().map(path).collect();
@@ -131,7 +131,7 @@ pub(in crate::check) fn files(context: &Context<'_>) -> Vec<Finding> {
 }
 
 /// Text files that disagree with the modules.
-pub(in crate::check) fn stale(context: &Context<'_>) -> Vec<Finding> {
+pub(super) fn stale(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
     let made: BTreeMap<&str, &[u8]> =
         study.resolved.texts.iter().map(|file| (file.name, &file.contents[..])).collect();

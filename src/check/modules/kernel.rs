@@ -1,7 +1,7 @@
 //! What the running kernel will do with the modules. Only checked for the modules of the running kernel.
 
 use super::study::Study;
-use crate::check::finding::{at_most_ten, shown};
+use crate::check::finding::shown;
 use crate::check::{Context, Finding};
 use crate::formats::compress::{self, Compression};
 use crate::formats::{kernel_decoder, kmsg};
@@ -13,11 +13,6 @@ use crate::tree::image;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The facts about the running kernel's own modules.
-fn running<'c>(context: &'c Context<'_>) -> Option<&'c Study> {
-    context.request.running.then(|| context.study()).flatten()
-}
-
 /// The content of a small file below /sys, without the newline.
 fn word(path: &Path) -> Option<Vec<u8>> {
     let mut buffer = [0; 256];
@@ -25,8 +20,10 @@ fn word(path: &Path) -> Option<Vec<u8>> {
 }
 
 /// Compressed files that this kernel cannot decompress by itself, although it decompresses modules.
-pub(in crate::check) fn compression(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = running(context) else { return Vec::new() };
+pub(super) fn compression(context: &Context<'_>, study: &Study) -> Vec<Finding> {
+    if !context.request.running {
+        return Vec::new();
+    }
     let own = word(&context.system.roots.kernel_compression());
     let Some(own) = own.and_then(|word| Compression::from_kernel_name(&word)) else { return Vec::new() };
     let findings = (0..study.modules.len()).filter_map(|place| {
@@ -48,12 +45,14 @@ pub(in crate::check) fn compression(context: &Context<'_>) -> Vec<Finding> {
         };
         Some(Finding::warning(path, what).hint("modprobe decompresses it, at some cost"))
     });
-    at_most_ten(findings.collect(), context.tree.dir())
+    findings.collect()
 }
 
 /// Unsigned modules, if the kernel requires signatures.
-pub(in crate::check) fn signatures(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = running(context) else { return Vec::new() };
+pub(super) fn signatures(context: &Context<'_>, study: &Study) -> Vec<Finding> {
+    if !context.request.running {
+        return Vec::new();
+    }
     let sys = &context.system.roots.sys_fs;
     let enforced = word(&sys.join("module/module/parameters/sig_enforce")).is_some_and(|word| word == b"Y");
     // `none [integrity] confidentiality`: the current mode is in brackets.
@@ -69,12 +68,12 @@ pub(in crate::check) fn signatures(context: &Context<'_>) -> Vec<Finding> {
     let findings = unsigned.map(|(place, _)| {
         Finding::error(study.path(place), "not signed, and this kernel takes only what is").hint(why)
     });
-    at_most_ten(findings.collect(), context.tree.dir())
+    findings.collect()
 }
 
 /// Firmware that a driver requested since boot and that no directory has. The modules' own lists of firmware would say
 /// little: each names the firmware of all its devices, and a machine has few of them.
-pub(in crate::check) fn firmware(context: &Context<'_>) -> Vec<Finding> {
+pub(super) fn firmware(context: &Context<'_>) -> Vec<Finding> {
     if !context.request.running {
         return Vec::new();
     }

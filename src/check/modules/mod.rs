@@ -7,14 +7,15 @@ mod study;
 
 pub(super) use study::Study;
 
-use super::Check;
+use super::finding::at_most_ten;
+use super::{Check, Context, Finding};
 
 /// All checks of this part.
-pub(super) const CHECKS: &[Check] = &[
-    indexes::missing,
-    indexes::binaries,
-    indexes::files,
-    indexes::stale,
+pub(super) const CHECKS: &[Check] =
+    &[indexes::missing, indexes::binaries, indexes::files, indexes::stale, module_files, kernel::firmware];
+
+/// The checks of the module files.
+const OF_FILES: [fn(&Context<'_>, &Study) -> Vec<Finding>; 9] = [
     files::unreadable,
     files::duplicates,
     files::builtin_too,
@@ -24,5 +25,10 @@ pub(super) const CHECKS: &[Check] = &[
     files::versions,
     kernel::compression,
     kernel::signatures,
-    kernel::firmware,
 ];
+
+/// Runs these checks, each of which may find something in thousands of files.
+fn module_files(context: &Context<'_>) -> Vec<Finding> {
+    let Some(study) = context.study() else { return Vec::new() };
+    OF_FILES.iter().flat_map(|check| at_most_ten(check(context, study), context.tree.dir())).collect()
+}

@@ -21,6 +21,7 @@ const SIGNATURE: [&[u8]; 5] = [b"sig_id", b"signer", b"sig_key", b"sig_hashalgo"
 const AHEAD: usize = 64;
 
 /// What is printed of a module file.
+#[derive(Default)]
 pub(crate) struct Content {
     /// The content of `.modinfo`.
     modinfo: Vec<u8>,
@@ -72,11 +73,7 @@ impl Wanted<'_> {
         let reading = reading::read(&contents, limits::INFLATED, self.depth(), buffer);
         let image = match reading.map_err(|error| Failure::File(error.at(path)))? {
             Reading::Early(module) => {
-                return Ok(Content {
-                    modinfo: module.modinfo.to_vec(),
-                    signature: Vec::new(),
-                    build_id: None,
-                });
+                return Ok(Content { modinfo: module.modinfo.to_vec(), ..Content::default() });
             }
             Reading::Whole(image) => image,
         };

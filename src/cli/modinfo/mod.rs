@@ -9,8 +9,8 @@ mod content;
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
-use super::{Call, Exit, ToolResult};
-use crate::error::{Errno, Error, Result};
+use super::{Call, ToolResult};
+use crate::error::{Errno, Result};
 use crate::formats::index::Reader;
 use crate::formats::modinfo::{self, Parameter, builtin_info, parameters};
 use crate::log::bytes;
@@ -92,10 +92,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         log.error(b"--json does not go with -0 or the choice of a field.");
         return Ok(1);
     }
-    let dir = call.module_directory(request.root, request.release).map_err(|text| {
-        log.error(&text);
-        Exit(1)
-    })?;
+    let dir = call.module_directory(&log, request.root, request.release)?;
     let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
     tree.read_as(Reader::Streamed);
     let tool = Tool { call, log: &log, tree: &tree, request: &request, builtin: OnceCell::new() };
@@ -248,7 +245,7 @@ impl Tool<'_> {
     fn next(&self, files: &mut ReadAhead<'_>) -> Result<Content> {
         files.next().map_err(|failure| match failure {
             Failure::File(error) => {
-                self.tell(&error);
+                self.log.detail(&error);
                 error
             }
             Failure::Module(error) => error,
@@ -352,18 +349,11 @@ impl Tool<'_> {
             Ok(contents) => Some(contents),
             Err(error) => {
                 if error.errno() != Errno::ENOENT {
-                    self.tell(&error);
+                    self.log.detail(&error);
                 }
                 None
             }
         };
         self.builtin.get_or_init(read).as_ref()
-    }
-
-    /// Logs an error that has more to say than its errno.
-    fn tell(&self, error: &Error) {
-        if !error.what().is_empty() {
-            self.log.error(error.to_string().as_bytes());
-        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::cli::getopt::{Opt, Parser, opt};
 use crate::cli::message::{Log, START};
 use crate::cli::usage::Usage;
-use crate::cli::{Call, Exit};
+use crate::cli::{Call, Exit, parameters};
 use crate::formats::number::integer;
 use crate::limits;
 use crate::load::insert::Force;
@@ -164,6 +164,13 @@ impl Request<'_> {
         }
     }
 
+    /// The operands that are names, and the joined parameters after the first one; with `-a` all are names.
+    pub(crate) fn names_and_parameters(&self) -> (&[&[u8]], Vec<u8>) {
+        let count = if self.all { self.operands.len() } else { 1 };
+        let (names, words) = self.operands.split_at(count);
+        (names, parameters::join(words))
+    }
+
     /// What to ignore of the configuration. `-D` lists a forbidden module, too: makers of initial RAM disks take a failure
     /// for a broken system, and in the image the same configuration refuses the module.
     pub(crate) fn ignore(&self) -> Ignore {
@@ -177,7 +184,7 @@ pub(crate) const JOBS_VARIABLE: &str = "KMOD_JOBS";
 /// Options that are read before those of the command line. Commands inherit it.
 pub(crate) const VARIABLE: &str = "MODPROBE_OPTIONS";
 
-/// The command line with the words of [`VARIABLE`] before it; `None` if the variable is not set.
+/// The command line with the words of [`VARIABLE`] before it. `variable` is its value, if it is set.
 pub(crate) fn words<'a>(call: &Call<'a>, variable: Option<&[u8]>) -> Cow<'a, [Vec<u8>]> {
     match variable {
         None => Cow::Borrowed(call.words),
@@ -215,12 +222,15 @@ pub(crate) fn parse<'w>(
             b'a' => request.all = true,
             b'r' => request.remove = true,
             REMOVE_HOLDERS => (request.remove, request.holders) = (true, true),
-            b'w' => request.wait = wait(value).ok_or_else(|| bad_wait(log, value))?,
+            b'w' => {
+                request.wait =
+                    wait(value).ok_or_else(|| log.end(&bytes!["unexpected wait value '", value, "'."]))?
+            }
             b'R' => request.resolve = true,
             FIRST_TIME => request.first_time = true,
             b'i' => request.bare = true,
             IGNORE_FORBID => request.ignore_forbid = true,
-            JOBS => request.jobs = Some(jobs(value).ok_or_else(|| bad_jobs(log, value))?),
+            JOBS => request.jobs = Some(jobs(value).ok_or_else(|| log.end(&unexpected_jobs("jobs", value)))?),
             b'b' => request.blacklist = true,
             b'f' => {
                 request.force = Force { vermagic: true, modversions: true };
@@ -266,12 +276,10 @@ pub(crate) fn parse<'w>(
         log.use_syslog();
     }
     if request.operands.is_empty() && !request.config_shown {
-        log.error(b"missing parameters. See -h.");
-        return Err(Exit(1));
+        return Err(log.end(b"missing parameters. See -h."));
     }
     if request.json && !request.explained {
-        log.error(b"--json goes with --explain.");
-        return Err(Exit(1));
+        return Err(log.end(b"--json goes with --explain."));
     }
     log.set_threshold(threshold);
     Ok(request)
@@ -284,27 +292,10 @@ fn export(exported: &mut Option<Vec<u8>>, option: &[u8]) {
     }
 }
 
-fn bad_wait(log: &Log<'_>, value: &[u8]) -> Exit {
-    log.error(&bytes!["unexpected wait value '", value, "'."]);
-    Exit(1)
-}
-
-fn bad_jobs(log: &Log<'_>, value: &[u8]) -> Exit {
-    log.error(&unexpected_jobs("jobs", value));
-    Exit(1)
-}
-
 /// The message about a wrong number of jobs; `source` is the option or the variable.
 pub(crate) fn unexpected_jobs(source: &str, value: &[u8]) -> Vec<u8> {
-    bytes![
-        "unexpected ",
-        source,
-        " value '",
-        value,
-        "': not a number from 1 to ",
-        limits::JOBS.to_string(),
-        "."
-    ]
+    let rest = format!("': not a number from 1 to {}.", limits::JOBS);
+    bytes!["unexpected ", source, " value '", value, rest]
 }
 
 /// A number of jobs: decimal digits and nothing else, from 1 to [`limits::JOBS`].

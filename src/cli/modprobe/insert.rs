@@ -33,13 +33,20 @@ pub(crate) fn walk(
     Ok(status)
 }
 
+fn is_path(operand: &[u8]) -> bool {
+    operand.starts_with(b"/") || operand.starts_with(b"./")
+}
+
 /// The modules of an operand; none if it is unknown.
+///
+/// # Errors
+/// Why the file cannot be used, or the errors of [`Tree::lookup`].
 pub(crate) fn find(session: &Session<'_>, tree: &Tree<'_>, operand: &[u8]) -> Result<Vec<Module>, Errno> {
-    if operand.starts_with(b"/") || operand.starts_with(b"./") {
-        let path = session.call.absolute(operand)?;
-        return Ok(vec![tree.module_from_path(path.as_os_str().as_bytes())?]);
+    if !is_path(operand) {
+        return tree.lookup(operand);
     }
-    Ok(tree.lookup(operand).unwrap_or_default())
+    let path = session.call.absolute(operand)?;
+    Ok(vec![tree.module_from_path(path.as_os_str().as_bytes())?])
 }
 
 /// Inserts all modules of one operand. The status is that of the last module: of the drivers that share an alias the first
@@ -53,11 +60,11 @@ fn operand(
     let request = Insert { session, operand, parameters, budget: OnceCell::new(), batch };
     let mut status = 0;
     let modules = match find(session, session.tree, operand) {
-        Ok(modules) => modules,
-        Err(errno) => {
+        Err(errno) if is_path(operand) => {
             let reason = errno.to_string();
             return session.fail(&bytes!["Failed to get module from path ", operand, ": ", reason]);
         }
+        found => found.unwrap_or_default(),
     };
     if modules.is_empty() {
         let dir = session.tree.dir().as_os_str().as_bytes();
@@ -147,13 +154,6 @@ impl Insert<'_, '_> {
             }
         }
     }
-
-    /// Logs the messages about the gate, once: at the first step that needs it.
-    fn log_gate_messages(&self) {
-        if let Some(batch) = self.batch {
-            batch.log_gate_messages();
-        }
-    }
 }
 
 /// The walk over one plan.
@@ -219,7 +219,9 @@ impl walk::StepHandler for Walk<'_, '_, '_> {
             session.log.error(&bytes!["could not find module by name='", step.module.name, "'"]);
             return Err(Errno::ENOENT);
         };
-        self.insert.log_gate_messages();
+        if let Some(batch) = self.insert.batch {
+            batch.log_gate_messages();
+        }
         let tried = match self.ahead.take() {
             Some(tried) => tried,
             None => Loads::new(session, parameters).load(step, path, self.insert.budget(), operand),
@@ -275,7 +277,7 @@ impl<'l> Loads<'l> {
             // A file given by path may hold a module of another name; the gate then reads the name from the file.
             name: step.module.file.is_none().then_some(&step.module.name[..]),
             parameters: &step.options,
-            // For dependencies, too, as in kmod.
+            // For dependencies, too: modprobe(8).
             force: self.force,
             budget,
             dependency: !step.is_target,

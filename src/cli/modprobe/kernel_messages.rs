@@ -20,17 +20,17 @@ const SHOWN: usize = 8;
 /// The last [`SHOWN`] messages about a module in `heard` (records of `/dev/kmsg`), oldest first.
 pub(super) fn messages_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<KernelMessage> {
     let name = String::from_utf8_lossy(module);
-    let mut said: Vec<KernelMessage> = Vec::new();
+    let mut messages: Vec<KernelMessage> = Vec::new();
     for record in kmsg::records(heard).filter(|record| kmsg::is_about(&record.text, &name)) {
         let meaning = kmsg::meaning(&record.text, &name).map(|meaning| match &meaning.missing {
             Some(symbol) => format!("{}{}", meaning.text, owner_of(tree, symbol)),
             None => meaning.text,
         });
         // Of equal messages keep the last one.
-        said.retain(|earlier| earlier.text != record.text);
-        said.push(KernelMessage { time: record.time, text: record.text, meaning });
+        messages.retain(|earlier| earlier.text != record.text);
+        messages.push(KernelMessage { time: record.time, text: record.text, meaning });
     }
-    said.split_off(said.len().saturating_sub(SHOWN))
+    messages.split_off(messages.len().saturating_sub(SHOWN))
 }
 
 /// The module that exports a missing symbol, as the end of a sentence.
@@ -62,9 +62,9 @@ impl KernelListener {
 
 /// The lines to print about a module that could not be loaded, with what they mean.
 pub(super) fn kernel_lines(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Vec<u8>> {
-    let line = |said: KernelMessage| match said.meaning {
-        Some(meaning) => bytes!["the kernel: ", said.text, " (", module, " ", meaning, ")"],
-        None => bytes!["the kernel: ", said.text],
+    let line = |message: KernelMessage| match message.meaning {
+        Some(meaning) => bytes!["the kernel: ", message.text, " (", module, " ", meaning, ")"],
+        None => bytes!["the kernel: ", message.text],
     };
     messages_about(heard, tree, module).into_iter().map(line).collect()
 }

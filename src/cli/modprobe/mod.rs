@@ -15,7 +15,7 @@ mod remove;
 mod show;
 
 use super::message::{Log, TreeLog};
-use super::{Call, Exit, ToolResult, parameters, refusal};
+use super::{Call, ToolResult, refusal};
 use crate::error::Errno;
 use crate::gate::{self, Gate};
 use crate::load::insert::Loader;
@@ -34,10 +34,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let variable = call.world.host.variable(args::VARIABLE);
     let words = args::words(call, variable.as_deref());
     let request = args::parse(call, &log, variable, &words)?;
-    let dir = call.module_directory(request.root, request.release).map_err(|text| {
-        log.error(&text);
-        Exit(1)
-    })?;
+    let dir = call.module_directory(&log, request.root, request.release)?;
     let config = if request.config.is_empty() {
         ConfigPaths::Default
     } else {
@@ -66,10 +63,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
 
 /// Inserts the modules of the operands.
 fn insert(session: &Session<'_>) -> ToolResult {
-    let operands = &session.request.operands;
-    let (names, words) =
-        if session.request.all { operands.split_at(operands.len()) } else { operands.split_at(1) };
-    let parameters = parameters::join(words);
+    let (names, parameters) = session.request.names_and_parameters();
     match parallel::jobs(session) {
         1 => insert::walk(session, names, &parameters, None),
         jobs => parallel::run(session, names, &parameters, jobs),
@@ -128,15 +122,8 @@ impl<'s> Session<'s> {
             (true, Some(why)) => bytes!["'", name, "' is refused: ", why],
             (false, why) => {
                 let why = why.map(|why| bytes![" (", why, ")"]).unwrap_or_default();
-                bytes![
-                    "'",
-                    target,
-                    "' needs '",
-                    name,
-                    "', which could not be inserted: ",
-                    insert_reason(errno),
-                    why
-                ]
+                let reason = insert_reason(errno);
+                bytes!["'", target, "' needs '", name, "', which could not be inserted: ", reason, why]
             }
         };
         self.log.error(&text);

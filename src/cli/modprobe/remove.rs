@@ -77,7 +77,8 @@ fn remove(session: &Session<'_>, module: &Module) -> ToolResult {
             continue;
         }
         let status = match &step.command {
-            Some(command) => run_command(session, other, command)?,
+            Some(command) if shell(session, other, command) => 0,
+            Some(_) => session.fail(&bytes!["Error running remove command for ", other])?,
             None => unload(session, other, &budget)?,
         };
         if status != 0 {
@@ -128,13 +129,6 @@ fn remove_if_unused(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudg
     }
 }
 
-fn run_command(session: &Session<'_>, name: &[u8], text: &[u8]) -> ToolResult {
-    if shell(session, name, text) {
-        return Ok(0);
-    }
-    session.fail(&bytes!["Error running remove command for ", name])
-}
-
 /// Prints and runs a remove command; whether it succeeded.
 fn shell(session: &Session<'_>, name: &[u8], text: &[u8]) -> bool {
     let filled = fill_in(text, b"");
@@ -160,8 +154,8 @@ fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> ToolResult
         session.action(&[b"rmmod ", name]);
         return Ok(0);
     }
+    let system = &session.call.world.system;
     let allowed = || {
-        let system = &session.call.world.system;
         let count = sysfs::refcount(system.roots, name);
         if request.wait.is_zero() && matches!(count, Ok(1..)) {
             return Err(Refusal::InUse);
@@ -173,7 +167,6 @@ fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> ToolResult
         session.action(&[b"rmmod ", name]);
         Ok(())
     };
-    let system = &session.call.world.system;
     let result = delete_module(system, session.gate(), name, request.force_removal, budget, allowed)
         .map(|result| result.map_err(|error| error.errno()))
         .map(|result| wait_while_busy(session, name, budget, result));

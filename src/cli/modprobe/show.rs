@@ -70,11 +70,7 @@ fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<
     for (name, path) in files {
         let read = || {
             let path = path.ok_or_else(|| Error::os(Errno::ENOENT))?;
-            let image = Image::read(&path).inspect_err(|error| {
-                if !error.what().is_empty() {
-                    session.log.error(error.to_string().as_bytes());
-                }
-            })?;
+            let image = Image::read(&path).inspect_err(|error| session.log.detail(error))?;
             list(&Elf::parse(&image)?)
         };
         status = match read() {

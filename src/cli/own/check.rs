@@ -52,7 +52,7 @@ impl PartName {
     }
 }
 
-/// The findings, and 1 where one of them is an error.
+/// The findings as text, and the exit status: 1 if one of them is an error.
 pub(crate) fn report(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
     let absolute = |path: &OsString| -> Result<PathBuf> {
         let no_directory =

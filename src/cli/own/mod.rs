@@ -45,9 +45,9 @@ pub(crate) fn run(call: &Call<'_>, words: &[Vec<u8>]) -> ToolResult {
     let words = words.iter().map(|word| OsString::from_vec(word.clone()));
     let line = match CommandLine::try_parse_from([OsString::from("kmod")].into_iter().chain(words)) {
         Ok(line) => line,
-        Err(said) => {
-            let text = said.render().to_string();
-            if said.use_stderr() {
+        Err(error) => {
+            let text = error.render().to_string();
+            if error.use_stderr() {
                 call.world.streams.complain(text.trim_end().as_bytes());
                 return Ok(1);
             }

@@ -6,62 +6,26 @@ use crate::gate::stats::Stats;
 use std::fmt::Write;
 use std::time::Duration;
 
-struct Metric {
-    name: &'static str,
-    unit: &'static str,
-    help: &'static str,
-    value: fn(Counters) -> String,
-}
+/// Name, unit, help and value of a metric.
+type Metric = (&'static str, &'static str, &'static str, fn(Counters) -> String);
 
 const METRICS: [Metric; 8] = [
-    Metric {
-        name: "kmod_loads",
-        unit: "",
-        help: "Calls that the kernel got.",
-        value: |c| c.loads.to_string(),
-    },
-    Metric {
-        name: "kmod_load_failures",
-        unit: "",
-        help: "Calls that the kernel refused.",
-        value: |c| c.failures.to_string(),
-    },
-    Metric {
-        name: "kmod_joined_requests",
-        unit: "",
-        help: "Requests that were served by the call of another.",
-        value: |c| c.joined.to_string(),
-    },
-    Metric {
-        name: "kmod_shared_failures",
-        unit: "",
-        help: "Requests that were given the failure of another.",
-        value: |c| c.shared.to_string(),
-    },
-    Metric {
-        name: "kmod_bounds_passed",
-        unit: "",
-        help: "Waits that went on until their bound.",
-        value: |c| c.bounds.to_string(),
-    },
-    Metric {
-        name: "kmod_fallbacks",
-        unit: "",
-        help: "Requests that went on without the lock.",
-        value: |c| c.fallbacks.to_string(),
-    },
-    Metric {
-        name: "kmod_saved_bytes",
-        unit: "bytes",
-        help: "The size of the module files that the kernel did not get again.",
-        value: |c| c.bytes_saved.to_string(),
-    },
-    Metric {
-        name: "kmod_waited_seconds",
-        unit: "seconds",
-        help: "How long requests waited for others.",
-        value: |c| seconds(Duration::from_nanos(c.waited)),
-    },
+    ("kmod_loads", "", "Calls that the kernel got.", |c| c.loads.to_string()),
+    ("kmod_load_failures", "", "Calls that the kernel refused.", |c| c.failures.to_string()),
+    ("kmod_joined_requests", "", "Requests that were served by the call of another.", |c| {
+        c.joined.to_string()
+    }),
+    ("kmod_shared_failures", "", "Requests that were given the failure of another.", |c| {
+        c.shared.to_string()
+    }),
+    ("kmod_bounds_passed", "", "Waits that went on until their bound.", |c| c.bounds.to_string()),
+    ("kmod_fallbacks", "", "Requests that went on without the lock.", |c| c.fallbacks.to_string()),
+    ("kmod_saved_bytes", "bytes", "The size of the module files that the kernel did not get again.", |c| {
+        c.bytes_saved.to_string()
+    }),
+    ("kmod_waited_seconds", "seconds", "How long requests waited for others.", |c| {
+        seconds(Duration::from_nanos(c.waited))
+    }),
 ];
 
 /// Exact to the nanosecond; a float would not be.
@@ -72,7 +36,7 @@ fn seconds(time: Duration) -> String {
 /// The whole file.
 pub(crate) fn text(stats: &Stats) -> String {
     let mut text = String::new();
-    for Metric { name, unit, help, value } in METRICS {
+    for (name, unit, help, value) in METRICS {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "# TYPE {name} counter");
         if !unit.is_empty() {

@@ -75,13 +75,13 @@ fn head(svg: &mut String, modules: &[Module]) {
     let requests: u64 = modules.iter().map(|module| module.requests).sum();
     let sum = |of: fn(&Module) -> Duration| time(modules.iter().map(of).sum());
     words(svg, "title", MARGIN, 32.0, "Kernel modules: when each was loaded, and what waited for it");
-    let said = format!(
+    let summary = format!(
         "{} modules, {requests} requests; kernel calls took {}, requests waited {} for others",
         modules.len(),
         sum(|module| module.called),
         sum(|module| module.waited)
     );
-    words(svg, "say", MARGIN, 54.0, &said);
+    words(svg, "say", MARGIN, 54.0, &summary);
     let legend = [
         ("call", "kernel call"),
         ("bad", "kernel call, the last of which failed"),

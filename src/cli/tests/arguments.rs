@@ -103,9 +103,13 @@ fn waits_that_are_no_number_end_the_run() {
     let machine = Machine::with_modules();
     machine.live(&["loop"]);
     for value in ["99999999999999999999", "-1", "1x", "", "1 ", "abc"] {
-        let told = failed(&format!("modprobe: ERROR: unexpected wait value '{value}'.\n"));
-        assert_eq!(machine.run(&["modprobe", "-r", "-w", value, "loop"]), told);
-        assert_eq!(machine.run(&["modprobe", &format!("--wait={value}"), "loop"]), told, "without -r, too");
+        let expected = failed(&format!("modprobe: ERROR: unexpected wait value '{value}'.\n"));
+        assert_eq!(machine.run(&["modprobe", "-r", "-w", value, "loop"]), expected);
+        assert_eq!(
+            machine.run(&["modprobe", &format!("--wait={value}"), "loop"]),
+            expected,
+            "without -r, too"
+        );
         assert_eq!(machine.calls(), [""; 0]);
     }
 }
@@ -139,26 +143,26 @@ fn the_system_log_takes_messages_where_stderr_is_closed_or_it_is_asked_for() {
 #[test]
 fn directories_are_put_together_as_text() {
     let machine = Machine::new();
-    let told = |words: &[&str]| machine.run(words).err;
+    let err = |words: &[&str]| machine.run(words).err;
     assert_eq!(
-        told(&["modprobe", "-d", "/r/", "x"]),
+        err(&["modprobe", "-d", "/r/", "x"]),
         "modprobe: FATAL: Module x not found in directory /r//lib/modules/6.1.0\n"
     );
     assert_eq!(
-        told(&["modprobe", "-S", "5.5", "x"]),
+        err(&["modprobe", "-S", "5.5", "x"]),
         "modprobe: FATAL: Module x not found in directory /lib/modules/5.5\n"
     );
     assert_eq!(
-        told(&["modprobe", "-d", "../r", "-S", "5", "x"]),
+        err(&["modprobe", "-d", "../r", "-S", "5", "x"]),
         "modprobe: FATAL: Module x not found in directory /../r/lib/modules/5\n"
     );
     assert_eq!(
-        told(&["modprobe", "-S", "/5/", "x"]),
+        err(&["modprobe", "-S", "/5/", "x"]),
         "modprobe: FATAL: Module x not found in directory /lib/modules//5/\n"
     );
     let long = "x".repeat(4096);
     assert_eq!(
-        told(&["modprobe", "-d", &long, "x"]),
+        err(&["modprobe", "-d", &long, "x"]),
         format!("modprobe: ERROR: bad directory {long}/lib/modules/6.1.0: path too long\n")
     );
 }

@@ -61,9 +61,7 @@ fn a_blacklisted_alias_names_both_lines() {
     );
     let text = words(&machine, &["modprobe", "-b", "--explain", "dummy"]);
     assert!(text.contains("would do nothing") && !text.contains("insert /"), "{text}");
-    let json = words(&machine, &["modprobe", "--explain", "--json", "net-dummy"]);
-    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let module = &value["modules"][0];
+    let module = explained(&machine, &["net-dummy"]);
     assert_eq!(module["verdict"], "blacklisted");
     assert_eq!(module["found"]["by"], "config-alias");
     assert_eq!(module["found"]["place"]["line"], 1);
@@ -145,9 +143,7 @@ fn a_failed_load_is_remembered_with_its_reason() {
     let (seconds, reason) = after.split_once(" s ago: ").expect(&text);
     assert!((0.0..60.0).contains(&seconds.parse::<f64>().unwrap()), "{text}");
     assert!(reason.starts_with("Exec format error."), "{text}");
-    let json = words(&machine, &["modprobe", "--explain", "--json", "loop"]);
-    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(value["modules"][0]["last_failure"]["name"], "ENOEXEC");
+    assert_eq!(explained(&machine, &["loop"])["last_failure"]["name"], "ENOEXEC");
 }
 
 /// The first module of the answer in JSON.
@@ -296,9 +292,9 @@ fn the_lock_is_told_where_it_is_not_the_gates() {
     fs::write(machine.roots.run.join("kmod/gate"), "").unwrap();
     let text = words(&machine, &request);
     let root = nix::unistd::geteuid().is_root();
-    let told = "  The lock would be the module's file, and not the gate: ";
+    let sentence = "  The lock would be the module's file, and not the gate: ";
     assert!(
-        text.contains(told) == root && text.contains("kmod/gate is not a directory.\n") == root,
+        text.contains(sentence) == root && text.contains("kmod/gate is not a directory.\n") == root,
         "{text}"
     );
     let json = words(&machine, &["modprobe", "--explain", "--json", "loop"]);

@@ -26,7 +26,7 @@ fn machine() -> Machine {
 }
 
 /// The result of a run in words: `+module` inserted, `-module` removed, `$command` run, `>module` printed by a dry run;
-/// `refused MODULE by PLACE` with the number of the line, or `cmdline`; `failed` for status 1.
+/// `refused MODULE:PLACE` with the number of the line, or `cmdline`; `failed` for status 1.
 fn outcome(machine: &Machine, ran: &Ran) -> String {
     let mut words: Vec<String> = Vec::new();
     words.extend(machine.calls().iter().map(|call| call.split(' ').next().unwrap().to_owned()));
@@ -41,10 +41,11 @@ fn outcome(machine: &Machine, ran: &Ran) -> String {
         .filter_map(|line| line.strip_suffix(" forbids it").or(line.strip_suffix(" forbids it)")))
     {
         let place = line.rsplit([':', '(']).next().unwrap().trim();
-        let place =
-            place.replace("/etc/modprobe.d/test.conf ", "").replace("the kernel command line", "cmdline");
+        let place = place
+            .replace("/etc/modprobe.d/test.conf line ", "")
+            .replace("the kernel command line", "cmdline");
         // The last name in the line: `'a' is refused`, `'a' needs 'b', which`.
-        words.push(format!("refused {} by {place}", line.rsplit('\'').nth(1).unwrap()));
+        words.push(format!("refused {}:{place}", line.rsplit('\'').nth(1).unwrap()));
     }
     if ran.status != 0 {
         words.push("failed".to_owned());
@@ -56,71 +57,56 @@ fn outcome(machine: &Machine, ran: &Ran) -> String {
 /// the kernel's command line, one that begins with `live` names modules that are there.
 const CASES: &[[&str; 4]] = &[
     // by name
-    ["a name", "forbid loop", "loop", "refused loop by line 1 failed"],
+    ["a name", "forbid loop", "loop", "refused loop:1 failed"],
     ["another name", "forbid dummy", "loop", "+loop"],
     ["a name is no beginning", "forbid usb", "usb-common", "+usb_common"],
-    ["- in the line", "forbid usb-common", "usb_common", "refused usb_common by line 1 failed"],
-    ["_ in the line", "forbid usb_common", "usb-common", "refused usb_common by line 1 failed"],
-    ["- in both", "forbid usb-common", "usb-common", "refused usb_common by line 1 failed"],
-    ["names in one line", "forbid dummy loop", "loop", "refused loop by line 1 failed"],
+    ["- in the line", "forbid usb-common", "usb_common", "refused usb_common:1 failed"],
+    ["_ in the line", "forbid usb_common", "usb-common", "refused usb_common:1 failed"],
+    ["- in both", "forbid usb-common", "usb-common", "refused usb_common:1 failed"],
+    ["names in one line", "forbid dummy loop", "loop", "refused loop:1 failed"],
     ["a comment behind", "forbid dummy # not loop", "loop", "+loop"],
-    ["lines add up", "forbid loop\nforbid dummy", "dummy", "refused dummy by line 2 failed"],
-    ["the first line is told", "forbid loop\nforbid loop", "loop", "refused loop by line 1 failed"],
+    ["lines add up", "forbid loop\nforbid dummy", "dummy", "refused dummy:2 failed"],
+    ["the first line is reported", "forbid loop\nforbid loop", "loop", "refused loop:1 failed"],
     // by pattern
-    ["a pattern", "forbid l*", "loop", "refused loop by line 1 failed"],
+    ["a pattern", "forbid l*", "loop", "refused loop:1 failed"],
     ["a pattern that does not fit", "forbid usb?", "loop", "+loop"],
-    ["- in a pattern", "forbid usb-*", "usb_common", "refused usb_common by line 1 failed"],
-    ["_ in a pattern", "forbid *_hcd", "ehci-hcd", "refused ehci_hcd by line 1 failed"],
-    ["a range in a pattern", "forbid [k-m]oop", "loop", "refused loop by line 1 failed"],
-    ["everything", "forbid *", "dummy", "refused dummy by line 1 failed"],
-    ["the name is told before a pattern", "forbid l*\nforbid loop", "loop", "refused loop by line 2 failed"],
+    ["- in a pattern", "forbid usb-*", "usb_common", "refused usb_common:1 failed"],
+    ["_ in a pattern", "forbid *_hcd", "ehci-hcd", "refused ehci_hcd:1 failed"],
+    ["a range in a pattern", "forbid [k-m]oop", "loop", "refused loop:1 failed"],
+    ["everything", "forbid *", "dummy", "refused dummy:1 failed"],
+    ["the name is reported before a pattern", "forbid l*\nforbid loop", "loop", "refused loop:2 failed"],
     // permit
     ["permit before a pattern", "forbid *\npermit loop", "loop", "+loop"],
     ["the order of lines", "permit loop\nforbid *", "loop", "+loop"],
     ["permit with -", "forbid *\npermit usb-common", "usb_common", "+usb_common"],
     ["permit with a pattern", "forbid *\npermit l*p", "loop", "+loop"],
-    ["permit that does not fit", "forbid *\npermit l*p", "dummy", "refused dummy by line 1 failed"],
+    ["permit that does not fit", "forbid *\npermit l*p", "dummy", "refused dummy:1 failed"],
     ["permits in one line", "forbid *\npermit dummy loop", "loop", "+loop"],
-    ["forbid by name before permit", "forbid loop\npermit loop", "loop", "refused loop by line 1 failed"],
-    ["forbid by name before permit *", "forbid loop\npermit *", "loop", "refused loop by line 1 failed"],
-    [
-        "forbid by name and pattern",
-        "forbid *\npermit loop\nforbid loop",
-        "loop",
-        "refused loop by line 3 failed",
-    ],
+    ["forbid by name before permit", "forbid loop\npermit loop", "loop", "refused loop:1 failed"],
+    ["forbid by name before permit *", "forbid loop\npermit *", "loop", "refused loop:1 failed"],
+    ["forbid by name and pattern", "forbid *\npermit loop\nforbid loop", "loop", "refused loop:3 failed"],
     ["permit alone", "permit loop", "dummy", "+dummy"],
     ["permit covers needs", "forbid *\npermit ehci-hcd", "ehci-hcd", "+ehci_hcd +usb_common +usbcore"],
     ["needs asked for alone", "forbid *\npermit ehci-hcd", "usbcore", "+usb_common +usbcore"],
     ["a pattern covers needs", "forbid *\npermit ehci?hcd", "ehci-hcd", "+ehci_hcd +usb_common +usbcore"],
-    [
-        "permit covers no others",
-        "forbid *\npermit ehci-hcd",
-        "usb-storage",
-        "refused scsi_mod by line 1 failed",
-    ],
-    [
-        "permit of a need covers it alone",
-        "forbid *\npermit usbcore",
-        "ehci-hcd",
-        "refused ehci_hcd by line 1 failed",
-    ],
+    ["permit covers no others", "forbid *\npermit ehci-hcd", "usb-storage", "refused scsi_mod:1 failed"],
+    ["permit of a need covers it alone", "forbid *\npermit usbcore", "ehci-hcd", "refused ehci_hcd:1 failed"],
     [
         "a need forbidden by name",
         "forbid usbcore\nforbid *\npermit ehci-hcd",
         "ehci-hcd",
-        "refused usbcore by line 1 failed",
+        "refused usbcore:1 failed",
     ],
     [
         "what is forbidden by name permits nothing",
         "forbid * ehci-hcd\npermit ehci-hcd",
         "usbcore",
-        "refused usb_common by line 1 failed",
+        "refused usb_common:1 failed",
     ],
     // dependencies
-    ["a need", "forbid usb_common", "ehci-hcd", "refused usb_common by line 1 failed"],
-    ["nothing before a need", "forbid usbcore", "ehci-hcd", "refused usbcore by line 1 failed"],
-    ["a need of a need", "forbid scsi_mod", "uas", "refused scsi_mod by line 1 failed"],
+    ["a need", "forbid usb_common", "ehci-hcd", "refused usb_common:1 failed"],
+    ["nothing before a need", "forbid usbcore", "ehci-hcd", "refused usbcore:1 failed"],
+    ["a need of a need", "forbid scsi_mod", "uas", "refused scsi_mod:1 failed"],
     ["a need that is there", "live usb_common usbcore\nforbid usbcore", "ehci-hcd", "+ehci_hcd"],
     ["what needs it is there", "live usbcore\nforbid usb_common", "usbcore", ""],
     // what is there
@@ -155,13 +141,13 @@ const CASES: &[[&str; 4]] = &[
         "a softdep that is needed, too",
         "softdep usbcore pre: usb_common\nforbid usb_common",
         "usbcore",
-        "refused usb_common by line 2 failed",
+        "refused usb_common:2 failed",
     ],
     [
         "softdeps of it",
         "softdep loop pre: dummy post: scsi_mod\nforbid loop",
         "loop",
-        "refused loop by line 2 failed",
+        "refused loop:2 failed",
     ],
     ["permit covers no softdeps", "softdep loop pre: dummy\nforbid *\npermit loop", "loop", "+loop"],
     [
@@ -183,39 +169,34 @@ const CASES: &[[&str; 4]] = &[
         "+dummy +loop +usbcore",
     ],
     // aliases
-    ["a configured alias", "alias mine loop\nforbid loop", "mine", "refused loop by line 2 failed"],
-    ["a module's alias", "forbid usb-storage", "usb:v2p3", "refused usb_storage by line 1 failed"],
-    ["a module's alias, a need", "forbid usb_storage", "usb:v1p3", "refused usb_storage by line 1 failed"],
+    ["a configured alias", "alias mine loop\nforbid loop", "mine", "refused loop:2 failed"],
+    ["a module's alias", "forbid usb-storage", "usb:v2p3", "refused usb_storage:1 failed"],
+    ["a module's alias, a need", "forbid usb_storage", "usb:v1p3", "refused usb_storage:1 failed"],
     ["the name of an alias says nothing", "alias mine loop\nforbid mine", "mine", "+loop"],
     [
         "one of two of an alias",
         "alias both loop\nalias both dummy\nforbid loop",
         "both",
-        "+dummy refused loop by line 3",
+        "+dummy refused loop:3",
     ],
     // what a module calls itself
-    ["its own name", "forbid vendor", "vendor-550", "refused vendor_550 by line 1 failed"],
+    ["its own name", "forbid vendor", "vendor-550", "refused vendor_550:1 failed"],
     [
         "its own name, in a compressed file",
         "forbid vendor-drm",
         "vendor-550-drm",
-        "refused vendor_550_drm by line 1 failed",
+        "refused vendor_550_drm:1 failed",
     ],
-    ["the own name of a need", "forbid vendor", "vendor-550-drm", "refused vendor_550 by line 1 failed"],
+    ["the own name of a need", "forbid vendor", "vendor-550-drm", "refused vendor_550:1 failed"],
     ["the own name of a softdep", "forbid vendor\nsoftdep loop pre: vendor-550", "loop", "+loop"],
     ["the own name of a softdep's need", "forbid vendor\nsoftdep loop pre: vendor-550-drm", "loop", "+loop"],
     [
         "an alias that is the own name",
         "forbid vendor\nalias vendor vendor-550",
         "vendor",
-        "refused vendor_550 by line 1 failed",
+        "refused vendor_550:1 failed",
     ],
-    [
-        "a pattern of own names",
-        "forbid vendor?drm",
-        "vendor-550-drm",
-        "refused vendor_550_drm by line 1 failed",
-    ],
+    ["a pattern of own names", "forbid vendor?drm", "vendor-550-drm", "refused vendor_550_drm:1 failed"],
     [
         "a pattern of own names, and permit",
         "forbid vendo?\npermit vendor-550",
@@ -226,26 +207,26 @@ const CASES: &[[&str; 4]] = &[
         "an own name before permit",
         "forbid vendor\npermit vendor-550",
         "vendor-550",
-        "refused vendor_550 by line 1 failed",
+        "refused vendor_550:1 failed",
     ],
     [
         "permit of an own name says nothing",
         "forbid vendor*\npermit vendor",
         "vendor-550",
-        "refused vendor_550 by line 1 failed",
+        "refused vendor_550:1 failed",
     ],
     ["another own name", "forbid vendor-drm", "vendor-550", "+usb_common +vendor_550"],
     [
         "its own name, a file",
         "forbid vendor",
         "./lib/modules/6.1.0/vendor-550.ko",
-        "refused vendor_550 by line 1 failed",
+        "refused vendor_550:1 failed",
     ],
     [
         "its own name, on the command line",
         "cmdline modprobe.forbid=vendor",
         "vendor-550",
-        "refused vendor_550 by cmdline failed",
+        "refused vendor_550:cmdline failed",
     ],
     [
         "its own name, --ignore-forbid",
@@ -254,55 +235,50 @@ const CASES: &[[&str; 4]] = &[
         "+usb_common +vendor_550",
     ],
     // install commands
-    ["a command", "install loop cmd\nforbid loop", "loop", "refused loop by line 2 failed"],
-    ["a refusing command", "install loop /bin/true\nforbid loop", "loop", "refused loop by line 2 failed"],
+    ["a command", "install loop cmd\nforbid loop", "loop", "refused loop:2 failed"],
+    ["a refusing command", "install loop /bin/true\nforbid loop", "loop", "refused loop:2 failed"],
     [
         "a command of a need",
         "install usb_common cmd\nforbid usb_common",
         "usbcore",
-        "refused usb_common by line 2 failed",
+        "refused usb_common:2 failed",
     ],
     [
         "a command and nothing else",
         "install virtual cmd\nforbid virtual",
         "virtual",
-        "refused virtual by line 2 failed",
+        "refused virtual:2 failed",
     ],
     ["a command that is permitted", "install loop cmd\nforbid *\npermit loop", "loop", "$cmd"],
     ["a command of another one", "install loop cmd\nforbid dummy", "loop", "$cmd"],
-    ["-i", "install loop cmd\nforbid loop", "-i loop", "refused loop by line 2 failed"],
+    ["-i", "install loop cmd\nforbid loop", "-i loop", "refused loop:2 failed"],
     // the kernel command line
-    ["the command line", "cmdline quiet modprobe.forbid=loop", "loop", "refused loop by cmdline failed"],
+    ["the command line", "cmdline quiet modprobe.forbid=loop", "loop", "refused loop:cmdline failed"],
     [
         "- on the command line",
         "cmdline modprobe.forbid=usb-common",
         "usb_common",
-        "refused usb_common by cmdline failed",
+        "refused usb_common:cmdline failed",
     ],
-    [
-        "a list on the command line",
-        "cmdline modprobe.forbid=dummy,l*",
-        "loop",
-        "refused loop by cmdline failed",
-    ],
+    ["a list on the command line", "cmdline modprobe.forbid=dummy,l*", "loop", "refused loop:cmdline failed"],
     [
         "quotes on the command line",
         "cmdline modprobe.forbid=\"dummy loop\"",
         "loop",
-        "refused loop by cmdline failed",
+        "refused loop:cmdline failed",
     ],
     ["permit on the command line", "cmdline modprobe.permit=loop\nforbid *", "loop", "+loop"],
     [
         "a name against the command line",
         "cmdline modprobe.permit=loop\nforbid loop",
         "loop",
-        "refused loop by line 1 failed",
+        "refused loop:1 failed",
     ],
     [
         "the command line against permit",
         "cmdline modprobe.forbid=loop\npermit loop",
         "loop",
-        "refused loop by cmdline failed",
+        "refused loop:cmdline failed",
     ],
     ["permit against the command line", "cmdline modprobe.forbid=*\npermit loop", "loop", "+loop"],
     ["no name on the command line", "cmdline modprobe.forbid=l[oop,dummy", "loop", "+loop"],
@@ -310,26 +286,26 @@ const CASES: &[[&str; 4]] = &[
         "a name behind one that is none",
         "cmdline modprobe.forbid=l[oop,dummy",
         "dummy",
-        "refused dummy by cmdline failed",
+        "refused dummy:cmdline failed",
     ],
     // options of modprobe
     ["-q", "forbid loop", "-q loop", "failed"],
-    ["-a", "forbid loop", "-a loop dummy", "+dummy refused loop by line 1 failed"],
+    ["-a", "forbid loop", "-a loop dummy", "+dummy refused loop:1 failed"],
     [
         "-a, what two need",
         "forbid usbcore",
         "-a ehci-hcd loop uas",
-        "+loop refused usbcore by line 1 refused usbcore by line 1 failed",
+        "+loop refused usbcore:1 refused usbcore:1 failed",
     ],
-    ["-b", "forbid loop", "-b loop", "refused loop by line 1 failed"],
+    ["-b", "forbid loop", "-b loop", "refused loop:1 failed"],
     ["-b and a blacklist", "forbid loop\nblacklist loop", "-b loop", ""],
     ["an alias and a blacklist", "alias mine loop\nforbid loop\nblacklist loop", "mine", ""],
-    ["-f", "forbid loop", "-f loop", "refused loop by line 1 failed"],
-    ["--first-time", "forbid loop", "--first-time loop", "refused loop by line 1 failed"],
-    ["-n", "forbid loop", "-n loop", "refused loop by line 1 failed"],
+    ["-f", "forbid loop", "-f loop", "refused loop:1 failed"],
+    ["--first-time", "forbid loop", "--first-time loop", "refused loop:1 failed"],
+    ["-n", "forbid loop", "-n loop", "refused loop:1 failed"],
     ["-n with a softdep", "forbid dummy\nsoftdep loop pre: dummy", "-n loop", ">loop"],
     ["-D shows what belongs to it", "forbid *\nsoftdep loop pre: dummy", "-D loop", ">dummy >loop"],
-    ["a file", "forbid loop", "./lib/modules/6.1.0/loop.ko", "refused loop by line 1 failed"],
+    ["a file", "forbid loop", "./lib/modules/6.1.0/loop.ko", "refused loop:1 failed"],
     ["--ignore-forbid", "forbid loop", "--ignore-forbid loop", "+loop"],
     ["--ignore-forbid, needs", "forbid *", "--ignore-forbid usbcore", "+usb_common +usbcore"],
     [
@@ -420,16 +396,17 @@ fn the_message_names_the_file_and_the_line() {
 #[test]
 fn what_threads_made_of_a_module_is_for_the_plan_that_wants_it() {
     // The second plan's loop has other options, so that no thread has loaded it.
-    let told = |name: &str, reason: &str| format!("modprobe: ERROR: could not insert '{name}': {reason}\n");
-    let no_memory = told("loop", "Cannot allocate memory");
-    let told = failed(&[no_memory.as_str(), &no_memory, &told("usbcore", "No such device")].concat());
+    let message =
+        |name: &str, reason: &str| format!("modprobe: ERROR: could not insert '{name}': {reason}\n");
+    let no_memory = message("loop", "Cannot allocate memory");
+    let expected = failed(&[no_memory.as_str(), &no_memory, &message("usbcore", "No such device")].concat());
     for jobs in ["--jobs=1", "--jobs=8"] {
         let machine = machine();
         machine.live(&["usb_common"]);
         machine.config("alias mine loop\noptions mine x=1\nsoftdep loop pre: usbcore\nforbid usb_common");
         let refusals = [("loop".to_owned(), Errno::ENOMEM), ("usbcore".to_owned(), Errno::ENODEV)];
         machine.kernel.refuses.lock().unwrap().extend(refusals);
-        assert_eq!(machine.run(&["modprobe", jobs, "-a", "loop", "mine", "usbcore"]), told, "{jobs}");
+        assert_eq!(machine.run(&["modprobe", jobs, "-a", "loop", "mine", "usbcore"]), expected, "{jobs}");
     }
 }
 

@@ -99,8 +99,8 @@ fn what_the_kernel_refuses_by_name_is_told_with_the_reason() {
     assert_eq!(refused("\n", &["modprobe", "loop"]), target(""));
     fs::write(&disabled, "1\n").unwrap();
     let why = "kernel.modules_disabled is set, and no module can be loaded before the next boot";
-    let told = format!("modprobe: ERROR: 'loop' is refused: {why}\n");
-    assert_eq!(refused("\n", &["modprobe", "loop"]), target(&told));
+    let expected = format!("modprobe: ERROR: 'loop' is refused: {why}\n");
+    assert_eq!(refused("\n", &["modprobe", "loop"]), target(&expected));
     // insmod says the same.
     let file = machine.module_file("dummy.ko").to_string_lossy().into_owned();
     fs::write(&disabled, "0\n").unwrap();

@@ -171,9 +171,9 @@ fn a_first_dependency_that_fails_is_told_as_ever() {
         machine.refuse("dummy", Errno::ENODEV);
     };
     let (ran, serial, parallel) = both(arrange, &["-v", "top"]);
-    let told = "modprobe: ERROR: could not insert 'top': No such device\n\
+    let expected = "modprobe: ERROR: could not insert 'top': No such device\n\
         modprobe: ERROR: 'top' needs 'dummy', which could not be inserted: No such device\n";
-    assert_eq!(ran.err, told);
+    assert_eq!(ran.err, expected);
     assert_eq!(serial, ["+dummy "]);
     assert!(parallel.iter().all(|call| call != "+top "), "{parallel:?}");
 }

@@ -164,9 +164,9 @@ fn what_belongs_to_a_module_that_stays_stays() {
     machine.config("softdep tb pre: dummy");
     machine.live(&["dummy"]);
     machine.answers(&[None, Some(Errno::EBUSY)]);
-    let told = "modprobe: ERROR: could not remove 'tb': Device or resource busy\n";
+    let expected = "modprobe: ERROR: could not remove 'tb': Device or resource busy\n";
     let answer = machine.run(&["modprobe", "-r", "tc"]);
-    assert_eq!((answer.err.as_str(), answer.status), (told, 0));
+    assert_eq!((answer.err.as_str(), answer.status), (expected, 0));
     assert_eq!(machine.calls(), ["-tc", "-tb"]);
 }
 

@@ -11,13 +11,8 @@ pub(super) fn text(sources: &Sources<'_>, sink: &dyn Sink) -> File {
     for (module, known) in sources.modules.iter().zip(sources.known) {
         let (Some(devname), node) = find(&known.info.aliases) else { continue };
         let Some(Node { kind, major, minor }) = node else {
-            let text = bytes![
-                "Module '",
-                module.name,
-                "' has devname (",
-                devname,
-                ") but lacks major and minor information. Ignoring."
-            ];
+            let why = ") but lacks major and minor information. Ignoring.";
+            let text = bytes!["Module '", module.name, "' has devname (", devname, why];
             sink.log(Priority::Err, &text);
             continue;
         };

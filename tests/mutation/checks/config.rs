@@ -79,15 +79,10 @@ fn agrees(config: &Config, names: usize) {
                 };
                 config.entries(kind).filter(move |entry| fits(entry.key))
             };
-            assert!(
-                config.aliases_for(name).eq(matching(Kind::Alias)),
-                "aliases for {}",
-                name.escape_ascii()
-            );
-            assert_eq!(config.install_for(name), matching(Kind::Install).next());
-            assert_eq!(config.remove_for(name), matching(Kind::Remove).next());
-            assert!(config.softdeps_for(name).eq(matching(Kind::Softdep)));
-            assert!(config.weakdeps_for(name).eq(matching(Kind::Weakdep)));
+            for kind in [Kind::Alias, Kind::Install, Kind::Remove, Kind::Softdep, Kind::Weakdep] {
+                let found = config.matching(kind, name);
+                assert!(found.eq(matching(kind)), "{kind:?} for {}", name.escape_ascii());
+            }
             assert_eq!(
                 config.is_blacklisted(name),
                 config.entries(Kind::Blacklist).any(|entry| entry.key == name)

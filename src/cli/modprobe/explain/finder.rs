@@ -4,6 +4,7 @@ use super::problems::{self, Problems};
 use super::{Action, Explained, Explanation, FileLine, Found, Planned, Presence, Why, shown};
 use crate::cli::Call;
 use crate::cli::modprobe::Session;
+use crate::cli::modprobe::insert::find;
 use crate::cli::modprobe::kernel_messages::{KernelMessage, messages_about};
 use crate::config::{self, Entry, Kind};
 use crate::error::Errno;
@@ -39,21 +40,9 @@ impl Explainer<'_, '_> {
 
     pub(super) fn explain(&self, operand: &[u8]) -> Explanation {
         let tree = self.tree();
-        let mut problem = None;
-        let modules = if operand.starts_with(b"/") || operand.starts_with(b"./") {
-            let path = self.call().absolute(operand);
-            match path.and_then(|path| tree.module_from_path(path.as_os_str().as_bytes())) {
-                Ok(module) => vec![module],
-                Err(errno) => {
-                    problem = Some(errno.to_string());
-                    Vec::new()
-                }
-            }
-        } else {
-            tree.lookup(operand).unwrap_or_else(|errno| {
-                problem = Some(errno.to_string());
-                Vec::new()
-            })
+        let (modules, mut problem) = match find(self.session, tree, operand) {
+            Ok(modules) => (modules, None),
+            Err(errno) => (Vec::new(), Some(errno.to_string())),
         };
         let directory = shown(tree.dir().as_os_str().as_bytes());
         if modules.is_empty() && problem.is_none() && !tree.dir().join("modules.dep").exists() {
@@ -138,7 +127,7 @@ impl Explainer<'_, '_> {
             };
         };
         let configured = |entry: &Entry<'_>| entry.key == &alias[..] && entry.value == &module.name[..];
-        if let Some(entry) = tree.config().aliases_for(query).find(configured) {
+        if let Some(entry) = tree.config().matching(Kind::Alias, query).find(configured) {
             return by("config-alias", Some(alias), Some(self.place(entry.origin)));
         }
         if module.builtin {
@@ -188,7 +177,7 @@ impl Explainer<'_, '_> {
             let (mut problems, mut passed_over) = (Problems::default(), None);
             if let Action::Insert(_) = action {
                 problems = problems::about(self.call().world.system.roots, step, &origins, typed);
-                let install = self.tree().config().install_for(&step.module.name);
+                let install = self.tree().config().first(Kind::Install, &step.module.name);
                 passed_over = install.map(|entry| (shown(entry.value), self.place(entry.origin)));
             }
             planned.push(Planned {
@@ -219,7 +208,7 @@ impl Explainer<'_, '_> {
             return Action::Refuse(shown(module), self.place(*origin));
         }
         if let Some(command) = &step.command {
-            let entry = self.tree().config().install_for(&step.module.name);
+            let entry = self.tree().config().first(Kind::Install, &step.module.name);
             return Action::Run(shown(command), entry.map(|entry| self.place(entry.origin)));
         }
         match &step.path {

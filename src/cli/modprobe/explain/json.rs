@@ -44,7 +44,7 @@ fn module(module: &Explained) -> Value {
         "gate": gate,
         "no_gate": module.no_gate,
         "last_failure": failure,
-        "kernel_log": module.kernel.iter().map(said).collect::<Vec<_>>(),
+        "kernel_log": module.kernel.iter().map(kernel_message).collect::<Vec<_>>(),
     })
 }
 
@@ -89,8 +89,8 @@ fn step(step: &Planned) -> Value {
     })
 }
 
-fn said(said: &KernelMessage) -> Value {
-    json!({"time_ms": said.time.as_millis(), "text": said.text, "meaning": said.meaning})
+fn kernel_message(message: &KernelMessage) -> Value {
+    json!({"time_ms": message.time.as_millis(), "text": message.text, "meaning": message.meaning})
 }
 
 fn place(place: &FileLine) -> Value {

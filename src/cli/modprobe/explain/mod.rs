@@ -11,8 +11,8 @@ mod words;
 
 use super::Session;
 use super::kernel_messages::KernelMessage;
+use crate::cli::ToolResult;
 use crate::cli::refusal::Refusal;
-use crate::cli::{ToolResult, parameters};
 use crate::error::Errno;
 use crate::gate::holder::LockState;
 use crate::load::command::refuses;
@@ -62,7 +62,7 @@ struct Found {
 #[derive(Clone)]
 struct FileLine {
     file: String,
-    /// From 1; `None` where the file has no lines.
+    /// From 1; `None` if the file has no lines.
     line: Option<u32>,
 }
 
@@ -125,10 +125,7 @@ enum Why {
 
 /// Explains every operand. The status is 1 if one of them is unknown.
 pub(crate) fn run(session: &Session<'_>) -> ToolResult {
-    let operands = &session.request.operands;
-    let (names, words) =
-        if session.request.all { operands.split_at(operands.len()) } else { operands.split_at(1) };
-    let parameters = parameters::join(words);
+    let (names, parameters) = session.request.names_and_parameters();
     let mut status = 0;
     for operand in names {
         let explanation = Explainer { session, parameters: &parameters }.explain(operand);

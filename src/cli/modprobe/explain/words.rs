@@ -186,9 +186,9 @@ fn failure(module: &Explained, out: &mut String) -> fmt::Result {
     if !module.kernel.is_empty() {
         writeln!(out, "  The kernel's last words about it:")?;
     }
-    for said in &module.kernel {
-        writeln!(out, "    [{:.3}] {}", said.time.as_secs_f64(), said.text)?;
-        if let Some(meaning) = &said.meaning {
+    for message in &module.kernel {
+        writeln!(out, "    [{:.3}] {}", message.time.as_secs_f64(), message.text)?;
+        if let Some(meaning) = &message.meaning {
             writeln!(out, "      It {meaning}.")?;
         }
     }
