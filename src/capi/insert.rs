@@ -2,6 +2,7 @@
 //! moment reaches the kernel once.
 
 use super::abi::{Handle, Text, c_string, exports};
+use super::context::Context;
 use super::module::Module;
 use crate::error::{Errno, Error};
 use crate::gate::{self, Gate, Outcome, WaitBudget, trace::Origin};
@@ -37,12 +38,17 @@ type RunInstall = Option<unsafe extern "C" fn(*mut Module, *const c_char, *mut c
 /// The host's function that is called before each step.
 type PrintAction = Option<unsafe extern "C" fn(*mut Module, bool, *const c_char)>;
 
+impl Context {
+    /// Whether a module of this name is live.
+    fn is_live(&self, name: &[u8]) -> bool {
+        ModuleName::new(name).is_some() && gate::look::look_once(&self.system(), name) == State::Live
+    }
+}
+
 impl Module {
     /// Whether it is built in or live.
     fn is_there(&self) -> bool {
-        let name = self.name.as_bytes();
-        let can_be = ModuleName::new(name).is_some();
-        self.is_builtin() || (can_be && gate::look::look_once(&self.ctx().system(), name) == State::Live)
+        self.is_builtin() || self.ctx().is_live(self.name.as_bytes())
     }
 
     /// The gate, opened for one call.
@@ -172,8 +178,10 @@ struct Walk<'w, 'p> {
 }
 
 impl walk::StepHandler for Walk<'_, '_> {
-    fn is_there(&mut self, index: usize, _: &Step) -> bool {
-        !self.probe.has(IGNORE_LOADED) && self.steps[index].0.get().is_there()
+    fn is_there(&mut self, index: usize, step: &Step) -> bool {
+        let module = self.steps[index].0.get();
+        let own_name_is_live = || step.own_name.as_deref().is_some_and(|name| module.ctx().is_live(name));
+        !self.probe.has(IGNORE_LOADED) && (module.is_there() || own_name_is_live())
     }
 
     fn begin(&mut self, index: usize, step: &Step) {

@@ -113,12 +113,16 @@ impl Parser {
         Some(())
     }
 
-    /// Adds an entry for each word. No word is ignored: that would leave a module allowed that should be forbidden. No
-    /// module name begins with `#`, so a comment may follow.
+    /// Adds an entry for each word; `None` if there is none. A bad word is reported, and the others count: a module that
+    /// the line forbids must not be allowed because of another word. No module name begins with `#`, so a comment may follow.
     fn patterns(&mut self, kind: Kind, mut words: Words<'_>, origin: Origin) -> Option<()> {
         let mut some = None;
         while let Some(word) = words.next_word().filter(|word| word.text[0] != b'#') {
-            self.pattern(kind, word, origin)?;
+            if self.pattern(kind, word, origin).is_none() {
+                let path = self.config.files[origin.file as usize].as_os_str().as_bytes().to_vec();
+                let line = origin.line.to_string();
+                self.warn(bytes![path, " line ", line, ": ignoring bad name '", word.text, "'"]);
+            }
             some = Some(());
         }
         some

@@ -72,6 +72,7 @@ fn every_word_of_forbid_and_permit_is_an_entry() {
             "forbid c_* $",
             "forbid [d-e]_f $",
             "forbid g $",
+            "forbid i $",
             "permit a_b $",
             "permit x $",
             "permit * $",
@@ -80,7 +81,7 @@ fn every_word_of_forbid_and_permit_is_an_entry() {
             &format!(" line 4{BAD} 'forbid'"),
             &format!(" line 5{BAD} 'forbid'"),
             &format!(" line 6{BAD} 'permit'"),
-            &format!(" line 7{BAD} 'forbid'"),
+            " line 7: ignoring bad name 'h['",
         ],
     );
 }

@@ -40,6 +40,8 @@ pub(crate) struct Step {
     pub options: Vec<u8>,
     /// The configuration line that forbids the module.
     pub forbidden: Option<Forbidden>,
+    /// The name by which the kernel knows a forbidden module: it may be loaded under this one.
+    pub own_name: Option<Vec<u8>>,
 }
 
 /// The parts of the configuration to ignore.
@@ -202,6 +204,7 @@ impl Planner<'_> {
         let command =
             if is_target && self.ignore.install { None } else { self.tree.install_command(&module) };
         let softdeps = self.softdeps.contains_key(&module.name);
+        let forbidden = self.left_out.get(&module.name).cloned().or_else(|| self.forbidden(&module));
         let command = command.filter(|command| !softdeps || refuses(command));
         Step {
             required: is_target
@@ -213,7 +216,8 @@ impl Planner<'_> {
                 Some(configured) => bytes![configured, " ", extra],
                 None => extra.to_vec(),
             },
-            forbidden: self.left_out.get(&module.name).cloned().or_else(|| self.forbidden(&module)),
+            own_name: forbidden.as_ref().and_then(|_| self.tree.own_name(&module)),
+            forbidden,
             module,
         }
     }

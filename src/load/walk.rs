@@ -50,10 +50,11 @@ pub(crate) fn walk<'s>(
         return Err(Errno::EPERM);
     }
     let mut last = 0;
-    // The caller has checked the target before it made the plan. Check it again only after another step.
+    // The caller has checked the target before it made the plan. Check it again only after another step, or if it is
+    // forbidden: then it is loaded under its own name, which the caller does not know.
     let mut changed = false;
     for (index, step) in steps.enumerate() {
-        let known = step.is_target && !changed;
+        let known = step.is_target && step.forbidden.is_none() && !changed;
         let made = if !known && handler.is_there(index, step) {
             Err(Errno::EEXIST)
         } else {

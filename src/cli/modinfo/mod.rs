@@ -12,7 +12,7 @@ use super::usage::Usage;
 use super::{Call, ToolResult};
 use crate::error::{Errno, Result};
 use crate::formats::index::Reader;
-use crate::formats::modinfo::{self, Parameter, builtin_info, parameters};
+use crate::formats::modinfo::{self, Entry, Parameter, builtin_info, parameters};
 use crate::log::bytes;
 use crate::system::map::{self, Contents};
 use crate::system::module_file::STDIN;
@@ -139,8 +139,8 @@ struct Tool<'t> {
     log: &'t Log<'t>,
     tree: &'t Tree<'t>,
     request: &'t Request<'t>,
-    /// `modules.builtin.modinfo`, read when it is first needed; `None` inside if there is none.
-    builtin: OnceCell<Option<Contents>>,
+    /// `modules.builtin.modinfo`, read when it is first needed; `None` if there is none.
+    builtin: OnceCell<Result<Option<Contents>>>,
 }
 
 impl Tool<'_> {
@@ -235,8 +235,8 @@ impl Tool<'_> {
             let build_id = content.build_id.iter().map(|id| (&b"build-id"[..], &id[..]));
             let signature = content.signature.iter().map(|(key, value)| (*key, &value[..]));
             self.entries(content.entries(), build_id.chain(signature));
-        } else if let Some(file) = self.builtin() {
-            self.entries(builtin_info(file, &module.name)?, []);
+        } else {
+            self.entries(self.builtin(&module.name)?, []);
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ impl Tool<'_> {
             "signature": null,
         });
         let content;
-        let mut entries = Vec::new();
+        let entries;
         if module.in_file {
             content = self.next(files)?;
             entries = content.entries();
@@ -275,8 +275,8 @@ impl Tool<'_> {
                 };
                 object["signature"] = Value::Object(content.signature.iter().map(member).collect());
             }
-        } else if let Some(file) = self.builtin() {
-            entries = builtin_info(file, &module.name)?;
+        } else {
+            entries = self.builtin(&module.name)?;
         }
         let mut fields: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for (key, value) in entries.iter().filter(|(key, _)| *key != b"parm" && *key != b"parmtype") {
@@ -343,17 +343,18 @@ impl Tool<'_> {
         self.call.print(if self.request.null { b"\0" } else { b"\n" });
     }
 
-    fn builtin(&self) -> Option<&Contents> {
+    /// The entries of a built-in module; none if there is no `modules.builtin.modinfo`.
+    fn builtin(&self, name: &[u8]) -> Result<Vec<Entry<'_>>> {
         let path = self.tree.dir().join("modules.builtin.modinfo");
         let read = || match map::open(&path, limits::TEXT_FILE) {
-            Ok(contents) => Some(contents),
-            Err(error) => {
-                if error.errno() != Errno::ENOENT {
-                    self.log.detail(&error);
-                }
-                None
-            }
+            Err(error) if error.errno() == Errno::ENOENT => Ok(None),
+            read => read.map(Some),
         };
-        self.builtin.get_or_init(read).as_ref()
+        let entries = match self.builtin.get_or_init(read) {
+            Ok(Some(file)) => builtin_info(file, name).map_err(|error| error.at(&path)),
+            Ok(None) => Ok(Vec::new()),
+            Err(error) => Err(error.clone()),
+        };
+        entries.inspect_err(|error| self.log.detail(error))
     }
 }

@@ -181,8 +181,10 @@ impl Walk<'_, '_, '_> {
 
 impl walk::StepHandler for Walk<'_, '_, '_> {
     fn is_there(&mut self, _: usize, step: &Step) -> bool {
+        let own_name = step.own_name.as_deref().map(Module::named);
         // The result for a module that is left out here belongs to another plan.
-        self.insert.is_there(&step.module) || (step.forbidden.is_none() && self.take(step))
+        [&step.module].into_iter().chain(&own_name).any(|module| self.insert.is_there(module))
+            || (step.forbidden.is_none() && self.take(step))
     }
 
     fn begin(&mut self, index: usize, step: &Step) {

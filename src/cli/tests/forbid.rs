@@ -59,6 +59,7 @@ const CASES: &[[&str; 4]] = &[
     // by name
     ["a name", "forbid loop", "loop", "refused loop:1 failed"],
     ["another name", "forbid dummy", "loop", "+loop"],
+    ["a bad name in the line", "forbid dummy l[x loop", "loop", "refused loop:1 failed"],
     ["a name is no beginning", "forbid usb", "usb-common", "+usb_common"],
     ["- in the line", "forbid usb-common", "usb_common", "refused usb_common:1 failed"],
     ["_ in the line", "forbid usb_common", "usb-common", "refused usb_common:1 failed"],
@@ -214,6 +215,20 @@ const CASES: &[[&str; 4]] = &[
         "forbid vendor*\npermit vendor",
         "vendor-550",
         "refused vendor_550:1 failed",
+    ],
+    ["its own name, loaded", "live vendor usb_common\nforbid vendor", "vendor-550", ""],
+    ["its own name, loaded, -n", "live vendor usb_common\nforbid vendor", "-n vendor-550", ""],
+    [
+        "the own name of a loaded need",
+        "live vendor usb_common\nforbid vendor",
+        "-n vendor-550-drm",
+        ">vendor-550-drm",
+    ],
+    [
+        "its own name, loaded, --first-time",
+        "live vendor usb_common\nforbid vendor",
+        "--first-time vendor-550",
+        "failed",
     ],
     ["another own name", "forbid vendor-drm", "vendor-550", "+usb_common +vendor_550"],
     [
