@@ -45,6 +45,11 @@ impl Error {
         &self.what
     }
 
+    /// The description, or the errno's text without one. For a message that names the file itself.
+    pub fn reason(&self) -> String {
+        if self.what.is_empty() { self.errno.to_string() } else { self.what.clone() }
+    }
+
     /// The file that the error is about, if one is known.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()

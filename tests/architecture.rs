@@ -140,6 +140,29 @@ fn no_request_reads_directories_by_std() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A FIFO in the place of a file stops a program that opens it by std. `system::file::open_at` never waits. Only
+/// src/system/replace.rs needs more than it offers: a new file, and a lock that is opened for writing.
+#[test]
+fn files_are_opened_where_no_fifo_stops_the_program() {
+    const WAITING: [&str; 6] =
+        ["File::open(", "OpenOptions", "File::options(", "fs::read(", "fs::read_to_string(", "libc::open("];
+    let allowed = ["src/system/replace.rs", "src/system/start.rs"];
+    // `ModuleFile::open` is another function.
+    let calls = |text: &str, call: &str| {
+        text.match_indices(call).any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric()))
+    };
+    let mut wrong = Vec::new();
+    for (path, _, text) in crate_files() {
+        let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
+        let fixture = ["tests", "fixture", "fake.rs"].iter().any(|part| name.contains(part));
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        if !fixture && !allowed.contains(&&name[..]) && WAITING.iter().any(|call| calls(product, call)) {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// A panic must not unwind into C: `exports!` in src/capi/abi.rs catches it, and nothing else of the library gives C a function
 /// by name.
 #[test]

@@ -10,6 +10,7 @@ use crate::depmod::{self, Failure, Outputs, quick};
 use crate::formats::number::unsigned;
 use crate::log::{Sink, bytes};
 use crate::system::roots::{as_path, into_path, module_parent};
+use crate::tree::ConfigPaths;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -34,8 +35,8 @@ const OPTIONS: &[Opt] = &[
     opt(b'n', "dry-run", "the same"),
     opt(b'P', "symbol-prefix", "one character that symbols may begin with").takes("CHAR"),
     opt(b'w', "warn", "warn of duplicate aliases and symbols"),
-    opt(NO_CACHE, "no-cache", "read every module, keep nothing for the next run"),
-    opt(CACHE_DIR, "cache-dir", "keep what was read in DIR, not in /var/cache").takes("DIR"),
+    opt(NO_CACHE, "no-cache", "read every module, keep nothing for the next run").whole(),
+    opt(CACHE_DIR, "cache-dir", "keep what was read in DIR, not in /var/cache").takes("DIR").whole(),
     opt(JSON, "json", "print what was done as JSON, for programs").whole(),
     opt(b'V', "version", "print the version"),
     opt(b'h', "help", "print this text"),
@@ -128,12 +129,8 @@ fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<CommandLine<'a>, Exit> {
 /// Makes the indexes.
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
-    let mut request = parse(call, &log)?;
+    let request = parse(call, &log)?;
     log.set_threshold(super::message::START + request.verbose);
-    if request.unresolved && request.symvers.is_none() && request.system_map.is_none() {
-        log.warning(b"-e needs -E or -F");
-        request.unresolved = false;
-    }
     if request.json && (request.show || request.verbose > 0) {
         log.error(b"--json does not go with -n or -v, which print something else");
         return Ok(1);
@@ -157,18 +154,28 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         None => dir.clone(),
     };
     let all = request.all || request.quick || files.is_empty();
-    // Bad lines of the configuration are reported by the run that follows.
-    let current = || {
-        let settings = settings(call, &request, &version, &crate::log::Silent);
-        !quick::is_outdated(&dir, &out, &settings, &log)
+    let paths = match request.config[..] {
+        [] => ConfigPaths::Default,
+        ref paths => ConfigPaths::List(paths.iter().map(|path| into_path(path.to_vec())).collect()),
     };
-    if request.quick && (request.show || current()) {
+    let settings = |sink: &dyn Sink| -> Result<Settings, Exit> {
+        let mut settings = Settings::load(call.world.system.roots, &paths, &version, sink);
+        settings.resolve_externals(absolute)?;
+        Ok(settings)
+    };
+    // Bad lines of the configuration are reported by the run that follows.
+    let current = || Ok::<_, Exit>(!quick::is_outdated(&dir, &out, &settings(&crate::log::Silent)?, &log));
+    if request.quick && (request.show || current()?) {
         if request.json {
             call.print(&json(&out, None));
         }
         return Ok(0);
     }
-    let settings = if all { settings(call, &request, &version, &log) } else { Settings::default().finish() };
+    let kernel_known = request.symvers.is_some() || request.system_map.is_some();
+    if request.unresolved && !kernel_known {
+        log.warning(b"-e needs -E or -F");
+    }
+    let settings = if all { settings(&log)? } else { Settings::default().finish() };
     let caches = match (request.no_cache, request.cache_dir) {
         (true, _) => None,
         (false, Some(dir)) => Some(absolute(dir)?),
@@ -184,7 +191,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         symvers: request.symvers,
         system_map: request.system_map,
         prefix: request.prefix,
-        report_symbols: request.unresolved,
+        report_symbols: request.unresolved && kernel_known,
         print_dependencies: request.verbose > 0,
         warn_duplicates: request.warn,
         show: request.show,
@@ -228,14 +235,6 @@ fn json(out: &[u8], summary: Option<&depmod::Summary>) -> Vec<u8> {
 fn directory(root: &Path, parent: &[u8], version: &[u8]) -> Vec<u8> {
     let start = parent.iter().take_while(|&&byte| byte == b'/').count();
     bytes![root.as_os_str().as_bytes(), "/", parent[start..], "/", version]
-}
-
-fn settings(call: &Call<'_>, request: &CommandLine<'_>, version: &[u8], log: &dyn Sink) -> Settings {
-    let paths = match request.config[..] {
-        [] => call.world.system.roots.config_dirs("depmod.d"),
-        ref paths => paths.iter().map(|path| into_path(path.to_vec())).collect(),
-    };
-    Settings::load(&paths, version, log)
 }
 
 /// Whether `%u.%u` of scanf(3) matches at the start of `text`.

@@ -17,13 +17,14 @@ pub(crate) mod hash;
 pub(crate) mod interner;
 pub(crate) mod order;
 pub(crate) mod output;
+pub(crate) mod places;
 pub(crate) mod quick;
 pub(crate) mod resolve;
 pub(crate) mod scan;
 pub(crate) mod settings;
 pub(crate) mod symbols;
 
-use crate::error::Errno;
+use crate::error::{Errno, Error};
 use crate::limits;
 use crate::log::{Priority, Silent, Sink, bytes};
 use crate::system::System;
@@ -38,6 +39,7 @@ use settings::Settings;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Why depmod wrote nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +154,7 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         unknown: request.report_symbols,
         versions: request.report_symbols && symvers.is_some(),
         dependencies: request.print_dependencies,
+        prefix: request.prefix,
     };
     let memory = place.as_ref().map(|_| &remembered.modules);
     let wanted = if reports.versions { Wanted::Crcs } else { Wanted::Names };
@@ -245,10 +248,10 @@ fn find_modules(request: &Request<'_>, sink: &dyn Sink) -> Result<Found, Failure
         None => scan.everything()?,
     };
     let order = input(request.dir, "modules.order");
-    if order.is_none() {
-        missing("modules.order", request.dir, sink);
+    if let Err(error) = &order {
+        unread("modules.order", request.dir, error, sink);
     }
-    order::sort(&mut found.modules, request.dir, order.as_deref(), sink)?;
+    order::sort(&mut found.modules, request.dir, order.ok().as_deref(), sink)?;
     Ok(found)
 }
 
@@ -305,7 +308,8 @@ fn write(
         }
     };
     let files: Vec<(&str, &[u8])> = files.iter().map(|file| (file.name, &file.contents[..])).collect();
-    directory.replace(&files).map_err(|error| {
+    let started = UNIX_EPOCH + Duration::from_nanos(u64::try_from(request.started).unwrap_or(0));
+    directory.replace(&files, started).map_err(|error| {
         sink.log(Priority::Err, &bytes!["could not write ", error.to_string()]);
         Failure::Told
     })
@@ -314,18 +318,20 @@ fn write(
 /// A file of kernel symbols given on the command line.
 fn kernel_symbols(path: Option<&[u8]>) -> Result<Option<(&[u8], Contents)>, Failure> {
     let Some(path) = path else { return Ok(None) };
-    let contents = map::open(as_path(path), limits::TEXT_FILE)
+    let contents = map::open_operand(as_path(path), limits::TEXT_FILE)
         .map_err(|error| Failure::Fatal(bytes!["could not load ", path, ": ", error.errno().to_string()]))?;
     Ok(Some((path, contents)))
 }
 
-/// The contents of a file of the module directory; `None` if it cannot be read.
-pub(crate) fn input(dir: &[u8], name: &str) -> Option<Contents> {
-    map::open(as_path(&bytes![dir, "/", name]), limits::TEXT_FILE).ok()
+/// The contents of a file of the module directory.
+///
+/// # Errors
+/// As [`map::open`].
+pub(crate) fn input(dir: &[u8], name: &str) -> Result<Contents, Error> {
+    map::open(as_path(&bytes![dir, "/", name]), limits::TEXT_FILE)
 }
 
-/// Reports that a file of the kernel's build is missing.
-fn missing(name: &str, dir: &[u8], sink: &dyn Sink) {
-    let text = bytes!["could not open ", name, " at ", dir, ": ", Errno::ENOENT.to_string()];
-    sink.log(Priority::Warning, &text);
+/// Reports that a file of the kernel's build cannot be read.
+fn unread(name: &str, dir: &[u8], error: &Error, sink: &dyn Sink) {
+    sink.log(Priority::Warning, &bytes!["could not open ", name, " at ", dir, ": ", error.reason()]);
 }

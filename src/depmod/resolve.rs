@@ -3,7 +3,7 @@
 
 use super::interner::{InternedFacts, Interner};
 use super::scan::Module;
-use super::symbols::Symbol;
+use super::symbols::{Symbol, bare};
 use crate::log::{Priority, Sink, bytes};
 
 /// What to report about symbols.
@@ -15,6 +15,8 @@ pub struct Reports {
     pub versions: bool,
     /// On stdout, each dependency with the symbol that makes it.
     pub dependencies: bool,
+    /// A byte that symbols may begin with, which is not printed.
+    pub prefix: Option<u8>,
 }
 
 /// For each module, in order, the modules that it depends on, in the order of the symbols that it needs. `symbols` is
@@ -52,7 +54,8 @@ pub fn dependencies(
             if std::mem::replace(&mut seen[owner as usize], index) != index {
                 list.push(owner);
                 if reports.dependencies {
-                    let (name, path) = (interner.name(need.name), &modules[owner as usize].path);
+                    let name = bare(interner.name(need.name), reports.prefix);
+                    let path = &modules[owner as usize].path;
                     print(&bytes![module.path, " needs \"", name, "\": ", path, "\n"]);
                 }
             }

@@ -2,6 +2,7 @@
 //! with one module name the configuration prefers one.
 
 use super::Failure;
+use super::places::Place;
 use super::settings::{SearchWord, Settings};
 use crate::error::Errno;
 use crate::formats::index;
@@ -31,7 +32,7 @@ pub struct Module {
 /// covers a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    modified: (i64, i64),
+    pub(super) modified: (i64, i64),
     changed: (i64, i64),
 }
 
@@ -91,6 +92,10 @@ pub(crate) struct Found {
     pub left_out: usize,
     /// The files that lost to another one of the same module name.
     pub shadowed: Vec<Module>,
+    /// The directories that were read.
+    pub directories: Vec<Place>,
+    /// The links among their entries, and the external directories.
+    pub links: Vec<Vec<u8>>,
 }
 
 /// The modules of a directory, each name once.
@@ -118,6 +123,7 @@ impl<'a> Scan<'a> {
         let missing = |errno: Errno| Failure::Fatal(bytes!["could not search modules: ", errno.to_string()]);
         self.top(self.dir).map_err(missing)?;
         for external in self.settings.externals.iter().rev() {
+            self.found.links.push(external.clone());
             // Already reported; the other directories are still searched.
             let _ = self.top(external);
         }
@@ -174,7 +180,9 @@ impl<'a> Scan<'a> {
     }
 
     fn read(&mut self, dir: &[u8], entries: fs::ReadDir) {
-        let id = fs::metadata(as_path(dir)).map(|meta| (meta.dev(), meta.ino())).unwrap_or_default();
+        let place = fs::metadata(as_path(dir)).map(|meta| Place::of(&meta));
+        let id = place.as_ref().map(|place| place.id).unwrap_or_default();
+        self.found.directories.extend(place);
         if self.above.contains(&id) {
             self.error(&bytes!["directory ", dir, " contains itself through a link, not followed"]);
             return;
@@ -207,6 +215,9 @@ impl<'a> Scan<'a> {
         let kind = entry.file_type();
         let link = kind.as_ref().is_ok_and(fs::FileType::is_symlink);
         let meta = if link { fs::metadata(as_path(&path)) } else { entry.metadata() };
+        if link {
+            self.found.links.push(path.clone());
+        }
         let meta = match meta {
             Ok(meta) => meta,
             Err(error) => return self.error(&failed("fstatat", &error, "")),

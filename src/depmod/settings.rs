@@ -13,8 +13,10 @@
 use crate::config::lines::{Line, Lines, Words};
 use crate::log::{Kept, Priority, Sink, bytes};
 use crate::system::regex;
+use crate::system::roots::Roots;
+use crate::tree::ConfigPaths;
 use crate::tree::config_files::{ConfigFiles, not_read};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 /// A word of the search list.
@@ -42,12 +44,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the configuration for the kernel `version` from files and directories, highest precedence first. Missing ones are
-    /// skipped. Problems go to `sink`: first those of directory entries, then those of files and lines.
-    pub(crate) fn load(paths: &[PathBuf], version: &[u8], sink: &dyn Sink) -> Self {
+    /// Reads the configuration for the kernel `version`. Problems go to `sink`: first those of directory entries, then those
+    /// of files and lines.
+    pub(crate) fn load(roots: &Roots, paths: &ConfigPaths, version: &[u8], sink: &dyn Sink) -> Self {
         let (mut files, mut settings, messages) =
             (ConfigFiles::default(), Settings::default(), Kept::default());
-        paths.iter().for_each(|path| files.add(path));
+        match paths {
+            ConfigPaths::Default => files.add_system(roots.config_dirs("depmod.d"), roots),
+            ConfigPaths::List(paths) => paths.iter().for_each(|path| files.add(path)),
+        }
         files.read(&mut |path, contents| match contents {
             Ok(contents) => {
                 settings.read(path.as_os_str().as_bytes(), contents, version, regex::matches, &messages);
@@ -57,6 +62,17 @@ impl Settings {
         files.problems().for_each(|text| sink.log(Priority::Err, &text));
         messages.take().iter().for_each(|(priority, text)| sink.log(*priority, text));
         settings.finish()
+    }
+
+    /// Makes the external directories absolute: a relative one is below the working directory.
+    pub(crate) fn resolve_externals<E>(
+        &mut self,
+        absolute: impl Fn(&[u8]) -> Result<PathBuf, E>,
+    ) -> Result<(), E> {
+        self.externals.iter_mut().try_for_each(|external| {
+            *external = absolute(external)?.into_os_string().into_vec();
+            Ok(())
+        })
     }
 
     /// Parses a file. `path` is for messages, `version` is the kernel's. `matches` matches a regular expression against the
@@ -208,7 +224,7 @@ mod tests {
         nix::unistd::mkfifo(&root.path().join("etc/fifo.conf"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let sink = Kept::default();
         let paths = ["etc", "nowhere", "lib", "named"].map(|path| root.path().join(path));
-        let settings = Settings::load(&paths, b"6.1.0", &sink);
+        let settings = Settings::load(&Roots::default(), &ConfigPaths::List(paths.into()), b"6.1.0", &sink);
         assert_eq!(settings.search, [SearchWord::Below(b"etc".to_vec())]);
         assert_eq!(settings.excludes, [b"first".to_vec(), b"last".to_vec()]);
         let text = |text| String::from_utf8(text).unwrap().replace(root.path().to_str().unwrap(), "");

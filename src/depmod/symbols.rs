@@ -121,7 +121,7 @@ impl Table {
         (0..count as NameId)
             .map(|id| {
                 let name = interner.name(id);
-                let bare = self.without_prefix(name.strip_prefix(b".").unwrap_or(name));
+                let bare = bare(name, self.prefix);
                 if bare.len() == name.len() { self.at(id) } else { self.at(interner.find(bare)?) }
             })
             .collect()
@@ -145,8 +145,17 @@ impl Table {
     }
 
     fn without_prefix<'n>(&self, name: &'n [u8]) -> &'n [u8] {
-        self.prefix.and_then(|prefix| name.strip_prefix(&[prefix])).unwrap_or(name)
+        without_prefix(name, self.prefix)
     }
+}
+
+/// The name under which a needed symbol is looked up: without one leading dot and one leading prefix.
+pub(super) fn bare(name: &[u8], prefix: Option<u8>) -> &[u8] {
+    without_prefix(name.strip_prefix(b".").unwrap_or(name), prefix)
+}
+
+fn without_prefix(name: &[u8], prefix: Option<u8>) -> &[u8] {
+    prefix.and_then(|prefix| name.strip_prefix(&[prefix])).unwrap_or(name)
 }
 
 /// A hexadecimal number with or without `0x`.

@@ -82,7 +82,7 @@ impl GateDir {
     /// Opens the lock file of a module, and creates it if it is missing. Each call makes its own open file description, so
     /// that two threads exclude each other.
     pub(crate) fn file(&self, key: &ModuleName) -> Result<File, Errno> {
-        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW;
         let mode = Mode::from_bits_retain(0o600);
         match open_at(&self.directory, key.as_path(), flags, mode) {
             Err(Errno::ENOENT) => {}
@@ -103,7 +103,7 @@ impl GateDir {
 
     /// Opens the lock file of a module for reading, if it exists.
     pub(crate) fn read(&self, key: &ModuleName) -> Result<File, Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
         open_at(&self.directory, key.as_path(), flags, Mode::empty()).map(File::from)
     }
 

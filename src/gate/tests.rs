@@ -367,6 +367,26 @@ fn the_trace_names_the_asker() {
 }
 
 #[test]
+fn a_fifo_in_place_of_the_trace_is_not_used() {
+    let mut fixture = Fixture::new();
+    fixture.settings.trace = true;
+    let path = fixture.roots.run.join("kmod").join(trace::FILE);
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Neither without a reader nor with one.
+    assert_eq!(fixture.request(&fixture.gate(), 1), Ok(Outcome::Loaded));
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    assert_eq!(fixture.request(&fixture.gate(), 1), Ok(Outcome::Joined));
+    let mut polled = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&file), nix::poll::PollFlags::POLLIN)];
+    assert_eq!(
+        nix::poll::poll(&mut polled, nix::poll::PollTimeout::ZERO),
+        Ok(0),
+        "a stranger read the trace"
+    );
+    assert_eq!(trace::read(&fixture.system()).unwrap_err().what(), "not a regular file");
+}
+
+#[test]
 fn without_sysfs_proc_modules_tells() {
     let fixture = Fixture::new();
     std::fs::remove_dir_all(&fixture.roots.sys_fs).unwrap();

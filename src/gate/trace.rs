@@ -21,8 +21,8 @@ use super::driver::Report;
 use super::{Load, Outcome, nanoseconds, relation};
 use crate::error::Result;
 use crate::limits;
-use crate::system::file::{open_at, read_whole, within_size_limit};
-use crate::system::{System, process};
+use crate::system::file::{open_at, within_size_limit};
+use crate::system::{System, map, process};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
@@ -55,7 +55,8 @@ pub(super) fn append(
     let mode = Mode::from_bits_retain(0o600);
     let Ok(file) = open_at(directory.parent(), FILE, flags, mode) else { return };
     let file = File::from(file);
-    let length = file.metadata().map_or(u64::MAX, |meta| meta.len());
+    // Anything but a regular file would not keep the trace, and a FIFO would have a stranger as its reader.
+    let length = file.metadata().ok().filter(|meta| meta.is_file()).map_or(u64::MAX, |meta| meta.len());
     if length >= limits::GATE_TRACE {
         return;
     }
@@ -122,7 +123,7 @@ pub(crate) struct TraceEntry {
 /// # Errors
 /// `ENOENT` if nothing was traced; else the errno of reading it.
 pub(crate) fn read(system: &System<'_>) -> Result<(Vec<TraceEntry>, u64)> {
-    let text = read_whole(&system.roots.gate_parent().join(FILE), 2 * limits::GATE_TRACE)?;
+    let text = map::open(&system.roots.gate_parent().join(FILE), 2 * limits::GATE_TRACE)?;
     let mut broken = 0;
     let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
     let entries = lines.filter_map(|line| {

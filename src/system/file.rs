@@ -17,7 +17,10 @@ use std::path::Path;
 /// The initial capacity of a read buffer, in bytes. Nearly all configuration files and directories fit.
 const INITIAL_CAPACITY: usize = 16 << 10;
 
-/// openat(2) with `O_CLOEXEC` and `O_LARGEFILE`. Without the latter the open of a file of 2 GiB fails with `EOVERFLOW` on a
+/// openat(2) that never waits, whatever is at the path. `O_NONBLOCK` changes nothing for a regular file. A FIFO without a
+/// writer opens at once and reads as empty; opening it for writing fails with `ENXIO` unless it has a reader.
+///
+/// `O_CLOEXEC` and `O_LARGEFILE` are added too. Without the latter the open of a file of 2 GiB fails with `EOVERFLOW` on a
 /// 32-bit machine.
 ///
 /// # Errors
@@ -28,8 +31,17 @@ pub(crate) fn open_at<P: ?Sized + NixPath>(
     flags: OFlag,
     mode: Mode,
 ) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE;
+    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     retry_on_emfile(|| openat(&at, path, flags, mode))
+}
+
+/// Opens a file that the user named, which may be a pipe: waits for the writer of a FIFO, and its reads wait for data.
+///
+/// # Errors
+/// As [`open_at`].
+pub(super) fn open_operand(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE | OFlag::O_NOCTTY;
+    retry_on_emfile(|| openat(AT_FDCWD, path, flags, Mode::empty()))
 }
 
 /// Reads a small attribute file (sysfs, procfs) into `buffer` with one open and one read. A longer content is cut.
@@ -52,10 +64,10 @@ pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
     read_to_end(&open(path)?, path, limit, 0)
 }
 
-/// Opens `path` for reading.
-pub(super) fn open(path: &Path) -> Result<File> {
-    let opened = retry_on_emfile(|| File::open(path).map_err(|e| Errno::of(&e)));
-    opened.map_err(|errno| Error::os(errno).at(path))
+/// Opens `path` for reading. As [`open_at`], it never waits.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let opened = open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty());
+    opened.map(File::from).map_err(|errno| Error::os(errno).at(path))
 }
 
 /// Reads `file` to its end, at most `limit` bytes. `capacity` is that of the new vector. Errors as [`read_whole`].
@@ -131,8 +143,10 @@ pub(crate) enum Eof {
 /// The errno of open or read (`EISDIR` for a directory, `EAGAIN` for a FIFO whose writer has written nothing yet); `EFBIG`
 /// above the limit.
 pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: Eof) -> Result<(), Errno> {
-    let wait = if end == Eof::Blocking { OFlag::empty() } else { OFlag::O_NONBLOCK };
-    let fd = open_at(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_NOCTTY | wait, Mode::empty())?;
+    let fd = match end {
+        Eof::Blocking => open_operand(path)?,
+        Eof::Short | Eof::Empty => open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty())?,
+    };
     buffer.clear();
     loop {
         // Read one byte more than the limit, to see whether the file is longer.
@@ -217,8 +231,7 @@ pub(crate) fn visit_names_at(
     const LENGTH: usize = 16;
     const KIND: usize = 18;
     const NAME: usize = 19;
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
-    let fd = open_at(at, dir, flags, Mode::empty())?;
+    let fd = open_at(at, dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
     buffer.clear();
     buffer.reserve(INITIAL_CAPACITY);
     let mut first = true;

@@ -17,8 +17,7 @@ impl KmsgReader {
     /// # Errors
     /// The errno of open(2): `EPERM` if only root may read the log, `ENOENT` without a /dev.
     pub(crate) fn whole(roots: &Roots) -> Result<Self, Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        open_at(AT_FDCWD, &roots.kernel_log(), flags, Mode::empty()).map(KmsgReader)
+        open_at(AT_FDCWD, &roots.kernel_log(), OFlag::O_RDONLY, Mode::empty()).map(KmsgReader)
     }
 
     /// Opens the log at its end, to read later records.

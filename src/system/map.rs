@@ -5,13 +5,14 @@
 //! data. The C library must not change its host's signals, so it reads files instead.
 
 use super::descriptors::park;
-use super::file::{read_to_end, too_large};
+use super::file::{self, read_to_end, too_large};
 use crate::error::{Errno, Error, Result};
 use memmap2::{Mmap, MmapOptions};
 use nix::libc;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Seek;
 use std::ops::Deref;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -40,6 +41,10 @@ impl Deref for Contents {
 /// `EISDIR` for a directory, `EFBIG` above the limit, else the errno of fstat or read; with the path.
 pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents> {
     let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;
+    contents_of(file, &meta, path, limit)
+}
+
+fn contents_of(file: &File, meta: &Metadata, path: &Path, limit: u64) -> Result<Contents> {
     if meta.is_dir() {
         return Err(Error::os(Errno::EISDIR).at(path));
     }
@@ -62,15 +67,28 @@ pub(crate) fn contents(file: &File, path: &Path, limit: u64) -> Result<Contents>
     read_to_end(file, path, limit, length).map(Contents::Read)
 }
 
-/// Opens and maps (or reads) the file at `path`.
+/// Opens and maps (or reads) the file at `path`. Never waits.
+///
+/// # Errors
+/// As [`contents`], the errno of open, and `EINVAL` for a FIFO.
+pub fn open(path: &Path, limit: u64) -> Result<Contents> {
+    let file = file::open(path)?;
+    let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;
+    if meta.file_type().is_fifo() {
+        return Err(Error::new(Errno::EINVAL, "not a regular file").at(path));
+    }
+    let contents = contents_of(&file, &meta, path, limit);
+    park(file);
+    contents
+}
+
+/// The same for a file that the user named, which may be a pipe: waits for its data.
 ///
 /// # Errors
 /// As [`contents`], and the errno of open.
-pub fn open(path: &Path, limit: u64) -> Result<Contents> {
-    let file = super::file::open(path)?;
-    let contents = contents(&file, path, limit);
-    park(file);
-    contents
+pub(crate) fn open_operand(path: &Path, limit: u64) -> Result<Contents> {
+    let file = file::open_operand(path).map_err(|errno| Error::os(errno).at(path))?;
+    contents(&File::from(file), path, limit)
 }
 
 /// Whether the SIGBUS handler is installed.
@@ -115,5 +133,32 @@ pub fn install_sigbus_handler() {
     // SAFETY: the handler makes only async-signal-safe calls and touches only atomics.
     if unsafe { sigaction(Signal::SIGBUS, &action) }.is_ok() {
         HANDLER_INSTALLED.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+
+    #[test]
+    fn a_fifo_is_waited_for_only_if_the_user_named_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("modules.dep");
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        // Without a writer each of these would wait for ever.
+        let Err(error) = open(&path, 100) else { panic!("a FIFO was read") };
+        assert_eq!((error.errno(), error.what()), (Errno::EINVAL, "not a regular file"));
+        assert_eq!(file::read_whole(&path, 100).unwrap(), b"");
+        assert_eq!(file::read_attribute(&path, &mut [0; 8]).unwrap(), b"");
+        for end in [file::Eof::Short, file::Eof::Empty] {
+            let mut buffer = Vec::new();
+            file::read_into(&path, &mut buffer, 100, end).unwrap();
+            assert_eq!(buffer, b"");
+        }
+        let to = path.clone();
+        let writer = std::thread::spawn(move || std::fs::write(to, "symbols").unwrap());
+        assert_eq!(&*open_operand(&path, 100).unwrap(), b"symbols");
+        writer.join().unwrap();
     }
 }

@@ -51,9 +51,7 @@ impl ModuleFile {
             if from_stdin {
                 return std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| Errno::of(&e));
             }
-            // Without O_NONBLOCK the open of a FIFO would block until a writer opens it.
-            let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-            open_at(AT_FDCWD, path, flags, Mode::empty())
+            open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty())
         });
         let file = file.map(File::from).map_err(|errno| Error::os(errno).at(path))?;
         let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;

@@ -8,25 +8,23 @@
 //! 4  the directory     synced
 //! ```
 //!
-//! A file whose content would not change only gets new times. A process that is killed leaves its `.depmod.X`; the next
+//! A file whose content would not change only gets a new time. All files get the same modification time, that of the run's
+//! beginning: `depmod -A` takes files of different times for the work of different runs. A process that is killed leaves its `.depmod.X`; the next
 //! one overwrites them.
 //!
 //! One process at a time does this. It locks `.depmod.lock`, which only its owner can open. A lock on the directory itself
 //! could be held by everyone who may read the directory.
 
 use super::System;
-use super::flock;
+use super::{file, flock};
 use crate::error::{Errno, Error, Result};
 use crate::log::{Priority, Sink};
-use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{UtimensatFlags, utimensat};
-use nix::sys::time::TimeSpec;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const LOCK: &str = ".depmod.lock";
 
@@ -81,27 +79,27 @@ impl LockedDirectory {
         result.map_err(|error| Error::os(Errno::of(&error)).at(path))
     }
 
-    /// Replaces files, given as names and contents, in this order.
+    /// Replaces files, given as names and contents, in this order. `time` becomes their modification time.
     ///
     /// # Errors
     /// The errno of the failed system call, with the path. No file has been replaced, except if a rename or the sync of the
     /// directory failed: then the files renamed before are the new ones.
-    pub(crate) fn replace(&self, files: &[(&str, &[u8])]) -> Result<()> {
+    pub(crate) fn replace(&self, files: &[(&str, &[u8])], time: SystemTime) -> Result<()> {
         let (same, changed): (Vec<_>, Vec<_>) =
             files.iter().partition(|(name, contents)| is_up_to_date(&self.path.join(name), contents));
-        let done = self.replace_changed(&changed);
+        let done = self.replace_changed(&changed, time);
         if done.is_err() {
             // A temporary file that cannot be removed is overwritten by the next run.
             changed.iter().for_each(|(name, _)| drop(fs::remove_file(self.temporary(name))));
         }
         done?;
-        same.iter().try_for_each(|(name, _)| self.with_path(name, || touch(&self.path.join(name))))
+        same.iter().try_for_each(|(name, _)| self.with_path(name, || touch(&self.path.join(name), time)))
     }
 
-    fn replace_changed(&self, changed: &[&(&str, &[u8])]) -> Result<()> {
+    fn replace_changed(&self, changed: &[&(&str, &[u8])], time: SystemTime) -> Result<()> {
         let mut written = Vec::new();
         for (name, contents) in changed {
-            written.push((name, self.with_path(name, || write_new(&self.temporary(name), contents))?));
+            written.push((name, self.with_path(name, || write_new(&self.temporary(name), contents, time))?));
         }
         // Sync after all writes, so that the disk can work on all files at once.
         for (name, file) in written {
@@ -119,7 +117,7 @@ impl LockedDirectory {
     }
 
     fn sync(&self) -> Result<()> {
-        let sync = || match File::open(&self.path)?.sync_all() {
+        let sync = || match open(&self.path)?.sync_all() {
             // Some file systems cannot sync a directory.
             Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => Ok(()),
             other => other,
@@ -196,14 +194,19 @@ fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>
 }
 
 /// Writes a temporary file; one that a killed process left is removed first.
-fn write_new(path: &Path, contents: &[u8]) -> io::Result<File> {
+fn write_new(path: &Path, contents: &[u8], time: SystemTime) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = create_new(path, FILE_MODE)?;
     file.write_all(contents)?;
+    file.set_modified(time)?;
     Ok(file)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    file::open(path).map_err(|error| io::Error::from_raw_os_error(error.errno().number()))
 }
 
 /// Whether `name` is still the open file.
@@ -226,18 +229,17 @@ fn is_up_to_date(path: &Path, contents: &[u8]) -> bool {
             return Ok(false);
         }
         let mut present = Vec::with_capacity(contents.len());
-        File::open(path)?.take(meta.len() + 1).read_to_end(&mut present)?;
+        open(path)?.take(meta.len() + 1).read_to_end(&mut present)?;
         Ok(present == contents)
     };
     same().unwrap_or(false)
 }
 
-/// Syncs a file that is up to date and sets its times to now. `depmod -A` compares times: the file must be as new as those
-/// that were written.
-fn touch(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_data()?;
-    let now = TimeSpec::UTIME_NOW;
-    Ok(utimensat(AT_FDCWD, path, &now, &now, UtimensatFlags::NoFollowSymlink)?)
+/// Syncs a file that is up to date, and gives it the time of those that were written.
+fn touch(path: &Path, time: SystemTime) -> io::Result<()> {
+    let file = open(path)?;
+    file.sync_data()?;
+    file.set_modified(time)
 }
 
 #[cfg(test)]
@@ -301,15 +303,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".depmod.a"), "half").unwrap();
         fs::write(dir.path().join("b"), "old").unwrap();
+        fs::write(dir.path().join("same"), "same").unwrap();
         let directory = LockedDirectory { path: dir.path().to_path_buf(), lock: None };
-        directory.replace(&[("a", b"new a"), ("b", b"new b")]).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 5);
+        directory.replace(&[("a", b"new a"), ("b", b"new b"), ("same", b"same")], time).unwrap();
         let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["a", "b"]);
+        assert_eq!(names, ["a", "b", "same"]);
+        for name in ["a", "b", "same"] {
+            assert_eq!(fs::metadata(dir.path().join(name)).unwrap().modified().unwrap(), time, "{name}");
+        }
         assert_eq!(fs::read(dir.path().join("b")).unwrap(), b"new b");
         // If the last file cannot be written, none is replaced.
         fs::create_dir(dir.path().join(".depmod.b")).unwrap();
-        let error = directory.replace(&[("a", b"newer a"), ("b", b"newer b")]).unwrap_err();
+        let error = directory.replace(&[("a", b"newer a"), ("b", b"newer b")], time).unwrap_err();
         assert!(error.to_string().contains("/b: "), "{error}");
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"new a");
         assert!(!dir.path().join(".depmod.a").exists());

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 /// Where files come from; [`Candidate::place`] counts these.
 enum Place {
     Dir(PathBuf),
-    File(PathBuf),
+    /// A file, and how it is read.
+    File(PathBuf, Eof),
 }
 
 /// The names in a directory that may be those of configuration files.
@@ -41,13 +42,13 @@ impl ConfigFiles {
     /// Adds files of the directory `dir` that mask others even if they cannot be read.
     pub(crate) fn add_certain(&mut self, dir: &Path, names: &[&str]) {
         let listing = names.iter().map(|name| (name.as_bytes().to_vec(), FileKind::Certain)).collect();
-        self.add_listing(dir, &Ok(listing));
+        self.add_listing(dir, &Ok(listing), Eof::Empty);
     }
 
-    /// Adds a directory, or a file.
+    /// Adds a directory, or a file, that the user named. Reading a FIFO waits for its writer.
     pub(crate) fn add(&mut self, path: &Path) {
         let listing = list(path, &mut self.buffer);
-        self.add_listing(path, &listing);
+        self.add_listing(path, &listing, Eof::Blocking);
     }
 
     /// Adds the system's directories, the last of which is below `/lib`.
@@ -62,22 +63,22 @@ impl ConfigFiles {
                 Some((_, listing)) => Ok(listing.clone()),
                 None => list(&dir, &mut self.buffer),
             };
-            self.add_listing(&dir, &listing);
+            self.add_listing(&dir, &listing, Eof::Empty);
             if let Ok(listing) = listing {
                 listed.push((dir, listing));
             }
         }
     }
 
-    /// Adds the names in the directory `path`, or the file `path` if it is no directory.
-    fn add_listing(&mut self, path: &Path, listing: &Result<Listing, Errno>) {
+    /// Adds the names in the directory `path`, or the file `path` if it is no directory, which is then read to `end`.
+    fn add_listing(&mut self, path: &Path, listing: &Result<Listing, Errno>, end: Eof) {
         match listing {
             Ok(names) => {
                 self.places.push(Place::Dir(path.to_path_buf()));
                 names.iter().for_each(|(name, kind)| self.add_name(name, *kind));
             }
             Err(Errno::ENOTDIR) if std::fs::metadata(path).is_ok() => {
-                self.places.push(Place::File(path.to_path_buf()));
+                self.places.push(Place::File(path.to_path_buf(), end));
                 self.add_name(path.file_name().unwrap_or_default().as_bytes(), FileKind::Certain);
             }
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG) => {}
@@ -117,13 +118,13 @@ impl ConfigFiles {
     /// Reads one file; false if it is none, so that it does not mask others.
     fn read_file(&mut self, candidate: &Candidate, path: &Path, visit: &mut Visitor<'_>) -> bool {
         let end = match (&self.places[candidate.place], candidate.kind) {
-            (Place::File(_), _) => Eof::Blocking,
+            (Place::File(_, end), _) => *end,
             (_, FileKind::Unknown) => Eof::Empty,
             _ => Eof::Short,
         };
         match read_into(path, &mut self.buffer, limits::CONFIG_FILE as usize, end) {
             Ok(()) => visit(path, Ok(self.buffer.as_slice())),
-            Err(_) if candidate.kind == FileKind::Unknown && !self.is_file(candidate.seen, path) => {
+            Err(_) if candidate.kind != FileKind::Certain && !self.is_file(candidate.seen, path) => {
                 return false;
             }
             Err(errno) => visit(path, Err(errno)),
@@ -151,7 +152,7 @@ impl ConfigFiles {
 
     fn path(&self, place: usize, name: &[u8]) -> PathBuf {
         match &self.places[place] {
-            Place::File(path) => path.clone(),
+            Place::File(path, _) => path.clone(),
             Place::Dir(dir) => into_path(bytes![dir.as_os_str().as_bytes(), "/", name]),
         }
     }
@@ -191,4 +192,37 @@ fn list(dir: &Path, buffer: &mut Vec<u8>) -> Result<Listing, Errno> {
 /// The directory that `dir`, which is below `/lib`, is if `/lib` is a link.
 fn linked(dir: &Path, roots: &Roots) -> Option<PathBuf> {
     Some(dir.parent()?.parent()?.join(roots.lib_link()?).join(dir.file_name()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_reached_is_told_and_masks_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("a.conf"), "reached").unwrap();
+        let mut files = ConfigFiles::default();
+        // As in a directory that may be listed but not searched: there is a name, and nothing can be learnt of it.
+        let listing = Ok(vec![(b"a.conf".to_vec(), FileKind::Regular)]);
+        files.add_listing(Path::new("/nowhere"), &listing, Eof::Empty);
+        files.add(root.path());
+        let mut read = Vec::new();
+        files.read(&mut |_, contents| read.push(contents.map(<[u8]>::to_vec)));
+        assert_eq!(read, [Ok(b"reached".to_vec())]);
+        let problems: Vec<_> = files.problems().collect();
+        assert_eq!(problems, [b"Cannot stat directory entry: /nowhere/a.conf"]);
+    }
+
+    #[test]
+    fn a_fifo_in_place_of_a_directory_is_empty() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("modprobe.d");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut files = ConfigFiles::default();
+        files.add_system(vec![path], &Roots::default());
+        let mut read = Vec::new();
+        files.read(&mut |_, contents| read.push(contents.map(<[u8]>::to_vec)));
+        assert_eq!(read, [Ok(Vec::new())]);
+    }
 }

@@ -146,8 +146,7 @@ fn log_refusal(path: &Path, error: &Error, sink: &dyn Sink) {
     // No problem: one that does not or cannot exist, or that depmod left empty because its input was missing.
     let absent = [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG, Errno::ENODATA];
     if !absent.contains(&error.errno()) {
-        let what = if error.what().is_empty() { error.errno().to_string() } else { error.what().to_string() };
-        sink.log(Priority::Err, &bytes![path.as_os_str().as_bytes(), ": ", what]);
+        sink.log(Priority::Err, &bytes![path.as_os_str().as_bytes(), ": ", error.reason()]);
     }
 }
 

@@ -34,11 +34,31 @@ pub fn check(suite: &Suite, program: &str) -> Result<(), String> {
     if wanted.len() < 2 {
         return Err(format!("{program}: no options in kmod's text:\n{theirs}"));
     }
+    abbreviated(suite, program, &named)?;
     let missing: Vec<&str> = wanted.difference(&named).map(String::as_str).collect();
     match (missing.is_empty(), ours.ends_with("exit| 0\n") && !ours.contains("err|")) {
         (true, true) => Ok(()),
         _ => Err(format!("{program}: not named: {missing:?}\n{ours}")),
     }
+}
+
+/// An option of ours that kmod lacks has no abbreviation: it must not change what an abbreviation of kmod's means.
+fn abbreviated(suite: &Suite, program: &str, named: &BTreeSet<String>) -> Result<(), String> {
+    let refused = |tools: &crate::tools::Tools, option: &str| -> Result<bool, String> {
+        let words: Vec<&str> = program.split(' ').chain([option]).collect();
+        let command = case::Command::of(&words);
+        let case = Case { name: format!("{program}{option}"), commands: vec![command], ..Case::default() };
+        let root = Root::new(suite.new_root(tools), tools, &case, None, &suite.release);
+        let steps = root.and_then(|root| run::case(&case, &root)).map_err(|error| error.to_string())?;
+        Ok(steps[0].transcript.contains("unrecognized option"))
+    };
+    for word in named.iter().filter(|word| word.starts_with("--") && word.len() > 3) {
+        let option = word.split(|c: char| !c.is_alphanumeric() && c != '-').next().unwrap_or(word);
+        if refused(&suite.theirs, option)? && !refused(&suite.others[1], &option[..option.len() - 1])? {
+            return Err(format!("{program} takes an abbreviation of {option}"));
+        }
+    }
+    Ok(())
 }
 
 /// The options at the beginnings of lines (`-x, --long`), and the first words of lines that begin with two blanks. What is

@@ -20,6 +20,7 @@ mod tools;
 
 mod early;
 mod faults;
+mod fifos;
 mod identity;
 mod incremental;
 mod property;
@@ -66,6 +67,7 @@ fn trials(stages: Option<Arc<Stages>>) -> Vec<Trial> {
     all.extend(incremental::trials());
     all.extend(identity::trials());
     all.extend(faults::trials());
+    all.extend(fifos::trials());
     all.extend(rings::trials());
     all.extend(quick::trials());
     all.extend(property::trials());

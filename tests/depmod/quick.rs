@@ -1,6 +1,7 @@
 //! `depmod -A`: nothing happens while the indexes are those of the tree, and whatever makes it another one is seen.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,7 +15,29 @@ fn aged(path: &Path) -> std::io::Result<()> {
     fs::File::options().append(true).open(path)?.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000))
 }
 
-const CHANGES: [(&str, Change); 13] = [
+/// Two trees beside the module directory, and links that lead into the first.
+fn links(stage: &Stage, dir: &Path) -> std::io::Result<()> {
+    for mark in ["one", "two"] {
+        let place = stage.at("/opt").join(mark);
+        fs::create_dir_all(place.join("sub"))?;
+        for name in ["far", "sub/deep"] {
+            fs::write(place.join(name).with_extension("ko"), ko().alias(mark).build())?;
+            aged(&place.join(name).with_extension("ko"))?;
+        }
+    }
+    symlink("one", stage.at("/opt/now"))?;
+    symlink("/opt/now/far.ko", stage.at("/opt/middle"))?;
+    symlink("/opt/middle", dir.join("other/far.ko"))?;
+    symlink("/opt/now/sub", dir.join("other/sub"))
+}
+
+/// Replaces a link.
+fn relink(target: &str, link: &Path) -> std::io::Result<()> {
+    fs::remove_file(link)?;
+    symlink(target, link)
+}
+
+const CHANGES: [(&str, Change); 24] = [
     ("a module removed", |_, dir| fs::remove_file(dir.join("kernel/c.ko"))),
     ("a module added", |_, dir| fs::write(dir.join("kernel/new.ko"), ko().alias("new").build())),
     ("a module added with an old date", |_, dir| {
@@ -49,6 +72,39 @@ const CHANGES: [(&str, Change); 13] = [
     ("other built-in modules", |_, dir| fs::write(dir.join("modules.builtin"), "kernel/other.ko\n")),
     ("another order", |_, dir| fs::write(dir.join("modules.order"), "other/b.ko\nother/a.ko\n")),
     ("an index removed", |_, dir| fs::remove_file(dir.join("modules.alias.bin"))),
+    ("an index emptied", |_, dir| fs::write(dir.join("modules.symbols.bin"), "")),
+    ("an index emptied, its date put back", |_, dir| {
+        let time = fs::metadata(dir.join("modules.dep"))?.modified()?;
+        fs::write(dir.join("modules.dep.bin"), "")?;
+        fs::File::options().append(true).open(dir.join("modules.dep.bin"))?.set_modified(time)
+    }),
+    ("an older index put back", |stage, dir| {
+        fs::write(dir.join("modules.dep.bin"), fs::read(stage.at("/older"))?)?;
+        aged(&dir.join("modules.dep.bin"))
+    }),
+    ("an index edited", |stage, dir| {
+        fs::create_dir_all(stage.at("/opt/other/deep"))?;
+        for name in ["a.ko", "deep/b.ko", "new.ko", "old.ko"] {
+            fs::write(stage.at("/opt/other").join(name), ko().alias("replaced").build())?;
+        }
+        fs::write(dir.join("modules.alias"), "alias x y\n")
+    }),
+    ("another directory of the same names", |stage, dir| {
+        fs::rename(dir.join("other"), stage.at("/opt/former"))?;
+        fs::rename(stage.at("/opt/other"), dir.join("other"))
+    }),
+    ("links to other places", links),
+    ("a link leads elsewhere", |_, dir| relink("../../../../opt/two/far.ko", &dir.join("other/far.ko"))),
+    ("a link to a directory leads elsewhere", |_, dir| relink("/opt/two/sub", &dir.join("other/sub"))),
+    ("links through others", |_, dir| {
+        relink("/opt/middle", &dir.join("other/far.ko"))?;
+        relink("/opt/now/sub", &dir.join("other/sub"))
+    }),
+    ("a link on the way leads elsewhere", |stage, _| relink("two", &stage.at("/opt/now"))),
+    ("a directory on the way renamed", |stage, _| {
+        fs::rename(stage.at("/opt/two"), stage.at("/opt/old"))?;
+        fs::rename(stage.at("/opt/one"), stage.at("/opt/two"))
+    }),
     ("modules.dep emptied", |_, dir| fs::write(dir.join("modules.dep"), "")),
 ];
 
@@ -70,6 +126,10 @@ fn quick(stages: &Stages) -> Result<(), String> {
         stage::same_set(what, &stage::set(&stage.at("/fresh").join(DIR)), &stage::set(&dir))?;
         Ok(before != after)
     };
+    // Of a tree with other modules.
+    stage.depmod(Who::Ours, &["-o", "/elsewhere", VERSION])?;
+    fs::copy(stage.at("/elsewhere").join(DIR).join("modules.dep.bin"), stage.at("/older"))
+        .map_err(problem)?;
     for (what, change) in [("the first time", (|_, _| Ok(())) as Change)].into_iter().chain(CHANGES) {
         change(&stage, &dir).map_err(|error| format!("{what}: {error}"))?;
         if !run(what)? {

@@ -10,6 +10,7 @@ use crate::formats::kernel_args;
 use crate::limits;
 use crate::log::{Kept, Priority, bytes};
 use crate::system::file::read_whole;
+use crate::tree::ConfigPaths;
 use std::path::{Path, PathBuf};
 
 /// A line that is neither empty nor a comment.
@@ -117,8 +118,7 @@ pub(super) fn carriage_returns(context: &Context<'_>) -> Vec<Finding> {
 /// Bad lines of depmod.d.
 pub(super) fn depmod(context: &Context<'_>) -> Vec<Finding> {
     let kept = Kept::default();
-    let dirs = context.system.roots.config_dirs("depmod.d");
-    Settings::load(&dirs, context.request.release, &kept);
+    Settings::load(context.system.roots, &ConfigPaths::Default, context.request.release, &kept);
     let errors = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
     errors
         .filter_map(|(_, text)| {

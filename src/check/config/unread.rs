@@ -52,9 +52,7 @@ fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
         Ok(meta) if meta.is_dir() => Some(Finding::warning(path, "not read: a directory")),
         Ok(meta) if meta.is_file() => {
             let error = read_whole(path, limits::CONFIG_FILE).err()?;
-            let why =
-                if error.what().is_empty() { error.errno().to_string() } else { error.what().to_owned() };
-            Some(Finding::error(path, format!("not read: {why}")))
+            Some(Finding::error(path, format!("not read: {}", error.reason())))
         }
         // Devices are read: a link to /dev/null masks.
         Ok(_) => None,

@@ -9,13 +9,16 @@ use crate::depmod::scan::{Module, Scan};
 use crate::depmod::settings::Settings;
 use crate::depmod::symbols::Table;
 use crate::depmod::{cycles, gather, input, order};
+use crate::error::{Errno, Error};
 use crate::formats::compress;
 use crate::formats::modinfo;
 use crate::limits;
 use crate::log::{Silent, bytes};
+use crate::system::directory;
 use crate::system::file::read_whole;
 use crate::system::map::{self, Contents};
 use crate::system::roots::as_path;
+use crate::tree::ConfigPaths;
 use std::cell::Cell;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -60,11 +63,12 @@ impl Study {
     pub(crate) fn of(context: &Context<'_>) -> Option<Study> {
         let dir = context.tree.dir().as_os_str().as_bytes();
         // Problems of depmod.d and of modules.order are reported by their own checks.
-        let dirs = context.system.roots.config_dirs("depmod.d");
-        let settings = Settings::load(&dirs, context.request.release, &Silent);
+        let mut settings =
+            Settings::load(context.system.roots, &ConfigPaths::Default, context.request.release, &Silent);
+        settings.resolve_externals(|path| directory::absolute(path, || directory::working(None))).ok()?;
         let found = Scan::new(dir, &settings, &Silent).everything().ok()?;
         let (mut modules, shadowed) = (found.modules, found.shadowed);
-        let listed = input(dir, "modules.order");
+        let listed = input(dir, "modules.order").ok();
         order::sort(&mut modules, dir, listed.as_deref(), &Silent).ok()?;
         let mut facts = vec![Facts::default(); modules.len()];
         for read in gather::read(&modules, Wanted::Everything, None, context.request.cores, &Silent) {
@@ -122,6 +126,8 @@ fn resolve(dir: &[u8], modules: &[Module], facts: &[Facts], kernel: &Kernel) -> 
         }
     };
     let provided: Vec<_> = table.provided().collect();
+    // The texts that are compared do not depend on the kernel's lists.
+    let unread = Error::os(Errno::ENOENT);
     let sources = Sources {
         dir,
         modules,
@@ -130,8 +136,8 @@ fn resolve(dir: &[u8], modules: &[Module], facts: &[Facts], kernel: &Kernel) -> 
         dependencies: &lists,
         numbers: &numbers,
         provided: &provided,
-        builtin: None,
-        builtin_info: None,
+        builtin: Err(&unread),
+        builtin_info: Err(&unread),
         warn_duplicates: false,
         left_out: Cell::new(0),
     };

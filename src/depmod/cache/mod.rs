@@ -30,11 +30,13 @@ pub use format::{Entry, Remembered, render};
 
 use crate::error::{Errno, Error, Result};
 use crate::formats::fnv;
-use crate::system::replace;
-use std::fs::{self, File, OpenOptions};
+use crate::system::{file, replace};
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::sys::stat::Mode;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The largest cache that is read, in bytes; a distribution's kernel takes some 3 MB.
@@ -65,8 +67,8 @@ impl CacheFile {
 
     /// The bytes of the cache; `None` if there is none or it is not trusted.
     pub fn load(&self) -> Option<Vec<u8>> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&self.file).ok()?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
+        let file = File::from(file::open_at(AT_FDCWD, &self.file, flags, Mode::empty()).ok()?);
         let meta = file.metadata().ok()?;
         let ours = meta.uid() == nix::unistd::geteuid().as_raw() && meta.mode() & 0o022 == 0;
         if !meta.is_file() || !ours || meta.len() > LARGEST {
@@ -139,7 +141,7 @@ fn prune(caches: &Path, keep: &Path, now: i64) {
 /// The directory that a cache is about; `None` if the file is no cache.
 fn directory_of(path: &Path) -> Option<PathBuf> {
     let mut start = Vec::new();
-    File::open(path).ok()?.take(4096).read_to_end(&mut start).ok()?;
+    file::open(path).ok()?.take(4096).read_to_end(&mut start).ok()?;
     Some(crate::system::roots::as_path(format::directory(&start)?).to_path_buf())
 }
 

@@ -1,8 +1,9 @@
 //! `modules.builtin.bin` and `modules.builtin.alias.bin`: the built-in modules and their aliases, from the two lists that
-//! the kernel's build makes. If a list is missing, its index is a file of 0 bytes.
+//! the kernel's build makes. If a list cannot be read, its index is a file of 0 bytes.
 
 use super::{File, Index, Sources};
 use crate::depmod::Failure;
+use crate::error::Error;
 use crate::formats::modinfo;
 use crate::log::{Priority, Sink, bytes};
 use crate::name;
@@ -43,13 +44,10 @@ pub(super) fn aliases(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Fa
 }
 
 fn opened<'a>(
-    input: Option<&'a [u8]>,
+    input: Result<&'a [u8], &Error>,
     name: &str,
     sources: &Sources<'_>,
     sink: &dyn Sink,
 ) -> Option<&'a [u8]> {
-    if input.is_none() {
-        crate::depmod::missing(name, sources.dir, sink);
-    }
-    input
+    input.map_err(|error| crate::depmod::unread(name, sources.dir, error, sink)).ok()
 }

@@ -10,6 +10,7 @@ mod symbols;
 use super::Failure;
 use super::interner::{InternedFacts, Interner};
 use super::scan::Module;
+use crate::error::Error;
 use crate::formats::index::IndexBuilder;
 use crate::limits;
 use crate::log::{Priority, Sink, bytes};
@@ -39,10 +40,10 @@ pub struct Sources<'a> {
     pub numbers: &'a [u32],
     /// Symbols that modules provide: the number of the name, the place of the module.
     pub provided: &'a [(u32, u32)],
-    /// `modules.builtin`, if it is there.
-    pub builtin: Option<&'a [u8]>,
-    /// `modules.builtin.modinfo`, if it is there.
-    pub builtin_info: Option<&'a [u8]>,
+    /// `modules.builtin`, or why it cannot be read.
+    pub builtin: Result<&'a [u8], &'a Error>,
+    /// `modules.builtin.modinfo`, or why it cannot be read.
+    pub builtin_info: Result<&'a [u8], &'a Error>,
     /// Report an entry that appears twice.
     pub warn_duplicates: bool,
     /// How many entries do not fit into the indexes; each is reported.

@@ -11,6 +11,16 @@ fn two() -> Tree {
         .file("modules.builtin", "kernel/q.ko\nbad line\n 1\n")
 }
 
+/// Symbols that are looked up without a dot and a prefix.
+fn dotted() -> Tree {
+    Tree::new()
+        .ko("kernel/a.ko", ko().export("sym", 1).export("_pre", 1))
+        .ko("kernel/b.ko", ko().needs(".sym"))
+        .ko("kernel/c.ko", ko().needs("._pre"))
+        .ko("kernel/d.ko", ko().needs("pre"))
+        .ko("kernel/e.ko", ko().needs("_sym"))
+}
+
 pub fn cases() -> Vec<Case> {
     let with_dep = || two().file("modules.dep", "");
     vec![
@@ -44,6 +54,14 @@ pub fn cases() -> Vec<Case> {
         .alone(0, ""),
         case("quick-something-newer", with_dep()).args("-A 1.2.3").aged("modules.dep"),
         case("quick-dry-run", with_dep()).args("-An 1.2.3").aged("modules.dep"),
+        case("verbose-names-as-looked-up", dotted()).args("-nv 1.2.3"),
+        case("verbose-names-without-prefix", dotted()).args("-nv -P _ 1.2.3"),
+        case("errsyms-without-symbols", two().conf("bogus\n")).args("-e 1.2.3"),
+        case("errsyms-bad-version", two()).args("-e xyz"),
+        case("errsyms-quick", two()).args("-e -A 1.2.3"),
+        case("symbols-are-a-directory", two())
+            .args("-F /elsewhere 1.2.3")
+            .alone(1, "FATAL: could not load /elsewhere: Is a directory"),
         case("quick-never-run", two()).args("-A 1.2.3"),
         case("quick-missing-directory", two()).args("-A 9.9.9"),
         case("quick-with-files", with_dep()).args("-A 1.2.3 /elsewhere/c.ko").aged("modules.dep"),

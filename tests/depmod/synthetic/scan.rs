@@ -19,6 +19,13 @@ fn three() -> Tree {
         .ko("other/m.ko", marked("other"))
 }
 
+/// A tree with directories in place of the three lists of a kernel build.
+fn lists_as_directories() -> Tree {
+    let tree = Tree::default().ko("kernel/a.ko", ko());
+    let lists = ["modules.order", "modules.builtin", "modules.builtin.modinfo"];
+    lists.into_iter().fold(tree, |tree, list| tree.node(list, Node::Directory))
+}
+
 pub fn cases() -> Vec<Case> {
     let empty = Tree::default().node("", Node::Directory);
     vec![
@@ -45,6 +52,16 @@ pub fn cases() -> Vec<Case> {
                 "search external updates\nexternal * /ext/one\nexternal 1.2 /ext/two\nexternal 2.2 /ext/three\n",
             ),
         ),
+        case("external-relative", three().ko("/ext/y.ko", marked("y")).conf("external * ext\n")),
+        case("cr-and-byte-order-mark", Tree::new().ko("kernel/a.ko", ko()).conf("\u{feff}exclude extra\r\n"))
+            .instead("depmod: ERROR: /etc/depmod.d/test.conf:1: ignoring bad line starting with '\u{feff}exclude'\n", ""),
+        case("lists-are-directories", lists_as_directories()).alone(
+            0,
+            "WARNING: could not open modules.order at /lib/modules/1.2.3: Is a directory\n\
+             WARNING: could not open modules.builtin at /lib/modules/1.2.3: Is a directory\n\
+             WARNING: could not open modules.builtin.modinfo at /lib/modules/1.2.3: Is a directory\n",
+        ),
+        case("configuration-is-a-fifo", Tree::new().node("/etc/depmod.d", Node::Fifo)).alone(0, ""),
         case(
             "external-last",
             three().ko("/ext/one/m.ko", marked("one")).conf("search updates external built-in\nexternal ^1[.]2 /ext/one\n"),

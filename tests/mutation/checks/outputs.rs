@@ -78,8 +78,8 @@ pub fn check(input: &[u8]) -> bool {
         dependencies: &lists,
         numbers: &numbers,
         provided: &provided,
-        builtin: Some(builtin),
-        builtin_info: Some(info),
+        builtin: Ok(builtin),
+        builtin_info: Ok(info),
         warn_duplicates: true,
         left_out: Cell::new(0),
     };
