@@ -114,6 +114,12 @@ macro_rules! bytes {
 }
 pub(crate) use bytes;
 
+/// Text from elsewhere, such as the name of a process, without control characters: on a terminal it must not move the
+/// cursor or end the line.
+pub(crate) fn printable(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

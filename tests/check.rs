@@ -138,9 +138,13 @@ impl Machine {
     }
 
     fn depmod(&self) {
+        assert!(self.depmod_succeeds());
+    }
+
+    fn depmod_succeeds(&self) -> bool {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kmod"));
         command.arg0("depmod").arg("--no-cache").arg("-b").arg(self.dir.path()).arg(RELEASE);
-        assert!(command.status().unwrap().success());
+        command.stderr(std::process::Stdio::null()).status().unwrap().success()
     }
 
     fn check_with(&self, roots: &Roots, paths: ConfigPaths) -> String {
@@ -275,7 +279,87 @@ const ROWS: &[Row] = &[
             // What a module calls itself counts as well; such a name is often an alias, too.
             m.module("kernel/vendor-550.ko", &signed(module(MAGIC).modinfo("name", "vendor")));
             m.depmod();
-            m.config("forbid pcspkr *hda*\npermit snd-hda-intel\nforbid nouveau\nalias vendor vendor-550\nforbid vendor\n");
+            m.config("forbid pcspkr *hda*\npermit snd-hda-intel\nforbid nouveau\ninstall nouveau /bin/false\nalias vendor vendor-550\nforbid vendor\n");
+        },
+    ),
+    row(
+        "names in quotes, in lists, and of nothing",
+        |m| {
+            m.config("forbid \"loop\" pcspkr,loop\npermit e1000\nforbid e1000 'snd*'\nblacklist \"loop\"\noptions \"loop\" debug=1\n")
+        },
+        "/etc/modprobe.d/a.conf:1: error: no module is called '\"loop\"', so nothing is forbidden (quotes and commas are a part of the name here)\n\
+         /etc/modprobe.d/a.conf:1: error: no module is called 'pcspkr,loop', so nothing is forbidden (quotes and commas are a part of the name here)\n\
+         /etc/modprobe.d/a.conf:2: warning: e1000 is not permitted: /etc/modprobe.d/a.conf:3 forbids it by name\n\
+         /etc/modprobe.d/a.conf:2: warning: no module is called 'e1000', so nothing is permitted\n\
+         /etc/modprobe.d/a.conf:3: error: no module is called ''snd*'', so nothing is forbidden (quotes and commas are a part of the name here)\n\
+         /etc/modprobe.d/a.conf:3: warning: no module is called 'e1000', so nothing is forbidden\n\
+         /etc/modprobe.d/a.conf:4: error: no module is called '\"loop\"', so nothing is blacklisted (quotes and commas are a part of the name here)\n\
+         /etc/modprobe.d/a.conf:5: error: nothing is called '\"loop\"', so its options do nothing (quotes and commas are a part of the name here)\n",
+        // How to keep out modules that this kernel may not have.
+        |m| {
+            m.config("install cramfs /bin/false\nblacklist cramfs\nforbid dccp\ninstall dccp /bin/false\nforbid tipc\nremove tipc /bin/true\nalias hfs off\nblacklist hfs\nalias of:N*Tmtd,nand loop\n")
+        },
+    ),
+    row(
+        "a permit that a forbid overrides",
+        |m| m.config("permit loop\nforbid loop\n"),
+        "/etc/modprobe.d/a.conf:1: warning: loop is not permitted: /etc/modprobe.d/a.conf:2 forbids it by name\n",
+        |m| m.config("permit loop snd*\nforbid l* snd_hda_intel\n"),
+    ),
+    row(
+        "a comment that a backslash continues",
+        |m| m.config("# text \\\nblacklist loop\n# text \\\\\nblacklist pcspkr\n"),
+        "/etc/modprobe.d/a.conf:2: error: the line is not read: the comment above it goes on after its backslash (remove the backslash)\n",
+        |m| m.config("# install x \\\n  /bin/x\nblacklist loop\noptions loop \\\n  debug=1\n"),
+    ),
+    row(
+        "commands that start themselves",
+        |m| m.config("install loop modprobe loop; true\nremove pcspkr /sbin/modprobe -r pcspkr\n"),
+        "/etc/modprobe.d/a.conf:1: error: the command for 'loop' calls modprobe for it, and so itself (modprobe --ignore-install)\n\
+         /etc/modprobe.d/a.conf:2: error: the command for 'pcspkr' calls modprobe for it, and so itself (modprobe --ignore-remove)\n",
+        |m| {
+            m.config("install loop modprobe -i loop $CMDLINE_OPTS\nremove pcspkr modprobe -r --ignore-remove pcspkr\ninstall one modprobe two\n")
+        },
+    ),
+    row(
+        "depmod.d about what is not there",
+        |m| {
+            m.write("etc/depmod.d/a.conf", "search kernle updates\noverride loop * nodir\noverride pcspk * kernel\noverride snd_hda_intel * kernel\n")
+        },
+        "/etc/depmod.d/a.conf:1: error: there is no directory 'kernle' (kernel?)\n\
+         /etc/depmod.d/a.conf:2: warning: no file of 'loop' is in 'nodir', so nothing is overridden\n\
+         /etc/depmod.d/a.conf:3: error: no module is called 'pcspk', so nothing is overridden (pcspkr?)\n\
+         /etc/depmod.d/a.conf:4: warning: no file of 'snd_hda_intel' is in 'kernel', so nothing is overridden\n",
+        |m| {
+            m.write("etc/depmod.d/a.conf", "search updates kernel built-in\noverride loop * kernel\noverride snd-hda-intel * kernel\noverride loop ^9 nodir\noverride e1000 * weak-updates/x\n")
+        },
+    ),
+    row(
+        "soft dependencies without a name",
+        |m| m.config("softdep loop pre:\nsoftdep one pcspkr\n"),
+        "/etc/modprobe.d/a.conf:1: error: no name follows 'pre:' or 'post:', so the line does nothing (modprobe.d(5))\n\
+         /etc/modprobe.d/a.conf:2: error: no name follows 'pre:' or 'post:', so the line does nothing (modprobe.d(5))\n",
+        |m| m.config("softdep loop pre: pcspkr post:\nweakdep one pcspkr\n"),
+    ),
+    row(
+        "names that the indexes cannot hold",
+        |m| {
+            m.module("kernel/m\u{fc}.ko", &signed(module(MAGIC)));
+            m.module(
+                "kernel/pcspkr.ko",
+                &signed(module(MAGIC).alias("platform:p\u{fc}").alias("platform:pcspkr")),
+            );
+            assert!(!m.depmod_succeeds());
+        },
+        "/M/kernel/m\u{fc}.ko: error: depmod passes over it: Module index: bad character 0xc3 - only 7-bit ASCII is supported\n\
+         /M/kernel/pcspkr.ko: error: its alias 'platform:p\u{fc}' has a byte that is not ASCII, so nothing finds it by that\n",
+        |m| {
+            m.module("kernel/mu.ko", &signed(module(MAGIC)));
+            m.module(
+                "kernel/pcspkr.ko",
+                &signed(module(MAGIC).alias("platform:pu").alias("platform:pcspkr")),
+            );
+            m.depmod();
         },
     ),
     row(
@@ -549,14 +633,19 @@ const ROWS: &[Row] = &[
                 &signed(module("6.1.0 SMP mod_unload modversions ").parm("max_loop", "int", "")),
             );
             m.module("kernel/snd-hda-intel.ko", &signed(module("6.0.0 SMP preempt mod_unload ")));
+            // Its magic has modversions, and it has no versions.
+            let module = module("6.0.0 SMP preempt mod_unload modversions ").needs("printk");
+            m.module("kernel/pcspkr.ko", &signed(module.alias("platform:pcspkr")));
         },
         "/M/kernel/loop.ko: error: built for a kernel with 'SMP mod_unload modversions', and this one has 'SMP preempt mod_unload modversions' (build it anew)\n\
+         /M/kernel/pcspkr.ko: error: built for the kernel 6.0.0 (build it anew)\n\
          /M/kernel/snd-hda-intel.ko: error: built for the kernel 6.0.0 (build it anew)\n",
         // With versions of symbols the kernel does not compare the release.
         |m| {
             m.module(
                 "kernel/loop.ko",
-                &signed(module("6.0.9 SMP preempt mod_unload modversions ")).parm("max_loop", "int", ""),
+                &signed(module("6.0.9 SMP preempt mod_unload modversions ").needs_version("printk", 1))
+                    .parm("max_loop", "int", ""),
             )
         },
     ),
@@ -747,6 +836,35 @@ fn each_thing_wrong_is_told_and_nothing_else() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_path_of_the_command_line_that_is_not_there_is_told() {
+    let machine = Machine::new();
+    let check = |path| {
+        machine.check_with(&Roots::below(machine.dir.path()), ConfigPaths::List(vec![machine.at(path)]))
+    };
+    assert_eq!(check("nope"), "/nope: error: not read: No such file or directory\n");
+    assert_eq!(check("etc/modprobe.d"), "");
+}
+
+/// The mount is in a namespace of its own, which takes root.
+#[test]
+fn a_run_that_cannot_be_written_to_is_told() {
+    use nix::mount::{MsFlags, mount};
+    let machine = Machine::new();
+    let found = std::thread::scope(|scope| {
+        let check = scope.spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+            let flags = MsFlags::MS_RDONLY;
+            mount(Some("tmpfs"), &machine.at("run"), Some("tmpfs"), flags, Some("mode=755")).unwrap();
+            machine.check()
+        });
+        check.join().unwrap()
+    });
+    assert_eq!(found, "/run/kmod: error: Read-only file system, so the gate is not used\n");
 }
 
 /// Of another kernel than the running one, nothing is said that only the running one could know.

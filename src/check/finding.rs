@@ -1,5 +1,6 @@
 //! The result of a check, and how it is shown.
 
+use crate::log::printable;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -89,8 +90,7 @@ impl fmt::Display for Finding {
         if let Some(hint) = &self.hint {
             text.push_str(&format!(" ({hint})"));
         }
-        // Quoted text must not move the cursor or end the line.
-        f.write_str(&text.replace(char::is_control, "?"))
+        f.write_str(&printable(&text))
     }
 }
 

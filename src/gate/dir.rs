@@ -12,6 +12,7 @@ use crate::system::file::{open_at, visit_names_at};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
+use nix::unistd::{AccessFlags, access};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
@@ -52,12 +53,17 @@ impl GateDir {
 
     /// Whether the directory can be used, or could be created if it is missing. Writes nothing.
     pub(crate) fn verify(roots: &Roots) -> Result<(), NoGateDir> {
+        let writable = |path: &Path| {
+            access(path, AccessFlags::W_OK).map_err(|errno| NoGateDir::Unavailable(errno.into()))
+        };
         match Self::existing(roots) {
             Err(NoGateDir::Unavailable(Errno::ENOENT)) => {
                 let run = directory(AT_FDCWD, &roots.run, 0, false)?;
-                in_memory(&run, &trusted(&run, &roots.run, roots.gate_owner, 0o022)?, roots)
+                in_memory(&run, &trusted(&run, &roots.run, roots.gate_owner, 0o022)?, roots)?;
+                let parent = roots.gate_parent();
+                writable(if parent.exists() { &parent } else { &roots.run })
             }
-            other => other.map(drop),
+            other => other.and_then(|_| writable(&roots.gate_parent().join("gate"))),
         }
     }
 
@@ -264,6 +270,8 @@ mod tests {
         std::fs::set_permissions(&roots.run, std::fs::Permissions::from_mode(0o777)).unwrap();
         let open = NoGateDir::Distrusted(roots.run.clone(), "is open to other users");
         assert_eq!(GateDir::verify(&roots), Err(open));
+        std::fs::remove_dir(&roots.run).unwrap();
+        assert_eq!(GateDir::verify(&roots), Err(NoGateDir::Unavailable(Errno::ENOENT)));
         let mut on_disk = roots.clone();
         (on_disk.gate_on_disk, on_disk.run) = (false, format!("/proc/{}", std::process::id()).into());
         assert_eq!(GateDir::verify(&on_disk), Err(NoGateDir::OnDisk));

@@ -118,7 +118,7 @@ pub(crate) struct TraceEntry {
     pub called: Duration,
 }
 
-/// The trace, and the number of its lines that are not JSON (a write cut off by a full file system).
+/// The trace, and the number of its lines that are no entries (a write cut off by a full file system).
 ///
 /// # Errors
 /// `ENOENT` if nothing was traced; else the errno of reading it.
@@ -127,20 +127,22 @@ pub(crate) fn read(system: &System<'_>) -> Result<(Vec<TraceEntry>, u64)> {
     let mut broken = 0;
     let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
     let entries = lines.filter_map(|line| {
-        let line = serde_json::from_slice::<Value>(line).ok();
-        broken += u64::from(line.is_none());
-        line.as_ref().map(entry)
+        let entry = serde_json::from_slice(line).ok().and_then(|line| entry(&line));
+        broken += u64::from(entry.is_none());
+        entry
     });
     let entries = entries.collect();
     Ok((entries, broken))
 }
 
-fn entry(line: &Value) -> TraceEntry {
+/// An entry; `None` if the line says neither which module was requested nor when.
+fn entry(line: &Value) -> Option<TraceEntry> {
     let word = |key: &str| line[key].as_str().unwrap_or("?").to_owned();
     let time = |key: &str| Duration::from_nanos(line[key].as_u64().unwrap_or(0));
-    TraceEntry {
+    line["time_ns"].as_u64()?;
+    Some(TraceEntry {
         at: time("time_ns"),
-        module: word("module"),
+        module: line["module"].as_str()?.to_owned(),
         request: word("request"),
         pid: line["pid"].as_u64().unwrap_or(0),
         comm: word("comm"),
@@ -152,7 +154,7 @@ fn entry(line: &Value) -> TraceEntry {
         errno: line["errno"].as_i64(),
         waited: time("wait_ns"),
         called: time("call_ns"),
-    }
+    })
 }
 
 fn text(bytes: &[u8]) -> Value {

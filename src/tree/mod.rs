@@ -271,6 +271,19 @@ impl<'a> Tree<'a> {
     /// The dependencies of a module in load order: the whole closure, each module once. If one of their files does not
     /// exist, that is logged and there are none.
     pub(crate) fn dependencies(&self, module: &Module) -> Vec<Module> {
+        self.needed(module).unwrap_or_else(|(path, errno)| {
+            let (path, reason) = (path.as_os_str().as_bytes(), errno.to_string());
+            let text = bytes!["dependency ", path, " of module ", module.name, ": ", reason];
+            self.sink.log(Priority::Err, &text);
+            Vec::new()
+        })
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// The first file that does not exist, and why.
+    pub(crate) fn needed(&self, module: &Module) -> std::result::Result<Vec<Module>, (PathBuf, Errno)> {
         let line = self.opened(Which::Dep).line(&module.name).unwrap_or_default();
         let mut needed = Vec::new();
         for word in needs(line) {
@@ -278,18 +291,12 @@ impl<'a> Tree<'a> {
             let found = std::fs::metadata(&path).map_err(|error| Errno::of(&error));
             match (found, name::from_path(word)) {
                 (Ok(_), Some(name)) => needed.push(Module::named(&name)),
-                (result, _) => {
-                    let reason = result.err().unwrap_or(Errno::ENOENT).to_string();
-                    let path = path.as_os_str().as_bytes();
-                    let text = bytes!["dependency ", path, " of module ", module.name, ": ", reason];
-                    self.sink.log(Priority::Err, &text);
-                    return Vec::new();
-                }
+                (result, _) => return Err((path, result.err().unwrap_or(Errno::ENOENT))),
             }
         }
         // `modules.dep` has them in reverse order.
         needed.reverse();
-        needed
+        Ok(needed)
     }
 
     /// Whether the module is built into the kernel. One that was requested by path is not.

@@ -5,12 +5,10 @@ use crate::check::finding::shown;
 use crate::check::{Context, Finding};
 use crate::config::lines::{Line, Lines, Words};
 use crate::config::{Config, Kind};
-use crate::depmod::settings::Settings;
 use crate::formats::kernel_args;
 use crate::limits;
-use crate::log::{Kept, Priority, bytes};
+use crate::log::bytes;
 use crate::system::file::read_whole;
-use crate::tree::ConfigPaths;
 use std::path::{Path, PathBuf};
 
 /// A line that is neither empty nor a comment.
@@ -115,20 +113,24 @@ pub(super) fn carriage_returns(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Bad lines of depmod.d.
-pub(super) fn depmod(context: &Context<'_>) -> Vec<Finding> {
-    let kept = Kept::default();
-    Settings::load(context.system.roots, &ConfigPaths::Default, context.request.release, &kept);
-    let errors = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
-    errors
-        .filter_map(|(_, text)| {
-            // PATH:LINE: WHAT. Other messages are about directory entries, which `unread` checks.
-            let text = shown(&text);
-            let (place, what) = text.split_once(": ")?;
-            let (path, line) = place.rsplit_once(':')?;
-            Some(Finding::error(path, what).line(line.parse().ok()?).hint("depmod.d(5)"))
-        })
-        .collect()
+/// Directives in a comment that a backslash continues.
+pub(super) fn swallowed(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, contents) in files(context) {
+        let (mut goes_on, mut is_comment) = (false, false);
+        for (number, line) in (1..).zip(contents.split(|&b| b == b'\n')) {
+            if !goes_on {
+                is_comment = line.starts_with(b"#");
+            } else if is_comment && Words(line).next().is_some_and(is_directive) && parsed(line).1 {
+                let what = "the line is not read: the comment above it goes on after its backslash";
+                findings.push(Finding::error(&path, what).line(number).hint("remove the backslash"));
+            }
+            // Two backslashes are one that means itself.
+            let end = line.iter().rposition(|&b| b != b'\r').map_or(0, |last| last + 1);
+            goes_on = line[..end].iter().rev().take_while(|&&b| b == b'\\').count() % 2 == 1;
+        }
+    }
+    findings
 }
 
 /// The path and contents of each file that people write: neither depmod's files nor the kernel command line.

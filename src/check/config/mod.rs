@@ -2,6 +2,8 @@
 
 mod blacklist;
 mod cmdline;
+mod commands;
+mod depmod;
 mod lines;
 mod names;
 mod overrides;
@@ -17,7 +19,9 @@ pub(super) const CHECKS: &[Check] = &[
     lines::words_behind,
     lines::comments,
     lines::carriage_returns,
-    lines::depmod,
+    lines::swallowed,
+    depmod::lines,
+    depmod::names,
     unread::files,
     names::access_lines,
     names::options,
@@ -28,6 +32,8 @@ pub(super) const CHECKS: &[Check] = &[
     parameters::builtin,
     overrides::commands,
     overrides::options,
+    overrides::permits,
+    commands::recursive,
     blacklist::needed,
     blacklist::builtin,
     cmdline::switches,

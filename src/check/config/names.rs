@@ -5,33 +5,46 @@ use super::{is_pattern, own};
 use crate::check::finding::shown;
 use crate::check::{Context, Finding, Severity};
 use crate::config::{Entry, Kind};
+use crate::tree::Module;
 
-/// Lines that blacklist, forbid or permit unknown names. If the module does not exist, such a line does no harm; a
-/// misspelled name, or an alias, makes it ineffective.
+/// Lines that blacklist, forbid or permit unknown names. A misspelled name, or an alias, makes such a line ineffective. Any
+/// other unknown name does no harm in a blacklist, and lists of a hundred such names are usual. In `forbid` and `permit` it
+/// is told, except for a name that a command has, too: that pair is how to keep out a module of any kernel.
 pub(super) fn access_lines(context: &Context<'_>) -> Vec<Finding> {
+    let config = context.config();
     let kinds = [
         (Kind::Blacklist, "blacklist", "nothing is blacklisted"),
         (Kind::Forbid, "forbid", "nothing is forbidden"),
         (Kind::Permit, "permit", "nothing is permitted"),
     ];
     let lines = kinds.into_iter().flat_map(|(kind, word, so)| {
-        let names = own(context, kind).filter(move |entry| kind == Kind::Blacklist || !is_pattern(entry.key));
-        names.filter(|entry| !context.exists(entry.key)).map(move |entry| (entry, word, so))
+        let is_name = move |key: &[u8]| kind == Kind::Blacklist || !is_pattern(key) || is_quoted(key);
+        let names = own(context, kind).filter(move |entry| is_name(entry.key) && !context.exists(entry.key));
+        names.map(move |entry| (entry, word, so))
     });
     lines
         .filter_map(|(entry, word, so)| {
             let name = shown(entry.key);
             let what = format!("no module is called '{name}', so {so}");
-            if let Some(finding) = misspelled(context, &entry, entry.key, Severity::Error, what) {
+            if let Some(finding) = misspelled(context, &entry, entry.key, Severity::Error, what.clone()) {
                 return Some(finding);
             }
-            let module = context.tree.lookup(entry.key).ok()?.into_iter().next()?;
+            let modules = context.tree.lookup(entry.key).unwrap_or_default();
             // The file of a module may have another name; forbid also compares the module's own.
-            if word == "forbid" && context.tree.own_name(&module).as_deref() == Some(entry.key) {
+            let is_own = |module: &Module| context.tree.own_name(module).as_deref() == Some(entry.key);
+            if word == "forbid" && modules.iter().any(is_own) {
                 return None;
             }
-            let what = format!("'{name}' is an alias, and '{word}' goes by the module's name");
-            Some(context.at(&entry, Severity::Error, what).hint(format!("{word} {}", shown(&module.name))))
+            // An alias may lead to nothing (`alias x off`), and a command makes a name known without any module.
+            if let Some(module) = modules.iter().find(|module| context.exists(&module.name)) {
+                let what = format!("'{name}' is an alias, and '{word}' goes by the module's name");
+                let hint = format!("{word} {}", shown(&module.name));
+                return Some(context.at(&entry, Severity::Error, what).hint(hint));
+            }
+            let has_command =
+                [Kind::Install, Kind::Remove].into_iter().any(|kind| config.named(kind, entry.key).is_some());
+            let is_told = word != "blacklist" && entry.origin.line > 0 && !has_command;
+            is_told.then(|| context.at(&entry, Severity::Warning, what))
         })
         .collect()
 }
@@ -81,10 +94,15 @@ pub(super) fn aliases(context: &Context<'_>) -> Vec<Finding> {
 /// Soft and weak dependencies on unknown names.
 pub(super) fn dependencies(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for entry in own(context, Kind::Softdep).chain(own(context, Kind::Weakdep)) {
-        let soft = entry.pre().chain(entry.post()).count() > 0;
-        let words: Vec<&[u8]> =
-            if soft { entry.pre().chain(entry.post()).collect() } else { entry.names().collect() };
+    let soft = own(context, Kind::Softdep).map(|entry| (entry, entry.pre().chain(entry.post()).collect()));
+    let weak = own(context, Kind::Weakdep).map(|entry| (entry, entry.names().collect()));
+    for (entry, words) in soft.chain(weak) {
+        let words: Vec<&[u8]> = words;
+        if words.is_empty() {
+            let what = "no name follows 'pre:' or 'post:', so the line does nothing".to_owned();
+            findings.push(context.at(&entry, Severity::Error, what).hint("modprobe.d(5)"));
+            continue;
+        }
         // Comments are reported by another check.
         let words = words.iter().take_while(|word| word[0] != b'#');
         let unknown = words.filter(|word| !is_known(context, word));
@@ -108,7 +126,7 @@ fn unknown_name(context: &Context<'_>, entry: &Entry<'_>, name: &[u8], what: Str
         .unwrap_or_else(|| context.at(entry, Severity::Warning, what))
 }
 
-/// A finding about a name that is similar to a known one, which is the hint.
+/// A finding about a name that is similar to a known one, which is the hint, or that was quoted or listed as in other files.
 fn misspelled(
     context: &Context<'_>,
     entry: &Entry<'_>,
@@ -116,8 +134,17 @@ fn misspelled(
     severity: Severity,
     what: String,
 ) -> Option<Finding> {
-    let similar = context.similar(name)?;
-    Some(context.at(entry, severity, what).hint(format!("{similar}?")))
+    let hint = match context.similar(name) {
+        _ if is_quoted(name) => "quotes and commas are a part of the name here".to_owned(),
+        similar => format!("{}?", similar?),
+    };
+    Some(context.at(entry, severity, what).hint(hint))
+}
+
+/// Whether a word has quotes or commas, which separate nothing in these files. No module name has them, but aliases of
+/// devices do, which have a colon.
+fn is_quoted(word: &[u8]) -> bool {
+    word.iter().any(|byte| matches!(byte, b'"' | b'\'' | b',')) && !word.contains(&b':')
 }
 
 /// Whether a name or alias is known.

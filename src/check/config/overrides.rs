@@ -2,10 +2,10 @@
 //! lines is intended, but files are read in the order of their names, whatever their directory, so that a local line may
 //! lose unexpectedly.
 
-use super::own;
+use super::{is_pattern, own};
 use crate::check::finding::shown;
 use crate::check::{Context, Finding, Severity};
-use crate::config::{Entry, Kind};
+use crate::config::{Entry, Forbids, Kind};
 use crate::formats::kernel_args::{self, same_name};
 use crate::formats::modinfo::IMPLICIT_PARAMETERS;
 
@@ -26,6 +26,18 @@ pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
     let removes =
         own(context, Kind::Remove).filter_map(|entry| about(entry, config.first(Kind::Remove, entry.key)));
     installs.chain(removes).collect()
+}
+
+/// `permit` lines of a name that a `forbid` line has, too: that one counts.
+pub(super) fn permits(context: &Context<'_>) -> Vec<Finding> {
+    let names = own(context, Kind::Permit).filter(|entry| !is_pattern(entry.key));
+    let overridden = names.filter_map(|entry| {
+        let Some(Forbids::Name(origin)) = context.config().forbids(entry.key) else { return None };
+        let place = context.place(&Entry { origin, ..entry });
+        let what = format!("{} is not permitted: {place} forbids it by name", shown(entry.key));
+        Some(context.at(&entry, Severity::Warning, what))
+    });
+    overridden.collect()
 }
 
 /// A value of a parameter, and its entry.

@@ -24,7 +24,15 @@ pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
     // By the real path: on most systems /lib is a link.
     let mut seen = BTreeSet::new();
     let dirs = dirs.into_iter().filter(|dir| dir.canonicalize().map_or(true, |real| seen.insert(real)));
-    dirs.flat_map(|dir| in_directory(&dir)).collect()
+    dirs.flat_map(|dir| match &context.request.paths {
+        // modprobe passes over a path of -C that is not there.
+        ConfigPaths::List(_) => match std::fs::metadata(&dir) {
+            Err(error) => vec![not_read(&dir, Errno::of(&error))],
+            Ok(_) => in_directory(&dir),
+        },
+        ConfigPaths::Default => in_directory(&dir),
+    })
+    .collect()
 }
 
 fn in_directory(dir: &Path) -> Vec<Finding> {
@@ -56,9 +64,10 @@ fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
         }
         // Devices are read: a link to /dev/null masks.
         Ok(_) => None,
-        Err(error) => {
-            let why = Errno::of(&error).to_string();
-            Some(Finding::error(path, format!("not read: {why}")))
-        }
+        Err(error) => Some(not_read(path, Errno::of(&error))),
     }
+}
+
+fn not_read(path: &Path, errno: Errno) -> Finding {
+    Finding::error(path, format!("not read: {errno}"))
 }

@@ -3,6 +3,8 @@
 use super::study::Study;
 use crate::check::finding::{abbreviated, shown};
 use crate::check::{Context, Finding};
+use crate::formats::index::unfit;
+use crate::name;
 use crate::system::roots::as_path;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -16,6 +18,37 @@ pub(super) fn unreadable(_: &Context<'_>, study: &Study) -> Vec<Finding> {
         Finding::error(study.path(place), format!("cannot be read as a module: {why}"))
     });
     findings.collect()
+}
+
+/// Files and directories that depmod passes over, of which the indexes have nothing.
+pub(super) fn passed_over(context: &Context<'_>, study: &Study) -> Vec<Finding> {
+    let dir = context.tree.dir();
+    let findings = study.passed_over.iter().map(|text| {
+        let text = shown(text);
+        // `PATH: WHY`, or `WHY PATH`.
+        match text.split_once(": ").filter(|(path, _)| path.starts_with('/')) {
+            Some((path, why)) => Finding::error(path, format!("depmod passes over it: {why}")),
+            None => Finding::error(dir, format!("depmod passes over a part: {text}")),
+        }
+    });
+    findings.collect()
+}
+
+/// Aliases that the indexes cannot hold.
+pub(super) fn aliases(_: &Context<'_>, study: &Study) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for place in 0..study.modules.len() {
+        for alias in study.info(place, b"alias") {
+            let why = match name::alias(alias) {
+                Some(key) if unfit(&key).is_none() => continue,
+                Some(_) => "has a byte that is not ASCII",
+                None => "is too long, or its brackets do not pair up",
+            };
+            let what = format!("its alias '{}' {why}, so nothing finds it by that", shown(alias));
+            findings.push(Finding::error(study.path(place), what));
+        }
+    }
+    findings
 }
 
 /// Files whose module name another file has, too, and which one is used.
@@ -52,7 +85,7 @@ pub(super) fn cycles(context: &Context<'_>, study: &Study) -> Vec<Finding> {
 }
 
 /// Modules that were built for another kernel. The kernel compares the version magic; its first word, the release, only for
-/// a module without symbol versions. The usual magic of the directory stands for that of the kernel.
+/// a module without symbol versions, whatever its version magic says of them. The usual magic of the directory stands for that of the kernel.
 pub(super) fn vermagic(context: &Context<'_>, study: &Study) -> Vec<Finding> {
     let magic = |place: usize| study.info(place, b"vermagic").next().map(<[u8]>::trim_ascii_end);
     let rest = |magic: &[u8]| magic.splitn(2, |&b| b == b' ').nth(1).unwrap_or_default().to_vec();
@@ -66,8 +99,9 @@ pub(super) fn vermagic(context: &Context<'_>, study: &Study) -> Vec<Finding> {
     let findings = (0..study.modules.len()).filter_map(|place| {
         let magic = magic(place)?;
         let release = magic.split(|&b| b == b' ').next().unwrap_or_default();
-        let versions = rest(magic).split(|&b| b == b' ').any(|word| word == b"modversions");
-        let what = if !versions && release != context.request.release {
+        // check_modinfo and same_magic of kernel/module/main.c go by the section of the versions.
+        let has_versions = study.facts[place].symbols.need_crcs.iter().any(|(crc, _)| *crc != 0);
+        let what = if !has_versions && release != context.request.release {
             format!("built for the kernel {}", shown(release))
         } else if rest(magic) != *usual {
             format!("built for a kernel with '{}', and this one has '{}'", shown(&rest(magic)), shown(usual))

@@ -4,7 +4,7 @@
 use crate::check::finding::{abbreviated, at_most_ten, shown};
 use crate::check::{Context, Finding};
 use crate::error::Errno;
-use crate::formats::index::Index;
+use crate::formats::index::{Index, unfit};
 use crate::formats::{modinfo, text};
 use crate::limits;
 use crate::name;
@@ -83,7 +83,9 @@ fn disagreement(index: &Index<'_>, source: &str, text: &[u8]) -> Option<String> 
     index.dump(&mut |key, value| {
         left.insert((key.to_vec(), value.to_vec()));
     });
-    let right = pairs(source, text);
+    let mut right = pairs(source, text);
+    // These the index cannot hold; the module that has such an alias is reported for it.
+    right.retain(|(key, _)| unfit(key).is_none());
     let differing: BTreeSet<&[u8]> = left.symmetric_difference(&right).map(|(key, _)| &key[..]).collect();
     if differing.is_empty() {
         return None;

@@ -15,8 +15,10 @@ pub(super) const CHECKS: &[Check] =
     &[indexes::missing, indexes::binaries, indexes::files, indexes::stale, module_files, kernel::firmware];
 
 /// The checks of the module files.
-const OF_FILES: [fn(&Context<'_>, &Study) -> Vec<Finding>; 9] = [
+const OF_FILES: [fn(&Context<'_>, &Study) -> Vec<Finding>; 11] = [
     files::unreadable,
+    files::passed_over,
+    files::aliases,
     files::duplicates,
     files::builtin_too,
     files::cycles,

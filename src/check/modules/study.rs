@@ -13,7 +13,7 @@ use crate::error::{Errno, Error};
 use crate::formats::compress;
 use crate::formats::modinfo;
 use crate::limits;
-use crate::log::{Silent, bytes};
+use crate::log::{Kept, Priority, Silent, bytes};
 use crate::system::directory;
 use crate::system::file::read_whole;
 use crate::system::map::{self, Contents};
@@ -31,6 +31,8 @@ pub(crate) struct Study {
     pub facts: Vec<Facts>,
     /// The files that lost to another one of the same module name.
     pub shadowed: Vec<Module>,
+    /// What depmod says of files and directories that it passes over.
+    pub passed_over: Vec<Vec<u8>>,
     /// The result of resolving them.
     pub resolved: Resolved,
 }
@@ -66,7 +68,10 @@ impl Study {
         let mut settings =
             Settings::load(context.system.roots, &ConfigPaths::Default, context.request.release, &Silent);
         settings.resolve_externals(|path| directory::absolute(path, || directory::working(None))).ok()?;
-        let found = Scan::new(dir, &settings, &Silent).everything().ok()?;
+        let kept = Kept::default();
+        let found = Scan::new(dir, &settings, &kept).everything().ok()?;
+        let errors = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
+        let passed_over = errors.map(|(_, text)| text).collect();
         let (mut modules, shadowed) = (found.modules, found.shadowed);
         let listed = input(dir, "modules.order").ok();
         order::sort(&mut modules, dir, listed.as_deref(), &Silent).ok()?;
@@ -75,7 +80,7 @@ impl Study {
             facts[read.module] = read.facts.unwrap_or_default();
         }
         let resolved = resolve(dir, &modules, &facts, &kernel_symbols(context));
-        Some(Study { modules, facts, shadowed, resolved })
+        Some(Study { modules, facts, shadowed, passed_over, resolved })
     }
 
     /// The values of a key of `.modinfo` of the module at a place.

@@ -21,12 +21,14 @@ use crate::gate::{self, Gate};
 use crate::load::insert::Loader;
 use crate::load::plan::Step;
 use crate::log::bytes;
+use crate::system::module_file::ModuleFile;
 use crate::system::roots::into_path;
 use crate::tree::{ConfigPaths, Module, Tree};
 pub(crate) use args::USAGE;
 use args::{Mode, Request};
 use std::cell::OnceCell;
 use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStrExt;
 
 /// Runs modprobe.
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
@@ -108,8 +110,8 @@ impl<'s> Session<'s> {
         self.loader.get_or_init(|| Loader::new(self.call.world.system, self.gate(), self.log))
     }
 
-    /// Logs what `could not insert 'TARGET': REASON` does not say: which step failed, if it was not the target, and why the
-    /// configuration or the kernel refused it.
+    /// Logs what `could not insert 'TARGET': REASON` does not say: which step failed, if it was not the target, why the
+    /// configuration or the kernel refused it, and which file could not be opened.
     fn blame(&self, step: &Step, target: &[u8], errno: Errno) {
         let (roots, name) = (self.call.world.system.roots, &step.module.name);
         let path = step.path.as_ref().filter(|_| errno == Errno::EPERM);
@@ -117,8 +119,13 @@ impl<'s> Session<'s> {
             Some(forbidden) => Some(self.tree.forbidden_by(name, forbidden)),
             None => path.and_then(|path| refusal::of_file(roots, name, path)).map(|why| why.text().into()),
         };
-        let text = match (step.is_target, refusal) {
+        let unopened = step.path.as_ref().filter(|path| {
+            refusal.is_none() && ModuleFile::open(path).is_err_and(|error| error.errno() == errno)
+        });
+        let unopened = unopened.map(|path| bytes![path.as_os_str().as_bytes(), ": ", errno.to_string()]);
+        let text = match (step.is_target, refusal.or_else(|| unopened.clone())) {
             (true, None) => return,
+            (true, Some(why)) if unopened.is_some() => bytes!["could not open ", why],
             (true, Some(why)) => bytes!["'", name, "' is refused: ", why],
             (false, why) => {
                 let why = why.map(|why| bytes![" (", why, ")"]).unwrap_or_default();

@@ -5,6 +5,7 @@ use super::traced;
 use crate::cli::message::Log;
 use crate::gate::blame::{self, Module, RequestSource};
 use crate::gate::trace::{self, TraceEntry};
+use crate::log::printable;
 use crate::system::System;
 use anyhow::Result;
 use std::fmt::Write;
@@ -55,7 +56,7 @@ pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Res
 }
 
 fn table(modules: &[Module]) -> String {
-    let names: Vec<String> = modules.iter().map(|module| shown(&module.first.module)).collect();
+    let names: Vec<String> = modules.iter().map(|module| printable(&module.first.module)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(6);
     let mut text =
         format!("{:>10} {:>10} {:>6} {:>10}  {:width$}  By\n", "Call", "Waited", "Asked", "First", "Module");
@@ -79,14 +80,14 @@ pub(crate) fn who(module: &Module) -> String {
     let first = &module.first;
     let mut text = match first.by() {
         RequestSource::Kernel => "the kernel".to_owned(),
-        RequestSource::Device(path) => shown(path),
+        RequestSource::Device(path) => printable(path),
         RequestSource::Process => {
             // Some processes put their name in parentheses.
-            let comm = shown(first.comm.trim_matches(['(', ')']));
+            let comm = printable(first.comm.trim_matches(['(', ')']));
             match first.parent.as_str() {
                 // The parent of process 1, which has none.
                 "?" => format!("{comm} ({})", first.pid),
-                parent => format!("{} ({comm} {})", shown(parent), first.pid),
+                parent => format!("{} ({comm} {})", printable(parent), first.pid),
             }
         }
     };
@@ -111,16 +112,11 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// As [`shown`], cut to `most` characters.
+/// As [`printable`], cut to `most` characters.
 pub(crate) fn short(text: &str, most: usize) -> String {
-    let text = shown(text);
+    let text = printable(text);
     match text.char_indices().nth(most) {
         None => text,
         Some(_) => text.chars().take(most - 3).chain("...".chars()).collect(),
     }
-}
-
-/// Text from elsewhere, without control characters: it must not move the cursor or end the line.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -72,6 +72,11 @@ pub(crate) fn report(options: &Options, call: &Call<'_>) -> Result<(String, u8)>
         [] => vec![Part::Config, Part::Modules],
         named => named.iter().map(|named| named.part()).collect(),
     };
+    if parts.contains(&Part::Machine) && !is_running {
+        return Err(anyhow!(
+            "the machine can only be checked for its running kernel, and not below another root"
+        ));
+    }
     let paths = match &options.config[..] {
         [] => ConfigPaths::Default,
         paths => ConfigPaths::List(paths.iter().map(absolute).collect::<Result<_>>()?),

@@ -1,9 +1,10 @@
 //! `kmod plot`: the trace as a self-contained SVG. One row for each module, in the order of the first requests. Names and
 //! figures have columns of their own, so that nothing overlaps.
 
-use super::blame::{TraceFilter, short, shown, time, who};
+use super::blame::{TraceFilter, short, time, who};
 use crate::cli::message::Log;
 use crate::gate::blame::{Module, RequestSource, Span};
+use crate::log::printable;
 use crate::system::System;
 use anyhow::Result;
 use std::fmt::Write;
@@ -217,7 +218,7 @@ fn words(svg: &mut String, class: &str, x: f64, y: f64, text: &str) {
 fn escaped(text: &str) -> String {
     let text: String =
         text.chars().map(|c| if matches!(c, '\u{fffe}' | '\u{ffff}') { '?' } else { c }).collect();
-    shown(&text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    printable(&text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

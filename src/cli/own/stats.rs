@@ -6,6 +6,7 @@ use crate::cli::message::Log;
 use crate::gate::counters::Counters;
 use crate::gate::nanoseconds;
 use crate::gate::stats::{self, Stats};
+use crate::log::printable;
 use crate::system::System;
 use anyhow::{Context, Result};
 use std::fmt::Write;
@@ -48,7 +49,9 @@ pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Res
 
 /// The total first, then every module.
 fn table(stats: &Stats) -> String {
-    let width = stats.modules.iter().map(|module| module.name.len()).max().unwrap_or(0).max(6);
+    let names = stats.modules.iter().map(|module| printable(&String::from_utf8_lossy(&module.name)));
+    let names: Vec<String> = names.collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(6);
     let mut text = format!(
         "{:width$} {:>7} {:>8} {:>8} {:>8} {:>7} {:>9} {:>12} {:>11}\n",
         "Module", "Loads", "Failed", "Joined", "Shared", "Bounds", "Fallbacks", "Saved KiB", "Waited ms"
@@ -70,12 +73,15 @@ fn table(stats: &Stats) -> String {
     };
     row("total", stats.total());
     // A lock file without counts comes from a request to remove the module.
-    for module in stats.modules.iter().filter(|module| module.counters != Counters::default()) {
-        row(&String::from_utf8_lossy(&module.name), module.counters);
+    let counted = stats.modules.iter().zip(&names);
+    for (module, name) in counted.filter(|(module, _)| module.counters != Counters::default()) {
+        row(name, module.counters);
     }
     if let Some(kernel) = &stats.kernel {
         text.push_str("\nThe kernel's own count:\n");
-        text.push_str(&String::from_utf8_lossy(kernel));
+        String::from_utf8_lossy(kernel)
+            .lines()
+            .for_each(|line| text.push_str(&format!("{}\n", printable(line))));
     }
     text
 }
@@ -93,15 +99,15 @@ fn who_table(askers: &Who) -> String {
         let mut modules: Vec<_> = asked.modules.iter().collect();
         modules.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
         let mut names: Vec<String> =
-            modules.iter().take(SHOWN).map(|(name, count)| format!("{name} {count}")).collect();
+            modules.iter().take(SHOWN).map(|(name, count)| format!("{} {count}", printable(name))).collect();
         if modules.len() > SHOWN {
             names.push(format!("and {} more", modules.len() - SHOWN));
         }
         let _ = writeln!(
             text,
             "{:16} {:16} {:>8} {:>8} {:>10}  {}",
-            asker.parent,
-            asker.comm,
+            printable(&asker.parent),
+            printable(&asker.comm),
             asked.requests,
             asked.served,
             asked.waited.as_millis(),

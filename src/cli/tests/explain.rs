@@ -303,3 +303,61 @@ fn the_lock_is_told_where_it_is_not_the_gates() {
     machine.live(&["loop"]);
     assert!(!words(&machine, &request).contains("The lock"));
 }
+
+#[test]
+fn why_the_gate_is_not_used_is_told() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let reason = |machine: &Machine| {
+        let text = words(machine, &["modprobe", "--explain", "loop"]);
+        let module = explained(machine, &["loop"]);
+        assert!(text.contains(module["no_gate"].as_str().unwrap()), "{text}");
+        text.lines().last().unwrap().to_owned()
+    };
+    let machine = Machine::with_modules();
+    assert!(explained(&machine, &["loop"])["no_gate"].is_null());
+    fs::write(machine.roots.cmdline(), "quiet kmod.gate=off\n").unwrap();
+    let off = "  Nothing would be locked: kmod.gate= on the kernel command line has switched it off.";
+    assert_eq!(reason(&machine), off);
+    // Before the directory was made.
+    let mut machine = Machine::with_modules();
+    machine.roots.gate_on_disk = false;
+    machine.roots.run = format!("/proc/{}", std::process::id()).into();
+    let lock = "  The lock would be the module's file, and not the gate: ";
+    assert_eq!(reason(&machine), format!("{lock}/run is not a file system in memory."));
+    let mut machine = Machine::with_modules();
+    machine.roots.run = machine.dir.path().join("nowhere");
+    assert_eq!(reason(&machine), format!("{lock}/run/kmod/gate: No such file or directory."));
+}
+
+#[test]
+fn a_file_that_is_listed_and_not_there_is_missing() {
+    let machine = Machine::with_modules();
+    fs::remove_file(machine.module_file("loop.ko")).unwrap();
+    let text = words(&machine, &["modprobe", "--explain", "loop"]);
+    let lines =
+        "    look for loop in vain: /lib/modules/6.1.0/loop.ko is not there\n  So it will not be loaded.\n";
+    assert!(text.ends_with(lines), "{text}");
+    let module = explained(&machine, &["loop"]);
+    assert_eq!(module["verdict"], "missing");
+    assert_eq!(module["steps"][0]["action"], "missing");
+    assert_eq!(module["steps"][0]["path"], "/lib/modules/6.1.0/loop.ko");
+    // A soft dependency does not matter.
+    machine.config("softdep dummy post: loop");
+    assert_eq!(explained(&machine, &["dummy"])["verdict"], "load");
+    // A dependency does, and is reported once.
+    fs::remove_file(machine.module_file("usbcore.ko")).unwrap();
+    let ran = machine.run(&["modprobe", "--explain", "ehci-hcd"]);
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    let line =
+        "    look for usbcore in vain: /lib/modules/6.1.0/usbcore.ko is not there, which ehci_hcd needs\n";
+    assert!(ran.out.contains(line) && ran.out.ends_with("  So it will not be loaded.\n"), "{}", ran.out);
+    // An alias can lead to no file at all.
+    machine.config("alias eth0 nothing");
+    let text = words(&machine, &["modprobe", "--explain", "eth0"]);
+    assert!(
+        text.ends_with("look for nothing in vain: it has no file\n  So it will not be loaded.\n"),
+        "{text}"
+    );
+}

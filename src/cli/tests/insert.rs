@@ -281,3 +281,19 @@ fn q_does_not_hide_mistakes_in_the_configuration() {
     let line = "modprobe: ERROR: /etc/modprobe.d/test.conf line 1: ignoring bad line starting with 'bogus'\n";
     assert_eq!((ran.err.as_str(), ran.status), (line, 0));
 }
+
+#[test]
+fn a_file_that_cannot_be_opened_is_named() {
+    let machine = Machine::with_modules();
+    fs::remove_file(machine.module_file("loop.ko")).unwrap();
+    let reason = "Unknown symbol in module, or unknown parameter (see dmesg)";
+    let line = format!(
+        "modprobe: ERROR: could not insert 'loop': {reason}\n\
+         modprobe: ERROR: could not open /lib/modules/6.1.0/loop.ko: No such file or directory\n"
+    );
+    assert_eq!(machine.run(&["modprobe", "loop"]), failed(&line));
+    // The kernel may say the same of a file that is there.
+    machine.answers(&[Some(Errno::ENOENT)]);
+    let line = format!("modprobe: ERROR: could not insert 'dummy': {reason}\n");
+    assert_eq!(machine.run(&["modprobe", "dummy"]), failed(&line));
+}

@@ -226,6 +226,11 @@ fn blame_names_the_modules_that_took_long() {
     let lines = [
         r#"{"time_ns":1500000000,"module":"loop","request":"loop","pid":9,"comm":"modprobe","parent":"sh","kernel":false,"role":"leader","wait_ns":0,"call_ns":12000000}"#,
         "half a line",
+        "{}",
+        "[]",
+        "null",
+        "5",
+        r#"{"module":"loop"}"#,
         r#"{"time_ns":2000000000,"module":"nf_x","request":"nf-x","pid":10,"comm":"modprobe","parent":"kworker/u4:1","kernel":true,"role":"leader","errno":19,"wait_ns":0,"call_ns":2000000000}"#,
         r#"{"time_ns":2100000000,"module":"nf_x","request":"pci:\u001b[2J","pid":11,"comm":"modprobe","parent":"systemd-udevd","devpath":"/devices/x","role":"follower","wait_ns":5000,"call_ns":0}"#,
         r#"{"time_ns":2200000000,"module":"autofs4","request":"autofs4","pid":1,"comm":"systemd","parent":null,"role":"leader","wait_ns":0,"call_ns":1000000}"#,
@@ -234,7 +239,7 @@ fn blame_names_the_modules_that_took_long() {
     ];
     fs::write(machine.roots.run.join("kmod/gate.trace"), lines.join("\n")).unwrap();
     let ran = machine.run(&["kmod", "blame"]);
-    assert_eq!(ran.err, "kmod: WARNING: 1 lines of the trace are not whole, and do not count\n");
+    assert_eq!(ran.err, "kmod: WARNING: 6 lines of the trace are not whole, and do not count\n");
     assert_eq!(
         ran.out,
         concat!(
@@ -309,4 +314,35 @@ fn check_prints_what_is_wrong_and_ends_with_1_for_errors() {
         );
     }
     assert_eq!(machine.run(&["kmod", "check", "everything"]).status, 1);
+}
+
+#[test]
+fn control_characters_in_names_do_not_reach_the_terminal() {
+    let machine = Machine::new();
+    fs::create_dir(machine.roots.run.join("kmod")).unwrap();
+    let line = r#"{"time_ns":1,"module":"lo\u001b[31mop","request":"a\nb","pid":9,"comm":"x\u001b[2J","parent":"s\nh","role":"leader"}"#;
+    fs::write(machine.roots.run.join("kmod/gate.trace"), line).unwrap();
+    let out = |words: &[&str]| machine.run(words).out;
+    assert!(
+        out(&["kmod", "blame"]).ends_with("  lo?[31mop  s?h (x?[2J 9), for a?b\n"),
+        "{}",
+        out(&["kmod", "blame"])
+    );
+    let who = out(&["kmod", "stats", "--who"]);
+    assert!(who.contains("\ns?h              x?[2J ") && who.ends_with(" lo?[31mop 1\n"), "{who}");
+    assert!(!out(&["kmod", "plot"]).contains('\x1b'));
+}
+
+#[test]
+fn the_machine_is_checked_for_its_running_kernel_only() {
+    let machine = Machine::new();
+    let root = machine.dir.path().to_str().unwrap();
+    for options in [["-S", "0.1"], ["-d", root]] {
+        let ran = machine.run(&[&["kmod", "check"][..], &options, &["machine"]].concat());
+        assert_eq!(
+            ran.err,
+            "kmod: ERROR: the machine can only be checked for its running kernel, and not below another root\n"
+        );
+        assert_eq!(ran.status, 1);
+    }
 }

@@ -1,17 +1,17 @@
 //! Collects the facts about a query.
 
 use super::problems::{self, Problems};
-use super::{Action, Explained, Explanation, FileLine, Found, Planned, Presence, Why, shown};
+use super::{Action, Explained, Explanation, FileLine, Found, NoGate, Planned, Presence, Why, shown};
 use crate::cli::Call;
 use crate::cli::modprobe::Session;
 use crate::cli::modprobe::insert::find;
 use crate::cli::modprobe::kernel_messages::{KernelMessage, messages_about};
 use crate::config::{self, Entry, Kind};
-use crate::error::Errno;
 use crate::formats::pattern::fnmatch;
 use crate::gate;
-use crate::gate::dir::{GateDir, NoGateDir};
+use crate::gate::dir::GateDir;
 use crate::gate::holder;
+use crate::gate::settings::Settings;
 use crate::limits;
 use crate::load::plan::{Step, plan};
 use crate::name::{self, ModuleName};
@@ -173,6 +173,9 @@ impl Explainer<'_, '_> {
             }
             seen.push(&step.module.name);
             let (action, origins) = (self.action(step), self.options(step));
+            if matches!(action, Action::Insert(_)) {
+                planned.extend(self.missing_dependency(step));
+            }
             let typed = if step.is_target { self.parameters } else { b"" };
             let (mut problems, mut passed_over) = (Problems::default(), None);
             if let Action::Insert(_) = action {
@@ -199,6 +202,22 @@ impl Explainer<'_, '_> {
         planned
     }
 
+    /// The dependency of a step whose file is not there. The plan has no dependencies then.
+    fn missing_dependency(&self, step: &Step) -> Option<Planned> {
+        let (path, _) = self.tree().needed(&step.module).err()?;
+        let path = path.as_os_str().as_bytes();
+        Some(Planned {
+            module: shown(&name::from_path(path)?),
+            action: Action::Missing(Some(shown(path))),
+            options: String::new(),
+            origins: Vec::new(),
+            why: Why::NeededBy(shown(&step.module.name)),
+            required: step.required,
+            problems: Problems::default(),
+            passed_over: None,
+        })
+    }
+
     fn action(&self, step: &Step) -> Action {
         let presence = self.presence(&step.module);
         if !self.session.request.depends && matches!(presence, Presence::Builtin | Presence::Live) {
@@ -212,9 +231,12 @@ impl Explainer<'_, '_> {
             return Action::Run(shown(command), entry.map(|entry| self.place(entry.origin)));
         }
         match &step.path {
-            Some(path) => Action::Insert(shown(path.as_os_str().as_bytes())),
+            Some(path) => {
+                let shown = shown(path.as_os_str().as_bytes());
+                if path.exists() { Action::Insert(shown) } else { Action::Missing(Some(shown)) }
+            }
             None if presence == Presence::Builtin => Action::Skip(presence),
-            None => Action::Missing,
+            None => Action::Missing(None),
         }
     }
 
@@ -247,7 +269,8 @@ impl<'r> Reasons<'r> {
         let tree = explainer.tree();
         let (mut needed, mut softdeps) = (BTreeMap::new(), BTreeMap::new());
         let mut note = |module: &Module| {
-            for other in tree.dependencies(module) {
+            // The plan has told of a file that is not there.
+            for other in tree.needed(module).unwrap_or_default() {
                 needed.entry(other.name).or_insert_with(|| module.name.clone());
             }
             for (origin, before, after) in tree.softdep_lines(module) {
@@ -287,11 +310,13 @@ impl<'r> Reasons<'r> {
 }
 
 /// Why a load by this process would not use the gate. `None` unless it runs as root: no one else can load modules.
-fn no_gate(roots: &Roots) -> Option<String> {
-    match GateDir::existing(roots) {
-        _ if !nix::unistd::geteuid().is_root() => None,
-        // If it is missing, the load creates it.
-        Ok(_) | Err(NoGateDir::Unavailable(Errno::ENOENT)) => None,
-        Err(trouble) => Some(trouble.to_string()),
+fn no_gate(roots: &Roots) -> Option<NoGate> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
     }
+    let cmdline = read_whole(&roots.cmdline(), limits::CMDLINE_FILE).unwrap_or_default();
+    if !Settings::from_cmdline(&cmdline).enabled {
+        return Some(NoGate::Off);
+    }
+    GateDir::verify(roots).err().map(|trouble| NoGate::Directory(trouble.to_string()))
 }

@@ -1,7 +1,7 @@
 //! An explanation as JSON: one object for each operand, on a line of its own. Times are in milliseconds. kmod-json(5) lists
 //! the members; later versions may add members, but never change or remove one.
 
-use super::{Action, Explained, Explanation, FileLine, KernelMessage, Planned, Presence, Why};
+use super::{Action, Explained, Explanation, FileLine, KernelMessage, NoGate, Planned, Presence, Why};
 use crate::cli::modprobe::insert_reason;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ fn module(module: &Explained) -> Value {
         "blacklist": module.blacklist.as_ref().map(|(at, counts)| json!({"place": place(at), "counts": counts})),
         "steps": module.steps.iter().map(step).collect::<Vec<_>>(),
         "gate": gate,
-        "no_gate": module.no_gate,
+        "no_gate": module.no_gate.as_ref().map(NoGate::why),
         "last_failure": failure,
         "kernel_log": module.kernel.iter().map(kernel_message).collect::<Vec<_>>(),
     })
@@ -53,7 +53,7 @@ fn step(step: &Planned) -> Value {
         Action::Skip(_) => ("skip", Value::Null, None),
         Action::Insert(path) => ("insert", json!(path), None),
         Action::Run(command, at) => ("run", json!(command), at.as_ref()),
-        Action::Missing => ("missing", Value::Null, None),
+        Action::Missing(path) => ("missing", json!(path), None),
         Action::Refuse(..) => ("refuse", Value::Null, None),
     };
     let (why, by, why_at) = match &step.why {
@@ -76,7 +76,7 @@ fn step(step: &Planned) -> Value {
     json!({
         "module": step.module,
         "action": action,
-        "path": if action == "insert" { detail.clone() } else { Value::Null },
+        "path": if matches!(action, "insert" | "missing") { detail.clone() } else { Value::Null },
         "command": if action == "run" { detail } else { Value::Null },
         "place": at.map(place),
         "options": step.options,

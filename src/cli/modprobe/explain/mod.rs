@@ -40,14 +40,32 @@ struct Explained {
     /// What a run would do, in order; empty if it would do nothing.
     steps: Vec<Planned>,
     gate: LockState,
-    /// Why a load would lock the module's file instead of using the gate.
-    no_gate: Option<String>,
+    /// Why a load would not use the gate.
+    no_gate: Option<NoGate>,
     /// If the last load failed: its errno, and how long ago.
     failure: Option<(Errno, Duration)>,
     /// The kernel's last messages about it.
     kernel: Vec<KernelMessage>,
     /// The time now, on `CLOCK_BOOTTIME`.
     now: Duration,
+}
+
+/// Why a load would not use the gate.
+enum NoGate {
+    /// It was switched off: nothing is locked.
+    Off,
+    /// Its directory cannot be used: the module's file is locked instead.
+    Directory(String),
+}
+
+impl NoGate {
+    /// The reason as a clause.
+    fn why(&self) -> &str {
+        match self {
+            NoGate::Off => "kmod.gate= on the kernel command line has switched it off",
+            NoGate::Directory(why) => why,
+        }
+    }
 }
 
 /// How the query led to a module.
@@ -98,8 +116,8 @@ enum Action {
     Skip(Presence),
     Insert(String),
     Run(String, Option<FileLine>),
-    /// No file is known.
-    Missing,
+    /// No file is known, or this one is not there.
+    Missing(Option<String>),
     /// Forbidden: it, or this module, which it needs; with the line.
     Refuse(String, FileLine),
 }

@@ -1,8 +1,9 @@
 //! An explanation as text.
 
 use super::problems::ParameterProblem;
-use super::{Action, Explained, Explanation, FileLine, Planned, Presence, Why};
+use super::{Action, Explained, Explanation, FileLine, NoGate, Planned, Presence, Why};
 use crate::cli::modprobe::insert_reason;
+use crate::log::printable;
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
@@ -83,10 +84,14 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
             None => writeln!(out, "  modprobe would:")?,
         }
         module.steps.iter().try_for_each(|step| self::step(step, out))?;
-        if module.verdict() == "refused" {
-            writeln!(out, "  So it will not be loaded.")?;
-        } else if let Some(why) = &module.no_gate {
-            writeln!(out, "  The lock would be the module's file, and not the gate: {why}.")?;
+        match (module.verdict(), &module.no_gate) {
+            ("refused" | "missing", _) => writeln!(out, "  So it will not be loaded.")?,
+            (_, None) => {}
+            (_, Some(off @ NoGate::Off)) => writeln!(out, "  Nothing would be locked: {}.", off.why())?,
+            (_, Some(other)) => {
+                let why = other.why();
+                writeln!(out, "  The lock would be the module's file, and not the gate: {why}.")?;
+            }
         }
     }
     failure(module, out)
@@ -94,7 +99,8 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
 
 fn gate(module: &Explained, out: &mut String) -> fmt::Result {
     let Some(holder) = &module.gate.holder else { return Ok(()) };
-    let program = holder.program.as_deref().map(|program| format!(" ({program})")).unwrap_or_default();
+    let program =
+        holder.program.as_deref().map(|program| format!(" ({})", printable(program))).unwrap_or_default();
     write!(out, "  Process {}{program} ", holder.pid)?;
     match holder.since {
         Some(since) => {
@@ -119,7 +125,8 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
         Action::Run(command, at) => {
             write!(out, "    run \"{command}\" instead of inserting {name}{}", InParentheses(at.as_ref()))?;
         }
-        Action::Missing => write!(out, "    look for {name} in vain: it has no file")?,
+        Action::Missing(None) => write!(out, "    look for {name} in vain: it has no file")?,
+        Action::Missing(Some(path)) => write!(out, "    look for {name} in vain: {path} is not there")?,
         Action::Refuse(module, place) => {
             let what = if step.required { "refuse" } else { "leave out" };
             match module == name {
@@ -196,10 +203,10 @@ fn failure(module: &Explained, out: &mut String) -> fmt::Result {
 }
 
 impl Explained {
-    /// The result of a request in a word: `nothing` (it is loaded or built in), `blacklisted`, `load`, `missing` (a step
-    /// has no file), `refused` (the configuration, the kernel or a command refuses a required step).
+    /// The result of a request in a word: `nothing` (it is loaded or built in), `blacklisted`, `load`, `missing` (a required
+    /// step has no file), `refused` (the configuration, the kernel or a command refuses a required step).
     pub(super) fn verdict(&self) -> &'static str {
-        let missing = |step: &Planned| matches!(step.action, Action::Missing);
+        let missing = |step: &Planned| step.required && matches!(step.action, Action::Missing(_));
         match self {
             _ if self.blacklist.as_ref().is_some_and(|(_, counts)| *counts) && self.steps.is_empty() => {
                 "blacklisted"
