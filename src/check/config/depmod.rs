@@ -8,14 +8,14 @@ use crate::log::{Kept, Priority, bytes};
 use crate::name;
 use crate::system::file::{EntryType, visit_names};
 use crate::system::roots::as_path;
+use crate::tree::ConfigPaths;
 use crate::tree::config_files::ConfigFiles;
 use std::path::Path;
 
 /// Bad lines.
 pub(super) fn lines(context: &Context<'_>) -> Vec<Finding> {
     let kept = Kept::default();
-    let dirs = context.system.roots.config_dirs("depmod.d");
-    Settings::load(&dirs, context.request.release, &kept);
+    Settings::load(context.system.roots, &ConfigPaths::Default, context.request.release, &kept);
     let errors = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
     errors
         .filter_map(|(_, text)| {
@@ -45,7 +45,7 @@ pub(super) fn names(context: &Context<'_>) -> Vec<Finding> {
         if is_there { None } else { similar_in(word, there.iter().map(Vec::as_slice)) }
     };
     let mut files = ConfigFiles::default();
-    context.system.roots.config_dirs("depmod.d").iter().for_each(|path| files.add(path));
+    files.add_system(context.system.roots.config_dirs("depmod.d"), context.system.roots);
     files.read(&mut |path, contents| {
         if !context.is_own(path) {
             return;
