@@ -355,6 +355,6 @@ impl Tool<'_> {
             Ok(None) => Ok(Vec::new()),
             Err(error) => Err(error.clone()),
         };
-        entries.inspect_err(|error| self.log.detail(error))
+        entries.inspect_err(|error| self.log.error(error.to_string().as_bytes()))
     }
 }
