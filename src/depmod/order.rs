@@ -54,6 +54,10 @@ mod tests {
     use super::*;
     use crate::log::Kept;
 
+    /// The three modules as the hash table has them, which depends on the machine's order of bytes.
+    const TABLE: [&str; 3] =
+        if cfg!(target_endian = "big") { ["mod_a", "c", "mod_b"] } else { ["mod_b", "c", "mod_a"] };
+
     fn order(text: Option<&str>) -> (Vec<String>, usize) {
         let meta = std::fs::metadata("/").unwrap();
         let name = |path: &str| crate::name::from_path(path.as_bytes()).unwrap();
@@ -68,15 +72,15 @@ mod tests {
     #[test]
     fn named_ones_first_then_the_hash_order() {
         let names = |text| order(text).0;
-        assert_eq!(names(None), ["mod_b", "c", "mod_a"]);
+        assert_eq!(names(None), TABLE);
         assert_eq!(names(Some("k/mod-a.ko\nk/mod_b.ko\nc.ko\n")), ["mod_a", "mod_b", "c"]);
-        assert_eq!(names(Some("\nc.ko\nother.ko\nk/mod-a.ko.xz\n")), ["c", "mod_b", "mod_a"]);
+        assert_eq!(names(Some("\nc.ko\nother.ko\nk/mod-a.ko.xz\n")), ["c", TABLE[0], TABLE[2]]);
         assert_eq!(names(Some("c.ko\nk/mod-a.ko\nc.ko\n")), ["c", "mod_a", "mod_b"]);
     }
 
     #[test]
     fn a_damaged_file_counts_for_nothing_and_is_told() {
-        assert_eq!(order(Some("c.ko\nk/mod-a.ko")), (vec!["mod_b".into(), "c".into(), "mod_a".into()], 1));
+        assert_eq!(order(Some("c.ko\nk/mod-a.ko")), (TABLE.map(str::to_owned).to_vec(), 1));
         let long = format!("c.ko\n{}\n", "x".repeat(4095));
         assert_eq!(order(Some(&long)).1, 1);
         assert_eq!(order(Some(&long.replacen('x', "", 1))).1, 0);
