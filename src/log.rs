@@ -95,6 +95,11 @@ impl Kept {
     pub fn take(&self) -> Vec<Message> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(|e| e.into_inner()))
     }
+
+    /// The same, the texts of errors alone.
+    pub(crate) fn take_errors(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
+        self.take().into_iter().filter(|(priority, _)| *priority == Priority::Err).map(|(_, text)| text)
+    }
 }
 
 impl Sink for Kept {

@@ -4,7 +4,7 @@ use crate::check::finding::shown;
 use crate::check::{Context, Finding, similar_in};
 use crate::config::lines::{Line, Lines, Words};
 use crate::depmod::settings::Settings;
-use crate::log::{Kept, Priority, bytes};
+use crate::log::{Kept, bytes};
 use crate::name;
 use crate::system::file::{EntryType, visit_names};
 use crate::system::roots::as_path;
@@ -16,9 +16,8 @@ use std::path::Path;
 pub(super) fn lines(context: &Context<'_>) -> Vec<Finding> {
     let kept = Kept::default();
     Settings::load(context.system.roots, &ConfigPaths::Default, context.request.release, &kept);
-    let errors = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
-    errors
-        .filter_map(|(_, text)| {
+    kept.take_errors()
+        .filter_map(|text| {
             // PATH:LINE: WHAT. Other messages are about directory entries, which `unread` checks.
             let text = shown(&text);
             let (place, what) = text.split_once(": ")?;

@@ -13,7 +13,7 @@ use crate::error::{Errno, Error};
 use crate::formats::compress;
 use crate::formats::modinfo;
 use crate::limits;
-use crate::log::{Kept, Priority, Silent, bytes};
+use crate::log::{Kept, Silent, bytes};
 use crate::system::directory;
 use crate::system::file::read_whole;
 use crate::system::map::{self, Contents};
@@ -70,8 +70,7 @@ impl Study {
         settings.resolve_externals(|path| directory::absolute(path, || directory::working(None))).ok()?;
         let kept = Kept::default();
         let found = Scan::new(dir, &settings, &kept).everything().ok()?;
-        let errors = kept.take().into_iter().filter(|(priority, _)| *priority == Priority::Err);
-        let passed_over = errors.map(|(_, text)| text).collect();
+        let passed_over = kept.take_errors().collect();
         let (mut modules, shadowed) = (found.modules, found.shadowed);
         let listed = input(dir, "modules.order").ok();
         order::sort(&mut modules, dir, listed.as_deref(), &Silent).ok()?;
