@@ -104,6 +104,8 @@ mod tests {
     use crate::system::flock::FileLock;
     use crate::system::roots::Roots;
     use std::fs::File;
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_held_lock_shows_its_holder_and_a_free_one_nobody() {
@@ -127,10 +129,13 @@ mod tests {
         assert_eq!((holder.pid, holder.since), (i32::try_from(std::process::id()).unwrap(), Some(begin)));
         assert!(holder.program.is_some());
         assert_eq!((found.waiting, found.last), (0, Some(record)));
-        // A waiter is any process that has the file open.
-        let path = roots.run.join("kmod/gate/xfs");
-        let file = File::open(&path).unwrap();
-        let mut waiting = std::process::Command::new("sleep").arg("60").stdin(file).spawn().unwrap();
+        // A waiter is any process that has the file open. It says when it runs: under valgrind, spawn returns before the
+        // child has its files.
+        let file = File::open(roots.run.join("kmod/gate/xfs")).unwrap();
+        let mut waiter = Command::new("sh");
+        let waiter = waiter.args(["-c", "echo && exec sleep 60"]).stdin(file).stdout(Stdio::piped());
+        let mut waiting = waiter.spawn().unwrap();
+        assert_eq!(waiting.stdout.take().unwrap().read(&mut [0; 1]).unwrap(), 1);
         let found = lock_state(&system, &name);
         waiting.kill().unwrap();
         waiting.wait().unwrap();
