@@ -2,12 +2,12 @@
 # check      what to run before each commit: units, compliance, exploration, a storm on one kernel; ten minutes
 # test       everything: unit tests, compliance, the lab
 # sanitize   the unit tests of what reaches unsafe code, under valgrind; part of test
-# test-full  the same without the samples that keep `test` short, and the unit tests on i386 and s390x
+# test-full  the same without the samples that keep `test` short, and the unit tests on i386 and s390x, and with musl
 # fuzz       TARGET=... SECONDS=...: one of the fuzz targets, or all of them (tests/fuzz/run)
 # figures    the tables of tests/lab/RESULTS.md, from the lab's last run
 # graph      measures and draws the picture of README.md
 # boot-picture  boots a Debian with our packages and takes its kmod plot and kmod blame into README.md
-# build      the program; STATIC=1 LIBC=gnu|musl CARGO_BUILD_TARGET=TRIPLE, see below
+# build      the program; STATIC=1 LIBC=auto|gnu|musl CARGO_BUILD_TARGET=TRIPLE, see below
 # library    libkmod.so.2
 # selinux    the SELinux policy module for the gate
 # deb, rpm   packages of them
@@ -29,11 +29,11 @@ MODULEDIR   ?= /lib/modules
 # 1: one static program, position-independent. At boot the dynamic loader would cost more than the work itself.
 # 0: a dynamic one, as Debian's and Fedora's rules want it.
 STATIC      ?= 1
-# The C library of a static program, gnu or musl. musl takes Rust's standard library for it (rustup target add
-# x86_64-unknown-linux-musl) and a C compiler (Debian's musl-tools). A program with musl starts faster: at its start glibc
-# executes CPUID some dozens of times, and in a virtual machine each of them is trapped. But depmod takes longer with musl's
-# malloc, which maps and unmaps blocks of a few pages.
-LIBC        ?= gnu
+# The C library of a static program, gnu or musl; auto is musl where it is to be had, for this machine or with MUSL_CC named:
+# Rust's standard library for it (rustup target add x86_64-unknown-linux-musl) and a C compiler (Debian's musl-tools). A program
+# with musl starts faster: at its start glibc executes CPUID some dozens of times, and in a virtual machine each of them is
+# trapped.
+LIBC        ?= auto
 MUSL_CC     ?= musl-gcc
 # What strips installed files, if anything.
 STRIP       ?=
@@ -45,7 +45,11 @@ HOST   := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell ca
 TRIPLE := $(or $(CARGO_BUILD_TARGET),$(HOST))
 # The program may have another C library than the tests and the library, which lives in other programs.
 MUSL_TRIPLE := $(subst -gnu,-musl,$(TRIPLE))
-CHOSEN := $(if $(filter musl,$(LIBC)),$(MUSL_TRIPLE),$(TRIPLE))
+# Asked when it is needed, since `tools` may have fetched it.
+musl_is_here = $(and $(filter-out 0,$(STATIC)),$(or $(filter $(HOST),$(TRIPLE)),$(filter-out file,$(origin MUSL_CC))), \
+	$(shell command -v $(MUSL_CC) >/dev/null && \
+	ls "$$(rustc --print target-libdir --target $(MUSL_TRIPLE))"/libstd-*.rlib 2>/dev/null))
+CHOSEN = $(if $(or $(filter musl,$(LIBC)),$(and $(filter auto,$(LIBC)),$(musl_is_here))),$(MUSL_TRIPLE),$(TRIPLE))
 PROGRAM_TRIPLE = $(CHOSEN)
 KMOD = $(TARGET)/$(PROGRAM_TRIPLE)/release/kmod
 C_LIBRARY = $(if $(findstring -musl,$(KMOD)),musl,glibc)
@@ -74,8 +78,11 @@ decoders_x86_64 := -DTUKLIB_FAST_UNALIGNED_ACCESS=1 -DHAVE_IMMINTRIN_H=1 -DHAVE_
 machine := $(firstword $(subst -, ,$(TRIPLE)))
 triples := $(sort $(TRIPLE) $(MUSL_TRIPLE))
 decoder_flags := $(foreach triple,$(triples),CFLAGS_$(subst -,_,$(triple)))
+# With musl their memory is the program's: src/system/memory.rs.
+decoders_musl := -Dmalloc=kmod_once_malloc -Dcalloc=kmod_once_calloc -Dfree=kmod_once_free
 # CFLAGS and CC reach the C decoders by themselves.
-$(foreach name,$(decoder_flags),$(eval export $(name) := $(strip $(CPPFLAGS) $(decoders_$(machine)))))
+$(foreach name,$(decoder_flags),$(eval export $(name) := \
+	$(strip $(CPPFLAGS) $(decoders_$(machine)) $(if $(findstring musl,$(name)),$(decoders_musl)))))
 ifneq ($(TRIPLE),$(MUSL_TRIPLE))
 musl_compiler := CC_$(subst -,_,$(MUSL_TRIPLE))
 export $(musl_compiler) := $(MUSL_CC)
@@ -165,6 +172,7 @@ test: tools build library
 	@echo 'The first time some minutes more, for downloads; each test is named when it ends.'
 	$(CARGO) test
 	$(if $(KMOD_ONCE_FULL),tests/ports/run i386 s390x)
+	$(if $(KMOD_ONCE_FULL),CARGO_BUILD_TARGET=$(PROGRAM_TRIPLE) $(CARGO) test --lib)
 	$(CARGO) test --profile exploration --test exploration
 	tests/sanitize.sh
 	$(CARGO) test --test lab -- --test-threads 1 storm
@@ -206,7 +214,7 @@ boot-picture: tools build library
 		sed -i -e '/^    # kmod blame | head$$/,/^$$/{//!d}' -e '/^    # kmod blame | head$$/r /dev/stdin' README.md
 
 # Speed as a ratio to kmod 34.2, 30 and an empty process: the tables of benches/RESULTS.md, which are written anew.
-bench: tools
+bench: tools build
 	$(CARGO) bench --bench against_kmod -- $(CURDIR)/benches/RESULTS.md
 	$(CARGO) bench --bench library
 

@@ -238,6 +238,48 @@ fn what_is_missing_or_stale_is_not_installed_and_nothing_is_compiled() {
     assert_eq!(fs::read(root.join("usr/local/bin/kmod")).unwrap(), b"musl");
 }
 
+/// musl is chosen where it can be linked with, and the build says so.
+#[test]
+fn the_c_library_is_musl_where_it_is_to_be_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script("rustc", "case $1 in -vV) echo host: x86_64-unknown-linux-gnu ;; *) echo \"${0%/*}/$4\" ;; esac");
+    script("musl-gcc", "");
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let linked_with = |words: &[&str]| {
+        let output = Command::new("make")
+            .args(["-C", SOURCE, "-n", "build"])
+            .args(words)
+            .env_clear()
+            .env("PATH", &path)
+            .output()
+            .expect("make");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let after = said.split_once("The program is linked with ").expect("it says it").1;
+        let library = after.split_once('.').expect("a sentence").0.to_owned();
+        assert_eq!(said.contains("-linux-musl/release/kmod"), library == "musl", "{said}");
+        library
+    };
+    assert_eq!(linked_with(&[]), "glibc", "Rust has none for musl");
+    assert_eq!(linked_with(&["LIBC=musl"]), "musl");
+    for target in ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"] {
+        fs::create_dir(dir.path().join(target)).unwrap();
+        fs::write(dir.path().join(target).join("libstd-0123.rlib"), "").unwrap();
+    }
+    assert_eq!(linked_with(&[]), "musl");
+    for other in ["LIBC=gnu", "STATIC=0", "MUSL_CC=/nowhere/musl-gcc"] {
+        assert_eq!(linked_with(&[other]), "glibc", "{other}");
+    }
+    // The compiler is for this machine, unless it is said which it is.
+    let arm = "CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu";
+    assert_eq!(linked_with(&[arm]), "glibc");
+    assert_eq!(linked_with(&[arm, "MUSL_CC=musl-gcc"]), "musl");
+}
+
 /// The tools run as root on strings that strangers choose: what the linker can do for them is done.
 #[test]
 fn program_and_library_are_hardened() {

@@ -1,7 +1,8 @@
 //! Our tools against Debian 13's kmod 34.2 and Debian 12's kmod 30, in one run on one tree: what counts is the ratio, since
 //! the machine is never quiet. `make bench`; takes root (each tool runs in a root directory of its own) and some minutes.
 //! Runs alternate A B A B; the tables give medians. A word that ends in `.md` names a file whose tables, between the lines
-//! `<!-- bench -->` and `<!-- /bench -->`, are replaced by these; the word `processes` leaves the whole trees out.
+//! `<!-- bench -->` and `<!-- /bench -->`, are replaced by these; the word `processes` leaves the whole trees out. Ours is the
+//! program that `KMOD_ONCE_BIN` names; a word NAME=PATH names another build, which gets a column in the table of requests.
 
 #[path = "../../tests/cost/count.rs"]
 mod count;
@@ -56,7 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let stages = Stages::prepare(env!("CARGO_BIN_EXE_kmod").into()).map_err(|error| error.to_string())?;
+    let ours = std::env::var_os("KMOD_ONCE_BIN").ok_or("KMOD_ONCE_BIN names no program; make bench does")?;
+    let stages = Stages::prepare(ours.into()).map_err(|error| error.to_string())?;
     let mut lines = processes::table(&stages)?;
     if !std::env::args().any(|word| word == "processes") {
         lines.extend(whole_trees(&stages)?);
@@ -197,6 +199,7 @@ fn compare<'a>(
     }
     Ok(row(what, &costs))
 }
+
 fn pin(command: &mut Command) {
     let one = || {
         let mut set = nix::sched::CpuSet::new();

@@ -21,9 +21,17 @@ use std::process::{Child, Command, Stdio};
 const RUNS: usize = 500;
 const ALIAS: &str = "cpu:type:x86,ven0000fam0006mod009E:feature:,0000,0001,0002";
 
-/// The programs: what they are called in the table, and where they are in their root.
-const NAMES: [&str; 4] = ["empty static process", "kmod 30", "kmod 34.2", "kmod-once"];
-const PROGRAMS: [&str; 4] = ["/sbin/empty", "/sbin/modprobe", "/sbin/modprobe", "/ours/modprobe"];
+/// What is measured: its name in the table, its root directory, and where it is in there.
+struct Program<'a> {
+    name: String,
+    root: &'a Stage,
+    path: String,
+}
+
+/// Other builds of ours, to be measured beside the one that is installed: the words NAME=PATH.
+fn other_builds() -> impl Iterator<Item = (String, String)> {
+    std::env::args().filter_map(|word| word.split_once('=').map(|(name, path)| (name.into(), path.into())))
+}
 
 /// Measures and counts; the lines of the table.
 pub fn table(stages: &Stages) -> Result<Vec<String>, String> {
@@ -38,19 +46,41 @@ pub fn table(stages: &Stages) -> Result<Vec<String>, String> {
     };
     let (both, version) = make(stages.stage("bench-processes"))?;
     let (old, _) = make(stages.stage_30("bench-processes-30"))?;
-    compile("int main(void) { return 0; }\n", &both.at("sbin/empty"))?;
-    anew(&both.at("sbin/empty")).map_err(|error| error.to_string())?;
     let runner = both.at("tmp/runner");
-    compile(include_str!("runner.c"), &runner)?;
+    compile("cc", include_str!("runner.c"), &runner)?;
 
-    let roots = [&both, &old, &both, &both];
+    let mut programs = Vec::new();
+    // glibc's first: it is what the others are compared with.
+    for (library, compiler) in [("glibc", "cc"), ("musl", "musl-gcc")] {
+        let path = format!("/sbin/empty-{library}");
+        compile(compiler, "int main(void) { return 0; }\n", &both.at(&path))?;
+        anew(&both.at(&path)).map_err(|error| error.to_string())?;
+        programs.push(Program { name: format!("empty static process, {library}"), root: &both, path });
+    }
+    for (name, root, path) in [
+        ("kmod 30", &old, "/sbin/modprobe"),
+        ("kmod 34.2", &both, "/sbin/modprobe"),
+        ("kmod-once", &both, "/ours/modprobe"),
+    ] {
+        programs.push(Program { name: name.into(), root, path: path.into() });
+    }
+    for (number, (name, file)) in other_builds().enumerate() {
+        let path = format!("/ours/{number}/modprobe");
+        fs::create_dir_all(both.at(&format!("ours/{number}"))).map_err(|error| error.to_string())?;
+        fs::copy(&file, both.at(&path)).map_err(|error| format!("{file}: {error}"))?;
+        anew(&both.at(&path)).map_err(|error| error.to_string())?;
+        programs.push(Program { name, root: &both, path });
+    }
     let mut lines = vec![
         format!(
-            "One request, tree {name}; times are medians of {RUNS} runs in turns, × is against the empty process."
+            "One request, tree {name}; times are medians of {RUNS} runs in turns, × is against the empty process with glibc."
         ),
         String::new(),
-        format!("| work | {} |", NAMES.join(" | ")),
-        "|---|---:|---:|---:|---:|".into(),
+        format!(
+            "| work | {} |",
+            programs.iter().map(|program| &*program.name).collect::<Vec<_>>().join(" | ")
+        ),
+        format!("|---|{}", "---:|".repeat(programs.len())),
     ];
     let live = "sys/module/xfs";
     for (what, words, is_live) in [
@@ -68,8 +98,8 @@ pub fn table(stages: &Stages) -> Result<Vec<String>, String> {
         // As the tools are asked on a machine that runs this kernel, but for its release, which must be named here.
         let words = [&["-S", &version], words].concat();
         let mut runners = Vec::new();
-        for (root, program) in roots.iter().zip(PROGRAMS) {
-            runners.push(Runner::new(&runner, &root.path, program, &words)?);
+        for program in &programs {
+            runners.push(Runner::new(&runner, &program.root.path, &program.path, &words)?);
         }
         let mut times = vec![Vec::new(); runners.len()];
         for _ in 0..RUNS {
@@ -82,8 +112,8 @@ pub fn table(stages: &Stages) -> Result<Vec<String>, String> {
         let cells = times.iter().map(|time| format!("{:.2} ms, {:.2} ×", time * 1e3, time / times[0]));
         lines.push(format!("| {what} | {} |", cells.collect::<Vec<_>>().join(" | ")));
         let (mut instructions, mut calls) = (Vec::new(), Vec::new());
-        for (root, program) in roots.iter().zip(PROGRAMS) {
-            let words = [&[program], &words[..]].concat();
+        for Program { root, path, .. } in &programs {
+            let words = [&[&path[..]], &words[..]].concat();
             let count = counters.instructions(&root.path, &words)?;
             instructions.push(format!("{} thousand", (count + 500) / 1000));
             calls.push(counters.calls(&root.path, &words, || Ok(()))?.len().to_string());
@@ -120,14 +150,14 @@ fn anew(path: &Path) -> std::io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-fn compile(source: &str, program: &Path) -> Result<(), String> {
+fn compile(compiler: &str, source: &str, program: &Path) -> Result<(), String> {
     let file = program.with_extension("c");
     fs::write(&file, source).map_err(|error| error.to_string())?;
-    let built = Command::new("cc").args(["-O2", "-static", "-o"]).arg(program).arg(&file).status();
+    let built = Command::new(compiler).args(["-O2", "-static", "-o"]).arg(program).arg(&file).status();
     if built.is_ok_and(|status| status.success()) {
         Ok(())
     } else {
-        Err(format!("cc cannot build {}", file.display()))
+        Err(format!("{compiler} cannot build {}", file.display()))
     }
 }
 

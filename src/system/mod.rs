@@ -15,6 +15,8 @@ pub(crate) mod futex;
 pub(crate) mod kernel;
 pub(crate) mod kmsg;
 pub(crate) mod map;
+#[cfg(any(test, target_env = "musl"))]
+mod memory;
 pub(crate) mod module_file;
 pub(crate) mod pager;
 pub(crate) mod proc_modules;

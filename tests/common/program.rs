@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-/// What cargo built for these tests where that is static, which it is with what `make env` says. Else what `KMOD_ONCE_BIN`
-/// names.
+/// What `KMOD_ONCE_BIN` names; `make env` has it. Else what cargo built for these tests, if that is static.
 pub fn static_program() -> PathBuf {
-    if cfg!(target_feature = "crt-static") {
-        return env!("CARGO_BIN_EXE_kmod").into();
-    }
-    let named = std::env::var_os("KMOD_ONCE_BIN");
-    named.expect("a static program is needed: make build && eval \"$(make env)\"").into()
+    let built = cfg!(target_feature = "crt-static").then(|| env!("CARGO_BIN_EXE_kmod").into());
+    let program = std::env::var_os("KMOD_ONCE_BIN").or(built);
+    program.expect("a static program is needed: make build && eval \"$(make env)\"").into()
 }

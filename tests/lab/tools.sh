@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests need and this machine lacks: QEMU and a compiler for the lab, what counts instructions and
-# system calls, what reads manual pages and completions, what builds and tries packages. Only missing packages are asked
-# for, so that a machine that has everything needs neither root nor a network.
+# system calls, what reads manual pages and completions, what builds and tries packages, and musl, with which `make build`
+# links the program where it is to be had. Only missing packages are asked for, so that a machine that has everything needs
+# neither root nor a network.
 set -eu
 
 missing=
@@ -10,6 +11,7 @@ need() { # command package
 }
 need qemu-system-x86_64 qemu-system-x86
 need gcc gcc
+need musl-gcc musl-tools
 need make make
 need strip binutils
 need tar tar
@@ -41,4 +43,16 @@ if [ -n "$missing" ]; then
     $sudo apt-get -qq update
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing
+fi
+
+# Rust's standard library for musl, where rustup is what provides Rust. Without it the program is linked with glibc.
+musl=$(rustc -vV | sed -n 's/^host: \(.*\)-gnu/\1-musl/p')
+if [ "$musl" ] && ! ls "$(rustc --print target-libdir --target "$musl")"/libstd-*.rlib >/dev/null 2>&1; then
+    case $(rustc --print sysroot) in
+    "$(rustup show home 2>/dev/null)"/toolchains/*)
+        echo "installing: Rust for $musl"
+        rustup target add "$musl" || echo "no Rust for $musl: the program is linked with glibc"
+        ;;
+    *) echo "no Rust for $musl: the program is linked with glibc" ;;
+    esac
 fi

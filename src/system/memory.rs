@@ -1,0 +1,271 @@
+//! Memory for a program that is linked with musl.
+//!
+//! musl's malloc maps a few pages for each group of blocks, and unmaps them with the last block. A decoder of .xz files takes
+//! some large blocks for each file, so that depmod over a kernel's modules had a hundred thousand page faults more than with
+//! glibc, a sixth of its time. Here is dlmalloc instead, from which glibc's malloc comes. It begins with memory that is part of
+//! the program: that takes no system call, and a request of modprobe needs no more. What is mapped after that is kept to the
+//! end, since a tool that had it for one module has it for the next.
+//!
+//! The Makefile renames `malloc`, `calloc` and `free` of the C decoders to those below.
+
+use dlmalloc::{Allocator, Dlmalloc};
+use memmap2::MmapOptions;
+use nix::libc::{self, c_void};
+use std::alloc::{GlobalAlloc, Layout};
+use std::mem::ManuallyDrop;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The bytes that are part of the program, of which those cost something that are used; and the fewest that are mapped at once.
+const PIECE: usize = 1 << 20;
+
+static mut OWN_BYTES: [u128; PIECE / size_of::<u128>()] = [0; PIECE / size_of::<u128>()];
+static OWN_ARE_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Where the heap gets its memory.
+struct Source;
+
+// SAFETY: each piece is given once: the program's own bytes, which nothing else names, or a new map, which stays.
+unsafe impl Allocator for Source {
+    fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+        if size <= PIECE && !OWN_ARE_TAKEN.swap(true, Ordering::Relaxed) {
+            return ((&raw mut OWN_BYTES).cast(), PIECE, 0);
+        }
+        let mut options = MmapOptions::new();
+        if size <= PIECE {
+            // For small blocks, which will fill it: its pages come with it, and not each when it is first used.
+            options.populate();
+        }
+        match options.len(size.max(PIECE)).map_anon().map(ManuallyDrop::new) {
+            Ok(mut map) => (map.as_mut_ptr(), map.len(), 0),
+            Err(_) => (null_mut(), 0, 0),
+        }
+    }
+
+    fn remap(&self, _: *mut u8, _: usize, _: usize, _: bool) -> *mut u8 {
+        null_mut()
+    }
+
+    fn free_part(&self, _: *mut u8, _: usize, _: usize) -> bool {
+        false
+    }
+
+    fn free(&self, _: *mut u8, _: usize) -> bool {
+        false
+    }
+
+    fn can_release_part(&self, _: u32) -> bool {
+        false
+    }
+
+    fn allocates_zeros(&self) -> bool {
+        true
+    }
+
+    fn page_size(&self) -> usize {
+        4096
+    }
+}
+
+/// dlmalloc, for one thread at a time. The lock is a futex, which takes no memory itself.
+struct Heap(Mutex<Dlmalloc<Source>>);
+
+/// Not in the library: a host has a heap of its own, to which memory goes back.
+#[cfg_attr(all(target_env = "musl", not(feature = "library")), global_allocator)]
+static HEAP: Heap = Heap::new();
+
+impl Heap {
+    const fn new() -> Heap {
+        Heap(Mutex::new(Dlmalloc::new_with_allocator(Source)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Dlmalloc<Source>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Blocks of more bytes are maps of their own, which can grow without being copied: half of a gigabyte beside a whole one
+/// would be more memory than the limits allow.
+const LARGE: usize = 4 << 20;
+
+/// Whether a block is a map of its own. Maps are aligned to pages.
+fn is_large(size: usize, align: usize) -> bool {
+    size > LARGE && align <= 4096
+}
+
+// SAFETY: dlmalloc's blocks are as large and as aligned as was asked for, and nobody else's until they are freed. All of it
+// happens under the lock.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout.size(), layout.align()) {
+            let map = MmapOptions::new().len(layout.size()).map_anon().map(ManuallyDrop::new);
+            return map.map_or(null_mut(), |mut map| map.as_mut_ptr());
+        }
+        // SAFETY: dlmalloc takes any layout.
+        unsafe { self.lock().malloc(layout.size(), layout.align()) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout.size(), layout.align()) {
+            // SAFETY: the same conditions. A new map is all zeros.
+            return unsafe { self.alloc(layout) };
+        }
+        // SAFETY: dlmalloc takes any layout.
+        unsafe { self.lock().calloc(layout.size(), layout.align()) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if is_large(layout.size(), layout.align()) {
+            // SAFETY: the block is a map of that length, and the caller's alone.
+            unsafe { libc::munmap(block.cast(), layout.size()) };
+            return;
+        }
+        // SAFETY: the caller has the block from here, with this layout.
+        unsafe { self.lock().free(block, layout.size(), layout.align()) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        match [layout.size(), size].map(|size| is_large(size, layout.align())) {
+            [false, false] => {}
+            [true, true] => {
+                // SAFETY: the block is a map of that length, and the caller's alone.
+                let map = unsafe { libc::mremap(block.cast(), layout.size(), size, libc::MREMAP_MAYMOVE) };
+                return if map == libc::MAP_FAILED { null_mut() } else { map.cast() };
+            }
+            _ => {
+                // SAFETY: the caller has promised that the new size is one of a layout; both blocks have the bytes that are
+                // copied, and the old one is given back once.
+                unsafe {
+                    let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+                    if !new.is_null() {
+                        new.copy_from_nonoverlapping(block, size.min(layout.size()));
+                        self.dealloc(block, layout);
+                    }
+                    return new;
+                }
+            }
+        }
+        // SAFETY: the caller has the block from here, with this layout.
+        unsafe { self.lock().realloc(block, layout.size(), layout.align(), size) }
+    }
+}
+
+/// malloc(3).
+#[unsafe(no_mangle)]
+extern "C" fn kmod_once_malloc(size: usize) -> *mut c_void {
+    // SAFETY: dlmalloc takes any size.
+    unsafe { HEAP.lock().c_malloc(size) }.cast()
+}
+
+/// calloc(3).
+#[unsafe(no_mangle)]
+extern "C" fn kmod_once_calloc(number: usize, size: usize) -> *mut c_void {
+    let Some(size) = number.checked_mul(size) else { return null_mut() };
+    // SAFETY: dlmalloc takes any size; its blocks are never less aligned than C's.
+    unsafe { HEAP.lock().calloc(size, 1) }.cast()
+}
+
+/// free(3).
+///
+/// # Safety
+/// The block is one of [`kmod_once_malloc`] or [`kmod_once_calloc`], or null, and is not used any more.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn kmod_once_free(block: *mut c_void) {
+    // SAFETY: as the caller promises; dlmalloc frees blocks of either function.
+    unsafe { HEAP.lock().c_free(block.cast()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether all bytes of a block are `byte`.
+    fn all_are(block: *mut u8, size: usize, byte: u8) -> bool {
+        // SAFETY: the block has that many bytes, and they have been written.
+        unsafe { std::slice::from_raw_parts(block, size) }.iter().all(|&found| found == byte)
+    }
+
+    #[test]
+    fn rust_gets_its_blocks_and_gives_them_back() {
+        let heap = Heap::new();
+        let mut blocks = Vec::new();
+        for (byte, size) in
+            [(1, 1), (2, 24), (3, 4096), (4, PIECE / 4), (5, 3 * PIECE), (8, 2 * LARGE), (6, 100), (7, PIECE)]
+        {
+            for align in [1, 64, 4096] {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                // SAFETY: the size is not zero.
+                let block = unsafe { heap.alloc(layout) };
+                assert!(!block.is_null() && block.addr() % align == 0, "{layout:?}");
+                // SAFETY: the block has that many bytes.
+                unsafe { block.write_bytes(byte, size) };
+                blocks.push((block, layout, byte));
+            }
+        }
+        for (block, layout, byte) in &mut blocks {
+            let size = layout.size();
+            assert!(all_are(*block, size, *byte), "{layout:?}");
+            // SAFETY: the block is the heap's, with this layout.
+            *block = unsafe { heap.realloc(*block, *layout, 2 * size) };
+            assert!(all_are(*block, size, *byte) && block.addr() % layout.align() == 0, "{layout:?}");
+            *layout = Layout::from_size_align(2 * size, layout.align()).unwrap();
+        }
+        for (block, layout, _) in blocks {
+            // SAFETY: each is given back once.
+            unsafe { heap.dealloc(block, layout) };
+        }
+        // SAFETY: the size is not zero.
+        let zeroed = unsafe { heap.alloc_zeroed(Layout::from_size_align(PIECE, 8).unwrap()) };
+        assert!(all_are(zeroed, PIECE, 0), "it has been used before");
+    }
+
+    #[test]
+    fn c_gets_its_blocks_and_gives_them_back() {
+        for _ in 0..2 {
+            let blocks: Vec<_> = [0, 1, 15, 4096, 28_000, PIECE]
+                .into_iter()
+                .flat_map(|size| [(size, kmod_once_malloc(size)), (size, kmod_once_calloc(size, 1))])
+                .collect();
+            for (at, &(size, block)) in blocks.iter().enumerate() {
+                assert!(!block.is_null() && block.addr() % (2 * size_of::<usize>()) == 0);
+                assert!(at % 2 == 0 || all_are(block.cast(), size, 0), "{size}");
+                // SAFETY: the block has that many bytes.
+                unsafe { block.cast::<u8>().write_bytes(0xee, size) };
+            }
+            for (_, block) in blocks {
+                // SAFETY: each is given back once.
+                unsafe { kmod_once_free(block) };
+            }
+        }
+        // SAFETY: null is nobody's.
+        unsafe { kmod_once_free(null_mut()) };
+    }
+
+    #[test]
+    fn what_there_is_no_memory_for_is_null() {
+        for size in [usize::MAX, usize::MAX / 2] {
+            assert!(kmod_once_malloc(size).is_null());
+            assert!(kmod_once_calloc(size, 3).is_null());
+        }
+        let layout = Layout::from_size_align(usize::MAX / 4, 1).unwrap();
+        // SAFETY: the size is not zero.
+        assert!(unsafe { Heap::new().alloc(layout) }.is_null());
+    }
+
+    #[test]
+    fn what_was_given_back_is_given_again() {
+        let heap = Heap::new();
+        let layout = Layout::from_size_align(LARGE, 16).unwrap();
+        let once = || {
+            // SAFETY: the size is not zero, and the block is given back once.
+            unsafe {
+                let block = heap.alloc(layout);
+                heap.dealloc(block, layout);
+                block
+            }
+        };
+        let first = once();
+        assert!((0..10_000).all(|_| once() == first));
+    }
+}
