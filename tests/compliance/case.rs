@@ -26,7 +26,7 @@
 //! $* COMMAND                 the same, once for each of the tools that have no reason to differ: see `every_tool`
 //! ```
 //!
-//! `%REL%` stands for the running kernel's release everywhere. In the words of `$`, `env` and `ko`
+//! `%REL%` stands for the running kernel's release everywhere, `%LONG%` for 4095 letters `x`, the most that a name may have. In the words of `$`, `env` and `ko`
 //! `\xHH` inside single quotes is a byte.
 
 use std::collections::BTreeMap;
@@ -128,9 +128,10 @@ pub fn parse(group: &str, text: &str, release: &str) -> Result<Vec<Case>, String
     let mut env: Vec<(String, Vec<u8>)> = Vec::new();
     let mut cwd = "/".to_owned();
     let mut content = false;
+    let long = "x".repeat(4095);
     for (number, line) in text.lines().enumerate() {
         let place = format!("{group}.txt:{}", number + 1);
-        let line = line.replace("%REL%", release);
+        let line = line.replace("%REL%", release).replace("%LONG%", &long);
         if let Some(name) = line.strip_prefix("== ") {
             let name = format!("{group}/{name}");
             if cases.iter().any(|case| case.name == name) {
