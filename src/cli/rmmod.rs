@@ -115,8 +115,8 @@ impl Tool<'_> {
         match sysfs::refcount(roots, name) {
             Ok(0) => Ok(()),
             Ok(1..) => self.refuse(&[b"Module ", name, b" is in use"]),
-            // Negative: it is being removed by force. As kmod, no message.
-            Ok(_) => Err(NotRemoved),
+            // -1: another process has it removed, without the module's lock.
+            Ok(_) => self.refuse(&[b"Module ", name, b" is being removed"]),
             Err(error) if error.errno() == Errno::ENOENT => {
                 self.refuse(&[b"Module unloading is not supported"])
             }

@@ -47,7 +47,7 @@ pub(crate) fn state(roots: &Roots, name: &[u8]) -> Result<State> {
     }
 }
 
-/// The use count of module `name`; may be negative while the module is removed by force.
+/// The use count of module `name`; -1 while the kernel removes it (`module_refcount`, kernel/module/main.c).
 ///
 /// # Errors
 /// `ENOENT`: not loaded, built in, or the kernel cannot unload modules. `EINVAL`: not a number.
