@@ -43,7 +43,8 @@ pub(crate) fn look_once(system: &System<'_>, name: &[u8]) -> State {
 /// is no, and the caller asks the kernel.
 pub(crate) fn is_absent(system: &System<'_>, name: &[u8]) -> bool {
     match state(system, name) {
-        Ok(State::Absent) | Err(Errno::ENOENT) => true,
+        // No module has a name that is too long for a path.
+        Ok(State::Absent) | Err(Errno::ENOENT | Errno::ENAMETOOLONG) => true,
         Ok(State::Nascent) => look(system, name) == State::Absent,
         Ok(_) | Err(_) => false,
     }

@@ -202,15 +202,20 @@ impl<'a> Tree<'a> {
     /// The module of this name (`modinfo -m`): aliases of modules do not count, but those of built-in modules do.
     pub(crate) fn lookup_name(&self, name: &[u8]) -> Option<Module> {
         let name = name::canonical(name);
-        if self.opened(Which::Dep).line(&name).is_some() {
+        if self.is_listed(&name) {
             return Some(Module::named(&name));
         }
         self.builtins(&name, self.reader.get()).into_iter().next()
     }
 
+    /// Whether a module of this name has a line in modules.dep. With a colon it is none: the kernel makes its aliases so, and
+    /// a path ends at the colon.
+    fn is_listed(&self, name: &[u8]) -> bool {
+        !name.contains(&b':') && self.opened(Which::Dep).line(name).is_some()
+    }
+
     fn known(&self, query: &[u8], commands: bool, reader: Reader) -> Vec<Module> {
-        // A name with a colon is an alias made by the kernel.
-        if !query.contains(&b':') && self.opened(Which::Dep).line(query).is_some() {
+        if self.is_listed(query) {
             return vec![Module::named(query)];
         }
         let search = |which| -> Vec<Module> {

@@ -26,8 +26,8 @@
 //! $* COMMAND                 the same, once for each of the tools that have no reason to differ: see `every_tool`
 //! ```
 //!
-//! `%REL%` stands for the running kernel's release everywhere, `%LONG%` for 4095 letters `x`, the most that a name may have. In the words of `$`, `env` and `ko`
-//! `\xHH` inside single quotes is a byte.
+//! `%REL%` stands for the running kernel's release everywhere, `%LONG%` for 4095 letters `x`, the most that a name may have. In
+//! the words of `$`, `env` and `ko` `\xHH` inside single quotes is a byte.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

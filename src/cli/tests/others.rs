@@ -231,6 +231,7 @@ fn blame_names_the_modules_that_took_long() {
         "null",
         "5",
         r#"{"module":"loop"}"#,
+        r#"{"time_ns":1}"#,
         r#"{"time_ns":2000000000,"module":"nf_x","request":"nf-x","pid":10,"comm":"modprobe","parent":"kworker/u4:1","kernel":true,"role":"leader","errno":19,"wait_ns":0,"call_ns":2000000000}"#,
         r#"{"time_ns":2100000000,"module":"nf_x","request":"pci:\u001b[2J","pid":11,"comm":"modprobe","parent":"systemd-udevd","devpath":"/devices/x","role":"follower","wait_ns":5000,"call_ns":0}"#,
         r#"{"time_ns":2200000000,"module":"autofs4","request":"autofs4","pid":1,"comm":"systemd","parent":null,"role":"leader","wait_ns":0,"call_ns":1000000}"#,
@@ -239,7 +240,7 @@ fn blame_names_the_modules_that_took_long() {
     ];
     fs::write(machine.roots.run.join("kmod/gate.trace"), lines.join("\n")).unwrap();
     let ran = machine.run(&["kmod", "blame"]);
-    assert_eq!(ran.err, "kmod: WARNING: 6 lines of the trace are not whole, and do not count\n");
+    assert_eq!(ran.err, "kmod: WARNING: 7 lines of the trace are not whole, and do not count\n");
     assert_eq!(
         ran.out,
         concat!(
