@@ -248,9 +248,15 @@ mod tests {
             assert!(kmod_once_malloc(size).is_null());
             assert!(kmod_once_calloc(size, 3).is_null());
         }
-        let layout = Layout::from_size_align(usize::MAX / 4, 1).unwrap();
+        // Not all of what there are addresses for can be had, and where there are 32 bits a quarter can.
+        let (heap, layout) = (Heap::new(), Layout::from_size_align(usize::MAX / 4, 1).unwrap());
         // SAFETY: the size is not zero.
-        assert!(unsafe { Heap::new().alloc(layout) }.is_null());
+        let blocks = [(); 4].map(|()| unsafe { heap.alloc(layout) });
+        assert!(blocks.iter().any(|block| block.is_null()));
+        for block in blocks.into_iter().filter(|block| !block.is_null()) {
+            // SAFETY: each is given back once.
+            unsafe { heap.dealloc(block, layout) };
+        }
     }
 
     #[test]
