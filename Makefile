@@ -26,7 +26,7 @@ LIBDIR      ?= $(PREFIX)/lib
 MANDIR      ?= $(PREFIX)/share/man
 # Where the running system's modules lie. /usr/lib/modules is looked at after it.
 MODULEDIR   ?= /lib/modules
-# 1: one static program, position-independent. At boot the dynamic loader would cost more than the work itself.
+# 1: one static program, on x86-64 position-independent. At boot the dynamic loader would cost more than the work itself.
 # 0: a dynamic one, as Debian's and Fedora's rules want it.
 STATIC      ?= 1
 # The C library of a static program, gnu or musl; auto is musl where it is to be had, for this machine or with MUSL_CC named:
