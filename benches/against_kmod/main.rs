@@ -11,6 +11,8 @@ mod debian;
 #[path = "../../tests/common/elf.rs"]
 mod elf;
 mod processes;
+#[path = "../../tests/common/program.rs"]
+mod program;
 #[allow(dead_code)]
 #[path = "../../tests/depmod/stage.rs"]
 mod stage;
@@ -57,8 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let ours = std::env::var_os("KMOD_ONCE_BIN").ok_or("KMOD_ONCE_BIN names no program; make bench does")?;
-    let stages = Stages::prepare(ours.into()).map_err(|error| error.to_string())?;
+    let stages = Stages::prepare(program::static_program()).map_err(|error| error.to_string())?;
     let mut lines = processes::table(&stages)?;
     if !std::env::args().any(|word| word == "processes") {
         lines.extend(whole_trees(&stages)?);

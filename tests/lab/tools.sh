@@ -51,8 +51,8 @@ if [ "$musl" ] && ! ls "$(rustc --print target-libdir --target "$musl")"/libstd-
     case $(rustc --print sysroot) in
     "$(rustup show home 2>/dev/null)"/toolchains/*)
         echo "installing: Rust for $musl"
-        rustup target add "$musl" || echo "no Rust for $musl: the program is linked with glibc"
+        rustup target add "$musl"
         ;;
-    *) echo "no Rust for $musl: the program is linked with glibc" ;;
-    esac
+    *) false ;;
+    esac || echo "no Rust for $musl: the program is linked with glibc"
 fi
