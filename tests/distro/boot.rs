@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::emulator::{Crashed, boots};
+use crate::emulator::{Crashed, TCG, boots};
 use crate::system::run;
 
 /// What a system said of itself.
@@ -123,7 +123,8 @@ fn boot_once(
     let drive = |file: &Path| format!("file={},format=raw,if=virtio,snapshot=on", file.display());
     let mut command = Command::new("qemu-system-x86_64");
     command
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-smp", "2"])
+        .args(TCG)
+        .args(["-m", "2048", "-smp", "2"])
         .args(["-display", "none", "-monitor", "none", "-no-reboot", "-net", "none"])
         .args(["-serial", &format!("file:{}", console.display())])
         .args(["-serial", &format!("file:{}", report.display())])

@@ -3,7 +3,7 @@
 //! Packages are those of tests/common/debian.rs, in the same cache; beside them
 //!
 //! ```text
-//! <cache>/lab/tree-<package>-<digest>/  a kernel's modules (hard links), the helper modules, and the indexes
+//! <cache>/lab/tree-<package>-<digest>/  a kernel, its modules (hard links), the helper modules, and the indexes
 //! ```
 
 use std::collections::hash_map::DefaultHasher;
@@ -18,7 +18,10 @@ use nix::unistd::geteuid;
 
 use super::run;
 use super::series::Series;
+use super::vmlinux::vmlinux;
 use crate::debian::{self, module_directory};
+
+const VMLINUX: &str = "vmlinux";
 
 /// A helper module that is installed under another name than its own.
 const RENAMED: (&str, &str) = ("lab_realname.ko", "lab-file-name.ko");
@@ -53,10 +56,15 @@ pub struct Kernel {
     pub series: &'static Series,
     /// `uname -r` of it.
     pub release: String,
-    /// The bootable image.
-    pub vmlinuz: PathBuf,
-    /// Holds `lib/modules/<release>` with all modules, the helper modules in `updates/`, and the indexes.
+    /// Holds `vmlinux`, and `lib/modules/<release>` with all modules, the helper modules in `updates/`, and the indexes.
     pub tree: PathBuf,
+}
+
+impl Kernel {
+    /// What QEMU starts.
+    pub fn vmlinux(&self) -> PathBuf {
+        self.tree.join(VMLINUX)
+    }
 }
 
 /// Everything that is downloaded and built once.
@@ -107,13 +115,12 @@ impl Cache {
     pub fn kernel(&self, series: &'static Series) -> Result<Kernel> {
         let (start, end) = series.packages;
         let (image, package) = self.debian.kernel(start, end)?;
-        let vmlinuz = self.debian.vmlinuz(&package)?;
         let (release, modules) = module_directory(&image)?;
         let tree = self.tree(&package, &release, &modules)?;
-        Ok(Kernel { series, release, vmlinuz, tree })
+        Ok(Kernel { series, release, tree })
     }
 
-    /// The module tree with helper modules and indexes.
+    /// The kernel, and the module tree with helper modules and indexes.
     fn tree(&self, package: &str, release: &str, image: &Path) -> Result<PathBuf> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/modules");
         let digest = digest(&source)?;
@@ -131,6 +138,9 @@ impl Cache {
         self.build_helpers(release, &source, &modules.join(release).join("updates"))?;
         self.depmod(&tree, release)?;
         super::alt::build(self, &tree, release)?;
+        let vmlinuz = self.debian.vmlinuz(package)?;
+        let kernel = vmlinux(&fs::read(&vmlinuz)?).with_context(|| format!("{}", vmlinuz.display()))?;
+        fs::write(tree.join(VMLINUX), kernel)?;
         fs::write(tree.join(".complete"), "")?;
         Ok(tree)
     }
@@ -200,7 +210,7 @@ fn digest(source: &Path) -> Result<u64> {
         fs::read_dir(source)?.collect::<Result<Vec<_>, _>>()?.into_iter().map(|d| d.path()).collect();
     files.sort();
     let mut hasher = DefaultHasher::new();
-    (include_str!("cache.rs"), include_str!("alt.rs")).hash(&mut hasher);
+    (include_str!("cache.rs"), include_str!("alt.rs"), include_str!("vmlinux.rs")).hash(&mut hasher);
     for file in files {
         fs::read(&file)?.hash(&mut hasher);
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::cache::Kernel;
 use super::report::tail;
-use crate::emulator::{Crashed, boots};
+use crate::emulator::{Crashed, TCG, boots};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
@@ -63,14 +63,14 @@ impl Boot<'_> {
         let mut command = Command::new(PROGRAM);
         match accel {
             Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-            Accel::Tcg => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
+            Accel::Tcg => command.args(TCG),
         };
         command
             .args(["-m", &format!("{}M", self.memory), "-smp", &self.cpus.to_string()])
             .args(["-display", "none", "-monitor", "none", "-no-reboot"])
             .args(["-serial", &serial("console"), "-serial", &serial("results")])
             .arg("-kernel")
-            .arg(&self.kernel.vmlinuz)
+            .arg(&self.kernel.vmlinux())
             .arg("-initrd")
             .arg(self.initrd)
             .arg("-append")
