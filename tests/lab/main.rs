@@ -1,12 +1,13 @@
 //! The lab: real kernels, real udev, many CPUs, in virtual machines.
 //!
 //! One program, two lives. On the host it is a test harness: every scenario on every kernel is a named test
-//! (`storm_64::6.1`, `storm_64::newest`), and `demo` and `plot` are further commands. In the guest it is process 1, because the project is
+//! (`storm_64::6.1`, `storm_64::newest`), and `fetch`, `demo` and `plot` are further commands. In the guest it is process 1, because the project is
 //! linked statically: copied into an initramfs it needs nothing else.
 //!
 //! ```text
 //! cargo test --test lab                              what each kernel's round has (host/series.rs)
 //! cargo test --test lab -- --exact storm_64::6.1     one of them
+//! cargo test --test lab -- fetch                     downloads what demo needs
 //! cargo test --test lab -- demo                      stock kmod and ours, a table and a picture
 //! cargo test --test lab -- plot                      draws the figures of the last runs
 //! cargo test --test lab -- table CSV RESULTS.md      writes them into the page
@@ -41,6 +42,7 @@ fn main() -> std::process::ExitCode {
         Some("operate") => end(scenarios::operate(&args[2..])),
         // Commands of the host.
         Some("demo") => host::demo::main(),
+        Some("fetch") => host::demo::fetch(),
         Some("plot") => host::plot::main(&args[2..]),
         Some("table") => host::table::main(&args[2..]),
         _ => host::suite::main(),

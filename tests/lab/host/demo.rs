@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use super::report::{self, Row};
-use super::series::SERIES;
+use super::series::{SERIES, Series};
 use super::suite::Lab;
 use super::{plot, qemu};
 use crate::scenarios;
@@ -21,7 +21,16 @@ const POINTS: [&str; 3] = ["coldplug_of_1", "coldplug_of_8", "coldplug_of_32"];
 
 /// Boots, and prints.
 pub fn main() -> ExitCode {
-    match demo() {
+    end(demo())
+}
+
+/// Downloads what that needs.
+pub fn fetch() -> ExitCode {
+    end(Lab::new().and_then(|lab| lab.fetch(series()?)))
+}
+
+fn end(result: Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("lab: {e:#}");
@@ -30,12 +39,16 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn series() -> Result<&'static Series> {
+    SERIES.iter().find(|series| series.name == KERNEL).context("no such kernel")
+}
+
 fn demo() -> Result<()> {
     if let Some(reason) = qemu::missing() {
         bail!("{reason}");
     }
     let lab = Lab::new()?;
-    let series = SERIES.iter().find(|series| series.name == KERNEL).context("no such kernel")?;
+    let series = series()?;
     let boot = |name: &str| -> Result<Vec<Row>> {
         println!("lab: booting Linux {KERNEL}: {name}, with Debian's kmod and with ours");
         let scenario = scenarios::find(name).context("no such scenario")?;

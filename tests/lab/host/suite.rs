@@ -62,6 +62,18 @@ impl Lab {
         })
     }
 
+    /// Downloads and builds what the images of a kernel are made of, but for what is ours.
+    pub fn fetch(&self, series: &'static Series) -> Result<()> {
+        self.kernel(series)?;
+        let cache = Cache::open()?;
+        let _lock = cache.lock()?;
+        for suite in Tool::ALL.iter().filter_map(|tool| tool.suite()) {
+            cache.userland(suite)?;
+        }
+        cache.busybox()?;
+        Ok(())
+    }
+
     /// An image; a full one with the userland of a release.
     fn image(&self, kernel: &Kernel, image: Image, suite: &'static str) -> Result<PathBuf> {
         once(&self.images, (kernel.series.name, image, if image == Image::Full { suite } else { "" }), || {
