@@ -187,21 +187,19 @@ mod tests {
 
     #[test]
     fn a_parent_that_ignores_sigchld_loses_no_code() {
-        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-        // In a separate process, since other tests in this one wait for children too.
-        // SAFETY: the child has one thread, which runs the function under test and exits.
-        match unsafe { nix::unistd::fork() }.unwrap() {
-            nix::unistd::ForkResult::Parent { child } => {
-                assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 5)));
-            }
-            nix::unistd::ForkResult::Child => {
-                // SAFETY: ignoring a signal installs no handler, and the process exits here.
-                unsafe {
-                    let _ = sigaction(Signal::SIGCHLD, &ignore);
-                    let code = run_shell(b"exit 5", &[], Caller::Library).unwrap_or(99);
-                    libc::_exit(code)
-                }
-            }
+        // In a process of its own, since other tests in this one wait for children too.
+        const ALONE: &str = "KMOD_ONCE_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let name = "system::command::tests::a_parent_that_ignores_sigchld_loses_no_code";
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            let said = alone.args(["--exact", name]).env(ALONE, "").output().unwrap();
+            let said = String::from_utf8_lossy(&said.stdout);
+            assert!(said.contains("1 passed"), "{said}");
+            return;
         }
+        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+        // SAFETY: ignoring a signal installs no handler.
+        unsafe { sigaction(Signal::SIGCHLD, &ignore) }.unwrap();
+        assert_eq!(run_shell(b"exit 5", &[], Caller::Library), Ok(5));
     }
 }

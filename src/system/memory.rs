@@ -9,10 +9,8 @@
 //! The Makefile renames `malloc`, `calloc` and `free` of the C decoders to those below.
 
 use dlmalloc::{Allocator, Dlmalloc};
-use memmap2::MmapOptions;
-use nix::libc::{self, c_void};
+use nix::libc::{self, c_int, c_void};
 use std::alloc::{GlobalAlloc, Layout};
-use std::mem::ManuallyDrop;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,21 +24,26 @@ static OWN_ARE_TAKEN: AtomicBool = AtomicBool::new(false);
 /// Where the heap gets its memory.
 struct Source;
 
+/// New memory, all zeros, or null. From the C library, and not from a crate: an error that a crate makes takes memory, and there is
+/// none while the heap is locked.
+fn map(size: usize, flags: c_int) -> *mut u8 {
+    let (access, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags);
+    // SAFETY: a new map, at an address that the kernel chooses, is nobody's.
+    let map = unsafe { libc::mmap(null_mut(), size, access, flags, -1, 0) };
+    if map == libc::MAP_FAILED { null_mut() } else { map.cast() }
+}
+
 // SAFETY: each piece is given once: the program's own bytes, which nothing else names, or a new map, which stays.
 unsafe impl Allocator for Source {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
         if size <= PIECE && !OWN_ARE_TAKEN.swap(true, Ordering::Relaxed) {
             return ((&raw mut OWN_BYTES).cast(), PIECE, 0);
         }
-        let mut options = MmapOptions::new();
-        if size <= PIECE {
-            // For small blocks, which will fill it: its pages come with it, and not each when it is first used.
-            options.populate();
-        }
-        match options.len(size.max(PIECE)).map_anon().map(ManuallyDrop::new) {
-            Ok(mut map) => (map.as_mut_ptr(), map.len(), 0),
-            Err(_) => (null_mut(), 0, 0),
-        }
+        // Small blocks will fill it: its pages come with it, and not each when it is first used.
+        let flags = if size <= PIECE { libc::MAP_POPULATE } else { 0 };
+        let size = size.max(PIECE);
+        (map(size, flags), size, 0)
     }
 
     fn remap(&self, _: *mut u8, _: usize, _: usize, _: bool) -> *mut u8 {
@@ -99,8 +102,7 @@ fn is_large(size: usize, align: usize) -> bool {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_large(layout.size(), layout.align()) {
-            let map = MmapOptions::new().len(layout.size()).map_anon().map(ManuallyDrop::new);
-            return map.map_or(null_mut(), |mut map| map.as_mut_ptr());
+            return map(layout.size(), 0);
         }
         // SAFETY: dlmalloc takes any layout.
         unsafe { self.lock().malloc(layout.size(), layout.align()) }
