@@ -70,7 +70,7 @@ impl Boot<'_> {
             .args(["-display", "none", "-monitor", "none", "-no-reboot"])
             .args(["-serial", &serial("console"), "-serial", &serial("results")])
             .arg("-kernel")
-            .arg(&self.kernel.vmlinux())
+            .arg(self.kernel.vmlinux())
             .arg("-initrd")
             .arg(self.initrd)
             .arg("-append")
