@@ -232,6 +232,65 @@ const ROWS: &[Row] = &[
         |m| m.config("# old\r\nblacklist loop\r\noptions loop debug=1\r\r\n"),
     ),
     row(
+        "what a crash leaves of a file, and a byte order mark",
+        |m| {
+            m.config("forbid pcspkr\0 loop\n# a\0b\n");
+            m.write("etc/modprobe.d/b.conf", &"\0".repeat(512));
+            m.write("etc/modprobe.d/c.conf", "\u{feff}# text \\\nblacklist loop\n");
+        },
+        "/etc/modprobe.d/a.conf:1: error: a zero byte ends the line: what is behind it is not read (remove it)\n\
+         /etc/modprobe.d/b.conf:1: error: a zero byte ends the line: what is behind it is not read (remove it)\n\
+         /etc/modprobe.d/c.conf:2: error: the line is not read: the comment above it goes on after its backslash (remove the backslash)\n",
+        |m| {
+            m.config("forbid pcspkr loop\n# a\0b\n");
+            m.write("etc/modprobe.d/b.conf", "");
+            m.write("etc/modprobe.d/c.conf", "\u{feff}# text\nblacklist loop\n");
+        },
+    ),
+    row(
+        "words that are too long",
+        |m| m.config(&format!("forbid {} loop\n{} x\n", "a".repeat(5000), "b".repeat(5000))),
+        concat!(
+            "/etc/modprobe.d/a.conf:1: error: a name behind 'forbid' is longer than 4095 bytes (modprobe.d(5))\n",
+            "/etc/modprobe.d/a.conf:2: error: unknown directive '",
+            "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+            "...', the line is not read\n"
+        ),
+        |m| m.config("forbid loop\n"),
+    ),
+    row(
+        "lists on the kernel command line",
+        |m| {
+            m.write(
+                "proc/cmdline",
+                "modprobe.forbid=pcspkr,loop[ modprobe.blackist=pcspkr modprobe.permit modprobe.forbid=nosuch modprobe.forbid=pcspk modprobe.x \"modprobe.forbid=one\n",
+            )
+        },
+        "/proc/cmdline: error: 'loop[' does not count: its brackets do not pair up, or it is too long\n\
+         /proc/cmdline: error: 'modprobe.permit' has no names (modprobe.permit=NAME,...)\n\
+         /proc/cmdline: error: a double quote is not closed: what it is in does not count\n\
+         /proc/cmdline: warning: no module is called 'nosuch', so nothing is forbidden\n\
+         /proc/cmdline: error: no module is called 'pcspk', so nothing is forbidden (pcspkr?)\n\
+         /proc/cmdline: error: there is no option 'modprobe.blackist' (modprobe.blacklist=NAME,...)\n\
+         /proc/cmdline: error: there is no option 'modprobe.x' (modprobe.d(5))\n",
+        |m| {
+            m.write(
+                "proc/cmdline",
+                "modprobe.forbid=pcspkr,loo[p] modprobe.blacklist=nouveau modprobe.permit=loop \"modprobe.forbid=one two\"\n",
+            )
+        },
+    ),
+    row(
+        "directories that are not read",
+        |m| {
+            symlink("/nowhere", m.at("run/modprobe.d")).unwrap();
+            nix::unistd::mkfifo(&m.at("etc/modprobe.d/a.conf"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        },
+        "/etc/modprobe.d/a.conf: error: not read: not a file\n\
+         /run/modprobe.d: error: not read: No such file or directory\n",
+        |m| symlink(m.at("etc/modprobe.d"), m.at("run/modprobe.d")).unwrap(),
+    ),
+    row(
         "lines of depmod.d",
         |m| m.write("etc/depmod.d/a.conf", "search updates built-in\nserch updates\noverride x *\n"),
         "/etc/depmod.d/a.conf:2: error: ignoring bad line starting with 'serch' (depmod.d(5))\n\
@@ -893,4 +952,23 @@ fn what_is_named_is_taken_seriously() {
     let expected = "/usr/lib/modprobe.d/theirs.conf:2: warning: nothing is called 'snd_pcsp', so its options do nothing\n\
                     /usr/lib/modprobe.d/theirs.conf:3: warning: it asks for 'b', and nothing is called so\n";
     assert_eq!(found, expected);
+}
+
+/// Somebody else than root sees less, and what he does not see is missing nowhere.
+#[test]
+fn a_module_that_may_not_be_read_is_no_fault_of_the_indexes() {
+    let machine = Machine::new();
+    let program = machine.at("kmod");
+    fs::copy(env!("CARGO_BIN_EXE_kmod"), &program).unwrap();
+    for (path, mode) in [(machine.at(""), 0o755), (machine.in_tree("kernel/pcspkr.ko"), 0)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = Command::new(program);
+    command.args(["check", "-S", RELEASE, "-d"]).arg(machine.dir.path()).arg("modules");
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let out = command.output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap().replace(machine.in_tree("").to_str().unwrap(), "/M/");
+    assert_eq!(text, "/M/kernel/pcspkr.ko: error: cannot be read as a module: Permission denied\n");
 }

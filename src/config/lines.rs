@@ -33,7 +33,7 @@ pub(crate) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     pub(crate) fn new(contents: &'a [u8]) -> Self {
-        let contents = contents.strip_prefix(MARK).unwrap_or(contents);
+        let contents = without_mark(contents);
         let plain = find(b'\\', contents).is_none() && find(0, contents).is_none();
         Lines { rest: contents, plain, number: 0, joined: Vec::new() }
     }
@@ -103,6 +103,11 @@ impl<'a> Lines<'a> {
             }
         }
     }
+}
+
+/// A file's content without a byte order mark.
+pub(crate) fn without_mark(contents: &[u8]) -> &[u8] {
+    contents.strip_prefix(MARK).unwrap_or(contents)
 }
 
 /// The line without the carriage returns at its end.

@@ -1,8 +1,10 @@
-//! Checks of the kernel command line alone. Its options and blacklists are entries of the configuration, and are checked as
-//! such.
+//! Checks of the kernel command line alone. Its options and lists of modules are entries of the configuration, and are checked
+//! as such.
 
 use crate::check::finding::shown;
 use crate::check::{Context, Finding};
+use crate::config::Kind;
+use crate::config::cmdline::{Option as CmdlineOption, parse};
 use crate::formats::kernel_args::{parameters, same_name};
 use crate::gate::settings::Settings;
 use crate::limits;
@@ -43,6 +45,40 @@ pub(super) fn switches(context: &Context<'_>) -> Vec<Finding> {
         Some(Finding::error(context.system.roots.cmdline(), what).hint("kmod-gate(7)"))
     });
     findings.collect()
+}
+
+/// The lists that modprobe takes from the command line.
+const LISTS: [&str; 3] = ["blacklist", "forbid", "permit"];
+
+/// modprobe's own options that are not read: other lists than it has, lists without names, names that are none, an open quote.
+pub(super) fn lists(context: &Context<'_>) -> Vec<Finding> {
+    let path = context.system.roots.cmdline();
+    let error = |what: String| Finding::error(&path, what);
+    let text = read(context);
+    let mut findings = Vec::new();
+    parse(&text, &mut |option| match option {
+        CmdlineOption::Name(kind, word) if kind != Kind::Blacklist && name::alias(word).is_none() => {
+            let why = "its brackets do not pair up, or it is too long";
+            findings.push(error(format!("'{}' does not count: {why}", shown(word))));
+        }
+        CmdlineOption::Parameter { module: b"modprobe", text: [list, ..] } => {
+            let list = shown(list.strip_suffix(b"=").unwrap_or(list));
+            let similar = LISTS.into_iter().find(|known| strsim::osa_distance(known, &list) <= 1);
+            let finding = match similar {
+                Some(known) if known == list => error(format!("'modprobe.{list}' has no names")),
+                _ => error(format!("there is no option 'modprobe.{list}'")),
+            };
+            let meant =
+                similar.map_or("modprobe.d(5)".to_owned(), |known| format!("modprobe.{known}=NAME,..."));
+            findings.push(finding.hint(meant));
+        }
+        _ => {}
+    });
+    let quotes = text.iter().filter(|&&byte| byte == b'"').count();
+    if quotes % 2 == 1 && memchr::memmem::find(&text, b"modprobe.").is_some() {
+        findings.push(error("a double quote is not closed: what it is in does not count".to_owned()));
+    }
+    findings
 }
 
 /// Names in the kernel's `module_blacklist=`, which does not fold `-` to `_`.

@@ -3,12 +3,13 @@
 
 use crate::check::finding::shown;
 use crate::check::{Context, Finding};
-use crate::config::lines::{Line, Lines, Words};
+use crate::config::lines::{Line, Lines, Words, without_mark};
 use crate::config::{Config, Kind};
 use crate::formats::kernel_args;
 use crate::limits;
 use crate::log::bytes;
 use crate::system::file::read_whole;
+use std::iter::from_fn;
 use std::path::{Path, PathBuf};
 
 /// A line that is neither empty nor a comment.
@@ -21,7 +22,10 @@ struct Written {
 
 /// Unknown directives, and directives that lack something.
 pub(super) fn directives(context: &Context<'_>) -> Vec<Finding> {
+    /// Of how many unknown words the meaning is guessed, which takes long.
+    const GUESSED: usize = 100;
     let mut findings = Vec::new();
+    let mut unknown = 0;
     for line in written(context) {
         let error = |what: String| Finding::error(&line.file, what).line(line.number);
         let Some(text) = &line.text else {
@@ -41,14 +45,21 @@ pub(super) fn directives(context: &Context<'_>) -> Vec<Finding> {
                 .line(line.number)
                 .hint("remove the blanks before it")
         } else if is_directive(word) {
-            match text.contains(&b'[') || text.contains(&b']') {
-                true => error(format!("brackets that do not pair up behind '{named}'")),
-                false => error(format!("'{named}' lacks a word")),
+            let mut words = Words(text);
+            match () {
+                () if from_fn(|| words.next()).any(|word| word.len() > limits::QUERY) => {
+                    error(format!("a name behind '{named}' is longer than {} bytes", limits::QUERY))
+                }
+                () if text.contains(&b'[') || text.contains(&b']') => {
+                    error(format!("brackets that do not pair up behind '{named}'"))
+                }
+                () => error(format!("'{named}' lacks a word")),
             }
             .hint("modprobe.d(5)")
         } else {
-            let finding = error(format!("unknown directive '{named}', the line is not read"));
-            match similar_directive(word) {
+            unknown += 1;
+            let finding = error(format!("unknown directive '{}', the line is not read", start_of(&named)));
+            match (unknown <= GUESSED).then(|| similar_directive(word)).flatten() {
                 Some(similar) => finding.hint(format!("{similar}?")),
                 None => finding,
             }
@@ -113,6 +124,20 @@ pub(super) fn carriage_returns(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
+/// Zero bytes, as a crash leaves them in files: each ends its line.
+pub(super) fn zero_bytes(context: &Context<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, contents) in files(context) {
+        for (number, line) in (1..).zip(contents.split(|&b| b == b'\n')) {
+            if line.first() != Some(&b'#') && line.contains(&0) {
+                let what = "a zero byte ends the line: what is behind it is not read";
+                findings.push(Finding::error(&path, what).line(number).hint("remove it"));
+            }
+        }
+    }
+    findings
+}
+
 /// Directives in a comment that a backslash continues.
 pub(super) fn swallowed(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -139,7 +164,10 @@ fn files(context: &Context<'_>) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
     let written = context.config().files().iter().filter(move |path| **path != cmdline);
     let written = written.filter(move |path| !path.starts_with(context.tree.dir()));
     // Files that cannot be read are reported by `unread`.
-    written.filter_map(|path| Some((path.clone(), read_whole(path, limits::CONFIG_FILE).ok()?)))
+    written.filter_map(|path| {
+        let contents = read_whole(path, limits::CONFIG_FILE).ok()?;
+        Some((path.clone(), without_mark(&contents).to_vec()))
+    })
 }
 
 fn written(context: &Context<'_>) -> Vec<Written> {
@@ -177,6 +205,15 @@ fn parsed(text: &[u8]) -> (Config, bool) {
 fn is_directive(word: &[u8]) -> bool {
     // More words than any directive needs. A comment is valid to the parser, too.
     word.first() != Some(&b'#') && parsed(&bytes![word, " a b c"]).1
+}
+
+/// A word that may be as long as a line, for a message.
+fn start_of(word: &str) -> String {
+    const SHOWN: usize = 60;
+    match word.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &word[..end]),
+        None => word.to_owned(),
+    }
 }
 
 /// The directive that `word` probably is a misspelling of.

@@ -20,6 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
     lines::comments,
     lines::carriage_returns,
     lines::swallowed,
+    lines::zero_bytes,
     depmod::lines,
     depmod::names,
     unread::files,
@@ -37,6 +38,7 @@ pub(super) const CHECKS: &[Check] = &[
     blacklist::needed,
     blacklist::builtin,
     cmdline::switches,
+    cmdline::lists,
     cmdline::module_blacklist,
 ];
 

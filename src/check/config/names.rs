@@ -43,7 +43,7 @@ pub(super) fn access_lines(context: &Context<'_>) -> Vec<Finding> {
             }
             let has_command =
                 [Kind::Install, Kind::Remove].into_iter().any(|kind| config.named(kind, entry.key).is_some());
-            let is_told = word != "blacklist" && entry.origin.line > 0 && !has_command;
+            let is_told = word != "blacklist" && !has_command;
             is_told.then(|| context.at(&entry, Severity::Warning, what))
         })
         .collect()

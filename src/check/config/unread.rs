@@ -8,6 +8,7 @@ use crate::system::file::{EntryType, read_whole, visit_names};
 use crate::system::roots::as_path;
 use crate::tree::ConfigPaths;
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Extensions of files that package managers, editors and people put aside.
@@ -37,8 +38,12 @@ pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
 
 fn in_directory(dir: &Path) -> Vec<Finding> {
     let mut found = Vec::new();
-    // If `dir` is no directory, it is a file, which is read, or it does not exist.
-    let _ = visit_names(dir, &mut Vec::new(), &mut |name, kind| found.push((name.to_vec(), kind)));
+    match visit_names(dir, &mut Vec::new(), &mut |name, kind| found.push((name.to_vec(), kind))) {
+        // A file in its place is read.
+        Ok(()) | Err(Errno::ENOTDIR) => {}
+        Err(Errno::ENOENT) if !dir.is_symlink() => {}
+        Err(errno) => return vec![not_read(dir, errno)],
+    }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found.into_iter().filter_map(|(name, kind)| about(&dir.join(as_path(&name)), &name, kind)).collect()
 }
@@ -61,6 +66,9 @@ fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
         Ok(meta) if meta.is_file() => {
             let error = read_whole(path, limits::CONFIG_FILE).err()?;
             Some(Finding::error(path, format!("not read: {}", error.reason())))
+        }
+        Ok(meta) if meta.file_type().is_fifo() || meta.file_type().is_socket() => {
+            Some(Finding::error(path, "not read: not a file"))
         }
         // Devices are read: a link to /dev/null masks.
         Ok(_) => None,

@@ -135,6 +135,15 @@ pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
 /// Text files that disagree with the modules.
 pub(super) fn stale(context: &Context<'_>) -> Vec<Finding> {
     let Some(study) = context.study() else { return Vec::new() };
+    // Of a file that only root may read nobody else can say what the index should have of it.
+    if study
+        .facts
+        .iter()
+        .filter_map(|facts| facts.trouble.as_ref())
+        .any(|trouble| trouble.errno == Errno::EACCES)
+    {
+        return Vec::new();
+    }
     let made: BTreeMap<&str, &[u8]> =
         study.resolved.texts.iter().map(|file| (file.name, &file.contents[..])).collect();
     let mut findings = Vec::new();

@@ -61,6 +61,12 @@ fn a_blacklisted_alias_names_both_lines() {
     );
     let text = words(&machine, &["modprobe", "-b", "--explain", "dummy"]);
     assert!(text.contains("would do nothing") && !text.contains("insert /"), "{text}");
+    assert!(text.contains("(By its name, without -b, modprobe dummy would load it.)"), "{text}");
+    // What forbids it does so by its name, too.
+    machine.config("forbid dum*");
+    let text = words(&machine, &["modprobe", "--explain", "net-dummy"]);
+    let forbidden = "  By its name, without -b, modprobe would:\n    refuse dummy (/etc/modprobe.d/test.conf:3 forbids it)\n  So it will not be loaded.\n";
+    assert!(text.contains(forbidden) && !text.contains("would load it"), "{text}");
     let module = explained(&machine, &["net-dummy"]);
     assert_eq!(module["verdict"], "blacklisted");
     assert_eq!(module["found"]["by"], "config-alias");

@@ -61,12 +61,15 @@ impl Explainer<'_, '_> {
         let counts = self.session.request.blacklist || alias;
         let blacklist = blacklist.map(|entry| (self.place(entry.origin), counts));
         let done = matches!(state, Presence::Builtin | Presence::Live) && !self.session.request.depends;
-        let steps = if done || blacklist.as_ref().is_some_and(|(_, counts)| *counts) {
-            Vec::new()
-        } else {
-            plan(tree, module, self.parameters, self.session.request.ignore())
+        let steps = match done {
+            true => Vec::new(),
+            false => plan(tree, module, self.parameters, self.session.request.ignore())
                 .map(|steps| self.steps(&steps, module))
-                .unwrap_or_default()
+                .unwrap_or_default(),
+        };
+        let (steps, by_name) = match &blacklist {
+            Some((_, true)) => (Vec::new(), steps),
+            _ => (steps, Vec::new()),
         };
         let gate =
             ModuleName::new(&module.name).map(|name| holder::lock_state(system, &name)).unwrap_or_default();
@@ -80,6 +83,7 @@ impl Explainer<'_, '_> {
             state,
             blacklist,
             steps,
+            by_name,
             failure,
             gate,
             no_gate: no_gate(system.roots),

@@ -39,6 +39,8 @@ struct Explained {
     blacklist: Option<(FileLine, bool)>,
     /// What a run would do, in order; empty if it would do nothing.
     steps: Vec<Planned>,
+    /// Where the blacklist leaves none: the steps of a request that it does not apply to.
+    by_name: Vec<Planned>,
     gate: LockState,
     /// Why a load would not use the gate.
     no_gate: Option<NoGate>,

@@ -71,7 +71,14 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
     match &module.blacklist {
         Some((place, true)) => {
             writeln!(out, "  It is blacklisted in {place}: modprobe would do nothing, and say nothing.")?;
-            writeln!(out, "  (By its name, without -b, modprobe {name} would load it.)")?;
+            match verdict_of(&module.by_name) {
+                "missing" | "refused" => {
+                    writeln!(out, "  By its name, without -b, modprobe would:")?;
+                    module.by_name.iter().try_for_each(|step| self::step(step, out))?;
+                    writeln!(out, "  So it will not be loaded.")?;
+                }
+                _ => writeln!(out, "  (By its name, without -b, modprobe {name} would load it.)")?,
+            }
         }
         Some((place, false)) => {
             writeln!(out, "  It is blacklisted in {place}, which does not count for a module's own name.")?;
@@ -206,16 +213,21 @@ impl Explained {
     /// The result of a request in a word: `nothing` (it is loaded or built in), `blacklisted`, `load`, `missing` (a required
     /// step has no file), `refused` (the configuration, the kernel or a command refuses a required step).
     pub(super) fn verdict(&self) -> &'static str {
-        let missing = |step: &Planned| step.required && matches!(step.action, Action::Missing(_));
-        match self {
-            _ if self.blacklist.as_ref().is_some_and(|(_, counts)| *counts) && self.steps.is_empty() => {
-                "blacklisted"
-            }
-            _ if self.steps.is_empty() => "nothing",
-            _ if self.steps.iter().any(missing) => "missing",
-            _ if self.steps.iter().any(|step| step.required && step.refused().is_some()) => "refused",
-            _ => "load",
+        match &self.blacklist {
+            Some((_, true)) if self.steps.is_empty() => "blacklisted",
+            _ => verdict_of(&self.steps),
         }
+    }
+}
+
+/// The same of a request that no blacklist applies to.
+fn verdict_of(steps: &[Planned]) -> &'static str {
+    let missing = |step: &Planned| step.required && matches!(step.action, Action::Missing(_));
+    match steps {
+        [] => "nothing",
+        _ if steps.iter().any(missing) => "missing",
+        _ if steps.iter().any(|step| step.required && step.refused().is_some()) => "refused",
+        _ => "load",
     }
 }
 
