@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// With long words this is more than a pipe holds, so that a pager which is left early leaves the writer with a broken one.
-const FINDINGS: usize = 220;
+/// This is more than a pipe holds, so that a pager which is left early leaves the writer with a broken one.
+const FINDINGS: usize = 600;
 
 /// What it is, the environment, the words behind the command, what is on the terminal.
 type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c [&'c str], String);
@@ -29,7 +29,7 @@ impl Machine {
         let machine = Machine { dir: tempfile::tempdir().unwrap() };
         let config = machine.at("root/etc/modprobe.d");
         fs::create_dir_all(&config).unwrap();
-        fs::write(config.join("a.conf"), format!("{}\n", "x".repeat(300)).repeat(FINDINGS)).unwrap();
+        fs::write(config.join("a.conf"), format!("{}\n", "x".repeat(60)).repeat(FINDINGS)).unwrap();
         fs::create_dir(machine.at("bin")).unwrap();
         let less = machine.at("bin/less");
         fs::write(&less, "#!/bin/sh\necho \"less $LESS, secure $LESSSECURE\"\nexec cat\n").unwrap();
