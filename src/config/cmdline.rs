@@ -18,9 +18,13 @@
 use super::{Kind, is_space};
 use crate::limits;
 
+/// modprobe's lists: `modprobe.NAME=`.
+pub(crate) const LISTS: [(&str, Kind); 3] =
+    [("blacklist", Kind::Blacklist), ("forbid", Kind::Forbid), ("permit", Kind::Permit)];
+
 /// An option for a module, or one of modprobe's lists.
 pub enum Option<'a> {
-    /// A name or a pattern, not folded, in a list `modprobe.LIST=`: of kind `Blacklist`, `Forbid` or `Permit`.
+    /// A name or a pattern, not folded, in one of the [`LISTS`].
     Name(Kind, &'a [u8]),
     /// A parameter of a module.
     Parameter {
@@ -111,13 +115,8 @@ fn option(
         State::Value(dot, equals) => {
             let (module, parameter) = (&text[start..dot], &text[dot + 1..equals]);
             let value = &text[equals + 1..end];
-            let kind = match parameter {
-                b"blacklist" => Some(Kind::Blacklist),
-                b"forbid" => Some(Kind::Forbid),
-                b"permit" => Some(Kind::Permit),
-                _ => None,
-            };
-            if let Some(kind) = kind.filter(|_| module == b"modprobe") {
+            let list = LISTS.iter().find(|(name, _)| module == b"modprobe" && parameter == name.as_bytes());
+            if let Some(&(_, kind)) = list {
                 let value: Vec<u8> = value.iter().copied().filter(|&b| b != b'"').collect();
                 let names = value.split(|&b| b == b',' || is_space(b)).filter(|name| !name.is_empty());
                 names.for_each(|name| visit(Option::Name(kind, name)));

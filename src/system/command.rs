@@ -163,8 +163,26 @@ mod tests {
         assert_eq!(run_shell(b"a\0b", &[], Caller::Library), Err(Errno::EINVAL));
     }
 
+    /// Runs a test of this module in a process of its own, since what it changes belongs to the process, and other tests run
+    /// commands and wait for children beside it. Returns false in that process.
+    fn runs_alone(test: &str) -> bool {
+        const ALONE: &str = "KMOD_ONCE_TEST_ALONE";
+        if std::env::var_os(ALONE).is_some() {
+            return false;
+        }
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = format!("system::command::tests::{test}");
+        let said = alone.args(["--exact", &name]).env(ALONE, "").output().unwrap();
+        let said = String::from_utf8_lossy(&said.stdout);
+        assert!(said.contains("1 passed"), "{said}");
+        true
+    }
+
     #[test]
     fn handlers_come_back_whole() {
+        if runs_alone("handlers_come_back_whole") {
+            return;
+        }
         extern "C" fn handler(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGUSR1);
@@ -187,14 +205,7 @@ mod tests {
 
     #[test]
     fn a_parent_that_ignores_sigchld_loses_no_code() {
-        // In a process of its own, since other tests in this one wait for children too.
-        const ALONE: &str = "KMOD_ONCE_TEST_ALONE";
-        if std::env::var_os(ALONE).is_none() {
-            let name = "system::command::tests::a_parent_that_ignores_sigchld_loses_no_code";
-            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
-            let said = alone.args(["--exact", name]).env(ALONE, "").output().unwrap();
-            let said = String::from_utf8_lossy(&said.stdout);
-            assert!(said.contains("1 passed"), "{said}");
+        if runs_alone("a_parent_that_ignores_sigchld_loses_no_code") {
             return;
         }
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());

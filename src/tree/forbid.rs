@@ -11,6 +11,8 @@ use crate::name;
 pub(crate) struct Forbidden {
     /// The module that is forbidden: itself, or one that it needs.
     pub module: Vec<u8>,
+    /// The name by which the kernel knows it, if the line is about that one.
+    pub own_name: Option<Vec<u8>>,
     /// The `forbid` line.
     pub origin: Origin,
 }
@@ -28,8 +30,12 @@ impl Tree<'_> {
             Forbids::Name(origin) => Some(origin),
             Forbids::Pattern(origin) => (!self.permitted(&module.name)).then_some(origin),
         };
-        let origin = line(&module.name).or_else(|| line(&self.own_name(module)?))?;
-        Some(Forbidden { module: module.name.clone(), origin })
+        let forbidden = |own_name, origin| Forbidden { module: module.name.clone(), own_name, origin };
+        if let Some(origin) = line(&module.name) {
+            return Some(forbidden(None, origin));
+        }
+        let own_name = self.own_name(module)?;
+        line(&own_name).map(|origin| forbidden(Some(own_name), origin))
     }
 
     /// The name by which the kernel will know a module, which may differ from that of its file. Read once.
@@ -42,9 +48,11 @@ impl Tree<'_> {
     /// Why the module `name` is not loaded, as a clause.
     pub(crate) fn forbidden_by(&self, name: &[u8], forbidden: &Forbidden) -> Vec<u8> {
         let place = self.config().place(forbidden.origin);
-        match &forbidden.module {
-            module if module == name => bytes![place, " forbids it"],
-            module => bytes![place, " forbids '", module, "', which it needs"],
+        let Forbidden { module, own_name, .. } = forbidden;
+        match own_name {
+            _ if module != name => bytes![place, " forbids '", module, "', which it needs"],
+            None => bytes![place, " forbids it"],
+            Some(own_name) => bytes![place, " forbids it as '", own_name, "'"],
         }
     }
 

@@ -1,8 +1,8 @@
 //! The lab: real kernels, real udev, many CPUs, in virtual machines.
 //!
 //! One program, two lives. On the host it is a test harness: every scenario on every kernel is a named test
-//! (`storm_64::6.1`, `storm_64::newest`), and `fetch`, `demo` and `plot` are further commands. In the guest it is process 1, because the project is
-//! linked statically: copied into an initramfs it needs nothing else.
+//! (`storm_64::6.1`, `storm_64::newest`), and `fetch`, `demo` and `plot` are further commands. In the guest it is process 1,
+//! because the project is linked statically: copied into an initramfs it needs nothing else.
 //!
 //! ```text
 //! cargo test --test lab                              what each kernel's round has (host/series.rs)

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what the tests need and this machine lacks: QEMU and a compiler for the lab, what counts instructions and
-# system calls, what reads manual pages and completions, what builds and tries packages, and musl, with which `make build`
-# links the program where it is to be had. Only missing packages are asked for, so that a machine that has everything needs
-# neither root nor a network.
+# tests/lab/tools.sh [lab]: installs what the tests need and this machine lacks: QEMU and a compiler for the lab, what counts
+# instructions and system calls, what reads manual pages and completions, what builds and tries packages, and musl, with which
+# `make build` links the program where it is to be had; with `lab` only what the lab needs. Only missing packages are asked for,
+# so that a machine that has everything needs neither root nor a network.
 set -eu
 
 missing=
@@ -15,26 +15,28 @@ need musl-gcc musl-tools
 need make make
 need strip binutils
 need tar tar
-need xz xz-utils
-need valgrind valgrind
-need strace strace
 need dpkg-deb dpkg
-need rpmbuild rpm
-need eu-strip elfutils
-need lintian lintian
-need rpmlint rpmlint
-need cpio cpio
-need checkmodule checkpolicy
-need semodule_package semodule-utils
-need sesearch setools
-need mandoc mandoc
-need debootstrap debootstrap
-need mkfs.ext4 e2fsprogs
-need mkfs.xfs xfsprogs
-need zsh zsh
-need fish fish
-[ -e /usr/share/bash-completion/bash_completion ] || missing="$missing bash-completion"
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
+if [ "${1:-}" != lab ]; then
+    need xz xz-utils
+    need valgrind valgrind
+    need strace strace
+    need rpmbuild rpm
+    need eu-strip elfutils
+    need lintian lintian
+    need rpmlint rpmlint
+    need cpio cpio
+    need checkmodule checkpolicy
+    need semodule_package semodule-utils
+    need sesearch setools
+    need mandoc mandoc
+    need debootstrap debootstrap
+    need mkfs.ext4 e2fsprogs
+    need mkfs.xfs xfsprogs
+    need zsh zsh
+    need fish fish
+    [ -e /usr/share/bash-completion/bash_completion ] || missing="$missing bash-completion"
+fi
 
 if [ -n "$missing" ]; then
     echo "installing:$missing"

@@ -4,7 +4,7 @@
 use crate::check::finding::shown;
 use crate::check::{Context, Finding};
 use crate::config::Kind;
-use crate::config::cmdline::{Option as CmdlineOption, parse};
+use crate::config::cmdline::{LISTS, Option as CmdlineOption, parse};
 use crate::formats::kernel_args::{parameters, same_name};
 use crate::gate::settings::Settings;
 use crate::limits;
@@ -47,9 +47,6 @@ pub(super) fn switches(context: &Context<'_>) -> Vec<Finding> {
     findings.collect()
 }
 
-/// The lists that modprobe takes from the command line.
-const LISTS: [&str; 3] = ["blacklist", "forbid", "permit"];
-
 /// modprobe's own options that are not read: other lists than it has, lists without names, names that are none, an open quote.
 pub(super) fn lists(context: &Context<'_>) -> Vec<Finding> {
     let path = context.system.roots.cmdline();
@@ -63,7 +60,8 @@ pub(super) fn lists(context: &Context<'_>) -> Vec<Finding> {
         }
         CmdlineOption::Parameter { module: b"modprobe", text: [list, ..] } => {
             let list = shown(list.strip_suffix(b"=").unwrap_or(list));
-            let similar = LISTS.into_iter().find(|known| strsim::osa_distance(known, &list) <= 1);
+            let mut known = LISTS.into_iter().map(|(known, _)| known);
+            let similar = known.find(|known| strsim::osa_distance(known, &list) <= 1);
             let finding = match similar {
                 Some(known) if known == list => error(format!("'modprobe.{list}' has no names")),
                 _ => error(format!("there is no option 'modprobe.{list}'")),

@@ -109,33 +109,28 @@ pub(super) fn comments(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Carriage returns inside a line: they are part of words, and in a comment they hide the rest of the line.
-pub(super) fn carriage_returns(context: &Context<'_>) -> Vec<Finding> {
+/// Bytes that do not do what they seem to. A carriage return inside a line is a part of its words, and in a comment it hides
+/// the rest of the line. A zero byte, as a crash leaves it in files, ends its line.
+pub(super) fn control_characters(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, contents) in files(context) {
         for (number, line) in (1..).zip(contents.split(|&b| b == b'\n')) {
-            let end = line.iter().rposition(|&b| b != b'\r').map_or(0, |last| last + 1);
-            if line[..end].contains(&b'\r') {
-                let what = "a carriage return within the line does not end it";
-                findings.push(Finding::error(&path, what).line(number).hint("end lines with a newline"));
+            let mut found = |what, hint| findings.push(Finding::error(&path, what).line(number).hint(hint));
+            if trimmed(line).contains(&b'\r') {
+                found("a carriage return within the line does not end it", "end lines with a newline");
+            }
+            if !line.starts_with(b"#") && line.contains(&0) {
+                found("a zero byte ends the line: what is behind it is not read", "remove it");
             }
         }
     }
     findings
 }
 
-/// Zero bytes, as a crash leaves them in files: each ends its line.
-pub(super) fn zero_bytes(context: &Context<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (path, contents) in files(context) {
-        for (number, line) in (1..).zip(contents.split(|&b| b == b'\n')) {
-            if line.first() != Some(&b'#') && line.contains(&0) {
-                let what = "a zero byte ends the line: what is behind it is not read";
-                findings.push(Finding::error(&path, what).line(number).hint("remove it"));
-            }
-        }
-    }
-    findings
+/// A line without the carriage returns at its end.
+fn trimmed(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|&b| b != b'\r').map_or(0, |last| last + 1);
+    &line[..end]
 }
 
 /// Directives in a comment that a backslash continues.
@@ -151,8 +146,7 @@ pub(super) fn swallowed(context: &Context<'_>) -> Vec<Finding> {
                 findings.push(Finding::error(&path, what).line(number).hint("remove the backslash"));
             }
             // Two backslashes are one that means itself.
-            let end = line.iter().rposition(|&b| b != b'\r').map_or(0, |last| last + 1);
-            goes_on = line[..end].iter().rev().take_while(|&&b| b == b'\\').count() % 2 == 1;
+            goes_on = trimmed(line).iter().rev().take_while(|&&b| b == b'\\').count() % 2 == 1;
         }
     }
     findings

@@ -26,7 +26,7 @@ fn machine() -> Machine {
 }
 
 /// The result of a run in words: `+module` inserted, `-module` removed, `$command` run, `>module` printed by a dry run;
-/// `refused MODULE:PLACE` with the number of the line, or `cmdline`; `failed` for status 1.
+/// `refused MODULE:PLACE`, or `refused MODULE as OWN_NAME:PLACE`, with the number of the line, or `cmdline`; `failed` for status 1.
 fn outcome(machine: &Machine, ran: &Ran) -> String {
     let mut words: Vec<String> = Vec::new();
     words.extend(machine.calls().iter().map(|call| call.split(' ').next().unwrap().to_owned()));
@@ -35,17 +35,15 @@ fn outcome(machine: &Machine, ran: &Ran) -> String {
     for line in ran.out.lines().filter_map(|line| line.strip_prefix("insmod /lib/modules/6.1.0/")) {
         words.push(format!(">{}", line.split('.').next().unwrap()));
     }
-    for line in ran
-        .err
-        .lines()
-        .filter_map(|line| line.strip_suffix(" forbids it").or(line.strip_suffix(" forbids it)")))
-    {
-        let place = line.rsplit([':', '(']).next().unwrap().trim();
+    for line in ran.err.lines() {
+        let Some((start, end)) = line.split_once(" forbids it") else { continue };
+        let own_name = end.trim_end_matches(')').replace('\'', "");
+        let place = start.rsplit([':', '(']).next().unwrap().trim();
         let place = place
             .replace("/etc/modprobe.d/test.conf line ", "")
             .replace("the kernel command line", "cmdline");
-        // The last name in the line: `'a' is refused`, `'a' needs 'b', which`.
-        words.push(format!("refused {}:{place}", line.rsplit('\'').nth(1).unwrap()));
+        // The last name before it: `'a' is refused`, `'a' needs 'b', which`.
+        words.push(format!("refused {}{own_name}:{place}", start.rsplit('\'').nth(1).unwrap()));
     }
     if ran.status != 0 {
         words.push("failed".to_owned());
@@ -181,23 +179,28 @@ const CASES: &[[&str; 4]] = &[
         "+dummy refused loop:3",
     ],
     // what a module calls itself
-    ["its own name", "forbid vendor", "vendor-550", "refused vendor_550:1 failed"],
+    ["its own name", "forbid vendor", "vendor-550", "refused vendor_550 as vendor:1 failed"],
     [
         "its own name, in a compressed file",
         "forbid vendor-drm",
         "vendor-550-drm",
-        "refused vendor_550_drm:1 failed",
+        "refused vendor_550_drm as vendor_drm:1 failed",
     ],
-    ["the own name of a need", "forbid vendor", "vendor-550-drm", "refused vendor_550:1 failed"],
+    ["the own name of a need", "forbid vendor", "vendor-550-drm", "refused vendor_550 as vendor:1 failed"],
     ["the own name of a softdep", "forbid vendor\nsoftdep loop pre: vendor-550", "loop", "+loop"],
     ["the own name of a softdep's need", "forbid vendor\nsoftdep loop pre: vendor-550-drm", "loop", "+loop"],
     [
         "an alias that is the own name",
         "forbid vendor\nalias vendor vendor-550",
         "vendor",
-        "refused vendor_550:1 failed",
+        "refused vendor_550 as vendor:1 failed",
     ],
-    ["a pattern of own names", "forbid vendor?drm", "vendor-550-drm", "refused vendor_550_drm:1 failed"],
+    [
+        "a pattern of own names",
+        "forbid vendor?drm",
+        "vendor-550-drm",
+        "refused vendor_550_drm as vendor_drm:1 failed",
+    ],
     [
         "a pattern of own names, and permit",
         "forbid vendo?\npermit vendor-550",
@@ -208,7 +211,7 @@ const CASES: &[[&str; 4]] = &[
         "an own name before permit",
         "forbid vendor\npermit vendor-550",
         "vendor-550",
-        "refused vendor_550:1 failed",
+        "refused vendor_550 as vendor:1 failed",
     ],
     [
         "permit of an own name says nothing",
@@ -235,13 +238,13 @@ const CASES: &[[&str; 4]] = &[
         "its own name, a file",
         "forbid vendor",
         "./lib/modules/6.1.0/vendor-550.ko",
-        "refused vendor_550:1 failed",
+        "refused vendor_550 as vendor:1 failed",
     ],
     [
         "its own name, on the command line",
         "cmdline modprobe.forbid=vendor",
         "vendor-550",
-        "refused vendor_550:cmdline failed",
+        "refused vendor_550 as vendor:cmdline failed",
     ],
     [
         "its own name, --ignore-forbid",
@@ -508,4 +511,8 @@ fn what_is_forbidden_is_explained() {
     machine.live(&["usb_storage", "usbcore", "usb_common", "scsi_mod"]);
     assert_eq!(explained(&machine, &["uas"]).1["verdict"], "load");
     assert_eq!(explained(&machine, &["--ignore-forbid", "loop"]).1["steps"][0]["action"], "run");
+    // The name in the line is not that of the file.
+    machine.config("forbid vendor");
+    let (text, _) = explained(&machine, &["vendor-550"]);
+    assert!(text.contains(&format!("    refuse vendor_550 ({conf}:5 forbids it as vendor)\n")), "{text}");
 }

@@ -180,7 +180,7 @@ impl Cache {
         }
         inside.args(["sh", "-ec", INSIDE, "sh"]).args([&root, &headers, &work]);
         // Without type information for BPF: it would need pahole.
-        inside.args(["make", "-s", "-C", &format!("/usr/src/linux-headers-{release}"), "M=/mnt"]);
+        inside.args(["make", "-s", "-j2", "-C", &format!("/usr/src/linux-headers-{release}"), "M=/mnt"]);
         run(inside.args(["CONFIG_DEBUG_INFO_BTF_MODULES=", "CC=gcc", "CROSS_COMPILE=", "modules"]))?;
         fs::create_dir_all(to)?;
         for item in fs::read_dir(&work)? {

@@ -199,7 +199,7 @@ impl Explainer<'_, '_> {
             });
         }
         // A refused request loads nothing.
-        let ends = |step: &Planned| step.required && matches!(step.action, Action::Refuse(..));
+        let ends = |step: &Planned| step.required && matches!(step.action, Action::Refuse { .. });
         if planned.iter().any(ends) {
             planned.retain(ends);
         }
@@ -227,8 +227,9 @@ impl Explainer<'_, '_> {
         if !self.session.request.depends && matches!(presence, Presence::Builtin | Presence::Live) {
             return Action::Skip(presence);
         }
-        if let Some(Forbidden { module, origin }) = &step.forbidden {
-            return Action::Refuse(shown(module), self.place(*origin));
+        if let Some(Forbidden { module, own_name, origin }) = &step.forbidden {
+            let own_name = own_name.as_deref().map(shown);
+            return Action::Refuse { module: shown(module), own_name, place: self.place(*origin) };
         }
         if let Some(command) = &step.command {
             let entry = self.tree().config().first(Kind::Install, &step.module.name);

@@ -54,7 +54,7 @@ fn step(step: &Planned) -> Value {
         Action::Insert(path) => ("insert", json!(path), None),
         Action::Run(command, at) => ("run", json!(command), at.as_ref()),
         Action::Missing(path) => ("missing", json!(path), None),
-        Action::Refuse(..) => ("refuse", Value::Null, None),
+        Action::Refuse { .. } => ("refuse", Value::Null, None),
     };
     let (why, by, why_at) = match &step.why {
         Why::Asked => ("asked", None, None),
@@ -63,7 +63,7 @@ fn step(step: &Planned) -> Value {
         Why::After(by, at) => ("after", Some(by), at.as_ref()),
     };
     let forbidden = match &step.action {
-        Action::Refuse(module, at) => json!({"module": module, "place": place(at)}),
+        Action::Refuse { module, place: at, .. } => json!({"module": module, "place": place(at)}),
         _ => Value::Null,
     };
     let passed_over =

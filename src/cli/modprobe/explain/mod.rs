@@ -120,15 +120,20 @@ enum Action {
     Run(String, Option<FileLine>),
     /// No file is known, or this one is not there.
     Missing(Option<String>),
-    /// Forbidden: it, or this module, which it needs; with the line.
-    Refuse(String, FileLine),
+    /// Forbidden: it, or this module, which it needs; with the name by which the kernel knows that one, if the line is about
+    /// this name, and the line.
+    Refuse {
+        module: String,
+        own_name: Option<String>,
+        place: FileLine,
+    },
 }
 
 impl Planned {
     /// Who refuses it, for the JSON output: the configuration, the kernel, or a command that only refuses.
     fn refused(&self) -> Option<&'static str> {
         match &self.action {
-            Action::Refuse(..) => Some("forbid"),
+            Action::Refuse { .. } => Some("forbid"),
             Action::Run(command, _) if refuses(command.as_bytes()) => Some("command"),
             _ => self.problems.refusal.map(Refusal::word),
         }

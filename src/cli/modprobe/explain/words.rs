@@ -134,11 +134,13 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
         }
         Action::Missing(None) => write!(out, "    look for {name} in vain: it has no file")?,
         Action::Missing(Some(path)) => write!(out, "    look for {name} in vain: {path} is not there")?,
-        Action::Refuse(module, place) => {
+        Action::Refuse { module, own_name, place } => {
             let what = if step.required { "refuse" } else { "leave out" };
-            match module == name {
-                true => write!(out, "    {what} {name} ({place} forbids it)")?,
-                false => write!(out, "    {what} {name} ({place} forbids {module}, which it needs)")?,
+            write!(out, "    {what} {name} ({place} forbids ")?;
+            match own_name {
+                _ if module != name => write!(out, "{module}, which it needs)")?,
+                None => write!(out, "it)")?,
+                Some(own_name) => write!(out, "it as {own_name})")?,
             }
         }
     }
@@ -148,7 +150,7 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
         Why::Before(by, at) => writeln!(out, ", wished for before {by}{}", InParentheses(at.as_ref()))?,
         Why::After(by, at) => writeln!(out, ", wished for after {by}{}", InParentheses(at.as_ref()))?,
     }
-    if !step.options.is_empty() && !matches!(step.action, Action::Skip(_) | Action::Refuse(..)) {
+    if !step.options.is_empty() && !matches!(step.action, Action::Skip(_) | Action::Refuse { .. }) {
         write!(out, "      with {}", step.options)?;
         for (index, (_, place)) in step.origins.iter().enumerate() {
             write!(out, "{}{place}", if index == 0 { ", from " } else { ", " })?;
