@@ -120,8 +120,8 @@ package   = $(shell sed -n '/^\[package\]/,/^\[lib\]/s/^$(1) = "\(.*\)"/\1/p' Ca
 VERSION  := $(call package,version)
 PACKAGES ?= $(TARGET)/packages
 
-.PHONY: deb rpm selinux library bench build tools demo demo-library demo-fetch env test test-full sanitize fuzz check figures graph boot-picture install install-library \
-	uninstall built-program built-library
+.PHONY: deb rpm selinux library bench build tools demo demo-tools demo-lab demo-fetch demo-library env test test-full sanitize fuzz \
+	check figures graph boot-picture install install-library uninstall built-program built-library
 build: export override CARGO_BUILD_TARGET = $(PROGRAM_TRIPLE)
 build:
 	$(CARGO) build $(CARGO_FLAGS) --release --bin kmod
@@ -156,10 +156,13 @@ DEMO := $(TARGET)/$(TRIPLE)/demo
 demo: export KMOD_ONCE_BIN = $(DEMO)/kmod
 demo: export KMOD_ONCE_LIBRARY = $(DEMO)/libkmod.so.2.5.1
 demo:
-	tests/lab/tools.sh lab
-	$(CARGO) test $(CARGO_FLAGS) --profile demo --test lab --no-run
+	$(MAKE) -j2 demo-tools demo-lab
 	$(MAKE) -j2 demo-fetch demo-library
 	$(CARGO) test $(CARGO_FLAGS) --quiet --profile demo --test lab -- demo
+demo-tools:
+	tests/lab/tools.sh demo
+demo-lab:
+	$(CARGO) test $(CARGO_FLAGS) --profile demo --test lab --no-run
 demo-fetch:
 	@# Cargo would wait for the library.
 	$$(ls -t $(DEMO)/deps/lab-*.d | head -n 1 | sed 's/\.d$$//') fetch

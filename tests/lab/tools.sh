@@ -1,7 +1,7 @@
 #!/bin/sh
-# tests/lab/tools.sh [lab]: installs what the tests need and this machine lacks: QEMU and a compiler for the lab, what counts
+# tests/lab/tools.sh [demo]: installs what the tests need and this machine lacks: QEMU and a compiler for the lab, what counts
 # instructions and system calls, what reads manual pages and completions, what builds and tries packages, and musl, with which
-# `make build` links the program where it is to be had; with `lab` only what the lab needs. Only missing packages are asked for,
+# `make build` links the program where it is to be had; with `demo` only what that needs. Only missing packages are asked for,
 # so that a machine that has everything needs neither root nor a network.
 set -eu
 
@@ -11,13 +11,13 @@ need() { # command package
 }
 need qemu-system-x86_64 qemu-system-x86
 need gcc gcc
-need musl-gcc musl-tools
 need make make
 need strip binutils
 need tar tar
 need dpkg-deb dpkg
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
-if [ "${1:-}" != lab ]; then
+if [ "${1:-}" != demo ]; then
+    need musl-gcc musl-tools
     need xz xz-utils
     need valgrind valgrind
     need strace strace
@@ -46,6 +46,7 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing
 fi
+[ "${1:-}" != demo ] || exit 0
 
 # Rust's standard library for musl, where rustup is what provides Rust. Without it the program is linked with glibc.
 musl=$(rustc -vV | sed -n 's/^host: \(.*\)-gnu/\1-musl/p')
