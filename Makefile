@@ -166,8 +166,9 @@ demo-lab:
 demo-fetch:
 	@# Cargo would wait for the library.
 	$$(ls -t $(DEMO)/deps/lab-*.d | head -n 1 | sed 's/\.d$$//') fetch
+# The downloads take longer.
 demo-library:
-	$(CARGO) rustc $(CARGO_FLAGS) --lib --features library --profile demo --crate-type staticlib
+	nice $(CARGO) rustc $(CARGO_FLAGS) --lib --features library --profile demo --crate-type staticlib
 	$(call link_library,$(DEMO),$(DEMO)/libkmod_once.a)
 
 ENVIRONMENT := CARGO_BUILD_TARGET RUSTFLAGS $(decoder_flags) $(musl_compiler) KMOD_ONCE_BIN
