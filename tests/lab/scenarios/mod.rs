@@ -106,10 +106,6 @@ impl Scenario {
         }
     }
 
-    const fn storm(name: &'static str, limit: u64, guest: fn(&mut Guest) -> Result<()>) -> Self {
-        Self::small(name, Tools::Both, limit, guest).append(PATIENT)
-    }
-
     /// The stock tool that goes through it on a kernel.
     pub fn stock(&self, kernel: &str) -> Tool {
         self.other.unwrap_or(Tool::stock(kernel))
@@ -184,12 +180,12 @@ const fn short_deadline(name: &'static str, limit: u64, guest: fn(&mut Guest) ->
 
 /// All scenarios, in the order in which they run.
 pub const ALL: &[Scenario] = &[
-    Scenario::storm("storm_16", 120, storm::storm_16),
-    Scenario::storm("storm_64", 120, storm::storm_64),
-    Scenario::storm("storm_256", 700, storm::storm_256),
-    Scenario::storm("storm_64_unpacked", 180, storm::unpacked).beside(Tool::Kmod30),
-    Scenario::storm("storm_24x8", 300, storm::mixed_24x8),
-    Scenario::storm("storm_mixed", 700, storm::mixed),
+    Scenario::small("storm_16", Tools::Both, 120, storm::storm_16),
+    Scenario::small("storm_64", Tools::Both, 120, storm::storm_64),
+    Scenario::small("storm_256", Tools::Both, 700, storm::storm_256).append(PATIENT),
+    Scenario::small("storm_64_unpacked", Tools::Both, 180, storm::unpacked).beside(Tool::Kmod30),
+    Scenario::small("storm_24x8", Tools::Both, 300, storm::mixed_24x8),
+    Scenario::small("storm_mixed", Tools::Both, 700, storm::mixed).append(PATIENT),
     Scenario::coldplug("coldplug_1", 1, Tools::LibraryApart),
     Scenario::coldplug("coldplug_2", 2, Tools::EachApart),
     Scenario::coldplug("coldplug_4", 4, Tools::EachApart),
