@@ -9,11 +9,12 @@
 //! The Makefile renames `malloc`, `calloc` and `free` of the C decoders to those below.
 
 use dlmalloc::{Allocator, Dlmalloc};
+use nix::errno::Errno;
 use nix::libc::{self, c_int, c_void};
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// The bytes that are part of the program, of which those cost something that are used; and the fewest that are mapped at once.
 const PIECE: usize = 1 << 20;
@@ -83,8 +84,19 @@ impl Heap {
         Heap(Mutex::new(Dlmalloc::new_with_allocator(Source)))
     }
 
+    /// Leaves errno alone, as free(3) does: callers read it after they gave back the path of a failed system call, and the
+    /// futex(2) of a lock that another thread holds may set it.
     fn lock(&self) -> MutexGuard<'_, Dlmalloc<Source>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.0.try_lock() {
+            Ok(heap) => heap,
+            Err(TryLockError::Poisoned(heap)) => heap.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let errno = Errno::last_raw();
+                let heap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                Errno::set_raw(errno);
+                heap
+            }
+        }
     }
 }
 
@@ -242,6 +254,31 @@ mod tests {
         }
         // SAFETY: null is nobody's.
         unsafe { kmod_once_free(null_mut()) };
+    }
+
+    #[test]
+    fn errno_stays_while_others_use_the_heap() {
+        let heap = Heap::new();
+        let others = AtomicBool::new(true);
+        let layout = Layout::from_size_align(6000, 1).unwrap();
+        // SAFETY: the size is not zero; the block is given back once.
+        let use_heap = || unsafe { heap.dealloc(heap.alloc(layout), layout) };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while others.load(Ordering::Relaxed) {
+                        use_heap();
+                    }
+                });
+            }
+            let changed = (0..200_000).find_map(|_| {
+                Errno::set(Errno::ENAMETOOLONG);
+                use_heap();
+                (Errno::last() != Errno::ENAMETOOLONG).then(Errno::last)
+            });
+            others.store(false, Ordering::Relaxed);
+            assert_eq!(changed, None);
+        });
     }
 
     #[test]
