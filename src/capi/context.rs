@@ -4,6 +4,7 @@ use super::abi::{Handle, Text, Texts, absolute, c_string, exports};
 use super::log::{Function, Log};
 use crate::error::Errno;
 use crate::formats::index::Reader;
+use crate::gate::Known;
 use crate::log::bytes;
 use crate::system::roots::as_path;
 use crate::system::{Roots, System, clock, kernel};
@@ -17,6 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// `KMOD_RESOURCES_*`
 const OK: c_int = 0;
@@ -37,6 +39,8 @@ pub(crate) struct Context {
     loaded: Cell<bool>,
     /// Every live module object, by name and alias. The pointers are to `module::Module`; only that file uses them.
     pub modules: RefCell<BTreeMap<Box<[u8]>, *mut c_void>>,
+    /// What the gates of this context know.
+    pub known: Arc<Known>,
     strings: RefCell<BTreeSet<CString>>,
     /// Borrows the next two fields, whose contents do not move while the context lives.
     tree: RefCell<Tree<'static>>,
@@ -83,6 +87,7 @@ impl Context {
             watched,
             loaded: Cell::new(false),
             modules: RefCell::default(),
+            known: Arc::default(),
             strings: RefCell::default(),
             tree: RefCell::new(tree),
             roots,

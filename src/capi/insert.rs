@@ -17,6 +17,7 @@ use crate::system::roots::as_path;
 use crate::system::sysfs::State;
 use std::ffi::{OsStr, c_char, c_int, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 /// `KMOD_PROBE_*`; the two lowest bits are `KMOD_INSERT_*`, too.
 const FORCE_VERMAGIC: c_uint = 0x1;
@@ -53,7 +54,8 @@ impl Module {
 
     /// The gate, opened for one call.
     fn gate(&self) -> Gate<'_> {
-        Gate::new(self.ctx().system(), self.ctx().log(), Origin::default())
+        let ctx = self.ctx();
+        Gate::new(ctx.system(), ctx.log(), Origin::default(), Arc::clone(&ctx.known))
     }
 
     fn is_blacklisted(&self) -> bool {

@@ -31,6 +31,7 @@ use getopt::{Complaint, Found, Opt, Order, Parser};
 use message::{FatalShown, Log};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use streams::{Streams, Unbuffered};
 use usage::Usage;
 use world::World;
@@ -184,7 +185,7 @@ impl<'a> Call<'a> {
     {
         let host = self.world.host;
         let origin = trace::Origin { devpath: host.variable("DEVPATH"), seqnum: host.variable("SEQNUM") };
-        Gate::new(self.world.system, log, origin)
+        Gate::new(self.world.system, log, origin, Arc::default())
     }
 
     /// The absolute path of a file named on the command line: see [`directory::absolute`].

@@ -3,17 +3,19 @@
 use super::counters::Counters;
 use super::machine::Machine;
 use super::protocol::{Action, Attempt, End, Ended, Failure, Lock, Request, Seen};
-use super::record::{FUTEX_OFFSET, Record};
-use super::{Gate, Load, look, nanoseconds, relation};
+use super::record::{FILE_LENGTH, FUTEX_OFFSET, Record};
+use super::{Gate, Load, look, nanoseconds};
 use crate::error::{Errno, Error};
 use crate::name::ModuleName;
 use crate::system::flock::FileLock;
-use crate::system::futex::Futex;
+use crate::system::futex;
+use crate::system::shared::SharedMap;
 use crate::system::sysfs::State;
 use std::borrow::Borrow;
 use std::fs::File;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// How a kernel call failed.
@@ -93,15 +95,13 @@ pub(crate) struct Driver<'d, 'a> {
     /// The gate's lock file.
     file: Option<Rc<File>>,
     held: Option<FileLock<LockFile<'d>>>,
-    /// Mapped on first use, or the errno of that.
-    futex: Option<Result<Futex, Errno>>,
+    /// That file, mapped on first use, or the errno of that.
+    map: Option<Result<SharedMap, Errno>>,
     /// The module's own name if it differs from `key`, and the digest of the file that it was read from.
     own_name: Option<(ModuleName, u64)>,
     sequence: u64,
     /// Whether the lock's file has no whole record.
     fresh: bool,
-    /// The answer of [`relation::started_by_kernel`].
-    from_kernel: Option<bool>,
     error: Option<Error>,
     waited: Duration,
     called: Duration,
@@ -124,11 +124,10 @@ impl<'d, 'a> Driver<'d, 'a> {
             work,
             file: None,
             held: None,
-            futex: None,
+            map: None,
             own_name: None,
             sequence: 0,
             fresh: true,
-            from_kernel: None,
             error: None,
             waited: Duration::ZERO,
             called: Duration::ZERO,
@@ -159,12 +158,10 @@ impl<'d, 'a> Driver<'d, 'a> {
                 }
                 Some(Err(_)) | None => Seen::Failed,
             },
-            Action::ReadFutex => Seen::Futex(self.futex().map(Futex::value)),
+            Action::ReadFutex => Seen::Futex(self.futex().map(futex::wakes)),
             Action::Look => Seen::State(self.look(machine)),
             Action::ReadRecord => Seen::Record(self.read_record(machine.lock())),
-            Action::ReadRelation(leader) => {
-                Seen::Relation(relation::find(&self.gate.system, leader, &mut self.from_kernel))
-            }
+            Action::ReadRelation(leader) => Seen::Relation(self.gate.relation(leader)),
             Action::Sleep(futex, time) => {
                 self.sleep(futex, time);
                 Seen::Done
@@ -186,7 +183,7 @@ impl<'d, 'a> Driver<'d, 'a> {
             }
             Action::Wake => {
                 if let Some(futex) = self.futex() {
-                    futex.wake_all();
+                    futex::wake_all(futex);
                 }
                 Seen::Done
             }
@@ -216,19 +213,30 @@ impl<'d, 'a> Driver<'d, 'a> {
             (Lock::Own, Some((name, _))) => name,
             _ => self.key,
         };
-        self.futex = None;
+        self.map = None;
         self.fresh = true;
         self.file = self.gate.directory().and_then(|directory| directory.file(name).ok()).map(Rc::new);
         if self.file.is_some() { Seen::Done } else { Seen::Failed }
     }
 
-    /// The futex of the lock's file. A file that is still too short (`EINVAL`) is tried again. Another failure is final:
+    /// The memory of the lock's file. A file that is still too short (`EINVAL`) is tried again. Another failure is final:
     /// without our SELinux policy each attempt to map the file adds a line to the audit log.
-    fn futex(&mut self) -> Option<&Futex> {
-        if matches!(self.futex, None | Some(Err(Errno::EINVAL))) {
-            self.futex = self.file.as_ref().map(|file| Futex::within(file, FUTEX_OFFSET));
+    fn map(&mut self) -> Option<&SharedMap> {
+        if matches!(self.map, None | Some(Err(Errno::EINVAL))) {
+            self.map = self.file.as_ref().map(|file| SharedMap::of(file, FILE_LENGTH));
         }
-        self.futex.as_ref()?.as_ref().ok()
+        self.map.as_ref()?.as_ref().ok()
+    }
+
+    fn futex(&mut self) -> Option<&AtomicU32> {
+        self.map()?.word(FUTEX_OFFSET)
+    }
+
+    /// Adds to the counters of the lock's file. A failure is ignored, since it must not stop a load.
+    fn add(&mut self, counters: Counters) {
+        if let Some(map) = self.map() {
+            counters.add_to(map);
+        }
     }
 
     fn lock_file(&self, lock: Lock) -> Option<LockFile<'d>> {
@@ -267,7 +275,7 @@ impl<'d, 'a> Driver<'d, 'a> {
     }
 
     fn write(&mut self, begin: Duration, end: Option<Ended>, machine: &Machine, request: &Request) {
-        let Some(file) = &self.file else { return };
+        let Some(file) = self.file.clone() else { return };
         if end.is_none() {
             self.sequence = self.sequence.wrapping_add(1);
         }
@@ -284,25 +292,24 @@ impl<'d, 'a> Driver<'d, 'a> {
             boot: self.gate.boot().unwrap_or_default(),
         };
         // If the record cannot be written (a full /run), failures are not shared and loading goes on.
-        self.fresh &= record.write(file, self.fresh).is_err();
+        self.fresh &= record.write(&file, self.fresh).is_err();
         if let Some(end) = end {
             let failures = u64::from(end.failure.is_some());
-            Counters { loads: 1, failures, ..Counters::default() }.add_to(file);
+            self.add(Counters { loads: 1, failures, ..Counters::default() });
         }
     }
 
     fn sleep(&mut self, value: Option<u32>, time: Duration) {
         let clock = self.gate.system.clock;
-        let ((), slept) = clock.timed(|| match (&self.futex, value) {
-            (Some(Ok(futex)), Some(value)) => futex.wait(value, jittered(time)),
-            _ => clock.sleep(time),
+        let ((), slept) = clock.timed(|| match value.and_then(|value| Some((self.futex()?, value))) {
+            Some((futex, wakes)) => futex::wait(futex, wakes, jittered(time)),
+            None => clock.sleep(time),
         });
         self.waited += slept;
     }
 
     /// Adds the request to the counters in the file of its lock.
-    fn count(&self, end: End, machine: &Machine) {
-        let Some(file) = &self.file else { return };
+    fn count(&mut self, end: End, machine: &Machine) {
         let mut counters = Counters { waited: nanoseconds(self.waited), ..Counters::default() };
         counters.bounds = u64::from(machine.is_late());
         counters.fallbacks = u64::from(!machine.lock().is_gate_file());
@@ -314,7 +321,7 @@ impl<'d, 'a> Driver<'d, 'a> {
         if matches!(end, End::Joined | End::Shared(_)) && machine.calls() == 0 {
             counters.bytes_saved = self.load.map_or(0, |load| load.bytes);
         }
-        counters.add_to(file);
+        self.add(counters);
     }
 }
 

@@ -28,12 +28,12 @@ use dir::{GateDir, NoGateDir};
 pub(crate) use driver::{CallError, Work};
 use driver::{Driver, Report};
 pub(crate) use look::{is_absent, is_live};
-use protocol::{End, FailureCache, Lock, Purpose, Request};
+use protocol::{End, FailureCache, Lock, Purpose, Relation, Request};
 use record::BootId;
 use settings::Settings;
 use std::fs::File;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Part of the warning about an untrusted gate directory. `kmod check` searches the libkmod of systemd-udevd for this text to
@@ -106,22 +106,35 @@ pub(crate) enum Outcome {
     StillComing,
 }
 
+/// What stays as it is while a process lives, and is so for its children; each is read when it is first needed. What cannot
+/// be read is asked for again.
+#[derive(Default)]
+pub(crate) struct Known {
+    settings: OnceLock<Settings>,
+    boot: OnceLock<BootId>,
+    started_by_kernel: OnceLock<bool>,
+}
+
 /// The gate of one process. Threads may share it.
 pub(crate) struct Gate<'a> {
     system: System<'a>,
     sink: &'a dyn Sink,
-    settings: OnceLock<Settings>,
+    known: Arc<Known>,
     directory: OnceLock<Option<GateDir>>,
-    boot: OnceLock<Option<BootId>>,
     traced: OnceLock<bool>,
     origin: trace::Origin,
 }
 
 impl<'a> Gate<'a> {
-    /// A gate with the settings of the kernel command line, which the first request reads.
-    pub(crate) fn new(system: System<'a>, sink: &'a dyn Sink, origin: trace::Origin) -> Self {
-        let (settings, directory, boot, traced) = Default::default();
-        Gate { system, sink, settings, directory, boot, traced, origin }
+    /// A gate with the settings of the kernel command line, which the first request reads. Gates of one process share what
+    /// they know.
+    pub(crate) fn new(
+        system: System<'a>,
+        sink: &'a dyn Sink,
+        origin: trace::Origin,
+        known: Arc<Known>,
+    ) -> Self {
+        Gate { system, sink, known, directory: OnceLock::new(), traced: OnceLock::new(), origin }
     }
 
     #[cfg(test)]
@@ -131,7 +144,8 @@ impl<'a> Gate<'a> {
         origin: trace::Origin,
         settings: Settings,
     ) -> Self {
-        Gate { settings: OnceLock::from(settings), ..Self::new(system, sink, origin) }
+        let known = Known { settings: OnceLock::from(settings), ..Known::default() };
+        Self::new(system, sink, origin, Arc::new(known))
     }
 
     /// Opens the directory now, so that a warning about it is logged by this thread and not by one of several workers.
@@ -205,11 +219,12 @@ impl<'a> Gate<'a> {
         if self.settings().enabled { Lock::Key } else { Lock::Nothing }
     }
 
-    fn settings(&self) -> &Settings {
-        self.settings.get_or_init(|| {
-            let cmdline = file::read_whole(&self.system.roots.cmdline(), limits::CMDLINE_FILE);
-            Settings::from_cmdline(&cmdline.unwrap_or_default())
-        })
+    fn settings(&self) -> Settings {
+        let read = || {
+            let cmdline = file::read_whole(&self.system.roots.cmdline(), limits::CMDLINE_FILE).ok()?;
+            Some(Settings::from_cmdline(&cmdline))
+        };
+        once(&self.known.settings, read).copied().unwrap_or_default()
     }
 
     fn directory(&self) -> Option<&GateDir> {
@@ -226,18 +241,33 @@ impl<'a> Gate<'a> {
     }
 
     fn boot(&self) -> Option<BootId> {
-        *self.boot.get_or_init(|| {
+        let read = || {
             let mut buffer = [0; 64];
-            let text = file::read_attribute(&self.system.roots.boot_id(), &mut buffer).ok()?;
-            record::boot_id(text)
-        })
+            record::boot_id(file::read_attribute(&self.system.roots.boot_id(), &mut buffer).ok()?)
+        };
+        once(&self.known.boot, read).copied()
+    }
+
+    /// Whether the kernel started this process. If that cannot be told, the answer is yes: a request that does not wait is safe,
+    /// since the kernel arbitrates, and one that waits for itself is not.
+    fn started_by_kernel(&self) -> bool {
+        once(&self.known.started_by_kernel, || relation::started_by_kernel(&self.system))
+            .is_none_or(|&yes| yes)
+    }
+
+    /// How this process relates to the thread whose call loads the module.
+    fn relation(&self, leader: Option<i32>) -> Relation {
+        match self.started_by_kernel() {
+            true => relation::to_leader(&self.system, leader),
+            false => Relation::Unrelated,
+        }
     }
 
     fn trace(&self, load: &Load<'_>, report: &Report, result: &Result<Outcome>, begin: Duration) {
         let switch = || self.system.roots.gate_parent().join(trace::SWITCH).exists();
         if *self.traced.get_or_init(|| self.settings().trace || switch()) {
             if let Some(directory) = self.directory() {
-                trace::append(&self.system, directory, &self.origin, load, report, result, begin);
+                trace::append(self, directory, load, report, result, begin);
             }
         }
     }
@@ -246,6 +276,15 @@ impl<'a> Gate<'a> {
         let text = format!("{key}: waited {} s for another process to load it, going on", waited.as_secs());
         self.sink.log(Priority::Warning, text.as_bytes());
     }
+}
+
+/// What is known, or what `read` now finds.
+fn once<T>(known: &OnceLock<T>, read: impl FnOnce() -> Option<T>) -> Option<&T> {
+    if known.get().is_none() {
+        // Another thread may have been faster; it found the same.
+        let _ = known.set(read()?);
+    }
+    known.get()
 }
 
 /// A time as the gate's files and JSON store it.

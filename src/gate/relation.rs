@@ -9,12 +9,8 @@ use crate::system::System;
 use crate::system::file::read_attribute;
 use memchr::memmem;
 
-/// How this process relates to the thread `leader`, whose call loads the module. `from_kernel` caches the answer of
-/// [`started_by_kernel`], which reads several files.
-pub(crate) fn find(system: &System<'_>, leader: Option<i32>, from_kernel: &mut Option<bool>) -> Relation {
-    if !*from_kernel.get_or_insert_with(|| started_by_kernel(system)) {
-        return Relation::Unrelated;
-    }
+/// How this process, which the kernel started, relates to the thread `leader`, whose call loads the module.
+pub(crate) fn to_leader(system: &System<'_>, leader: Option<i32>) -> Relation {
     let Some(leader) = leader else { return Relation::Unknown };
     let mut said = false;
     for name in ["wchan", "stack"] {
@@ -29,17 +25,16 @@ pub(crate) fn find(system: &System<'_>, leader: Option<i32>, from_kernel: &mut O
     if said { Relation::NotAwaited } else { Relation::Unknown }
 }
 
-/// Whether an ancestor of this process is a kernel thread. If /proc cannot tell, the answer is yes: a request that does
-/// not wait is safe, since the kernel arbitrates, and one that waits for itself is not.
-pub(crate) fn started_by_kernel(system: &System<'_>) -> bool {
+/// Whether an ancestor of this process is a kernel thread; `None` if /proc cannot tell. The answer holds for its children, too.
+pub(crate) fn started_by_kernel(system: &System<'_>) -> Option<bool> {
     /// `PF_KTHREAD` of the kernel's task flags, as field 9 of /proc/PID/stat shows them.
     const KERNEL_THREAD: u64 = 0x0020_0000;
     let mut pid = nix::unistd::getpid().as_raw();
     for _ in 0..64 {
         let mut buffer = [0; 1024];
-        let Ok(text) = read_attribute(&system.roots.process(pid, "stat"), &mut buffer) else { return true };
+        let text = read_attribute(&system.roots.process(pid, "stat"), &mut buffer).ok()?;
         // The name in parentheses may hold any byte, so it ends at the last `)`. Then follow: state ppid ... flags.
-        let Some(after) = text.iter().rposition(|&b| b == b')') else { return true };
+        let after = text.iter().rposition(|&b| b == b')')?;
         let mut words = text[after + 1..].split(|&b| b == b' ').filter(|word| !word.is_empty());
         let number = |word: Option<&[u8]>| {
             word.and_then(|word| std::str::from_utf8(word).ok()).and_then(|word| word.parse::<u64>().ok())
@@ -47,14 +42,11 @@ pub(crate) fn started_by_kernel(system: &System<'_>) -> bool {
         let parent = number(words.nth(1));
         let flags = number(words.nth(4));
         match (parent, flags) {
-            (_, Some(flags)) if flags & KERNEL_THREAD != 0 => return true,
-            (Some(0), _) => return false,
-            (Some(parent), Some(_)) => match i32::try_from(parent) {
-                Ok(parent) => pid = parent,
-                Err(_) => return true,
-            },
-            _ => return true,
+            (_, Some(flags)) if flags & KERNEL_THREAD != 0 => return Some(true),
+            (Some(0), _) => return Some(false),
+            (Some(parent), Some(_)) => pid = i32::try_from(parent).ok()?,
+            _ => return None,
         }
     }
-    true
+    None
 }

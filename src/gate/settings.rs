@@ -14,7 +14,7 @@ use crate::limits;
 use std::time::Duration;
 
 /// How the gate behaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Whether the gate is used at all.
     pub enabled: bool,

@@ -43,7 +43,7 @@ impl Fixture {
     }
 
     fn gate_on<'f>(&'f self, system: System<'f>) -> Gate<'f> {
-        Gate::with_settings(system, &self.sink, trace::Origin::default(), self.settings.clone())
+        Gate::with_settings(system, &self.sink, trace::Origin::default(), self.settings)
     }
 
     /// One request for the module `m`, whose kernel call is `call`.

@@ -18,7 +18,7 @@
 
 use super::dir::GateDir;
 use super::driver::Report;
-use super::{Load, Outcome, nanoseconds, relation};
+use super::{Gate, Load, Outcome, nanoseconds};
 use crate::error::Result;
 use crate::limits;
 use crate::system::file::{open_at, within_size_limit};
@@ -43,9 +43,8 @@ pub(crate) struct Origin {
 
 /// Appends the line of one request.
 pub(super) fn append(
-    system: &System<'_>,
+    gate: &Gate<'_>,
     directory: &GateDir,
-    origin: &Origin,
     load: &Load<'_>,
     report: &Report,
     result: &Result<Outcome>,
@@ -61,7 +60,7 @@ pub(super) fn append(
         return;
     }
     let (pid, ppid) = (nix::unistd::getpid().as_raw(), nix::unistd::getppid().as_raw());
-    let comm = |pid| process::name(system.roots, pid).as_deref().map(text);
+    let comm = |pid| process::name(gate.system.roots, pid).as_deref().map(text);
     let line = json!({
         "time_ns": nanoseconds(begin),
         "module": load.key.to_string(),
@@ -70,9 +69,9 @@ pub(super) fn append(
         "ppid": ppid,
         "comm": comm(pid),
         "parent": comm(ppid),
-        "devpath": origin.devpath.as_deref().map(text),
-        "seqnum": origin.seqnum.as_deref().map(text),
-        "kernel": relation::started_by_kernel(system),
+        "devpath": gate.origin.devpath.as_deref().map(text),
+        "seqnum": gate.origin.seqnum.as_deref().map(text),
+        "kernel": gate.started_by_kernel(),
         "dependency": load.dependency,
         "role": match report.calls {
             0 => "follower",
