@@ -7,6 +7,7 @@ use super::getopt::{Opt, opt};
 use super::usage::Usage;
 use super::{Call, Exit, ToolResult};
 use crate::error::Errno;
+use crate::formats::is_space;
 use crate::limits;
 use crate::log::bytes;
 use crate::system::file::read_whole;
@@ -150,7 +151,7 @@ impl<'a> Node<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
         let (module, rest) = word(line)?;
         let (path, rest) = word(rest)?;
-        let (kind, rest) = rest.trim_ascii_start().split_first()?;
+        let (kind, rest) = without_space(rest).split_first()?;
         let block = match kind {
             b'b' => true,
             b'c' => false,
@@ -184,17 +185,22 @@ impl<'a> Node<'a> {
     }
 }
 
+/// `text` without the white space before it.
+fn without_space(text: &[u8]) -> &[u8] {
+    &text[text.iter().take_while(|&&b| is_space(b)).count()..]
+}
+
 /// The first word of `text`, and what follows it.
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = text.trim_ascii_start();
-    let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
+    let text = without_space(text);
+    let end = text.iter().position(|&b| is_space(b)).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 
 /// The decimal number at the start of `text`, after white space, and the rest of the text. `None` if there is none or it
 /// does not fit.
 fn number(text: &[u8]) -> Option<(u32, &[u8])> {
-    let text = text.trim_ascii_start();
+    let text = without_space(text);
     let text = text.strip_prefix(b"+").unwrap_or(text);
     let end = text.iter().position(|b| !b.is_ascii_digit()).unwrap_or(text.len());
     let digits = std::str::from_utf8(&text[..end]).ok()?;
@@ -224,6 +230,7 @@ mod tests {
             "Module: loop\n\tDevice node: /dev/a/b/loop-control\n\t\tType: block device\n\t\tMajor: 10\n\t\tMinor: 237\n"
         );
         assert_eq!(printed("a b b7:0", Format::Tmpfiles).unwrap(), "b! /dev/b 0600 - - - 7:0\n");
+        assert_eq!(printed("\x0ba\x0bb\x0cc\r1:\x0b+2", Format::Devname).unwrap(), "a b c1:2\n");
     }
 
     #[test]

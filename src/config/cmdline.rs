@@ -15,7 +15,8 @@
 //! The names of a list are separated by commas and by quoted white space. Quotes are not part of the names, and empty names
 //! are skipped.
 
-use super::{Kind, is_space};
+use super::Kind;
+use crate::formats::is_space;
 use crate::limits;
 
 /// modprobe's lists: `modprobe.NAME=`.

@@ -17,6 +17,7 @@ mod tests;
 pub use forbid::Forbids;
 pub(crate) use parse::Parser;
 
+use crate::formats::is_space;
 use by_name::List;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -252,9 +253,4 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (first, rest) = text.split_at(first);
     let rest = rest.split(|&b| is_space(b));
     [first].into_iter().chain(rest).filter(|word| !word.is_empty())
-}
-
-/// White space as isspace(3) in the C locale.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t'..=b'\r')
 }

@@ -8,6 +8,7 @@
 //! removed. In a name `-` and `_` are equal. Sources: the kernel's Documentation/admin-guide/kernel-parameters.rst and
 //! lib/cmdline.c.
 
+use super::is_space;
 use std::iter::from_fn;
 
 /// The parameters in `text` up to `--` or a NUL, in order, each with its value if it has a `=`.
@@ -52,11 +53,6 @@ pub(crate) fn blacklists(cmdline: &[u8], name: &[u8]) -> bool {
     let lists = parameters(cmdline).filter(|(parameter, _)| same_name(parameter, b"module_blacklist"));
     let last = lists.filter_map(|(_, value)| value).last().unwrap_or_default();
     !name.is_empty() && last.split(|&byte| byte == b',').any(|listed| listed == name)
-}
-
-/// White space of isspace(3) in the C locale.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
 #[cfg(test)]

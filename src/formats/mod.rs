@@ -19,3 +19,8 @@ pub(crate) mod pattern;
 pub(crate) mod reading;
 pub(crate) mod signature;
 pub(crate) mod text;
+
+/// White space of isspace(3) in the C locale.
+pub(crate) fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}

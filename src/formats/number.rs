@@ -1,5 +1,7 @@
 //! Numbers in the syntax of C and of the kernel.
 
+use super::is_space;
+
 /// The absolute value of an integer, and whether it has a minus sign. The syntax is that of strtoull(3) with base 0 and of
 /// lib/kstrtox.c in the kernel, without white space around it: an optional sign; then `0x` and hexadecimal digits, `0` and
 /// octal digits, or decimal digits. `None` for anything else, and above 64 bits.
@@ -21,7 +23,7 @@ pub(crate) fn integer(text: &[u8]) -> Option<(u64, bool)> {
 /// The number that `%u` of scanf(3) reads from the start of `text`: white space, an optional sign, decimal digits; and the
 /// rest of the text. A larger number saturates at 64 bits and is then cut to 32, as glibc does on 64-bit machines.
 pub fn unsigned(text: &[u8]) -> Option<(u32, &[u8])> {
-    let blanks = text.iter().take_while(|b| b.is_ascii_whitespace() || **b == 0x0b).count();
+    let blanks = text.iter().take_while(|b| is_space(**b)).count();
     let (negative, text) = sign(&text[blanks..]);
     let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(digits);

@@ -7,6 +7,8 @@
 //! Backtracking returns only to the last `*`, and an unclosed `[` is scanned once. So the cost is a small multiple of the
 //! product of both lengths for any pattern.
 
+use super::is_space;
+
 /// Whether `pattern` matches all of `text`.
 pub fn fnmatch(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut taken) = (0, 0);
@@ -180,7 +182,7 @@ fn class(name: &[u8], byte: u8) -> Option<bool> {
         b"lower" => byte.is_ascii_lowercase(),
         b"print" => byte.is_ascii_graphic() || byte == b' ',
         b"punct" => byte.is_ascii_punctuation(),
-        b"space" => byte.is_ascii_whitespace() || byte == 0x0b,
+        b"space" => is_space(byte),
         b"upper" => byte.is_ascii_uppercase(),
         b"xdigit" => byte.is_ascii_hexdigit(),
         _ => return None,

@@ -108,11 +108,6 @@ impl<'a> Elf<'a> {
         self.encoding.wide
     }
 
-    /// Whether numbers are big-endian.
-    pub fn is_big_endian(&self) -> bool {
-        self.encoding.big
-    }
-
     /// The machine number (`e_machine`), as in elf(5).
     pub fn machine(&self) -> u16 {
         self.machine
