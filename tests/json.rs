@@ -148,13 +148,13 @@ fn the_manual_names_every_member() {
     let config = root.path().join("explain.conf");
     let lines = "options two speed=3 nosuch=1\nblacklist two\nsoftdep two pre: one\ninstall one /bin/true\n\
         install two /sbin/setup\n";
-    fs::write(&config, lines).unwrap();
-    let config = config.to_str().unwrap();
-    for value in values(
-        "modprobe",
-        &["-d", base, "-S", RELEASE, "-C", config, "--explain", "--json", "-a", "two", "pci:v0d1", "nosuch"],
-    ) {
-        members(&value, &mut found);
+    for lines in [lines, "forbid two\n"] {
+        fs::write(&config, lines).unwrap();
+        let options =
+            ["-d", base, "-S", RELEASE, "-C", config.to_str().unwrap(), "--explain", "--json", "-a"];
+        for value in values("modprobe", &[&options[..], &["two", "pci:v0d1", "nosuch"]].concat()) {
+            members(&value, &mut found);
+        }
     }
     members(&values("kmod", &["check", "--json", "-d", base, "-S", RELEASE])[0], &mut found);
     // What takes a running machine: those of a lock that is held and of a load that failed (the lab has both), of the

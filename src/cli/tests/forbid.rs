@@ -485,7 +485,8 @@ fn what_is_forbidden_is_explained() {
         (&module["verdict"], &step["action"], &step["refused"]),
         (&"refused".into(), &"refuse".into(), &"forbid".into())
     );
-    assert_eq!(step["forbidden"], serde_json::json!({"module": "loop", "place": {"file": conf, "line": 2}}));
+    let place = serde_json::json!({"file": conf, "line": 2});
+    assert_eq!(step["forbidden"], serde_json::json!({"module": "loop", "own_name": null, "place": place}));
     assert!(step["command"].is_null() && step["path"].is_null());
     // The other modules of a refused request are not loaded and not listed.
     let (text, module) = explained(&machine, &["uas"]);

@@ -63,7 +63,9 @@ fn step(step: &Planned) -> Value {
         Why::After(by, at) => ("after", Some(by), at.as_ref()),
     };
     let forbidden = match &step.action {
-        Action::Refuse { module, place: at, .. } => json!({"module": module, "place": place(at)}),
+        Action::Refuse { module, own_name, place: at } => {
+            json!({"module": module, "own_name": own_name, "place": place(at)})
+        }
         _ => Value::Null,
     };
     let passed_over =
