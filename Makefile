@@ -152,23 +152,23 @@ tools:
 
 # Built for speed of building: program, library and test in one profile and with one C library, so that what they are made of is
 # compiled once. The kernel counts the same calls.
-DEMO := $(TARGET)/$(TRIPLE)/demo
+DEMO := $(TARGET)/$(TRIPLE)/quick
 demo: export KMOD_ONCE_BIN = $(DEMO)/kmod
 demo: export KMOD_ONCE_LIBRARY = $(DEMO)/libkmod.so.2.5.1
 demo:
 	$(MAKE) -j2 demo-tools demo-lab
 	$(MAKE) -j2 demo-fetch demo-library
-	$(CARGO) test $(CARGO_FLAGS) --quiet --profile demo --test lab -- demo
+	$(CARGO) test $(CARGO_FLAGS) --quiet --profile quick --test lab -- demo
 demo-tools:
 	tests/lab/tools.sh demo
 demo-lab:
-	$(CARGO) test $(CARGO_FLAGS) --profile demo --test lab --no-run
+	$(CARGO) test $(CARGO_FLAGS) --profile quick --test lab --no-run
 demo-fetch:
 	@# Cargo would wait for the library.
 	$$(ls -t $(DEMO)/deps/lab-*.d | head -n 1 | sed 's/\.d$$//') fetch
 # The downloads take longer.
 demo-library:
-	nice $(CARGO) rustc $(CARGO_FLAGS) --lib --features library --profile demo --crate-type staticlib
+	nice $(CARGO) rustc $(CARGO_FLAGS) --lib --features library --profile quick --crate-type staticlib
 	$(call link_library,$(DEMO),$(DEMO)/libkmod_once.a)
 
 ENVIRONMENT := CARGO_BUILD_TARGET RUSTFLAGS $(decoder_flags) $(musl_compiler) KMOD_ONCE_BIN
@@ -180,7 +180,7 @@ check: export KMOD_ONCE_LIBRARY = $(LIBRARY)
 check: tools build library
 	$(CARGO) test --lib
 	$(CARGO) test --test compliance
-	$(CARGO) test --profile exploration --test exploration
+	$(CARGO) test --profile quick --test exploration
 	$(CARGO) test --test lab -- --exact storm_16::6.12
 
 test: export KMOD_ONCE_LIBRARY = $(LIBRARY)
@@ -191,7 +191,7 @@ test: tools build library
 	$(CARGO) test
 	$(if $(KMOD_ONCE_FULL),tests/ports/run)
 	$(if $(filter-out $(TRIPLE),$(PROGRAM_TRIPLE)),CARGO_BUILD_TARGET=$(PROGRAM_TRIPLE) $(CARGO) test --lib)
-	$(CARGO) test --profile exploration --test exploration
+	$(CARGO) test --profile quick --test exploration
 	tests/sanitize.sh
 	$(CARGO) test --test lab -- --test-threads 1 storm
 	$(CARGO) test --test lab -- --test-threads 2 --skip storm

@@ -1,10 +1,10 @@
-//! The gate's protocol, explored to its end: `kmod_once::internals::gate::protocol`, the very machine that the tools run, in a model world
-//! where a few participants do everything in every order, and where everything that can go wrong does.
+//! Explores every state of the gate's protocol: the state machine of `src/gate/machine.rs`, which the tools run too, in a model of
+//! the system. A few participants act in every order, and the faults of each scenario happen at every point.
 //!
-//! The search is our own: it is a hundred lines, which are sooner read than a library for it (stateright) and all that this
-//! depends on, and a counterexample is a story in words of the field.
+//! The search is our own. It has a hundred lines, fewer to read than a library for it (stateright) with its dependencies, and it
+//! prints a counterexample line by line in terms of the gate.
 //!
-//! `cargo test --profile exploration --test exploration [-- NAME...]`; `KMOD_ONCE_FULL=1` explores the long scenarios, too;
+//! `cargo test --profile quick --test exploration [-- NAME...]`; `KMOD_ONCE_FULL=1` explores the long scenarios, too;
 //! `KMOD_ONCE_STORIES=1` tells how each mutant is found.
 
 mod acts;
