@@ -7,6 +7,8 @@
 mod debian;
 #[path = "../tests/common/elf.rs"]
 mod elf;
+#[path = "../tests/common/needs.rs"]
+mod needs;
 #[path = "../tests/common/library.rs"]
 mod shared;
 #[allow(dead_code)]

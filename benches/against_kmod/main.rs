@@ -10,6 +10,8 @@ mod count;
 mod debian;
 #[path = "../../tests/common/elf.rs"]
 mod elf;
+#[path = "../../tests/common/needs.rs"]
+mod needs;
 mod processes;
 #[path = "../../tests/common/program.rs"]
 mod program;

@@ -6,7 +6,9 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{fs, io};
 
 /// Whether this is root.
 pub fn is_root() -> bool {
@@ -21,6 +23,24 @@ pub fn root() -> bool {
 /// What could be had from the network, or this test says that it could not.
 pub fn fetched<T, E: Display>(had: Result<T, E>) -> Option<T> {
     had.map_err(|why| left_out(&format!("needs packages: {why}"))).ok()
+}
+
+/// A new folder for a suite in the build directory, which another run of it at the same time does not touch. What runs that were
+/// killed left there is removed.
+pub fn folder(suite: &str) -> io::Result<PathBuf> {
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let abandoned = |name: &str| {
+        let owner = name.strip_prefix(suite).and_then(|rest| rest.strip_prefix('-'));
+        owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+    };
+    for entry in fs::read_dir(base)?.filter_map(Result::ok) {
+        if entry.file_name().to_str().is_some_and(abandoned) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let folder = base.join(format!("{suite}-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// Says that this test does not run; false. It is not for libtest to swallow, as what passes is.

@@ -162,10 +162,7 @@ impl Suite {
         }
         let differences = Differences::parse(&include_str!("DIFFERENCES.md").replace("%REL%", &release))?;
         let said = |error: io::Error| error.to_string();
-        let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        remove_abandoned(base);
-        let dir = base.join(format!("compliance-{}", std::process::id()));
-        fs::create_dir_all(&dir).map_err(said)?;
+        let dir = needs::folder("compliance").map_err(said)?;
         let cache = debian::Cache::open().map_err(said)?;
         let theirs = Tools::kmod_34(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
         let old = Tools::kmod_30(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
@@ -254,18 +251,4 @@ fn case_files(dir: &Path) -> io::Result<BTreeMap<String, String>> {
         }
     }
     Ok(found)
-}
-
-/// Removes what runs that were killed left in the build directory.
-fn remove_abandoned(base: &Path) {
-    let Ok(entries) = fs::read_dir(base) else {
-        return;
-    };
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix("compliance-").filter(|pid| !Path::new("/proc").join(pid).exists());
-        if owner.is_some() {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::debian::Cache;
+use crate::needs;
 use crate::tools::Tools;
 
 /// One test. The error says what is wrong.
@@ -53,10 +54,7 @@ impl Stages {
                 "the tools are run in root directories of their own: run this as root",
             ));
         }
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("depmod");
-        if dir.exists() {
-            fs::remove_dir_all(&dir)?;
-        }
+        let dir = needs::folder("depmod")?;
         let cache = Cache::open()?;
         let theirs = Tools::kmod_34(&cache)?.staged(&dir.join("tools"))?;
         let kmod_30 = Tools::kmod_30(&cache)?.staged(&dir.join("tools"))?;
@@ -101,6 +99,12 @@ impl Drop for Stage {
     fn drop(&mut self) {
         // What stays behind is inside the build directory and is removed by the next run.
         let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 

@@ -52,7 +52,7 @@ mod tree;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -165,8 +165,7 @@ impl Suite {
         }
         let differences = Differences::parse(&include_str!("DIFFERENCES.md").replace("%REL%", &release))?;
         let said = |error: std::io::Error| error.to_string();
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("library-{}", std::process::id()));
-        fs::create_dir_all(&dir).map_err(said)?;
+        let dir = needs::folder("library").map_err(said)?;
         let cache = debian::Cache::open().map_err(said)?;
         let kmod = Tools::kmod_34(&cache).and_then(|tools| tools.staged(&dir)).map_err(said)?;
         let trees = trees::Trees::new(&dir.join("trees"), &kmod, &release).map_err(said)?;
