@@ -1,4 +1,4 @@
-//! What the steps of the world do.
+//! Applies steps to the model world.
 
 use crate::fingerprint::FIRST_ID;
 use crate::mutants::{Mutant, Order};
@@ -13,7 +13,7 @@ use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
 
 impl Scene<'_> {
-    /// Does a step.
+    /// Applies one step, and checks the rules afterwards.
     pub fn apply(&self, world: &mut World, step: Step) -> Result<(), Broken> {
         world.now += TICK;
         match step {
@@ -49,10 +49,10 @@ impl Scene<'_> {
             Step::Bound => world.now = self.next_bound(world).unwrap_or(world.now),
         }
         if !matches!(step, Step::Act(_) | Step::Slice(_) | Step::GiveUp(_)) {
-            world.impure = true;
+            world.had_fault = true;
         }
         for index in 0..world.people.len() {
-            world.people[index].doom |= self.fate(world, index);
+            world.people[index].own_failures |= self.possible_failures(world, index);
         }
         rules::in_every_state(self, world)
     }
@@ -65,7 +65,7 @@ impl Scene<'_> {
                 Some(seen) => self.next(world, index, seen),
                 None => Ok(()),
             },
-            At::Drowsy(longest) => {
+            At::BeforeSleep(longest) => {
                 let futex = self.futex(world, index);
                 world.people[index].at = At::Do(Action::Sleep(Some(futex), longest));
                 Ok(())
@@ -75,7 +75,7 @@ impl Scene<'_> {
         }
     }
 
-    /// The request is noted, and a live module is all that it wants.
+    /// Starts the next request. It ends at once if the module is live.
     fn start(&self, world: &mut World, index: usize) -> Result<(), Broken> {
         let (who, ask, now) = (self.who(index), self.ask(index, world), world.now);
         let turn = usize::from(world.people[index].turn);
@@ -104,14 +104,14 @@ impl Scene<'_> {
         if ask.purpose != Purpose::Remove && live {
             return self.finish(world, index, None);
         }
-        // A gate that cannot be had is known when its file is to be opened.
+        // Without a gate the machine starts at the gate's file, too, and fails to open it.
         let first = if self.scenario.start == Lock::Nothing { Lock::Nothing } else { Lock::Key };
         let action = machine.start(first, now);
         world.people[index].machine = Some(machine);
         self.set(world, index, action)
     }
 
-    /// Tells the machine what was seen, and takes what it wants next.
+    /// Gives the machine an answer, and takes its next action.
     pub fn next(&self, world: &mut World, index: usize, seen: Seen) -> Result<(), Broken> {
         let now = world.now;
         let Some(machine) = &mut world.people[index].machine else { return Ok(()) };
@@ -120,7 +120,7 @@ impl Scene<'_> {
     }
 
     fn set(&self, world: &mut World, index: usize, action: Action) -> Result<(), Broken> {
-        if self.is_nobodys_business(world, action) {
+        if self.is_invisible(world, action) {
             let seen = self.perform(world, index, action)?.unwrap_or(Seen::Done);
             return self.next(world, index, seen);
         }
@@ -145,7 +145,7 @@ impl Scene<'_> {
             Action::Sleep(futex, longest) => {
                 rules::sleeps_shortly(longest)?;
                 if futex.is_some() && self.is(Order::FutexReadAfterTryLock) {
-                    world.people[index].at = At::Drowsy(longest);
+                    world.people[index].at = At::BeforeSleep(longest);
                 }
                 Ok(())
             }
@@ -153,8 +153,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether it makes no difference to the others when this is done: then it is no step of its own.
-    fn is_nobodys_business(&self, world: &World, action: Action) -> bool {
+    /// Whether no other participant can notice when this action happens. It is then part of the step before.
+    fn is_invisible(&self, world: &World, action: Action) -> bool {
         match action {
             Action::Open(_) => world.left.deny == 0,
             Action::Warn | Action::ReadOwnName => true,
@@ -162,7 +162,7 @@ impl Scene<'_> {
         }
     }
 
-    /// The request is over; the next one follows. A target is given up if what it needs cannot be had.
+    /// Ends a request; the next one of the plan follows. If a dependency failed, the rest of the plan is given up.
     pub fn finish(&self, world: &mut World, index: usize, end: Option<End>) -> Result<(), Broken> {
         let failed = matches!(end, Some(End::Failed(_) | End::Shared(_) | End::Recursion));
         let given_up = failed && self.ask(index, world).purpose == Purpose::LoadDependency;
@@ -171,14 +171,14 @@ impl Scene<'_> {
         let (turn, deadline) = (person.turn + u8::from(!over), person.deadline);
         let at = if over || person.killed { At::Done } else { At::Start };
         let fresh = &self.begin().people[index];
-        *person = Person { at, turn, spent: person.spent, stopped: person.stopped, ..*fresh };
+        *person = Person { at, turn, had_failure: person.had_failure, stopped: person.stopped, ..*fresh };
         if at == At::Start {
             world.people[index].deadline = deadline;
         }
         Ok(())
     }
 
-    /// Does what the machine wants. The kernel call has steps of its own.
+    /// Performs an action of the machine. The kernel call has steps of its own.
     fn perform(&self, world: &mut World, index: usize, action: Action) -> Result<Option<Seen>, Broken> {
         let which = self.at_file(world, index);
         let file = which.map_or(usize::MAX, Which::index);
@@ -286,7 +286,7 @@ impl Scene<'_> {
         }
     }
 
-    /// A killed participant is gone, and its locks with it. Nobody is woken.
+    /// Removes a killed participant and frees its locks. Nobody is woken.
     pub fn die(&self, world: &mut World, index: usize) {
         let me = Holder::Person(index as u8);
         for file in world.files.iter_mut().filter(|file| file.holder == Some(me)) {

@@ -1,8 +1,8 @@
-//! The fingerprint of a world: two worlds that cannot be told apart by what comes after have the same one.
+//! The fingerprint of a world. Worlds with equal futures have equal fingerprints.
 //!
-//! Of times only the order counts, so each is replaced by its rank among all in the world. Of a futex only counts whether it
-//! changed since it was read. Of a small counter (sleeps at one lock) counts whether it is 0, 1 or more. And participants with
-//! one plan may change places. The machine's fields are private: they are seen on their way through its `Hash`.
+//! Only the order of times matters, so each time is replaced by its rank among all times of the world. Of a futex it matters
+//! whether it changed since it was read; of a small counter (sleeps at one lock), whether it is 0, 1 or more. Participants with
+//! equal plans can be exchanged. The machine's fields are private, so this reads them through its `Hash`.
 
 use crate::world::TIME_ZERO;
 use std::cell::RefCell;
@@ -16,23 +16,23 @@ pub const FIRST_ID: i32 = 1_000_000;
 #[derive(Default)]
 pub struct Canon {
     words: Vec<u64>,
-    /// Small numbers that share the next word, and how many.
+    /// Small numbers that are packed into the next word, and their number.
     packed: (u64, u64),
-    /// Seconds, nanoseconds and place of each time.
+    /// Each time in seconds and nanoseconds, and the index of its word.
     times: Vec<(u64, u32, usize)>,
-    /// Participant and place of each mention of one.
+    /// Each participant that a word names, and the index of the word.
     people: Vec<(usize, usize)>,
-    /// The words that are about each participant, and its group: those of a group may change places.
+    /// For each participant its group, whose members can be exchanged, and the range of its words.
     groups: Vec<(usize, Range<usize>)>,
-    /// Group, digest and number of each, in order.
+    /// Group, digest and index of each participant, sorted.
     order: Vec<(usize, u64, usize)>,
     seconds: Option<u64>,
-    /// The value of the futex that the next numbers are compared with.
+    /// The futex value that the next `u32`s are compared with.
     pub futex: u32,
 }
 
 impl Hasher for Canon {
-    /// A `Duration` passes as its seconds and its nanoseconds. Those of the world's clock are told by their size.
+    /// A `Duration` is hashed as seconds and nanoseconds. Times of the world's clock are those of [`TIME_ZERO`] and later.
     fn write_u64(&mut self, value: u64) {
         self.seconds = Some(value);
         if value < TIME_ZERO.as_secs() {
@@ -56,7 +56,7 @@ impl Hasher for Canon {
         self.small(value.min(2).into());
     }
 
-    /// An error, or who a participant is.
+    /// An errno or the thread id of a participant.
     fn write_i32(&mut self, value: i32) {
         self.seconds = None;
         self.large(value as u64);
@@ -84,7 +84,7 @@ impl Hasher for Canon {
     }
 }
 
-/// Folded multiplication, as wyhash has it.
+/// Folded multiplication, as in wyhash.
 fn mix(words: &[u64], seed: u64) -> u64 {
     let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
     for word in words {
@@ -118,7 +118,7 @@ impl Canon {
         }
     }
 
-    /// Hashes what is about the next participant.
+    /// Hashes the next participant.
     pub fn person(&mut self, group: usize, feed: impl FnOnce(&mut Canon)) {
         self.flush();
         let start = self.words.len();
@@ -127,8 +127,8 @@ impl Canon {
         self.groups.push((group, start..self.words.len()));
     }
 
-    /// What all the words come to. Those of a group are put in an order that does not depend on who is who, and a mention of
-    /// one counts as its place in that order.
+    /// The digest of all words. The members of a group are sorted by their own digests, and a word that names a participant
+    /// counts as its index in that order.
     fn sum(&mut self) -> u64 {
         for (_, place) in &self.people {
             self.words[*place] = u64::MAX;
@@ -170,7 +170,7 @@ thread_local! {
     static CANON: RefCell<Canon> = RefCell::default();
 }
 
-/// The fingerprint of what `feed` hashes.
+/// The fingerprint of everything that `feed` hashes.
 pub fn fingerprint(feed: impl FnOnce(&mut Canon)) -> u64 {
     CANON.with_borrow_mut(|canon| {
         canon.words.clear();
@@ -185,7 +185,7 @@ pub fn fingerprint(feed: impl FnOnce(&mut Canon)) -> u64 {
     })
 }
 
-/// Checks that the standard library still hashes a time as this file takes it for granted.
+/// Checks that the standard library still hashes a `Duration` as this file assumes.
 pub fn check() {
     let print = |times: [u64; 3]| {
         let times = times.map(|ns| TIME_ZERO + Duration::from_nanos(ns));

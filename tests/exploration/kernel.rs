@@ -1,7 +1,7 @@
 //! The model's kernel: what a load or a removal does, in steps. After `kernel/module/main.c`.
 
 use crate::rules::Broken;
-use crate::scenarios::{Era, Kind, Luck};
+use crate::scenarios::{CallFault, Era, Kind};
 use crate::world::{At, Scene, World, bit};
 use kmod_once::internals::error::Errno;
 use kmod_once::internals::gate::protocol::{Failure, FailureCache, Purpose, SYMBOL_ERRNOS, Seen};
@@ -12,7 +12,7 @@ use std::time::Duration;
 pub enum Life {
     #[default]
     Absent,
-    /// Its name is taken, but nobody sees it.
+    /// In the kernel's list of modules, but not yet in sysfs.
     Unformed,
     Coming,
     Live,
@@ -22,11 +22,11 @@ pub enum Life {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Module {
     pub life: Life,
-    /// Whether its init has failed once.
+    /// Whether its init has failed before.
     pub tried: bool,
-    /// How many calls to load it there were, while they are counted.
+    /// The number of calls to load it, while the world counts them.
     pub calls: u8,
-    /// The last failure that its init gave, its inputs, and when the leader had it.
+    /// The last failure of its init, the inputs of that load, and when its caller received the failure.
     pub failed: Option<(Errno, u64, Duration)>,
 }
 
@@ -42,22 +42,22 @@ impl Module {
     }
 }
 
-/// Where a participant is inside its call.
+/// How far a kernel call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// The file is copied; the name is looked for next.
+    /// The file is copied. Next: look up the name.
     Enter,
-    /// It waits for another's load of the same module.
+    /// It waits for another load of the same module.
     WaitForName,
-    /// Its symbols are looked for.
+    /// Next: look up the symbols.
     Symbols,
     /// The init of that module runs.
     Init(usize),
-    /// Its init failed so, and it is taken down.
+    /// Its init failed with this errno. Next: remove it.
     Dying(Errno),
     /// It is being removed.
     Leaving,
-    /// On the way back, with this answer; whether the module itself gave it.
+    /// The call returns this answer; whether the module's own init gave it.
     Back(Option<Failure>, bool),
 }
 
@@ -88,7 +88,7 @@ impl Scene<'_> {
         }
     }
 
-    /// The kernel waits 30 s for symbols. Here it gives up only where it would wait for good.
+    /// The kernel waits at most 30 s for symbols. The model ends such a wait only if it would last for ever.
     pub fn can_give_up(&self, world: &World, index: usize, stage: Stage) -> bool {
         let module = self.ask(index, world).module;
         match (stage, self.scenario.modules[module]) {
@@ -109,10 +109,10 @@ impl Scene<'_> {
         let life = world.modules[ask.module].life;
         let stage = match stage {
             Stage::Enter if ask.purpose == Purpose::Remove => self.enter_removal(world, ask.module),
-            Stage::Enter => match self.who(index).luck {
-                Luck::Unprivileged => kernel(Errno::EPERM),
-                Luck::Bad(failure) if !world.people[index].spent => {
-                    world.people[index].spent = true;
+            Stage::Enter => match self.who(index).call_fault {
+                CallFault::NotPermitted => kernel(Errno::EPERM),
+                CallFault::Once(failure) if !world.people[index].had_failure => {
+                    world.people[index].had_failure = true;
                     Stage::Back(Some(failure), false)
                 }
                 _ => self.take_name(world, ask.module),
@@ -205,13 +205,13 @@ impl Scene<'_> {
     ) -> Result<(), Broken> {
         let ask = self.ask(index, world);
         let person = &mut world.people[index];
-        (person.looked, person.transition, person.excused) = (None, 0, false);
+        (person.looked, person.transition, person.may_overlap) = (None, 0, false);
         if person.killed {
             self.die(world, index);
             return Ok(());
         }
-        let remembers =
-            self.scenario.is_closed() && !world.impure || self.who(index).failure_cache != FailureCache::None;
+        let remembers = self.scenario.is_closed() && !world.had_fault
+            || self.who(index).failure_cache != FailureCache::None;
         if ask.purpose != Purpose::Remove && remembers && by_module {
             if let Some(Failure { errno, .. }) = answer {
                 world.modules[ask.module].failed = Some((errno, ask.inputs, world.now));
@@ -224,9 +224,9 @@ impl Scene<'_> {
         self.next(world, index, Seen::Answer(answer))
     }
 
-    /// The failures that a call which this participant made now would have, or that one which is under way will have, or that
-    /// may be remembered.
-    pub fn fate(&self, world: &World, index: usize) -> u8 {
+    /// The failures that this participant may report, as bits: of a call that it would make now, of a call of another
+    /// participant that is running, and of one that the failure cache still holds.
+    pub fn possible_failures(&self, world: &World, index: usize) -> u8 {
         if world.people[index].machine.is_none() {
             return 0;
         }

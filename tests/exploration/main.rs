@@ -1,11 +1,11 @@
-//! Explores every state of the gate's protocol: the state machine of `src/gate/machine.rs`, which the tools run too, in a model of
-//! the system. A few participants act in every order, and the faults of each scenario happen at every point.
+//! Explores every state of the gate's protocol: the state machine of `src/gate/machine.rs`, which the tools run too, in a
+//! model of the system. A few participants act in every order, and the faults of each scenario happen at every point.
 //!
 //! The search is our own. It has a hundred lines, fewer to read than a library for it (stateright) with its dependencies, and it
 //! prints a counterexample line by line in terms of the gate.
 //!
 //! `cargo test --profile quick --test exploration [-- NAME...]`; `KMOD_ONCE_FULL=1` explores the long scenarios, too;
-//! `KMOD_ONCE_STORIES=1` tells how each mutant is found.
+//! `KMOD_ONCE_STORIES=1` prints the counterexample of each mutant.
 
 mod acts;
 mod fingerprint;
@@ -58,7 +58,7 @@ fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
 fn explore_all(scenarios: &[&Scenario]) -> bool {
     let began = Instant::now();
     println!("{:<45} {:>6} {:>10} {:>5} {:>7}", "scenario", "people", "states", "depth", "seconds");
-    // States, scenarios cut short, scenarios with a counterexample.
+    // States; scenarios that reached their budget; scenarios with a counterexample.
     let sums = Mutex::new((0, 0, 0));
     in_parallel(scenarios, |scenario| {
         let began = Instant::now();
@@ -96,7 +96,7 @@ fn find_mutants(scenarios: &[Scenario], wanted: impl Fn(&str) -> bool) -> bool {
         for scenario in first.chain(others) {
             let scene = Scene { scenario, mutant: Some(*mutant) };
             if let Some(counterexample) = explore(&scene).broken {
-                let depth = counterexample.way.len();
+                let depth = counterexample.path.len();
                 println!("{label:<40} {:<40} {depth:>5}  {}", scenario.name, counterexample.broken.rule);
                 if std::env::var_os("KMOD_ONCE_STORIES").is_some() {
                     println!("{}", story::tell(&scene, &counterexample));

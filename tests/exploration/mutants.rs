@@ -1,12 +1,12 @@
-//! That the exploration can fail: protocols with one rule taken out, or with two steps in the wrong order. Each must be found.
+//! Protocols without one rule, or with two steps in the wrong order. The exploration must find a counterexample for each.
 
 use kmod_once::internals::gate::protocol::Guard;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
-    /// The machine without that rule.
+    /// The machine without this rule.
     Guard(Guard),
-    /// A driver that does it in another order, or not at all.
+    /// A driver that does two steps in another order, or leaves one out.
     Order(Order),
 }
 
@@ -20,7 +20,7 @@ pub enum Order {
     NoResult,
 }
 
-/// Each with the scenarios that are most likely to find it. The others follow.
+/// Each with the scenarios to try first; then the others are tried.
 pub const ALL: [(Mutant, &[&str]); 27] = [
     (Mutant::Guard(Guard::SecondLook), &["two, then again"]),
     (Mutant::Guard(Guard::WaitForComing), &["an outsider loads"]),
@@ -41,7 +41,7 @@ pub const ALL: [(Mutant, &[&str]); 27] = [
     (Mutant::Guard(Guard::TransitionSeen), &["init says EEXIST"]),
     (Mutant::Guard(Guard::OneMoreCall), &["an outsider loads and removes"]),
     (Mutant::Guard(Guard::RecursionOfDependency), &["recursion"]),
-    (Mutant::Guard(Guard::RecursionUnknown), &["recursion in the dark"]),
+    (Mutant::Guard(Guard::RecursionUnknown), &["recursion, the leader cannot be read"]),
     (Mutant::Guard(Guard::RecursionOfTarget), &["recursion of the target"]),
     (Mutant::Order(Order::WakeBeforeUnlock), &["three ask for one"]),
     (Mutant::Order(Order::FutexReadAfterTryLock), &["three ask for one"]),

@@ -1,4 +1,4 @@
-//! What must hold in the world. Each rule has the name that a counterexample is found under.
+//! The rules that every state and every step must obey. A counterexample names the rule that it breaks.
 
 use crate::fingerprint::FIRST_ID;
 use crate::kernel::{Life, Stage};
@@ -11,7 +11,7 @@ use kmod_once::internals::gate::protocol::{
 use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
 
-/// A rule that does not hold.
+/// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
     pub rule: &'static str,
@@ -26,7 +26,7 @@ fn holds(condition: bool, rule: &'static str, what: &str) -> Result<(), Broken> 
     if condition { Ok(()) } else { broken(rule, what) }
 }
 
-/// How many steps of its own a participant may take when its time is over, sleeps and kernel calls aside.
+/// How many steps a participant may take after its deadline, without sleeps and kernel calls.
 const LAST_STEPS: u8 = 40;
 
 impl Person {
@@ -39,12 +39,12 @@ impl Person {
     }
 }
 
-/// Whether nothing went wrong and nobody else has a hand in it: then calls are counted.
-fn is_pure(scenario: &Scenario, world: &World) -> bool {
-    scenario.is_closed() && !world.impure
+/// Whether there was no fault and only requests of the gate to load: only then calls are counted.
+fn counts_calls(scenario: &Scenario, world: &World) -> bool {
+    scenario.is_closed() && !world.had_fault
 }
 
-/// Before a call: one at a time, after a look, and not too often.
+/// Checked before a call: no other call is running, the module was examined under the lock, and it is not a call too many.
 pub fn may_call(scene: &Scene, world: &mut World, index: usize) -> Result<(), Broken> {
     let ask = scene.ask(index, world);
     let (now, person) = (world.now, world.people[index]);
@@ -66,14 +66,14 @@ pub fn may_call(scene: &Scene, world: &mut World, index: usize) -> Result<(), Br
     }
 
     let file = scene.at_file(world, index).map(|which| &world.files[which.index()]);
-    let in_the_dark = machine.lock() == Lock::Key
+    let not_known_yet = machine.lock() == Lock::Key
         && scene.is_misnamed(ask)
         && file.is_some_and(|file| !file.record.is_some_and(|record| record.other_name));
-    let excused = !machine.lock().is_gate_file() || in_the_dark;
-    world.people[index].excused = excused;
+    let may_overlap = !machine.lock().is_gate_file() || not_known_yet;
+    world.people[index].may_overlap = may_overlap;
     for (other, theirs) in world.people.iter().enumerate() {
         let inside = matches!(theirs.at, At::Kernel(_)) && scene.ask(other, world).module == ask.module;
-        if other != index && inside && scene.who(other).gate && !theirs.excused && !excused {
+        if other != index && inside && scene.who(other).gate && !theirs.may_overlap && !may_overlap {
             return broken("one at a time", format!("{} is inside, too", name(other)));
         }
     }
@@ -103,20 +103,20 @@ pub fn may_call(scene: &Scene, world: &mut World, index: usize) -> Result<(), Br
     }
 }
 
-/// Where nothing went wrong, a request that began before another's failure does not call for the same failure.
+/// Without faults, a request that began before another one failed takes over that failure and makes no call of its own.
 fn had_no_failure(scene: &Scene, world: &World, index: usize) -> Result<(), Broken> {
     let ask = scene.ask(index, world);
     let Some((errno, inputs, at)) = world.modules[ask.module].failed else { return Ok(()) };
     let shared = !CALLER_ERRNOS.contains(&errno) && !SYMBOL_ERRNOS.contains(&errno) && inputs == ask.inputs;
     let mine = at > world.people[index].since && world.people[index].calls == 0;
     holds(
-        !(shared && mine && is_pure(scene.scenario, world)),
+        !(shared && mine && counts_calls(scene.scenario, world)),
         "a failure is asked for once",
         "the failure was there while it waited",
     )
 }
 
-/// When a request ends, it says what is so.
+/// Checked at the end of a request: the end that it reports is true.
 pub fn at_the_end(scene: &Scene, world: &World, index: usize, end: End) -> Result<(), Broken> {
     let ask = scene.ask(index, world);
     let (now, person) = (world.now, &world.people[index]);
@@ -153,20 +153,20 @@ pub fn at_the_end(scene: &Scene, world: &World, index: usize, end: End) -> Resul
     }
 }
 
-/// A failure of another is one that an own attempt would have had, or one that may be remembered.
+/// A shared failure is one that the request's own call would have had, or one that the failure cache holds.
 fn is_its_own(world: &World, index: usize, errno: Errno) -> Result<(), Broken> {
     let person = &world.people[index];
     holds(
-        person.doom & bit(errno) != 0,
+        person.own_failures & bit(errno) != 0,
         "a shared failure is its own",
         "its own call would not have failed so",
     )
 }
 
-/// What only a collision in the kernel gives, the gate keeps away.
+/// The gate prevents errors that come only from two calls at once.
 fn not_the_gates_fault(scene: &Scene, world: &World, index: usize, failure: Failure) -> Result<(), Broken> {
     let ask = scene.ask(index, world);
-    if ask.purpose == Purpose::Remove || !is_pure(scene.scenario, world) {
+    if ask.purpose == Purpose::Remove || !counts_calls(scene.scenario, world) {
         return Ok(());
     }
     let said = scene.scenario.modules[ask.module] == Kind::Fails(failure.errno);
@@ -175,7 +175,7 @@ fn not_the_gates_fault(scene: &Scene, world: &World, index: usize, failure: Fail
     holds(!collision || said || symbols, "a load that would work works", "it collided in the kernel")
 }
 
-/// Nobody sleeps longer than a slice at once.
+/// No sleep is longer than [`SLICE`].
 pub fn sleeps_shortly(longest: Duration) -> Result<(), Broken> {
     holds(longest <= SLICE, "a slice is the longest sleep", "a longer one")
 }
@@ -184,7 +184,7 @@ pub fn past_its_deadline(world: &World, index: usize) -> Result<(), Broken> {
     holds(world.now >= world.people[index].deadline, "a warning says what is so", "no deadline was passed")
 }
 
-/// Whose time is over comes to an end. Called before each step of its own, sleeps aside.
+/// A request ends soon after its deadline. Checked before each of its steps but sleeps.
 pub fn ends_in_time(_: &Scene, world: &mut World, index: usize) -> Result<(), Broken> {
     let now = world.now;
     let person = &mut world.people[index];
@@ -200,12 +200,13 @@ pub fn ends_in_time(_: &Scene, world: &mut World, index: usize) -> Result<(), Br
     holds(person.late <= LAST_STEPS, "a wait ends at the deadline", "it goes on and on")
 }
 
-/// A helper that a module's init waits for is not kept waiting. Called when a sleep of its has ended.
+/// A helper that a module's init waits for does not wait for that module. Checked when one of its sleeps has ended.
 pub fn recursion_is_seen(scene: &Scene, world: &World, index: usize) -> Result<(), Broken> {
     let ask = scene.ask(index, world);
     let person = &world.people[index];
     let waited_for = scene.who(index).helper && scene.waits_for_a_helper(world, ask.module);
-    // Where the one who loads the module does not use the gate, and another waits for that load with the lock: until the deadline.
+    // An exception: the loader does not use the gate, and a third process holds the lock and waits for that load. Then the helper
+    // waits until its deadline.
     let hidden = scene.at_file(world, index).is_some_and(|which| match world.files[which.index()].holder {
         Some(Holder::Person(holder)) => {
             !matches!(world.people[usize::from(holder)].at, At::Kernel(Stage::Init(_)))
@@ -216,7 +217,7 @@ pub fn recursion_is_seen(scene: &Scene, world: &World, index: usize) -> Result<(
     holds(!kept, "a helper is not kept waiting", "the third sleep, and the module waits for it")
 }
 
-/// After each step.
+/// Checked after each step.
 pub fn in_every_state(scene: &Scene, world: &World) -> Result<(), Broken> {
     no_wake_is_missed(scene, world)?;
     if !somebody_moves(scene, world) {
@@ -230,7 +231,7 @@ pub fn in_every_state(scene: &Scene, world: &World) -> Result<(), Broken> {
     Ok(())
 }
 
-/// A sleeper is woken, or will be, once the lock is free.
+/// After the lock became free, each sleeper is woken or about to be.
 fn no_wake_is_missed(scene: &Scene, world: &World) -> Result<(), Broken> {
     for (index, person) in world.people.iter().enumerate() {
         let At::Do(Action::Sleep(Some(futex), _)) = person.at else { continue };
@@ -260,7 +261,7 @@ fn somebody_moves(scene: &Scene, world: &World) -> bool {
     })
 }
 
-/// When all is done: no lock is held, the records say what happened, and nothing was done twice.
+/// Checked when no participant can go on: no lock is held, the records say what happened, and each module was loaded by one call.
 fn at_rest(scene: &Scene, world: &World) -> Result<(), Broken> {
     for file in &world.files {
         if let Some(Holder::Person(holder)) = file.holder {
@@ -274,17 +275,18 @@ fn at_rest(scene: &Scene, world: &World) -> Result<(), Broken> {
     let was = scene.scenario.faults;
     let whole = (was.kill, was.stop, was.lose) == (world.left.kill, world.left.stop, world.left.lose);
     let open = world.files.iter().any(|file| file.record.is_some_and(|record| record.end.is_none()));
-    holds(!(whole && open), "what was begun is ended", "a record says that an attempt is under way")?;
-    if !is_pure(scene.scenario, world) {
+    holds(!(whole && open), "what was begun is ended", "a record says that an attempt is under path")?;
+    if !counts_calls(scene.scenario, world) {
         return Ok(());
     }
     for (index, module) in world.modules.iter().enumerate() {
         let asks =
             || scene.scenario.people.iter().flat_map(|who| &who.plan).filter(|ask| ask.module == index);
         let one_name = asks().all(|ask| ask.by_file) || asks().all(|ask| !ask.by_file);
-        let lucky = scene.scenario.people.iter().all(|who| who.luck == crate::scenarios::Luck::Good);
+        let faultless =
+            scene.scenario.people.iter().all(|who| who.call_fault == crate::scenarios::CallFault::None);
         let loads = matches!(scene.scenario.modules[index], Kind::Loads | Kind::Misnamed | Kind::Asks(_));
-        if loads && one_name && lucky && module.life == Life::Live {
+        if loads && one_name && faultless && module.life == Life::Live {
             holds(module.calls == 1, "all requests make one call", &format!("{} calls", module.calls))?;
         }
         for file in [index, index + world.modules.len()] {
@@ -294,13 +296,13 @@ fn at_rest(scene: &Scene, world: &World) -> Result<(), Broken> {
             let rule = "the record says what happened";
             let worked = record.end.is_some_and(|end| end.failure.is_none());
             let live = module.life == Life::Live;
-            holds(worked == live || !lucky, rule, "the module is in another state")?;
+            holds(worked == live || !faultless, rule, "the module is in another state")?;
         }
     }
     Ok(())
 }
 
-/// What a participant is called.
+/// The name of a participant.
 pub fn name(index: usize) -> char {
     (b'A' + index as u8) as char
 }

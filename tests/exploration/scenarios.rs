@@ -1,36 +1,36 @@
-//! The worlds that are explored: who asks for what, which modules there are, and what may go wrong.
+//! The scenarios: participants with their requests, modules, and the faults that may happen.
 
 use crate::world::{Faults, MODULES, TIME_ZERO};
 use kmod_once::internals::error::Errno;
 use kmod_once::internals::gate::protocol::{Attempt, Ended, Failure, FailureCache, Lock, Purpose};
 use std::time::Duration;
 
-/// What a module does when it is loaded.
+/// What happens when a module is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Loads,
-    /// Its init fails so, always (with `EEXIST`, too).
+    /// Its init always fails with this errno, which may be `EEXIST`.
     Fails(Errno),
-    /// Its init fails so the first time.
+    /// Its init fails with this errno the first time.
     FailsFirst(Errno),
-    /// Its init fails so if the inputs are these.
+    /// Its init fails with this errno if these are the inputs.
     FailsFor(u64, Errno),
-    /// It needs a symbol of that module.
+    /// It needs a symbol of this module.
     Needs(usize),
-    /// The file's name is another than the module's.
+    /// The name of its file differs from its own.
     Misnamed,
-    /// Its init starts that participant, and waits for it.
+    /// Its init starts this participant and waits for its end.
     Asks(usize),
 }
 
-/// How the kernel treats a participant's calls.
+/// How the calls of a participant fail, apart from the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Luck {
-    Good,
-    /// `EPERM` for each.
-    Unprivileged,
-    /// The first call fails so, whatever the module.
-    Bad(Failure),
+pub enum CallFault {
+    None,
+    /// Each fails with `EPERM`.
+    NotPermitted,
+    /// The first one fails so, for any module.
+    Once(Failure),
 }
 
 /// One request of a participant.
@@ -38,24 +38,24 @@ pub enum Luck {
 pub struct Ask {
     pub purpose: Purpose,
     pub module: usize,
-    /// Asked for by the name of its file, where that differs from its own.
+    /// Whether the request uses the name of the file where it differs from the module's.
     pub by_file: bool,
     pub inputs: u64,
 }
 
-/// One participant: its requests, one after the other.
+/// A participant, which makes its requests one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Who {
     pub plan: Vec<Ask>,
-    /// Whether it uses the gate. Others call the kernel straight.
+    /// Whether it uses the gate. If not, it only calls the kernel.
     pub gate: bool,
-    /// Whether the kernel starts it.
+    /// Whether the kernel starts it, as a usermode helper.
     pub helper: bool,
-    pub luck: Luck,
+    pub call_fault: CallFault,
     pub failure_cache: FailureCache,
 }
 
-/// What a kernel does with a load of a module that is there already.
+/// How a kernel answers a load of a module that it has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Era {
     /// 5.10: waits until the module is live or gone, then tries again.
@@ -64,12 +64,12 @@ pub enum Era {
     New,
 }
 
-/// A lock file of the world.
+/// A lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// The gate's, by the module's own name.
+    /// The gate's file for the module's own name.
     Own(usize),
-    /// The gate's, by the name of the module's file.
+    /// The gate's file for the name of the module's file.
     ByFile(usize),
     ModuleFile(usize),
 }
@@ -90,19 +90,19 @@ pub struct Scenario {
     pub modules: [Kind; MODULES],
     pub people: Vec<Who>,
     pub era: Era,
-    /// How many of each may happen.
+    /// How many faults of each kind may happen.
     pub faults: Faults,
-    /// The best lock there is.
+    /// The first lock that can be used.
     pub start: Lock,
-    /// Files that a stranger has locked for good.
+    /// Files that another program has locked for ever.
     pub strangers: Vec<Which>,
-    /// Records that are in the gate's files at the start.
+    /// The records in the gate's files at the start.
     pub records: Vec<(Which, Attempt)>,
-    /// Whether it cannot be read what a leader does.
-    pub dark: bool,
-    /// How many states are enough.
+    /// Whether /proc does not say what a leader waits for.
+    pub leader_unreadable: bool,
+    /// After this many states the search ends.
     pub budget: usize,
-    /// Only in the long run.
+    /// Whether it is explored only with `KMOD_ONCE_FULL`.
     pub long: bool,
 }
 
@@ -117,7 +117,7 @@ impl Scenario {
             start: Lock::Key,
             strangers: Vec::new(),
             records: Vec::new(),
-            dark: false,
+            leader_unreadable: false,
             budget: 3_000_000,
             long: false,
         }
@@ -156,11 +156,11 @@ impl Scenario {
         self
     }
 
-    fn dark(self) -> Self {
-        Scenario { dark: true, ..self }
+    fn leader_unreadable(self) -> Self {
+        Scenario { leader_unreadable: true, ..self }
     }
 
-    /// Whether nobody but the gate's own requests to load has a hand in it.
+    /// Whether there are only requests of the gate to load.
     pub fn is_closed(&self) -> bool {
         self.people.iter().all(|who| who.gate && who.plan.iter().all(|ask| ask.purpose != Purpose::Remove))
             && self.start == Lock::Key
@@ -197,7 +197,7 @@ fn who(plan: &[Ask]) -> Who {
         plan: plan.to_vec(),
         gate: true,
         helper: false,
-        luck: Luck::Good,
+        call_fault: CallFault::None,
         failure_cache: FailureCache::None,
     }
 }
@@ -210,19 +210,19 @@ fn helper(plan: &[Ask]) -> Who {
     Who { helper: true, ..who(plan) }
 }
 
-fn lucky(luck: Luck, who: Who) -> Who {
-    Who { luck, ..who }
+fn with_fault(call_fault: CallFault, who: Who) -> Who {
+    Who { call_fault, ..who }
 }
 
 fn cpu(who: Who) -> Who {
     Who { failure_cache: FailureCache::NoDevice(Duration::from_secs(30)), ..who }
 }
 
-fn failure(errno: Errno, by_kernel: bool) -> Luck {
-    Luck::Bad(Failure { errno, by_kernel })
+fn failure(errno: Errno, by_kernel: bool) -> CallFault {
+    CallFault::Once(Failure { errno, by_kernel })
 }
 
-/// All of them. The names are what a counterexample and the list of mutants say.
+/// All scenarios. Counterexamples and the list of mutants use their names.
 pub fn all() -> Vec<Scenario> {
     let none = Faults::default();
     let kill = Faults { kill: 1, ..none };
@@ -233,7 +233,7 @@ pub fn all() -> Vec<Scenario> {
     let a = || who(&[load(0)]);
     let dependant = || who(&[need(0), load(1)]);
     let churn = [load(0), remove(0), load(0), remove(0)];
-    // Later than the first request, earlier than its look at the record.
+    // After the first request has started and before it reads the record.
     let oldest = TIME_ZERO + Duration::from_nanos(3);
     let future = TIME_ZERO + Duration::from_secs(100_000);
     let again = || who(&[load(0), load(0)]);
@@ -241,7 +241,7 @@ pub fn all() -> Vec<Scenario> {
     let once_by_file = || who(&[by_file(load(0))]);
     let enodev = Kind::FailsFirst(Errno::ENODEV);
     vec![
-        // Nothing goes wrong.
+        // No faults.
         Scenario::new("two, then again", Kind::Loads, [again(), again()]),
         Scenario::new("three ask for one", Kind::Loads, [a(), a(), a()]),
         Scenario::new("three ask for one that fails", Kind::Fails(Errno::ENODEV), [a(), a(), a()]),
@@ -261,9 +261,9 @@ pub fn all() -> Vec<Scenario> {
             [who(&[with(1, load(0))]), again()],
         ),
         Scenario::new("init says EEXIST", Kind::Fails(Errno::EEXIST), [again(), a()]),
-        Scenario::new("not permitted", Kind::Loads, [lucky(Luck::Unprivileged, a()), again()]),
-        Scenario::new("no memory", Kind::Loads, [lucky(failure(Errno::ENOMEM, false), a()), again()]),
-        Scenario::new("a file not read", Kind::Loads, [lucky(failure(Errno::EIO, false), a()), again()]),
+        Scenario::new("not permitted", Kind::Loads, [with_fault(CallFault::NotPermitted, a()), again()]),
+        Scenario::new("no memory", Kind::Loads, [with_fault(failure(Errno::ENOMEM, false), a()), again()]),
+        Scenario::new("a file not read", Kind::Loads, [with_fault(failure(Errno::EIO, false), a()), again()]),
         Scenario::new("misnamed", Kind::Misnamed, [once_by_file(), once_by_file(), once_by_file()]),
         Scenario::new("misnamed, both names", Kind::Misnamed, [twice_by_file(), again()]),
         Scenario::new("misnamed, removed", Kind::Misnamed, [twice_by_file(), who(&[load(0), remove(0)])]),
@@ -275,7 +275,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("many CPUs", enodev, [cpu(again()), cpu(a())]),
         Scenario::new("a refusal is forgotten", enodev, [cpu(again())]).faults(late),
         Scenario::new("many CPUs, another failure", Kind::FailsFirst(Errno::EIO), [cpu(again()), cpu(a())]),
-        // Others who do not use the gate.
+        // Processes that do not use the gate.
         Scenario::new("an outsider loads", Kind::Loads, [outsider(&[load(0)]), a(), a()]),
         Scenario::new("an outsider loads, old kernel", Kind::Loads, [outsider(&[load(0)]), a(), a()]).old(),
         Scenario::new("an outsider fails", Kind::FailsFirst(Errno::EIO), [outsider(&[load(0)]), a(), a()]),
@@ -291,12 +291,16 @@ pub fn all() -> Vec<Scenario> {
             [outsider(&churn), who(&[need(0)])],
         )
         .faults(late),
-        // A module's init that waits for a helper.
+        // A module whose init waits for a helper.
         Scenario::new("recursion", Kind::Asks(1), [a(), helper(&[need(0), load(1)]), a()])
             .second(Kind::Needs(0)),
-        Scenario::new("recursion in the dark", Kind::Asks(1), [a(), helper(&[need(0), load(1)]), a()])
-            .second(Kind::Needs(0))
-            .dark(),
+        Scenario::new(
+            "recursion, the leader cannot be read",
+            Kind::Asks(1),
+            [a(), helper(&[need(0), load(1)]), a()],
+        )
+        .second(Kind::Needs(0))
+        .leader_unreadable(),
         Scenario::new("recursion without a gate", Kind::Asks(1), [a(), helper(&[need(0), load(1)]), a()])
             .second(Kind::Needs(0))
             .at(Lock::ModuleFile),
@@ -309,7 +313,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("recursion of the target", Kind::Asks(1), [a(), helper(&[load(0)])])
             .faults(Faults { deadline: 2, ..none }),
         Scenario::new("a helper of another", Kind::Asks(1), [a(), helper(&[load(1)]), dependant()]),
-        // What is in the gate's files, and who holds them.
+        // Records in the gate's files, and strangers that hold locks.
         Scenario::new("another boot", Kind::Loads, [a(), a()]).record(false, oldest),
         Scenario::new("the future", Kind::Loads, [a(), a()]).record(true, future),
         Scenario::new("a stranger at the gate", Kind::Loads, [a(), who(&[need(0)])])
@@ -325,7 +329,7 @@ pub fn all() -> Vec<Scenario> {
             .at(Lock::ModuleFile)
             .stranger(Which::ModuleFile(0)),
         Scenario::new("no lock at all", Kind::Loads, [a(), a(), a()]).at(Lock::Nothing),
-        // Faults between any two steps.
+        // Faults, between any two steps.
         Scenario::new("killed", Kind::Loads, [a(), a(), a()]).faults(kill),
         Scenario::new("killed, fails", enodev, [a(), again()]).faults(kill),
         Scenario::new("killed, misnamed", Kind::Misnamed, [twice_by_file(), once_by_file()]).faults(kill),
@@ -341,7 +345,7 @@ pub fn all() -> Vec<Scenario> {
             lose: 1,
             ..none
         }),
-        // More of the same.
+        // Longer ones.
         Scenario::new("four ask for one", Kind::Loads, [a(), a(), a(), a()]).long(5_000_000),
         Scenario::new("two and everything", enodev, [a(), a()]).faults(everything).long(3_000_000),
         Scenario::new("a deadline passes for three", Kind::Loads, [a(), a(), a()])

@@ -1,5 +1,5 @@
-//! Breadth first through all the states of a scenario. Of a state only its fingerprint is kept, with that of the state it was
-//! first reached from and the step between them; a way is found again by doing its steps anew.
+//! A breadth-first search through all states of a scenario. For each state it keeps the fingerprint, the fingerprint of the state
+//! before it, and the step between the two. The path to a state is replayed from its steps.
 
 use crate::rules::Broken;
 use crate::world::{Scene, Step, World};
@@ -7,21 +7,21 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// What an exploration found.
+/// The result of an exploration.
 pub struct Found {
     pub states: usize,
     pub depth: usize,
-    /// Whether there was an end to it within the budget.
+    /// Whether all states were reached within the budget.
     pub complete: bool,
     pub broken: Option<Counterexample>,
 }
 
 pub struct Counterexample {
     pub broken: Broken,
-    pub way: Vec<Step>,
+    pub path: Vec<Step>,
 }
 
-/// A fingerprint is spread already.
+/// A hasher for fingerprints, which are hashes already.
 #[derive(Default)]
 struct Same(u64);
 
@@ -55,9 +55,9 @@ pub fn explore(scene: &Scene) -> Found {
             for step in &steps {
                 let mut next = world.clone();
                 if let Err(broken) = scene.apply(&mut next, *step) {
-                    let mut way = way_to(&seen, root, parent);
-                    way.push(*step);
-                    let broken = Some(Counterexample { broken, way });
+                    let mut path = path_to(&seen, root, parent);
+                    path.push(*step);
+                    let broken = Some(Counterexample { broken, path });
                     return Found { states: seen.len(), depth: depth + 1, complete: true, broken };
                 }
                 let print = scene.fingerprint(&next);
@@ -76,14 +76,14 @@ pub fn explore(scene: &Scene) -> Found {
     Found { states: seen.len(), depth, complete: true, broken: None }
 }
 
-fn way_to(seen: &Seen, root: u64, end: u64) -> Vec<Step> {
-    let mut way = Vec::new();
+fn path_to(seen: &Seen, root: u64, end: u64) -> Vec<Step> {
+    let mut path = Vec::new();
     let mut at = end;
     while at != root {
         let (parent, step) = seen[&at];
-        way.push(step);
+        path.push(step);
         at = parent;
     }
-    way.reverse();
-    way
+    path.reverse();
+    path
 }

@@ -1,4 +1,4 @@
-//! A counterexample, told: one line a step.
+//! Prints a counterexample, one line for each step.
 
 use crate::fingerprint::FIRST_ID;
 use crate::kernel::Stage;
@@ -9,11 +9,11 @@ use crate::world::{At, Holder, Scene, Step, World};
 use kmod_once::internals::gate::protocol::{Action, Failure, Purpose};
 use std::fmt::Write;
 
-/// The steps that led to it, and what is wrong then.
+/// The steps of the counterexample, and the rule that the last one breaks.
 pub fn tell(scene: &Scene, found: &Counterexample) -> String {
     let mut text = String::new();
     let mut world = scene.begin();
-    for (number, step) in found.way.iter().enumerate() {
+    for (number, step) in found.path.iter().enumerate() {
         let before = world.clone();
         let result = scene.apply(&mut world, *step);
         let _ = writeln!(text, "{:4}. {}", number + 1, line(scene, &before, *step, &world));

@@ -1,5 +1,5 @@
-//! The model world: a kernel's modules, lock files, a clock, and participants, each with the machine of its request. A step is
-//! what one of them does at one moment, or something that befalls it.
+//! The model world: the kernel's modules, lock files, a clock, and participants, each with the machine of its request. A step is
+//! one action of a participant or one fault.
 
 use crate::fingerprint::{Canon, FIRST_ID, fingerprint};
 use crate::kernel::{Module, Stage};
@@ -13,24 +13,24 @@ use kmod_once::internals::system::sysfs::State;
 use std::hash::Hash;
 use std::time::Duration;
 
-/// How many modules a world has.
+/// The number of modules.
 pub const MODULES: usize = 2;
-/// Greater than every other number in a world: times are told from numbers by it.
+/// The start of the clock. Every other number is less, so the fingerprint knows times by their size.
 pub const TIME_ZERO: Duration = Duration::from_secs(1 << 40);
-/// How long a participant waits in all (`kmod.gate_timeout`).
+/// How long a participant waits in total (`kmod.gate_timeout`).
 pub const PATIENCE: Duration = Duration::from_secs(50);
-/// How much later the deadline of whoever starts later is: each passes by itself.
+/// The difference between the deadlines of two participants, so that each deadline passes in a step of its own.
 pub const APART: Duration = Duration::from_secs(1);
-/// The same for the bounds of waiting for a module file, less each time: none passes because another is set.
+/// The same for the ends of the waits for a module file. It shrinks each time, so that setting one does not pass another.
 pub const NEARLY: Duration = Duration::from_millis(100);
-/// What a step takes. All of them together stay far below the least bound of the protocol.
+/// The time of one step. All steps together take far less than the shortest time of the protocol.
 pub const TICK: Duration = Duration::from_nanos(1);
 
-/// Everything that may go wrong, and how often.
+/// How many faults of each kind may still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Faults {
     pub kill: u8,
-    /// Stopped for good. Who is continued later is but slow, and all are as slow as can be.
+    /// A participant is stopped for ever. One that continues later needs no fault: every participant may be slow.
     pub stop: u8,
     /// A lock cannot be opened or tried, or a futex cannot be read.
     pub deny: u8,
@@ -40,7 +40,7 @@ pub struct Faults {
     pub deadline: u8,
 }
 
-/// The machine's rules, or all but one of them.
+/// All rules of the machine but this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Without(pub Option<Guard>);
 
@@ -61,19 +61,19 @@ pub struct File {
     pub holder: Option<Holder>,
     pub record: Option<Attempt>,
     pub futex: u32,
-    /// Whether one who held it died before it woke the others.
+    /// Whether its holder died before it woke the followers.
     pub silent: bool,
 }
 
-/// What a participant is about to do.
+/// The next thing that a participant does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum At {
-    /// A helper that nobody has started.
+    /// A helper that has not been started.
     Dormant,
     Start,
     Do(Action),
-    /// A mutant's: about to read the futex, and to sleep then.
-    Drowsy(Duration),
+    /// In a mutant: it reads the futex, and then sleeps.
+    BeforeSleep(Duration),
     Kernel(Stage),
     Done,
 }
@@ -81,44 +81,44 @@ pub enum At {
 #[derive(Debug, Clone, Copy)]
 pub struct Person {
     pub at: At,
-    /// Which of its requests it is at.
+    /// The index of its present request.
     pub turn: u8,
     pub machine: Option<Machine<Without>>,
     pub deadline: Duration,
     pub since: Duration,
-    /// When waiting for the lock of the module file ends.
+    /// When its wait for the lock of the module file ends.
     pub bound: Option<Duration>,
-    /// What its last call gave.
+    /// The result of its last call.
     pub answer: Option<Option<Failure>>,
-    /// The last look since the lock was taken or the last call was made.
+    /// The module's state at its last look, since it took the lock or made its last call.
     pub looked: Option<State>,
     pub calls: u8,
-    /// After its call the module was seen to come or go (1), and then to be gone (2).
+    /// 1 if after its call it saw the module coming or going, 2 if it then saw it absent.
     pub transition: u8,
-    /// The failures that a call of its own would have had at some moment of this request, as bits.
-    pub doom: u8,
-    /// Steps made when it should have come to an end.
+    /// The failures that it may report: those of [`Scene::possible_failures`] at any moment of this request.
+    pub own_failures: u8,
+    /// The steps that it made after its deadline.
     pub late: u8,
-    /// Sleeps that nobody ended, in this request.
+    /// The sleeps of this request that no wake ended.
     pub slices: u8,
     pub stopped: bool,
     pub killed: bool,
-    /// It was refused a lock in this request.
+    /// Whether a lock failed in this request.
     pub denied: bool,
-    /// Its luck is used up.
-    pub spent: bool,
-    /// It is in the kernel with leave to be there with others.
-    pub excused: bool,
-    /// What a mutant writes too late.
+    /// Whether it had its failure of [`CallFault::Once`](crate::scenarios::CallFault).
+    pub had_failure: bool,
+    /// Whether its call may overlap with those of others.
+    pub may_overlap: bool,
+    /// In a mutant: the record that it writes too late.
     pub unwritten: Option<(Duration, Option<Ended>)>,
 }
 
-/// One step of the world.
+/// One step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A participant does what it is about to do.
+    /// A participant does its next thing.
     Act(u8),
-    /// Its sleep ends, and nobody woke it.
+    /// Its sleep ends by time.
     Slice(u8),
     /// The kernel gives up waiting for a symbol of a module that is coming.
     GiveUp(u8),
@@ -128,7 +128,7 @@ pub enum Step {
     Lose(u8),
     /// The clock goes to the next deadline.
     Deadline,
-    /// The clock goes to where somebody stops waiting for a module file.
+    /// The clock goes to the next end of a wait for a module file.
     Bound,
 }
 
@@ -139,13 +139,13 @@ pub struct World {
     pub files: [File; 3 * MODULES],
     pub people: Vec<Person>,
     pub left: Faults,
-    /// How many deadlines and how many bounds were set.
+    /// The number of deadlines and of ends of waits for a module file that were set.
     pub set: (u32, u32),
-    /// Something went wrong: calls are no longer counted.
-    pub impure: bool,
+    /// Whether there was a fault. Then calls are no longer counted.
+    pub had_fault: bool,
 }
 
-/// What does not change: the scenario, and which mutant is looked at.
+/// What does not change during an exploration.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
     pub scenario: &'a Scenario,
@@ -192,14 +192,14 @@ impl Scene<'_> {
             looked: None,
             calls: 0,
             transition: 0,
-            doom: 0,
+            own_failures: 0,
             late: 0,
             slices: 0,
             stopped: false,
             killed: false,
             denied: false,
-            spent: false,
-            excused: false,
+            had_failure: false,
+            may_overlap: false,
             unwritten: None,
         };
         let mut world = World {
@@ -209,7 +209,7 @@ impl Scene<'_> {
             people: self.scenario.people.iter().map(person).collect(),
             left: self.scenario.faults,
             set: (0, 0),
-            impure: false,
+            had_fault: false,
         };
         for which in &self.scenario.strangers {
             world.files[which.index()].holder = Some(Holder::Stranger);
@@ -220,7 +220,7 @@ impl Scene<'_> {
         world
     }
 
-    /// Everything that can happen next.
+    /// All steps that can happen next.
     pub fn steps(&self, world: &World, steps: &mut Vec<Step>) {
         steps.clear();
         for (index, person) in world.people.iter().enumerate() {
@@ -279,18 +279,18 @@ impl Scene<'_> {
         world.people.iter().filter(asleep).filter_map(|p| p.bound).filter(|bound| *bound > world.now).min()
     }
 
-    /// The value of the futex in the file that this participant is at.
+    /// The futex of the lock file that this participant uses.
     pub fn futex(&self, world: &World, index: usize) -> u32 {
         self.at_file(world, index).map_or(0, |file| world.files[file.index()].futex)
     }
 
-    /// The lock file that this participant is at.
+    /// The lock file that this participant uses.
     pub fn at_file(&self, world: &World, index: usize) -> Option<Which> {
         let machine = world.people[index].machine.as_ref()?;
         self.file(self.ask(index, world), machine.lock())
     }
 
-    /// What `/sys/module` says under the names that the participant knows.
+    /// The state of the module in /sys/module under the names that the participant knows.
     pub fn look(&self, world: &World, index: usize) -> State {
         let ask = self.ask(index, world);
         let knows = world.people[index].machine.is_some_and(|machine| machine.knows_other_name());
@@ -304,7 +304,7 @@ impl Scene<'_> {
         let leader = leader.and_then(|leader| world.people.get((leader - FIRST_ID) as usize));
         match leader {
             _ if !self.who(index).helper => Relation::Unrelated,
-            Some(leader) if leader.at != At::Done && !self.scenario.dark => match leader.at {
+            Some(leader) if leader.at != At::Done && !self.scenario.leader_unreadable => match leader.at {
                 At::Kernel(Stage::Init(module)) if self.waits_for_a_helper(world, module) => {
                     Relation::MayBeAwaited
                 }
@@ -323,7 +323,7 @@ impl Scene<'_> {
         }
     }
 
-    /// The first participant with the same plan. A helper is known by its number.
+    /// The first participant with the same plan. A helper is the only member of its group, since a module starts it by index.
     fn group(&self, index: usize) -> usize {
         let who = self.who(index);
         let same = |other: &Who| other == who && !who.helper;
@@ -332,7 +332,7 @@ impl Scene<'_> {
 
     pub fn fingerprint(&self, world: &World) -> u64 {
         fingerprint(|canon| {
-            (world.now, world.left, world.impure).hash(canon);
+            (world.now, world.left, world.had_fault).hash(canon);
             world.modules.hash(canon);
             for file in &world.files {
                 let holder = match file.holder {
@@ -354,21 +354,21 @@ impl Person {
     fn feed(&self, canon: &mut Canon) {
         std::mem::discriminant(&self.at).hash(canon);
         match self.at {
-            // However long.
+            // The length of a sleep does not matter.
             At::Do(Action::Sleep(futex, _)) => (1000_i32, futex).hash(canon),
             At::Do(action) => action.hash(canon),
             At::Kernel(stage) => stage.hash(canon),
             _ => {}
         }
-        let small = u64::from(self.turn) | u64::from(self.doom) << 8 | u64::from(self.late) << 16;
+        let small = u64::from(self.turn) | u64::from(self.own_failures) << 8 | u64::from(self.late) << 16;
         (small, self.calls, self.transition, self.slices).hash(canon);
         (self.machine, self.deadline, self.since, self.bound, self.looked, self.answer).hash(canon);
-        (self.stopped, self.killed, self.denied, self.spent, self.excused).hash(canon);
+        (self.stopped, self.killed, self.denied, self.had_failure, self.may_overlap).hash(canon);
         self.unwritten.hash(canon);
     }
 }
 
-/// The bit of an error in [`Person::doom`].
+/// The bit of an error in [`Person::own_failures`].
 pub fn bit(errno: Errno) -> u8 {
     match errno {
         Errno::ENODEV => 1,
