@@ -275,7 +275,7 @@ fn at_rest(scene: &Scene, world: &World) -> Result<(), Broken> {
     let was = scene.scenario.faults;
     let whole = (was.kill, was.stop, was.lose) == (world.left.kill, world.left.stop, world.left.lose);
     let open = world.files.iter().any(|file| file.record.is_some_and(|record| record.end.is_none()));
-    holds(!(whole && open), "what was begun is ended", "a record says that an attempt is under path")?;
+    holds(!(whole && open), "what was begun is ended", "a record says that an attempt is running")?;
     if !counts_calls(scene.scenario, world) {
         return Ok(());
     }
