@@ -275,7 +275,7 @@ impl<'d, 'a> Driver<'d, 'a> {
     }
 
     fn write(&mut self, begin: Duration, end: Option<Ended>, machine: &Machine, request: &Request) {
-        let Some(file) = self.file.clone() else { return };
+        let Some(file) = &self.file else { return };
         if end.is_none() {
             self.sequence = self.sequence.wrapping_add(1);
         }
@@ -292,7 +292,7 @@ impl<'d, 'a> Driver<'d, 'a> {
             boot: self.gate.boot().unwrap_or_default(),
         };
         // If the record cannot be written (a full /run), failures are not shared and loading goes on.
-        self.fresh &= record.write(&file, self.fresh).is_err();
+        self.fresh &= record.write(file, self.fresh).is_err();
         if let Some(end) = end {
             let failures = u64::from(end.failure.is_some());
             self.add(Counters { loads: 1, failures, ..Counters::default() });

@@ -53,6 +53,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = |file: &File, length| SharedMap::of(file, length).err();
         assert_eq!(error(file.as_file(), 16), Some(Errno::EINVAL), "an empty file");
+        assert_eq!(file.as_file().metadata().unwrap().len(), 0, "it is left alone");
         file.as_file().set_len(16).unwrap();
         assert_eq!(error(file.as_file(), 16), Some(Errno::EINVAL), "a hole");
         std::fs::write(file.path(), [0; 16]).unwrap();
