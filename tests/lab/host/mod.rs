@@ -15,6 +15,7 @@ pub mod report;
 pub mod series;
 pub mod suite;
 pub mod table;
+pub mod turns;
 pub mod vmlinux;
 
 /// The first two numbers of a kernel's release: `6.12`.

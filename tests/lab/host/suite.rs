@@ -89,7 +89,12 @@ impl Lab {
     }
 
     /// What a scenario found on a kernel with these tools. Boots, unless a scenario of the same boot has done so.
-    fn boot(&self, scenario: &'static Scenario, series: &'static Series, tools: &[Tool]) -> Result<Report> {
+    pub fn boot(
+        &self,
+        scenario: &'static Scenario,
+        series: &'static Series,
+        tools: &[Tool],
+    ) -> Result<Report> {
         let names: Vec<_> = tools.iter().map(|t| t.name()).collect();
         let names = names.join(",");
         let label = scenario.boot();
@@ -151,6 +156,13 @@ impl Lab {
             Ok(Arc::new(reports))
         })?;
         reports.get(scenario.name).cloned().context("the boot says nothing about this scenario")
+    }
+
+    /// What was found is forgotten, so that the next boot is a real one.
+    pub fn boot_anew(&self) {
+        if let Ok(mut boots) = self.boots.lock() {
+            boots.clear();
+        }
     }
 
     /// One test: all boots of a scenario on a kernel. Guests with one CPU run side by side, since each keeps one of the host's busy.
