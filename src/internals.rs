@@ -116,8 +116,8 @@ pub mod gate {
     pub mod protocol {
         pub use crate::gate::machine::Machine;
         pub use crate::gate::protocol::{
-            Action, Attempt, CALLER_ERRNOS, End, Ended, Failure, FailureCache, Guard, Lock, MODULE_FILE_WAIT,
-            MODULE_FILE_WAIT_LATE, Purpose, Relation, Request, Rules, SLICE, SYMBOL_ERRNOS, Seen,
+            Action, Attempt, CALLER_ERRNOS, End, Ended, Failure, FailureCache, Guard, LONGEST_SLICE, Lock,
+            MODULE_FILE_WAIT, MODULE_FILE_WAIT_LATE, Purpose, Relation, Request, Rules, SYMBOL_ERRNOS, Seen,
         };
     }
     pub mod record {

@@ -2,8 +2,8 @@
 
 use super::counters::Counters;
 use super::machine::Machine;
-use super::protocol::{Action, Attempt, End, Ended, Failure, Lock, Request, Seen};
-use super::record::{FILE_LENGTH, FUTEX_OFFSET, Record};
+use super::protocol::{Action, Attempt, End, Ended, Failure, Lock, Request, SLICE, Seen, turn};
+use super::record::{FILE_LENGTH, FUTEX_OFFSET, Record, TURN_OFFSET};
 use super::{Gate, Load, look, nanoseconds};
 use crate::error::{Errno, Error};
 use crate::name::ModuleName;
@@ -15,7 +15,7 @@ use std::borrow::Borrow;
 use std::fs::File;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::rc::Rc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How a kernel call failed.
@@ -182,6 +182,9 @@ impl<'d, 'a> Driver<'d, 'a> {
                 Seen::Done
             }
             Action::Wake => {
+                if let Some(turn) = self.turn() {
+                    turn.store(0, Ordering::Relaxed);
+                }
                 if let Some(futex) = self.futex() {
                     futex::wake_all(futex);
                 }
@@ -230,6 +233,10 @@ impl<'d, 'a> Driver<'d, 'a> {
 
     fn futex(&mut self) -> Option<&AtomicU32> {
         self.map()?.word(FUTEX_OFFSET)
+    }
+
+    fn turn(&mut self) -> Option<&AtomicU64> {
+        self.map()?.long(TURN_OFFSET)
     }
 
     /// Adds to the counters of the lock's file. A failure is ignored, since it must not stop a load.
@@ -299,13 +306,28 @@ impl<'d, 'a> Driver<'d, 'a> {
         }
     }
 
-    fn sleep(&mut self, value: Option<u32>, time: Duration) {
+    fn sleep(&mut self, value: Option<u32>, longest: Duration) {
         let clock = self.gate.system.clock;
+        let time = if value.is_some() { self.until_its_turn(longest) } else { longest };
         let ((), slept) = clock.timed(|| match value.and_then(|value| Some((self.futex()?, value))) {
-            Some((futex, wakes)) => futex::wait(futex, wakes, jittered(time)),
+            Some((futex, wakes)) => futex::wait(futex, wakes, time),
             None => clock.sleep(time),
         });
         self.waited += slept;
+    }
+
+    /// How long to sleep on the futex. A sleep of more than a [`SLICE`] ends when it is this follower's turn.
+    fn until_its_turn(&mut self, longest: Duration) -> Duration {
+        let longest = jittered(longest);
+        let now = nanoseconds(self.gate.system.clock.boottime());
+        match self.turn() {
+            Some(last) if longest > SLICE => {
+                let next = |last| turn(last, now, nanoseconds(longest));
+                let update = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+                Duration::from_nanos(update.map_or(now, next) - now)
+            }
+            _ => longest,
+        }
     }
 
     /// Adds the request to the counters in the file of its lock.

@@ -2,8 +2,8 @@
 
 use super::protocol::{
     Action, All, Attempt, CALLER_ERRNOS, End, Ended, FIRST_SLICE, Failure, FailureCache, Guard, LONGEST_POLL,
-    Lock, MODULE_FILE_WAIT, MODULE_FILE_WAIT_LATE, Purpose, Relation, Request, Rules, SLICE, SYMBOL_ERRNOS,
-    Seen,
+    LONGEST_SLICE, Lock, MODULE_FILE_WAIT, MODULE_FILE_WAIT_LATE, Purpose, Relation, Request, Rules,
+    SYMBOL_ERRNOS, Seen,
 };
 use crate::error::Errno;
 use crate::system::sysfs::State;
@@ -333,7 +333,7 @@ impl<R: Rules> Machine<R> {
         let longest = match (self.futex, self.sleeps) {
             (None, _) => self.poll(),
             (Some(_), 0) => FIRST_SLICE,
-            (Some(_), _) => SLICE,
+            (Some(_), _) => LONGEST_SLICE,
         };
         self.sleep(Stage::FollowSleep, self.futex, longest, now)
     }

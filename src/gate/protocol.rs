@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! first     try the lock                     locked -> lead        held by another -> follow
-//! follow    read the futex; read the module's state and the record; try the lock; sleep on the futex, half a second at
-//!           most; repeat
+//! follow    read the futex; read the module's state and the record; try the lock; sleep on the futex until it is woken or
+//!           its turn to look comes, each half a second that of one follower; repeat
 //!             live                           -> joined
 //!             a failure that applies here    -> that failure
 //!             locked                         -> lead
@@ -26,14 +26,17 @@
 //! - a failure answers another request only if that request's own call would have failed the same (`Machine::shared_errno`);
 //! - a wait ends at the deadline, whatever other processes do; one that is killed or stopped leaves nothing to clean up.
 
+use super::nanoseconds;
 use crate::error::Errno;
 use crate::system::sysfs::State;
 use std::time::Duration;
 
-/// The longest sleep on the futex. A killed leader does not wake the followers, so this is how long they may not notice.
-pub const SLICE: Duration = Duration::from_millis(500);
+/// A killed leader does not wake the followers. They take turns to look: each time this long has passed, one of them does.
+pub(crate) const SLICE: Duration = Duration::from_millis(500);
 /// The first sleep on the futex. It is shorter, since most loads end sooner.
 pub(crate) const FIRST_SLICE: Duration = Duration::from_millis(100);
+/// The longest sleep on the futex, however many followers there are. Killed ones leave their turns unused.
+pub const LONGEST_SLICE: Duration = Duration::from_secs(5);
 /// The longest sleep without a futex.
 pub(crate) const LONGEST_POLL: Duration = Duration::from_millis(32);
 /// How long to wait for the lock on the module file. Everyone who may read the file can hold that lock.
@@ -54,6 +57,13 @@ pub const CALLER_ERRNOS: [Errno; 9] = [
 ];
 /// The kernel's errnos for a missing symbol (`ENOENT`) and for one with another version or type (`EINVAL`).
 pub const SYMBOL_ERRNOS: [Errno; 2] = [Errno::ENOENT, Errno::EINVAL];
+
+/// When a follower looks next, in nanoseconds of `CLOCK_BOOTTIME`: after the one who looks last of all (`last`, at most
+/// `longest` from now). Without turns each follower would wake up every half second, and on a machine with many CPUs, all of
+/// which the leader's call interrupts, that call would take twice as long.
+pub(crate) fn turn(last: u64, now: u64, longest: u64) -> u64 {
+    last.max(now).saturating_add(nanoseconds(SLICE)).min(now.saturating_add(longest))
+}
 
 /// What the request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,7 +176,8 @@ pub enum Action {
     ReadRecord,
     /// Find out how this process relates to the leader, a thread id: [`Seen::Relation`].
     ReadRelation(Option<i32>),
-    /// Sleep until the futex no longer has this value, or for this long: [`Seen::Done`]. Without a value: only sleep.
+    /// Sleep until the futex no longer has this value, or it is this follower's [`turn`], or for this long: [`Seen::Done`].
+    /// Without a value: only sleep.
     Sleep(Option<u32>, Duration),
     /// Write the record: when the attempt began, and how it ended. [`Seen::Done`], also if the write fails.
     Write(Duration, Option<Ended>),

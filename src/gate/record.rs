@@ -18,7 +18,9 @@
 //!    136     8  check: FNV-1a of bytes 0 to 135
 //!    144    16  zero
 //!    160     4  futex: how often a leader woke the followers (system/futex.rs)
-//!    164    28  zero
+//!    164     4  zero
+//!    168     8  turn: when the last of the followers looks next, ns of CLOCK_BOOTTIME; 0 after a wake (protocol.rs)
+//!    176    16  zero
 //!    192    64  eight counters, updated atomically through a shared map (counters.rs)
 //!    256        end
 //! ```
@@ -39,6 +41,8 @@ use std::time::Duration;
 pub const FILE_LENGTH: usize = 256;
 /// The offset of the futex.
 pub(crate) const FUTEX_OFFSET: usize = 160;
+/// The offset of the turn.
+pub(crate) const TURN_OFFSET: usize = 168;
 /// The offset of the counters.
 pub(crate) const COUNTERS_OFFSET: usize = 192;
 

@@ -397,7 +397,7 @@ fn without_sysfs_proc_modules_tells() {
 }
 
 #[test]
-fn a_long_wait_checks_the_state_seldom() {
+fn in_a_long_wait_one_follower_looks_every_half_second() {
     struct Counting(AtomicU32);
     impl Clock for Counting {
         fn boottime(&self) -> Duration {
@@ -409,25 +409,46 @@ fn a_long_wait_checks_the_state_seldom() {
             Real.sleep(time);
         }
     }
-    let mut fixture = Fixture::new();
-    fixture.kernel.init_takes = Duration::from_secs(3);
-    // The real /proc shows that the kernel did not start this process.
-    fixture.roots.proc_fs = "/proc".into();
-    std::thread::scope(|scope| {
-        let leader = scope.spawn(|| fixture.request(&fixture.gate(), 1));
-        while fixture.calls() == 0 {
-            std::thread::yield_now();
-        }
-        let fixture = &fixture;
-        scope.spawn(move || {
-            let clock = Counting(AtomicU32::new(0));
-            let gate = fixture.gate_on(System { clock: &clock, ..fixture.system() });
-            assert_eq!(fixture.request(&gate, 1), Ok(Outcome::Joined));
-            // One check after 0.1 s, then one every half second, with jitter up to a seventh sooner. Each check reads the
-            // clock several times.
-            let asked = clock.0.load(Ordering::Relaxed);
-            assert!(asked <= 8 * 9 + 16, "asked for the time {asked} times");
+    for followers in [1, 8] {
+        let mut fixture = Fixture::new();
+        fixture.kernel.init_takes = Duration::from_secs(3);
+        // The real /proc shows that the kernel did not start this process.
+        fixture.roots.proc_fs = "/proc".into();
+        let (clock, begin) = (Counting(AtomicU32::new(0)), Real.boottime());
+        std::thread::scope(|scope| {
+            let leader = scope.spawn(|| fixture.request(&fixture.gate(), 1));
+            while fixture.calls() == 0 {
+                std::thread::yield_now();
+            }
+            for _ in 0..followers {
+                scope.spawn(|| {
+                    let gate = fixture.gate_on(System { clock: &clock, ..fixture.system() });
+                    assert_eq!(fixture.request(&gate, 1), Ok(Outcome::Joined));
+                });
+            }
+            assert_eq!(leader.join().unwrap(), Ok(Outcome::Loaded));
         });
-        assert_eq!(leader.join().unwrap(), Ok(Outcome::Loaded));
-    });
+        // Each looks at the beginning, after 0.1 s and at the end, and one of them every half second. A look reads the clock
+        // eight or nine times.
+        let half_seconds = ((Real.boottime() - begin).as_millis() / 500) as u32;
+        let (asked, looks) = (clock.0.load(Ordering::Relaxed), 3 * followers + half_seconds);
+        assert!(asked <= 9 * looks, "{followers} asked for the time {asked} times in {looks} looks");
+    }
+}
+
+#[test]
+fn followers_take_turns() {
+    const SECOND: u64 = 1_000_000_000;
+    let five = 5 * SECOND;
+    let mut last = 0;
+    let turns: Vec<u64> = (0..12)
+        .map(|_| {
+            last = protocol::turn(last, 100 * SECOND, five);
+            last - 100 * SECOND
+        })
+        .collect();
+    let half_seconds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10].map(|turn| turn * SECOND / 2);
+    assert_eq!(turns, half_seconds);
+    assert_eq!(protocol::turn(last, 103 * SECOND, five), 105 * SECOND + SECOND / 2, "behind the others");
+    assert_eq!(protocol::turn(u64::MAX, 100 * SECOND, five), 105 * SECOND, "no time of this boot");
 }

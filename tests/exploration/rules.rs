@@ -6,7 +6,7 @@ use crate::scenarios::{Kind, Scenario};
 use crate::world::{At, Holder, Person, Scene, World, bit};
 use kmod_once::internals::error::Errno;
 use kmod_once::internals::gate::protocol::{
-    Action, CALLER_ERRNOS, End, Failure, Lock, Purpose, SLICE, SYMBOL_ERRNOS,
+    Action, CALLER_ERRNOS, End, Failure, LONGEST_SLICE, Lock, Purpose, SYMBOL_ERRNOS,
 };
 use kmod_once::internals::system::sysfs::State;
 use std::time::Duration;
@@ -175,9 +175,9 @@ fn not_the_gates_fault(scene: &Scene, world: &World, index: usize, failure: Fail
     holds(!collision || said || symbols, "a load that would work works", "it collided in the kernel")
 }
 
-/// No sleep is longer than [`SLICE`].
+/// No sleep is longer than [`LONGEST_SLICE`].
 pub fn sleeps_shortly(longest: Duration) -> Result<(), Broken> {
-    holds(longest <= SLICE, "a slice is the longest sleep", "a longer one")
+    holds(longest <= LONGEST_SLICE, "a slice is the longest sleep", "a longer one")
 }
 
 pub fn past_its_deadline(world: &World, index: usize) -> Result<(), Broken> {
