@@ -11,22 +11,23 @@ pub fn library() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("KMOD_ONCE_LIBRARY") {
         return PathBuf::from(named).canonicalize().map_err(|error| format!("KMOD_ONCE_LIBRARY: {error}"));
     }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    // CARGO_TARGET_TMPDIR is TARGET/tmp, or TARGET/TRIPLE/tmp where a target is named.
-    let target = target.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists() && !is_triple(dir));
-    let target = target.ok_or("no target directory")?;
     eprintln!("make library");
     let mut make = Command::new("make");
     make.args(["--silent", "-C", env!("CARGO_MANIFEST_DIR"), "library", "env"])
-        .env("CARGO_TARGET_DIR", target);
+        .env("CARGO_TARGET_DIR", target());
     let said = run(make.env("CARGO", env!("CARGO")).env_remove("RUSTFLAGS"))?;
     let place =
         said.lines().find_map(|line| line.strip_prefix("export KMOD_ONCE_LIBRARY='")?.strip_suffix('\''));
     place.map(PathBuf::from).ok_or_else(|| format!("make env does not say where the library is:\n{said}"))
 }
 
-fn is_triple(dir: &Path) -> bool {
-    dir.file_name().is_some_and(|name| name.to_string_lossy().contains("-linux-"))
+/// Cargo's target directory.
+pub fn target() -> &'static Path {
+    // TARGET/tmp, or TARGET/TRIPLE/tmp where a target is named.
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let is_triple =
+        |dir: &Path| dir.file_name().is_some_and(|name| name.to_string_lossy().contains("-linux-"));
+    tmp.ancestors().skip(1).find(|dir| !is_triple(dir)).unwrap_or(tmp)
 }
 
 /// Runs a program and gives what it printed.

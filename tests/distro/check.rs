@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 use crate::boot::{ASKED_FOR, Report};
+use crate::library::library;
 use crate::system::run;
 
 /// The program under test.
@@ -21,19 +22,9 @@ pub fn ours() -> Result<PathBuf> {
 /// The library under test.
 ///
 /// # Errors
-/// As [`ours`].
+/// As [`library`].
 pub fn our_library() -> Result<PathBuf> {
-    let named = std::env::var_os("KMOD_ONCE_LIBRARY");
-    Ok(named.context("KMOD_ONCE_LIBRARY names the library to test; use make")?.into())
-}
-
-/// cargo's directory with the program under test in it.
-///
-/// # Errors
-/// As [`ours`].
-pub fn target() -> Result<PathBuf> {
-    let target = ours()?.ancestors().nth(3).map(PathBuf::from);
-    target.context("KMOD_ONCE_BIN is not in a target directory of cargo")
+    library().map_err(Error::msg)
 }
 
 /// Whether a boot was as good as the one with the stock kmod.

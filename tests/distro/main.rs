@@ -23,6 +23,8 @@
 mod debian;
 #[path = "../common/emulator.rs"]
 mod emulator;
+#[path = "../common/library.rs"]
+mod library;
 
 mod boot;
 mod check;

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use crate::boot::Report;
-use crate::check::target;
+use crate::library::target;
 
 /// The driver of the root's disk, which only the initramfs can have loaded.
 const FIRST: &str = "virtio_blk";
@@ -33,7 +33,7 @@ pub fn check(report: &Report, builder: &str) -> Result<()> {
     if drawn != names.len() || picture.last().is_none_or(|line| line != "</svg>") {
         bail!("kmod plot drew {drawn} of {} modules:\n{}", names.len(), picture.join("\n"));
     }
-    let dir = target()?.join("distro");
+    let dir = target().join("distro");
     fs::create_dir_all(&dir)?;
     fs::write(dir.join(format!("{builder}.blame")), table + "\n")?;
     fs::write(dir.join(format!("{builder}.svg")), picture.join("\n") + "\n")?;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use super::report::{self, Row};
-use super::suite::target;
+use crate::library::target;
 use crate::scenarios::MANY_CPUS;
 use crate::tool::Tool;
 

@@ -17,6 +17,7 @@ use super::qemu::{self, Boot, SILENCE};
 use super::report::{self, Report, Row};
 use super::series::{SERIES, Series, everything, rounds};
 use super::version;
+use crate::library;
 use crate::scenarios::{self, Image, Scenario, Tools};
 use crate::tool::Tool;
 
@@ -41,7 +42,7 @@ pub struct Lab {
 impl Lab {
     /// Nothing is downloaded or built yet.
     pub fn new() -> Result<Arc<Self>> {
-        let out = target().join("lab");
+        let out = library::target().join("lab");
         fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
         Ok(Arc::new(Self {
             out,
@@ -268,12 +269,6 @@ fn once<K: std::hash::Hash + Eq, T: Clone>(
 
 fn only_stock() -> bool {
     std::env::var_os("LAB_ONLY").is_some_and(|v| v == "stock")
-}
-
-/// Cargo's target directory.
-pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from)
 }
 
 /// Our `kmod`.
