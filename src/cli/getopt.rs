@@ -11,9 +11,6 @@
 
 use crate::log::bytes;
 
-/// An option's number inside a tool: its short letter, or a number above 127 if it has none.
-pub(crate) type Id = u8;
-
 /// Where an option's long name appears, and whether it may be abbreviated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelling {
@@ -32,8 +29,8 @@ pub enum Spelling {
 /// One row of a tool's option table.
 #[derive(Debug, Clone, Copy)]
 pub struct Opt {
-    /// What the parser reports.
-    pub id: Id,
+    /// What the parser reports: the short letter, or a number above 127 if there is none.
+    pub id: u8,
     /// The long name; empty for an option that has only its letter.
     pub long: &'static str,
     /// The name of its value in the help text; `None` for an option without a value.
@@ -49,51 +46,39 @@ pub struct Opt {
 }
 
 /// A row that is shown in the help text.
-pub const fn opt(id: Id, long: &'static str, help: &'static str) -> Opt {
+pub const fn opt(id: u8, long: &'static str, help: &'static str) -> Opt {
     Opt { id, long, value: None, spelling: Spelling::Listed, successor: None, group: 0, help }
 }
 
 impl Opt {
     /// The same option with a value, called `name` in the help text.
-    #[must_use]
-    pub const fn takes(mut self, name: &'static str) -> Opt {
-        self.value = Some(name);
-        self
+    pub const fn takes(self, name: &'static str) -> Opt {
+        Opt { value: Some(name), ..self }
     }
 
-    /// The same option, left out of the help text.
-    #[must_use]
-    pub const fn unlisted(mut self) -> Opt {
-        self.spelling = Spelling::Unlisted;
-        self
+    /// See [`Spelling::Unlisted`].
+    pub const fn unlisted(self) -> Opt {
+        Opt { spelling: Spelling::Unlisted, ..self }
     }
 
-    /// The same option, shown but accepted by its whole name only.
-    #[must_use]
-    pub const fn whole(mut self) -> Opt {
-        self.spelling = Spelling::Whole;
-        self
+    /// See [`Spelling::Whole`].
+    pub const fn whole(self) -> Opt {
+        Opt { spelling: Spelling::Whole, ..self }
     }
 
-    /// The same option, not shown and accepted by its whole name only.
-    #[must_use]
-    pub const fn legacy(mut self) -> Opt {
-        self.spelling = Spelling::Legacy;
-        self
+    /// See [`Spelling::Legacy`].
+    pub const fn legacy(self) -> Opt {
+        Opt { spelling: Spelling::Legacy, ..self }
     }
 
     /// The same option as a deprecated name: the message points to `--successor`.
-    #[must_use]
-    pub const fn deprecated(mut self, successor: &'static str) -> Opt {
-        self.successor = Some(successor);
-        self
+    pub const fn deprecated(self, successor: &'static str) -> Opt {
+        Opt { successor: Some(successor), ..self }
     }
 
     /// The same option, shown under another heading.
-    #[must_use]
-    pub const fn group(mut self, group: u8) -> Opt {
-        self.group = group;
-        self
+    pub const fn group(self, group: u8) -> Opt {
+        Opt { group, ..self }
     }
 
     /// The short letter, if there is one.
@@ -118,22 +103,12 @@ pub struct Complaint(pub Vec<u8>);
 /// One option as found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found<'a> {
-    /// Which.
-    pub id: Id,
+    /// That of its row.
+    pub id: u8,
     /// Its value; `Some` if and only if the table gives it one.
     pub value: Option<&'a [u8]>,
     /// If the option was given by a deprecated long name: that name, and the one to use instead.
     pub deprecated: Option<(&'static str, &'static str)>,
-}
-
-impl<'a> Found<'a> {
-    fn short(row: &Opt, value: Option<&'a [u8]>) -> Self {
-        Found { id: row.id, value, deprecated: None }
-    }
-
-    fn long(row: &Opt, value: Option<&'a [u8]>) -> Self {
-        Found { id: row.id, value, deprecated: row.successor.map(|successor| (row.long, successor)) }
-    }
 }
 
 /// Reads one command line, option by option. What is left at the end are the operands.
@@ -163,61 +138,49 @@ impl<'t, 'a> Parser<'t, 'a> {
     /// # Errors
     /// What getopt_long would print. The tool prints it and ends with status 1.
     pub fn next_option(&mut self) -> Result<Option<Found<'a>>, Complaint> {
-        if let [letter, rest @ ..] = self.cluster {
-            self.cluster = rest;
-            return self.short(*letter).map(Some);
-        }
-        while let Some(word) = self.words.get(self.next) {
-            match word.as_slice() {
-                b"--" => {
-                    self.next += 1;
-                    break;
+        loop {
+            if let [letter, rest @ ..] = self.cluster {
+                self.cluster = rest;
+                return self.short(*letter).map(Some);
+            }
+            match self.word() {
+                None | Some(b"--") => return Ok(None),
+                Some([b'-', b'-', long @ ..]) => return self.long(long).map(Some),
+                Some([b'-', cluster @ ..]) if !cluster.is_empty() => self.cluster = cluster,
+                Some(operand) if self.order == Order::Permute => self.operands.push(operand),
+                Some(_) => {
+                    // The operand that ends the options.
+                    self.next -= 1;
+                    return Ok(None);
                 }
-                [b'-', b'-', long @ ..] => {
-                    self.next += 1;
-                    return self.long(long).map(Some);
-                }
-                [b'-', letter, rest @ ..] => {
-                    self.next += 1;
-                    self.cluster = rest;
-                    return self.short(*letter).map(Some);
-                }
-                operand if self.order == Order::Permute => {
-                    self.next += 1;
-                    self.operands.push(operand);
-                }
-                _ => break,
             }
         }
-        Ok(None)
     }
 
-    /// The operands, in order. Call it after [`Parser::next_option`] gave `None`.
+    /// The words after the options. Call it, as [`Parser::operands`], after [`Parser::next_option`] gave `None`.
+    pub fn rest(&self) -> &'a [Vec<u8>] {
+        &self.words[self.next..]
+    }
+
+    /// The operands, in order: those between options, and the rest.
     pub fn operands(mut self) -> Vec<&'a [u8]> {
-        self.operands.extend(self.words[self.next..].iter().map(Vec::as_slice));
+        self.operands.extend(self.rest().iter().map(Vec::as_slice));
         self.operands
-    }
-
-    /// How many words the options took, if the first operand ends them.
-    pub fn consumed(&self) -> usize {
-        self.next
     }
 
     fn short(&mut self, letter: u8) -> Result<Found<'a>, Complaint> {
         let Some(row) = self.table.iter().find(|row| row.short() == Some(letter)) else {
             return Err(self.complaint(&bytes!["invalid option -- '", [letter], "'"]));
         };
-        if row.value.is_none() {
-            return Ok(Found::short(row, None));
+        let value = match row.value {
+            None => None,
+            Some(_) if self.cluster.is_empty() => self.word(),
+            Some(_) => Some(std::mem::take(&mut self.cluster)),
+        };
+        if row.value.is_some() && value.is_none() {
+            return Err(self.complaint(&bytes!["option requires an argument -- '", [letter], "'"]));
         }
-        let rest = std::mem::take(&mut self.cluster);
-        if !rest.is_empty() {
-            return Ok(Found::short(row, Some(rest)));
-        }
-        match self.word() {
-            Some(value) => Ok(Found::short(row, Some(value))),
-            None => Err(self.complaint(&bytes!["option requires an argument -- '", [letter], "'"])),
-        }
+        Ok(Found { id: row.id, value, deprecated: None })
     }
 
     fn long(&mut self, text: &'a [u8]) -> Result<Found<'a>, Complaint> {
@@ -226,27 +189,26 @@ impl<'t, 'a> Parser<'t, 'a> {
             None => (text, None),
         };
         let row = self.find_long(name, text)?;
-        match (row.value, given) {
-            (None, None) => Ok(Found::long(row, None)),
-            (Some(_), Some(value)) => Ok(Found::long(row, Some(value))),
-            (None, Some(_)) => {
-                Err(self.complaint(&bytes!["option '--", row.long, "' doesn't allow an argument"]))
+        let value = if row.value.is_some() { given.or_else(|| self.word()) } else { given };
+        let problem = match (row.value, value) {
+            (None, Some(_)) => "doesn't allow an argument",
+            (Some(_), None) => "requires an argument",
+            _ => {
+                let deprecated = row.successor.map(|successor| (row.long, successor));
+                return Ok(Found { id: row.id, value, deprecated });
             }
-            (Some(_), None) => match self.word() {
-                Some(value) => Ok(Found::long(row, Some(value))),
-                None => Err(self.complaint(&bytes!["option '--", row.long, "' requires an argument"])),
-            },
-        }
+        };
+        Err(self.complaint(&bytes!["option '--", row.long, "' ", problem]))
     }
 
     /// The row that `name` means: the one of this long name, else the one whose long name begins with it. Rows that report
     /// the same option do not conflict. In a conflict the first row and all that conflict with it are listed.
     fn find_long(&self, name: &[u8], text: &[u8]) -> Result<&'t Opt, Complaint> {
-        let named = |row: &&Opt| !row.long.is_empty();
-        if let Some(row) = self.table.iter().filter(named).find(|row| row.long.as_bytes() == name) {
+        let named = self.table.iter().filter(|row| !row.long.is_empty());
+        if let Some(row) = named.clone().find(|row| row.long.as_bytes() == name) {
             return Ok(row);
         }
-        let mut candidates = self.table.iter().filter(named).filter(|row| {
+        let mut candidates = named.filter(|row| {
             matches!(row.spelling, Spelling::Listed | Spelling::Unlisted)
                 && row.long.as_bytes().starts_with(name)
         });

@@ -36,7 +36,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         b'h' => Err(call.help(&USAGE)),
         _ => Err(call.version()),
     })?;
-    let Some((command, words)) = call.words[parser.consumed()..].split_first() else {
+    let Some((command, words)) = parser.rest().split_first() else {
         return refuse(call, b"missing command");
     };
     // In complaints about its options the command stands in the place of argv[0], but not in messages.
@@ -47,7 +47,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
             Ok(0)
         }
         b"list" => lsmod::run(&inner),
-        b"blame" | b"check" | b"plot" | b"stats" => own::run(call, &call.words[parser.consumed()..]),
+        b"blame" | b"check" | b"plot" | b"stats" => own::run(call, parser.rest()),
         b"static-nodes" => static_nodes::run(&inner),
         _ => refuse(call, &bytes!["invalid command '", command, "'"]),
     }

@@ -22,12 +22,12 @@ impl Usage {
         for form in self.forms {
             text.extend_from_slice(&bytes!["\t", program, " ", form, "\n"]);
         }
-        let shown =
-            || self.options.iter().filter(|row| matches!(row.spelling, Spelling::Listed | Spelling::Whole));
-        let width = shown().map(|row| name(row).len()).max().unwrap_or(0) + 2;
+        let is_shown = |row: &&Opt| matches!(row.spelling, Spelling::Listed | Spelling::Whole);
+        let shown = self.options.iter().filter(is_shown);
+        let width = shown.clone().map(|row| name(row).len()).max().unwrap_or(0) + 2;
         for (group, heading) in self.groups.iter().enumerate() {
             text.extend_from_slice(&bytes!["\n", heading, ":\n"]);
-            for row in shown().filter(|row| usize::from(row.group) == group) {
+            for row in shown.clone().filter(|row| usize::from(row.group) == group) {
                 let mut start = name(row);
                 for line in row.help.split('\n') {
                     text.extend_from_slice(format!("\t{start:width$}{line}\n").as_bytes());
@@ -42,9 +42,8 @@ impl Usage {
 
 /// `-x, --long VALUE`, with the long name in the same column whether there is a letter or not.
 fn name(row: &Opt) -> String {
-    let letter =
-        row.short().map_or_else(|| "    ".to_string(), |letter| format!("-{}, ", char::from(letter)));
-    let value = row.value.map_or_else(String::new, |value| format!(" {value}"));
+    let letter = row.short().map_or("    ".into(), |letter| format!("-{}, ", char::from(letter)));
+    let value = row.value.map(|value| format!(" {value}")).unwrap_or_default();
     format!("{letter}--{}{value}", row.long)
 }
 
