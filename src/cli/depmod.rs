@@ -8,7 +8,7 @@ use super::{Call, Exit, ToolResult};
 use crate::depmod::settings::Settings;
 use crate::depmod::{self, Failure, Outputs, quick};
 use crate::formats::number::unsigned;
-use crate::log::{Sink, bytes};
+use crate::log::{Silent, Sink, bytes};
 use crate::system::roots::{as_path, into_path, module_parent};
 use crate::tree::ConfigPaths;
 use std::os::unix::ffi::OsStrExt;
@@ -47,7 +47,6 @@ const OPTIONS: &[Opt] = &[
     opt(200, "map", "").legacy(),
 ];
 
-/// The help text, with the options.
 pub(crate) const USAGE: Usage = Usage {
     forms: &["[options] [VERSION [FILE...]]"],
     groups: &["Options", "For those who build systems"],
@@ -56,47 +55,32 @@ pub(crate) const USAGE: Usage = Usage {
 };
 
 /// The command line as given.
-#[derive(Debug, Default)]
-pub(crate) struct CommandLine<'a> {
-    /// `-a`
-    pub all: bool,
-    /// `-A`
-    pub quick: bool,
-    /// `-b`
-    pub base: Option<&'a [u8]>,
-    /// `-m`
-    pub module_dir: Option<&'a [u8]>,
-    /// `-o`
-    pub out: Option<&'a [u8]>,
-    /// `-C`, each
-    pub config: Vec<&'a [u8]>,
-    /// `-E`
-    pub symvers: Option<&'a [u8]>,
-    /// `-F`
-    pub system_map: Option<&'a [u8]>,
-    /// `-e`
-    pub unresolved: bool,
-    /// `-n`
-    pub show: bool,
-    /// `-P`
-    pub prefix: Option<u8>,
-    /// `-w`
-    pub warn: bool,
-    /// `--no-cache`
-    pub no_cache: bool,
-    /// `--cache-dir`
-    pub cache_dir: Option<&'a [u8]>,
-    /// `--json`
-    pub json: bool,
+#[derive(Default)]
+struct CommandLine<'a> {
+    all: bool,
+    quick: bool,
+    base: Option<&'a [u8]>,
+    module_dir: Option<&'a [u8]>,
+    out: Option<&'a [u8]>,
+    config: Vec<&'a [u8]>,
+    symvers: Option<&'a [u8]>,
+    system_map: Option<&'a [u8]>,
+    unresolved: bool,
+    show: bool,
+    prefix: Option<u8>,
+    warn: bool,
+    no_cache: bool,
+    cache_dir: Option<&'a [u8]>,
+    json: bool,
     /// How often `-v` was given.
-    pub verbose: i32,
+    verbose: i32,
     /// VERSION and FILEs
-    pub operands: Vec<&'a [u8]>,
+    operands: Vec<&'a [u8]>,
 }
 
 fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<CommandLine<'a>, Exit> {
     let mut request = CommandLine::default();
-    request.operands = call.options(OPTIONS, |found| {
+    request.operands = call.options(&USAGE, |found| {
         match found.id {
             b'a' => request.all = true,
             b'A' => request.quick = true,
@@ -112,13 +96,11 @@ fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<CommandLine<'a>, Exit> {
             b'w' => request.warn = true,
             b'P' => match found.value.unwrap_or_default() {
                 [one] => request.prefix = Some(*one),
-                _ => return Err(log.fatal(b"-P only takes a single char").err().map_or(Exit(1), Exit::from)),
+                _ => return log.fatal(b"-P only takes a single char").and(Err(Exit(1))),
             },
             JSON => request.json = true,
             NO_CACHE => request.no_cache = true,
             CACHE_DIR => request.cache_dir = found.value,
-            b'V' => return Err(call.version()),
-            b'h' => return Err(call.help(&USAGE)),
             _ => {}
         }
         Ok(())
@@ -126,22 +108,19 @@ fn parse<'a>(call: &Call<'a>, log: &Log<'_>) -> Result<CommandLine<'a>, Exit> {
     Ok(request)
 }
 
-/// Makes the indexes.
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let request = parse(call, &log)?;
     log.set_threshold(super::message::START + request.verbose);
     if request.json && (request.show || request.verbose > 0) {
-        log.error(b"--json does not go with -n or -v, which print something else");
-        return Ok(1);
+        return Err(log.end(b"--json does not go with -n or -v, which print something else"));
     }
     let (version, files) = match request.operands.split_first() {
         Some((version, files)) => (version.to_vec(), files),
         None => (call.world.host.release().unwrap_or_default(), &[][..]),
     };
     if !is_version(&version) {
-        log.error(&bytes!["Bad version passed ", version]);
-        return Ok(1);
+        return Err(log.end(&bytes!["Bad version passed ", version]));
     }
     let absolute = |path: &[u8]| call.absolute_or_end(&log, path);
     let prefix = &call.world.system.roots.prefix;
@@ -164,11 +143,14 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         Ok(settings)
     };
     // Bad lines of the configuration are reported by the run that follows.
-    let current = || Ok::<_, Exit>(!quick::is_outdated(&dir, &out, &settings(&crate::log::Silent)?, &log));
-    if request.quick && (request.show || current()?) {
+    let is_current = || settings(&Silent).map(|settings| !quick::is_outdated(&dir, &out, &settings, &log));
+    let report = |summary| {
         if request.json {
-            call.print(&json(&out, None));
+            call.print(&json(&out, summary));
         }
+    };
+    if request.quick && (request.show || is_current()?) {
+        report(None);
         return Ok(0);
     }
     let kernel_known = request.symvers.is_some() || request.system_map.is_some();
@@ -176,10 +158,10 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         log.warning(b"-e needs -E or -F");
     }
     let settings = if all { settings(&log)? } else { Settings::default().finish() };
-    let caches = match (request.no_cache, request.cache_dir) {
-        (true, _) => None,
-        (false, Some(dir)) => Some(absolute(dir)?),
-        (false, None) => Some(call.world.system.roots.depmod_caches()),
+    let caches = match request.cache_dir {
+        _ if request.no_cache => None,
+        Some(dir) => Some(absolute(dir)?),
+        None => Some(call.world.system.roots.depmod_caches()),
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let bar = ProgressBar::new(call, request.show);
@@ -202,16 +184,11 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let outputs = Outputs { sink: &log, print: &|text| call.print(text), progress: &bar };
     match depmod::run(&work, call.world.system, outputs) {
         Ok(summary) => {
-            if request.json {
-                call.print(&json(&out, Some(&summary)));
-            }
+            report(Some(&summary));
             Ok(u8::from(summary.left_out > 0))
         }
         Err(Failure::Told) => Ok(1),
-        Err(Failure::Fatal(text)) => {
-            log.fatal(&text)?;
-            Ok(1)
-        }
+        Err(Failure::Fatal(text)) => log.fatal(&text).and(Ok(1)),
     }
 }
 
@@ -239,6 +216,5 @@ fn directory(root: &Path, parent: &[u8], version: &[u8]) -> Vec<u8> {
 
 /// Whether `%u.%u` of scanf(3) matches at the start of `text`.
 fn is_version(text: &[u8]) -> bool {
-    let number = |text: &'_ [u8]| unsigned(text).map(|(_, rest)| rest.to_vec());
-    number(text).and_then(|rest| number(rest.strip_prefix(b".")?)).is_some()
+    unsigned(text).and_then(|(_, rest)| unsigned(rest.strip_prefix(b".")?)).is_some()
 }

@@ -3,7 +3,7 @@
 use super::getopt::{Opt, opt};
 use super::usage::Usage;
 use super::{Call, ToolResult, parameters, refusal};
-use crate::error::{Errno, Error};
+use crate::error::Errno;
 use crate::gate::{self, WaitBudget};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::log::bytes;
@@ -26,7 +26,6 @@ const OPTIONS: &[Opt] = &[
     opt(b'p', "", "").unlisted(),
 ];
 
-/// The help text, with the options.
 pub(crate) const USAGE: Usage = Usage {
     forms: &["[options] FILE [PARAMETER=VALUE...]"],
     groups: &["Options"],
@@ -34,39 +33,34 @@ pub(crate) const USAGE: Usage = Usage {
     notes: "\nFILE may be a pipe; - is standard input.\n",
 };
 
-/// Inserts the file.
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let mut force = Force::default();
     let mut threshold = 3;
-    let operands = call.options(OPTIONS, |found| {
+    let operands = call.options(&USAGE, |found| {
         match found.id {
             b'f' => force = Force { vermagic: true, modversions: true },
             FORCE_MODVERSION => force.modversions = true,
             FORCE_VERMAGIC => force.vermagic = true,
             b's' => log.use_syslog(),
             b'v' => threshold += 1,
-            b'p' => {}
-            b'V' => return Err(call.version()),
-            _ => return Err(call.help(&USAGE)),
+            _ => {}
         }
         Ok(())
     })?;
-    let Some((&file, words)) = operands.split_first() else {
-        log.error(b"missing filename.");
-        return Ok(1);
-    };
+    let Some((&file, words)) = operands.split_first() else { return Err(log.end(b"missing filename.")) };
     log.set_threshold(threshold);
+    let path = as_path(file);
     if file != STDIN.as_bytes() {
-        if let Err(error) = std::fs::metadata(as_path(file)) {
-            log.error(&bytes!["could not load module ", file, ": ", Errno::of(&error).to_string()]);
-            return Ok(1);
+        if let Err(error) = std::fs::metadata(path) {
+            let reason = Errno::of(&error).to_string();
+            return Err(log.end(&bytes!["could not load module ", file, ": ", reason]));
         }
     }
     let system = call.world.system;
     let gate = call.gate(&log);
     let result = Loader::new(system, &gate, &log).insert(&Insertion {
-        path: as_path(file),
+        path,
         name: None,
         parameters: &parameters::join(words),
         force,
@@ -79,24 +73,21 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         // Another process's call loaded it: insmod reports what the kernel would answer to a second call.
         Ok(gate::Outcome::Joined) => Errno::EEXIST,
         Ok(_) => return Ok(0),
-        Err(error) => Error::errno(&error),
+        Err(error) => error.errno(),
     };
-    log.error(&bytes!["could not insert module ", file, ": ", reason(errno)]);
-    let (name, path) = (name::from_path(file).unwrap_or_default(), as_path(file));
-    let refusal = if errno == Errno::EPERM { refusal::of_file(system.roots, &name, path) } else { None };
-    if let Some(refusal) = refusal {
-        log.error(&bytes!["'", name, "' is refused: ", refusal.text()]);
-    }
-    Ok(1)
-}
-
-/// What some errnos mean when the kernel refuses a module.
-fn reason(errno: Errno) -> String {
-    match errno {
+    // What some errnos mean when the kernel refuses a module.
+    let reason = match errno {
         Errno::ENOEXEC => "Invalid module format".to_string(),
         Errno::ENOENT => "Unknown symbol in module".to_string(),
         Errno::ESRCH => "Module has wrong symbol version".to_string(),
         Errno::EINVAL => "Invalid parameters".to_string(),
         other => other.to_string(),
+    };
+    log.error(&bytes!["could not insert module ", file, ": ", reason]);
+    let name = name::from_path(file).unwrap_or_default();
+    let refusal = if errno == Errno::EPERM { refusal::of_file(system.roots, &name, path) } else { None };
+    if let Some(refusal) = refusal {
+        log.error(&bytes!["'", name, "' is refused: ", refusal.text()]);
     }
+    Ok(1)
 }

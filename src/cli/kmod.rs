@@ -7,7 +7,6 @@ use crate::log::bytes;
 
 const OPTIONS: &[Opt] = &[opt(b'h', "help", "print this text"), opt(b'V', "version", "print the version")];
 
-/// The help text, with the options.
 pub(crate) const USAGE: Usage = Usage {
     forms: &["[options] COMMAND [options of the command]"],
     groups: &["Options"],
@@ -29,32 +28,27 @@ pub(crate) const USAGE: Usage = Usage {
     ),
 };
 
-/// Runs a command.
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let parser = Parser::new(OPTIONS, Order::StopAtOperand, call.argv0, call.words);
     let parser = call.drive(parser, |found| match found.id {
         b'h' => Err(call.help(&USAGE)),
         _ => Err(call.version()),
     })?;
-    let Some((command, words)) = parser.rest().split_first() else {
-        return refuse(call, b"missing command");
-    };
+    let rest = parser.rest();
+    let Some((command, words)) = rest.split_first() else { return refuse(call, b"missing command") };
     // In complaints about its options the command stands in the place of argv[0], but not in messages.
     let inner = Call { argv0: command, words, ..*call };
     match command.as_slice() {
-        b"help" => {
-            call.help(&USAGE);
-            Ok(0)
-        }
+        b"help" => Err(call.help(&USAGE)),
         b"list" => lsmod::run(&inner),
-        b"blame" | b"check" | b"plot" | b"stats" => own::run(call, parser.rest()),
+        b"blame" | b"check" | b"plot" | b"stats" => own::run(call, rest),
         b"static-nodes" => static_nodes::run(&inner),
         _ => refuse(call, &bytes!["invalid command '", command, "'"]),
     }
 }
 
 fn refuse(call: &Call<'_>, line: &[u8]) -> ToolResult {
-    call.world.streams.complain(line);
+    let end = call.end(line);
     call.help(&USAGE);
-    Ok(1)
+    Err(end)
 }

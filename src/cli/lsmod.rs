@@ -30,13 +30,12 @@ pub(crate) const USAGE: Usage =
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let (mut threshold, mut json) = (3, false);
-    let operands = call.options(OPTIONS, |found| {
+    let operands = call.options(&USAGE, |found| {
         match found.id {
             JSON => json = true,
             b's' => log.use_syslog(),
             b'v' => threshold += 1,
-            b'V' => return Err(call.version()),
-            _ => return Err(call.help(&USAGE)),
+            _ => {}
         }
         Ok(())
     })?;

@@ -1,17 +1,12 @@
 //! A tool's messages: `PROGRAM: LEVEL: text` on stderr, or `LEVEL: text` in the system log, down to a threshold.
 
 use super::Exit;
-use super::streams::Streams;
-use super::world::{Host, World};
+use super::world::World;
 use crate::error::Error;
 use crate::log::{self, Message, Priority, Sink, bytes};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
-
-/// A FATAL message was shown: the tool ends with status 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FatalShown;
 
 /// The level of [`Priority::Crit`].
 const FATAL: &str = "FATAL";
@@ -21,9 +16,8 @@ pub(crate) const START: i32 = Priority::Warning as i32;
 
 /// A tool's log: where messages go, and the threshold.
 pub(crate) struct Log<'a> {
+    world: &'a World<'a>,
     program: &'a [u8],
-    streams: &'a Streams,
-    host: &'a dyn Host,
     threshold: AtomicI32,
     syslog: AtomicBool,
     /// The messages of threads inside [`Log::capture`].
@@ -33,14 +27,8 @@ pub(crate) struct Log<'a> {
 impl<'a> Log<'a> {
     /// The log of the tool `program`: to stderr, warnings and more severe messages.
     pub(crate) fn new(world: &'a World<'a>, program: &'a [u8]) -> Self {
-        Log {
-            program,
-            streams: &world.streams,
-            host: world.host,
-            threshold: AtomicI32::new(START),
-            syslog: AtomicBool::new(false),
-            captured: Mutex::default(),
-        }
+        let (threshold, syslog) = (AtomicI32::new(START), AtomicBool::new(false));
+        Log { world, program, threshold, syslog, captured: Mutex::default() }
     }
 
     /// Runs `work` and returns the messages that this thread logged meanwhile instead of showing them. The caller logs them
@@ -51,28 +39,16 @@ impl<'a> Log<'a> {
         lock().push((me, Vec::new()));
         let result = work();
         let mut captured = lock();
-        let messages = match captured.iter().position(|(thread, _)| *thread == me) {
-            Some(mine) => captured.swap_remove(mine).1,
-            None => Vec::new(),
-        };
-        (result, messages)
+        let mine = captured.iter().position(|(thread, _)| *thread == me);
+        (result, mine.map(|mine| captured.swap_remove(mine).1).unwrap_or_default())
     }
 
     /// Keeps the message if this thread is inside [`Log::capture`]; whether it did.
     fn keep(&self, priority: Priority, text: &[u8]) -> bool {
         let mut captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
-        // The usual case, which does not ask for the thread's id.
-        if captured.is_empty() {
-            return false;
-        }
-        let me = thread::current().id();
-        match captured.iter_mut().find(|(thread, _)| *thread == me) {
-            Some((_, messages)) => {
-                messages.push((priority, text.to_vec()));
-                true
-            }
-            None => false,
-        }
+        // The list is usually empty; then nothing asks for the thread's id.
+        let mine = captured.iter_mut().find(|(thread, _)| *thread == thread::current().id());
+        mine.map(|(_, messages)| messages.push((priority, text.to_vec()))).is_some()
     }
 
     /// Sends everything from now on to the system log.
@@ -112,10 +88,10 @@ impl<'a> Log<'a> {
     /// to `loop`, `modprobe -r nosuch loop` does not.
     ///
     /// # Errors
-    /// [`FatalShown`] if the message was shown.
-    pub(crate) fn fatal(&self, text: &[u8]) -> Result<(), FatalShown> {
+    /// Status 1 if the message was shown.
+    pub(crate) fn fatal(&self, text: &[u8]) -> Result<(), Exit> {
         self.log(Priority::Crit, text);
-        if self.shows(Priority::Crit) { Err(FatalShown) } else { Ok(()) }
+        if self.shows(Priority::Crit) { Err(Exit(1)) } else { Ok(()) }
     }
 
     fn shows(&self, priority: Priority) -> bool {
@@ -131,9 +107,9 @@ impl Sink for Log<'_> {
     fn log(&self, priority: Priority, text: &[u8]) {
         if !self.shows(priority) || self.keep(priority, text) {
         } else if self.syslog.load(Ordering::Relaxed) {
-            self.host.syslog(self.program, priority, &bytes![priority.name(FATAL), ": ", text]);
+            self.world.host.syslog(self.program, priority, &bytes![priority.name(FATAL), ": ", text]);
         } else {
-            self.streams.complain(&self.line(priority, text));
+            self.world.streams.complain(&self.line(priority, text));
         }
     }
 }
@@ -150,7 +126,7 @@ pub(crate) struct TreeLog<'a> {
 impl<'a> TreeLog<'a> {
     /// The sink for reading the configuration.
     pub(crate) fn new(log: &'a Log<'a>) -> Self {
-        let threshold = log::threshold(log.host.variable("KMOD_LOG").as_deref());
+        let threshold = log::threshold(log.world.host.variable("KMOD_LOG").as_deref());
         TreeLog { log, threshold, config_read: AtomicBool::new(false) }
     }
 
@@ -165,7 +141,7 @@ impl Sink for TreeLog<'_> {
         if self.config_read.load(Ordering::Relaxed) {
             self.log.log(priority, text);
         } else if priority as i32 <= self.threshold {
-            self.log.streams.complain(&self.log.line(priority, text));
+            self.log.world.streams.complain(&self.log.line(priority, text));
         }
     }
 }

@@ -27,8 +27,8 @@ use crate::gate::{Gate, trace};
 use crate::log::bytes;
 use crate::system::roots::module_parent;
 use crate::system::{Roots, System, clock, descriptors, directory, kernel, map};
-use getopt::{Complaint, Found, Opt, Order, Parser};
-use message::{FatalShown, Log};
+use getopt::{Complaint, Found, Order, Parser};
+use message::Log;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,12 +44,6 @@ pub(crate) const VERSION: &[u8] = b"kmod version 34\n+ZSTD +XZ +ZLIB -OPENSSL\n"
 /// The end of a tool with its exit status: 0, or 1 for every failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exit(pub u8);
-
-impl From<FatalShown> for Exit {
-    fn from(_: FatalShown) -> Self {
-        Exit(1)
-    }
-}
 
 /// What a tool returns: its exit status, or an [`Exit`] that ended it early.
 pub(crate) type ToolResult = Result<u8, Exit>;
@@ -93,14 +87,9 @@ pub fn run(world: &World<'_>) -> u8 {
         return 1;
     };
     let status = tool(&Call { world, program, argv0, words }).unwrap_or_else(|exit| exit.0);
-    match world.streams.finish() {
-        Ok(()) => status,
-        Err(errno) => {
-            let reason = errno.to_string();
-            world.streams.complain(&bytes![program, ": ERROR: could not write to stdout: ", reason]);
-            1
-        }
-    }
+    let Err(errno) = world.streams.finish() else { return status };
+    world.streams.complain(&bytes![program, ": ERROR: could not write to stdout: ", errno.to_string()]);
+    1
 }
 
 /// One call of a tool.
@@ -117,48 +106,52 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Parses the words with `table`, hands each option to `act` as it is met, and returns the operands.
+    /// Parses the words with the options of `usage`, and returns the operands. Hands each option but `-h` and `-V` to `act`
+    /// as it is met.
     ///
     /// # Errors
-    /// The exit that `act` asked for; status 1 after a complaint, which has been printed.
+    /// The exit of `-h` and `-V`, the one that `act` asked for, and status 1 after a complaint, which has been printed.
     pub(crate) fn options(
         &self,
-        table: &[Opt],
-        act: impl FnMut(Found<'a>) -> Result<(), Exit>,
+        usage: &Usage,
+        mut act: impl FnMut(Found<'a>) -> Result<(), Exit>,
     ) -> Result<Vec<&'a [u8]>, Exit> {
-        let parser = Parser::new(table, self.order(), self.argv0, self.words);
-        Ok(self.drive(parser, act)?.operands())
+        let parser = Parser::new(usage.options, self.order(), self.argv0, self.words);
+        let parser = self.drive(parser, |found| match found.id {
+            b'h' => Err(self.help(usage)),
+            b'V' => Err(self.version()),
+            _ => act(found),
+        })?;
+        Ok(parser.operands())
     }
 
-    /// As [`Call::options`], for words that do not come from the command line alone.
+    /// Hands each option of `parser` to `act`. For words that do not come from the command line alone, and for options
+    /// before a command.
     pub(crate) fn drive<'t, 'w>(
         &self,
         mut parser: Parser<'t, 'w>,
         mut act: impl FnMut(Found<'w>) -> Result<(), Exit>,
     ) -> Result<Parser<'t, 'w>, Exit> {
-        loop {
-            match parser.next_option() {
-                Ok(Some(found)) => act(found)?,
-                Ok(None) => return Ok(parser),
-                Err(Complaint(line)) => {
-                    self.world.streams.complain(&line);
-                    return Err(Exit(1));
-                }
-            }
+        while let Some(found) = parser.next_option().map_err(|Complaint(line)| self.end(&line))? {
+            act(found)?;
         }
+        Ok(parser)
     }
 
     /// Whether options may follow operands.
     pub(crate) fn order(&self) -> Order {
-        match self.world.host.variable("POSIXLY_CORRECT") {
-            Some(_) => Order::StopAtOperand,
-            None => Order::Permute,
-        }
+        self.world.host.variable("POSIXLY_CORRECT").map_or(Order::Permute, |_| Order::StopAtOperand)
     }
 
     /// Prints to stdout.
     pub(crate) fn print(&self, text: &[u8]) {
         self.world.streams.print(text);
+    }
+
+    /// Prints a line to stderr as it is, without program name and level. The tool ends with status 1.
+    pub(crate) fn end(&self, line: &[u8]) -> Exit {
+        self.world.streams.complain(line);
+        Exit(1)
     }
 
     /// Prints the help text.
@@ -206,7 +199,7 @@ impl<'a> Call<'a> {
     /// is concatenated as text, since messages show it.
     ///
     /// # Errors
-    /// Status 1 if the path is too long, or relative without a working directory, which has been logged.
+    /// Status 1 if uname fails, if the path is too long, or relative without a working directory, which has been logged.
     pub(crate) fn module_directory(
         &self,
         log: &Log<'_>,
@@ -215,11 +208,8 @@ impl<'a> Call<'a> {
     ) -> Result<PathBuf, Exit> {
         /// The longest path that the kernel takes, with its NUL.
         const PATH_MAX: usize = 4096;
-        let no_release = |errno: Errno| log.end(&bytes!["uname failed: ", errno.to_string()]);
-        let release = match release {
-            Some(release) => release.to_vec(),
-            None => self.world.host.release().map_err(no_release)?,
-        };
+        let release = release.map_or_else(|| self.world.host.release(), |release| Ok(release.to_vec()));
+        let release = release.map_err(|errno| log.end(&bytes!["uname failed: ", errno.to_string()]))?;
         let dir = match root {
             None => self.world.system.roots.module_dir(&release).into_os_string().into_vec(),
             Some(root) => {

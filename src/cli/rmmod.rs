@@ -32,14 +32,12 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let mut force = false;
     let mut threshold = 3;
-    let operands = call.options(OPTIONS, |found| {
+    let operands = call.options(&USAGE, |found| {
         match found.id {
             b'f' => force = true,
             b's' => log.use_syslog(),
             b'v' => threshold += 1,
-            b'w' => {}
-            b'V' => return Err(call.version()),
-            _ => return Err(call.help(&USAGE)),
+            _ => {}
         }
         Ok(())
     })?;

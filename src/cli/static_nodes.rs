@@ -47,7 +47,7 @@ enum Format {
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let mut format = Format::Human;
     let mut output = None;
-    call.options(OPTIONS, |found| {
+    call.options(&USAGE, |found| {
         match (found.id, found.value.unwrap_or_default()) {
             (b'f', b"human") => format = Format::Human,
             (b'f', b"tmpfiles") => format = Format::Tmpfiles,

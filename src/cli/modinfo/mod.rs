@@ -66,7 +66,7 @@ struct Request<'a> {
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let mut request = Request::default();
-    let operands = call.options(OPTIONS, |found| {
+    let operands = call.options(&USAGE, |found| {
         match found.id {
             b'a' => request.field = Some(b"author"),
             b'd' => request.field = Some(b"description"),
@@ -79,8 +79,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
             b'm' => request.by_name = true,
             b'k' => request.release = found.value,
             b'b' => request.root = found.value,
-            b'V' => return Err(call.version()),
-            _ => return Err(call.help(&USAGE)),
+            _ => {}
         }
         Ok(())
     })?;
