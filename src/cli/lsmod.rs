@@ -4,7 +4,6 @@
 //! module has gone meanwhile, kmod prints negative sizes.
 
 use super::getopt::{Opt, opt};
-use super::message::Log;
 use super::usage::Usage;
 use super::{Call, ToolResult};
 use crate::log::bytes;
@@ -22,11 +21,9 @@ const OPTIONS: &[Opt] = &[
     opt(b'h', "help", "print this text"),
 ];
 
-/// The help text, with the options.
 pub(crate) const USAGE: Usage =
     Usage { forms: &["[options]"], groups: &["Options"], options: OPTIONS, notes: "" };
 
-/// Lists the modules.
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let (mut threshold, mut json) = (3, false);
@@ -40,97 +37,68 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         Ok(())
     })?;
     if !operands.is_empty() {
-        log.error(b"too many arguments provided.");
-        return Ok(1);
+        return Err(log.end(b"too many arguments provided."));
     }
     log.set_threshold(threshold);
-    list(call, &log, json)
-}
-
-fn list(call: &Call<'_>, log: &Log<'_>, json: bool) -> ToolResult {
-    let text = match proc_modules::read(call.world.system.roots) {
-        Ok(text) => text,
-        Err(error) => {
-            let reason = error.errno().to_string();
-            log.error(&bytes!["could not open /proc/modules: ", reason]);
-            log.error(&bytes!["could not get list of modules: ", reason]);
-            return Ok(1);
-        }
-    };
-    let rows = proc_modules::lines(&text).map(Row::of);
+    let text = proc_modules::read(call.world.system.roots).map_err(|error| {
+        let reason = error.errno().to_string();
+        log.error(&bytes!["could not open /proc/modules: ", reason]);
+        log.end(&bytes!["could not get list of modules: ", reason])
+    })?;
+    let lines = proc_modules::lines(&text);
     if json {
-        let modules: Vec<serde_json::Value> = rows.map(|row| row.json()).collect();
-        call.print(format!("{}\n", serde_json::Value::from(modules)).as_bytes());
-        return Ok(0);
+        let modules: serde_json::Value = lines.map(to_json).collect();
+        call.print(format!("{modules}\n").as_bytes());
+    } else {
+        call.print(b"Module                  Size  Used by\n");
+        lines.for_each(|line| call.print(&row(&line)));
     }
-    call.print(b"Module                  Size  Used by\n");
-    rows.for_each(|row| call.print(&row.text()));
     Ok(0)
 }
 
-/// One row of the list.
-struct Row<'l> {
-    name: Vec<u8>,
-    users: Vec<&'l [u8]>,
-    line: Line<'l>,
+/// The names of the modules that use it.
+fn users<'l>(line: &Line<'l>) -> Vec<&'l [u8]> {
+    let is_user = |user: &&[u8]| !user.is_empty() && *user != b"-" && user[0] != b'[';
+    line.users.split(|&b| b == b',').filter(is_user).collect()
 }
 
-impl<'l> Row<'l> {
-    fn of(line: Line<'l>) -> Self {
-        let is_user = |user: &&[u8]| !user.is_empty() && *user != b"-" && user[0] != b'[';
-        let users = line.users.split(|&b| b == b',').filter(is_user).collect();
-        Row { name: name::canonical(line.name), users, line }
-    }
-
-    /// As lsmod prints it.
-    fn text(&self) -> Vec<u8> {
-        let mut row = padded(&self.name, 19, false);
-        row.push(b' ');
-        row.extend(padded(self.line.size, 8, true));
-        row.extend_from_slice(&bytes!["  ", self.line.count]);
-        for (index, user) in self.users.iter().enumerate() {
-            row.push(if index == 0 { b' ' } else { b',' });
-            row.extend_from_slice(user);
-        }
-        row.push(b'\n');
-        row
-    }
-
-    /// `{"name", "size", "refcount", "used_by", "state"}`; size in bytes, `null` for what is not known.
-    fn json(&self) -> serde_json::Value {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
-        let state = self.line.state().map(|state| match state {
-            State::Coming => "coming",
-            State::Going => "going",
-            _ => "live",
-        });
-        serde_json::json!({
-            "name": text(&self.name),
-            "size": number(self.line.size),
-            "refcount": number(self.line.count),
-            "used_by": self.users.iter().map(|user| text(user)).collect::<Vec<_>>(),
-            "state": state,
-        })
-    }
+/// The line as lsmod prints it.
+fn row(line: &Line<'_>) -> Vec<u8> {
+    let blanks = |text: &[u8], width: usize| vec![b' '; width.saturating_sub(text.len())];
+    let (name, size) = (name::canonical(line.name), line.size);
+    let users = users(line).join(&b',');
+    let blank = if users.is_empty() { "" } else { " " };
+    bytes![name, blanks(&name, 19), " ", blanks(size, 8), size, "  ", line.count, blank, users, "\n"]
 }
 
-fn padded(text: &[u8], width: usize, right: bool) -> Vec<u8> {
-    let blanks = vec![b' '; width.saturating_sub(text.len())];
-    if right { bytes![blanks, text] } else { bytes![text, blanks] }
+/// `{"name", "size", "refcount", "used_by", "state"}`; size in bytes, `null` for what is not known.
+fn to_json(line: Line<'_>) -> serde_json::Value {
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
+    let state = line.state().map(|state| match state {
+        State::Coming => "coming",
+        State::Going => "going",
+        _ => "live",
+    });
+    serde_json::json!({
+        "name": String::from_utf8_lossy(&name::canonical(line.name)),
+        "size": number(line.size),
+        "refcount": number(line.count),
+        "used_by": users(&line).into_iter().map(String::from_utf8_lossy).collect::<Vec<_>>(),
+        "state": state,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(line: &str) -> Row<'_> {
-        Row::of(proc_modules::lines(line.as_bytes()).next().unwrap())
+    fn line(text: &str) -> Line<'_> {
+        proc_modules::lines(text.as_bytes()).next().unwrap()
     }
 
     #[test]
     fn columns_are_those_of_kmod() {
-        let shown = |line: &str| String::from_utf8(row(line).text()).unwrap();
+        let shown = |text: &str| String::from_utf8(row(&line(text))).unwrap();
         assert_eq!(
             shown("tls 114688 1 bonding, Live 0xffffffffc0200000"),
             "tls                   114688  1 bonding\n"
@@ -149,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_same_for_programs() {
-        let json = |line: &str| row(line).json();
+        let json = |text: &str| to_json(line(text));
         assert_eq!(
             json("drm 700000 3 amdgpu,i915,[permanent], Live 0x0 (OE)"),
             serde_json::json!({"name": "drm", "size": 700_000, "refcount": 3, "used_by": ["amdgpu", "i915"], "state": "live"})
