@@ -3,7 +3,7 @@
 use super::getopt::{Opt, opt};
 use super::message::Log;
 use super::usage::Usage;
-use super::{Call, ToolResult};
+use super::{Call, Exit, ToolResult};
 use crate::error::Errno;
 use crate::gate::{self, Gate, WaitBudget};
 use crate::load::remove::delete_module;
@@ -23,11 +23,9 @@ const OPTIONS: &[Opt] = &[
     opt(b'w', "", "").unlisted(),
 ];
 
-/// The help text, with the options.
 pub(crate) const USAGE: Usage =
     Usage { forms: &["[options] NAME..."], groups: &["Options"], options: OPTIONS, notes: "" };
 
-/// Removes the modules.
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let mut force = false;
@@ -42,8 +40,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         Ok(())
     })?;
     if operands.is_empty() {
-        log.error(b"missing module name.");
-        return Ok(1);
+        return Err(log.end(b"missing module name."));
     }
     log.set_threshold(threshold);
     let dir = call.module_directory(&log, None, None)?;
@@ -52,15 +49,10 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let tool = Tool { call, log: &log, tree: &tree, gate: &gate, force };
     let mut status = 0;
     for operand in operands {
-        if tool.remove(operand).is_err() {
-            status = 1;
-        }
+        status |= u8::from(tool.remove(operand).is_err());
     }
     Ok(status)
 }
-
-/// The module was not removed; the reason has been logged.
-struct NotRemoved;
 
 struct Tool<'t> {
     call: &'t Call<'t>,
@@ -71,61 +63,46 @@ struct Tool<'t> {
 }
 
 impl Tool<'_> {
-    fn remove(&self, operand: &[u8]) -> Result<(), NotRemoved> {
-        let system = self.call.world.system;
+    /// Removes the module of an operand. An error has been logged.
+    fn remove(&self, operand: &[u8]) -> Result<(), Exit> {
+        let (log, system) = (self.log, self.call.world.system);
+        let could_not = |what: &str, errno: Errno| {
+            log.end(&bytes!["could not ", what, " module ", operand, ": ", errno.to_string()])
+        };
         let name = match std::fs::metadata(as_path(operand)) {
-            Ok(_) => match name::from_path(operand) {
-                Some(name) => name,
-                None => {
-                    let reason = Errno::ENOENT.to_string();
-                    return self.refuse(&[b"could not use module ", operand, b": ", reason.as_bytes()]);
-                }
-            },
+            Ok(_) => name::from_path(operand).ok_or_else(|| could_not("use", Errno::ENOENT))?,
             Err(_) => name::canonical(operand),
         };
-        if !self.force {
-            if self.tree.is_builtin(&Module::named(&name)) {
-                return self.refuse(&["Module ".as_ref(), &name, b" is builtin."]);
-            }
-            if gate::is_absent(&system, &name) {
-                return self.refuse(&["Module ".as_ref(), &name, b" is not currently loaded"]);
-            }
+        if !self.force && self.tree.is_builtin(&Module::named(&name)) {
+            return Err(log.end(&bytes!["Module ", name, " is builtin."]));
+        }
+        if !self.force && gate::is_absent(&system, &name) {
+            return Err(log.end(&bytes!["Module ", name, " is not currently loaded"]));
         }
         let allowed = || if self.force { Ok(()) } else { self.unused(&name) };
         let budget = WaitBudget::new(&system);
-        match delete_module(&system, self.gate, &name, self.force, &budget, allowed)? {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let reason = error.errno().to_string();
-                self.log.error(&bytes!["could not remove '", name, "': ", reason]);
-                self.refuse(&[b"could not remove module ", operand, b": ", reason.as_bytes()])
-            }
-        }
+        let removed = delete_module(&system, self.gate, &name, self.force, &budget, allowed)?;
+        removed.map_err(|error| {
+            log.error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);
+            could_not("remove", error.errno())
+        })
     }
 
     /// Whether nothing uses the module. Called with the module's lock held.
-    fn unused(&self, name: &[u8]) -> Result<(), NotRemoved> {
+    fn unused(&self, name: &[u8]) -> Result<(), Exit> {
         let roots = self.call.world.system.roots;
         let holders = sysfs::holders(roots, name).unwrap_or_default();
         if !holders.is_empty() {
-            return self.refuse(&[b"Module ", name, b" is in use by: ", &holders.join(&b' ')]);
+            return Err(self.log.end(&bytes!["Module ", name, " is in use by: ", holders.join(&b' ')]));
         }
-        match sysfs::refcount(roots, name) {
-            Ok(0) => Ok(()),
-            Ok(1..) => self.refuse(&[b"Module ", name, b" is in use"]),
+        let problem = match sysfs::refcount(roots, name).map_err(|error| error.errno()) {
+            Ok(0) => return Ok(()),
+            Ok(1..) => " is in use".to_owned(),
             // -1: another process has it removed, without the module's lock.
-            Ok(_) => self.refuse(&[b"Module ", name, b" is being removed"]),
-            Err(error) if error.errno() == Errno::ENOENT => {
-                self.refuse(&[b"Module unloading is not supported"])
-            }
-            Err(error) => {
-                self.refuse(&[b"Module ", name, b": use count: ", error.errno().to_string().as_bytes()])
-            }
-        }
-    }
-
-    fn refuse(&self, parts: &[&[u8]]) -> Result<(), NotRemoved> {
-        self.log.error(&parts.concat());
-        Err(NotRemoved)
+            Ok(_) => " is being removed".to_owned(),
+            Err(Errno::ENOENT) => return Err(self.log.end(b"Module unloading is not supported")),
+            Err(errno) => format!(": use count: {errno}"),
+        };
+        Err(self.log.end(&bytes!["Module ", name, problem]))
     }
 }
