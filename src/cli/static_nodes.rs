@@ -17,7 +17,6 @@ use std::fs::{DirBuilder, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 
 const OPTIONS: &[Opt] = &[
     opt(b'o', "output", "write to FILE, and make the directories above it").takes("FILE"),
@@ -25,7 +24,6 @@ const OPTIONS: &[Opt] = &[
     opt(b'h', "help", "print this text"),
 ];
 
-/// The help text, with the options.
 pub(crate) const USAGE: Usage = Usage {
     forms: &["static-nodes [options]"],
     groups: &["Options"],
@@ -43,7 +41,6 @@ enum Format {
     Devname,
 }
 
-/// Prints the nodes.
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let mut format = Format::Human;
     let mut output = None;
@@ -53,136 +50,88 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
             (b'f', b"tmpfiles") => format = Format::Tmpfiles,
             (b'f', b"devname") => format = Format::Devname,
             (b'f', other) => {
-                call.world.streams.complain(&bytes!["Unknown format: '", other, "'."]);
+                let end = call.end(&bytes!["Unknown format: '", other, "'."]);
                 call.help(&USAGE);
-                return Err(Exit(1));
+                return Err(end);
             }
-            (b'o', file) => output = Some(file),
-            _ => return Err(call.help(&USAGE)),
+            (_, file) => output = Some(file),
         }
         Ok(())
     })?;
 
-    let Some(text) = read(call)? else { return Ok(0) };
-    let file = output.map(|file| create(call, file)).transpose()?;
+    let no_release = |errno: Errno| call.end(&bytes!["Error: uname failed - ", errno.to_string()]);
+    let release = call.world.host.release().map_err(no_release)?;
+    let path = call.world.system.roots.module_dir(&release).join("modules.devname");
+    let shown = path.as_os_str().as_bytes();
+    let text = match read_whole(&path, limits::TEXT_FILE).map_err(|error| error.errno()) {
+        Ok(text) => text,
+        Err(Errno::ENOENT) => {
+            call.world.streams.complain(&bytes!["Warning: ", shown, " not found - ignoring"]);
+            return Ok(0);
+        }
+        Err(errno) => return Err(cannot(call, "open", shown, errno, "")),
+    };
+    let file = output.map(|name| create(call, name)).transpose()?;
     let mut status = 0;
     let mut printed = Vec::new();
-    for line in lines(&text) {
-        match Node::parse(line) {
-            Some(node) => node.print(format, &mut printed),
+    let lines = text.split_inclusive(|&b| b == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line));
+    for line in lines.filter(|line| !line.starts_with(b"#")) {
+        match entry(line, format) {
+            Some(entry) => printed.extend(entry),
             None => {
                 call.world.streams.complain(&bytes!["Error: invalid devname entry: ", line]);
                 status = 1;
             }
         }
     }
-    match file {
+    match file.zip(output) {
         None => call.print(&printed),
         Some((mut file, name)) => {
-            file.write_all(&printed).map_err(|error| cannot(call, "write ", name, "", &error))?
+            let written = file.write_all(&printed);
+            written.map_err(|error| cannot(call, "write", name, Errno::of(&error), ""))?;
         }
     }
     Ok(status)
 }
 
-/// The lines that are not comments. The last one may lack its newline.
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split_inclusive(|&b| b == b'\n')
-        .map(|line| line.strip_suffix(b"\n").unwrap_or(line))
-        .filter(|line| !line.starts_with(b"#"))
-}
-
-/// The contents of modules.devname; `None` if there is no such file, which has been reported.
-fn read(call: &Call<'_>) -> Result<Option<Vec<u8>>, Exit> {
-    let say = |line: &[u8]| call.world.streams.complain(line);
-    let release = call.world.host.release().map_err(|errno| {
-        say(&bytes!["Error: uname failed - ", errno.to_string()]);
-        Exit(1)
-    })?;
-    let path = call.world.system.roots.module_dir(&release).join("modules.devname");
-    let shown = path.as_os_str().as_bytes();
-    match read_whole(&path, limits::TEXT_FILE) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.errno() == Errno::ENOENT => {
-            say(&bytes!["Warning: ", shown, " not found - ignoring"]);
-            Ok(None)
-        }
-        Err(error) => {
-            say(&bytes!["Error: could not open ", shown, " - ", error.errno().to_string()]);
-            Err(Exit(1))
-        }
-    }
-}
-
 /// Makes the directories above the file and opens it for writing.
-fn create<'a>(call: &Call<'_>, name: &'a [u8]) -> Result<(File, &'a [u8]), Exit> {
+fn create(call: &Call<'_>, name: &[u8]) -> Result<File, Exit> {
     let path = as_path(name);
-    if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(parent)
-            .map_err(|error| cannot(call, "create parent directory for ", name, ".", &error))?;
+    if let Some(parent) = path.parent() {
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
+        let what = "create parent directory for";
+        made.map_err(|error| cannot(call, what, name, Errno::of(&error), "."))?;
     }
     // The file may be a pipe.
     ignore_write_signals();
-    match File::create(path) {
-        Ok(file) => Ok((file, name)),
-        Err(error) => Err(cannot(call, "create ", name, "", &error)),
-    }
+    File::create(path).map_err(|error| cannot(call, "create", name, Errno::of(&error), ""))
 }
 
-fn cannot(call: &Call<'_>, what: &str, name: &[u8], end: &str, error: &std::io::Error) -> Exit {
-    let reason = Errno::of(error).to_string();
-    call.world.streams.complain(&bytes!["Error: could not ", what, name, " - ", reason, end]);
-    Exit(1)
+fn cannot(call: &Call<'_>, what: &str, name: &[u8], errno: Errno, end: &str) -> Exit {
+    call.end(&bytes!["Error: could not ", what, " ", name, " - ", errno.to_string(), end])
 }
 
-/// One line of modules.devname.
-struct Node<'a> {
-    module: &'a [u8],
-    path: &'a [u8],
-    block: bool,
-    major: u32,
-    minor: u32,
-}
-
-impl<'a> Node<'a> {
-    fn parse(line: &'a [u8]) -> Option<Self> {
-        let (module, rest) = word(line)?;
-        let (path, rest) = word(rest)?;
-        let (kind, rest) = without_space(rest).split_first()?;
-        let block = match kind {
-            b'b' => true,
-            b'c' => false,
-            _ => return None,
-        };
-        let (major, rest) = number(rest)?;
-        let (minor, _) = number(rest.strip_prefix(b":")?)?;
-        Some(Node { module, path, block, major, minor })
-    }
-
-    fn print(&self, format: Format, out: &mut Vec<u8>) {
-        let kind = if self.block { "b" } else { "c" };
-        let (major, minor) = (self.major.to_string(), self.minor.to_string());
-        let lines = match format {
-            Format::Human => {
-                let kind = if self.block { "block" } else { "character" };
-                let rest = format!("\n\t\tType: {kind} device\n\t\tMajor: {major}\n\t\tMinor: {minor}\n");
-                bytes!["Module: ", self.module, "\n\tDevice node: /dev/", self.path, rest]
-            }
-            Format::Devname => bytes![self.module, " ", self.path, " ", kind, major, ":", minor, "\n"],
-            Format::Tmpfiles => {
-                let mut lines = Vec::new();
-                if let Some(slash) = self.path.iter().rposition(|&b| b == b'/') {
-                    lines = bytes!["d /dev/", self.path[..slash], " 0755 - - -\n"];
-                }
-                lines.extend(bytes![kind, "! /dev/", self.path, " 0600 - - - ", major, ":", minor, "\n"]);
-                lines
-            }
-        };
-        out.extend_from_slice(&lines);
-    }
+/// A line of modules.devname in a format; `None` if it is no entry.
+fn entry(line: &[u8], format: Format) -> Option<Vec<u8>> {
+    let (module, rest) = word(line)?;
+    let (path, rest) = word(rest)?;
+    let (kind, rest) = without_space(rest).split_first().filter(|(kind, _)| b"bc".contains(kind))?;
+    let (major, rest) = number(rest)?;
+    let (minor, _) = number(rest.strip_prefix(b":")?)?;
+    Some(match format {
+        Format::Human => {
+            let kind = if *kind == b'b' { "block" } else { "character" };
+            let rest = format!("\n\t\tType: {kind} device\n\t\tMajor: {major}\n\t\tMinor: {minor}\n");
+            bytes!["Module: ", module, "\n\tDevice node: /dev/", path, rest]
+        }
+        Format::Devname => bytes![module, " ", path, " ", [*kind], format!("{major}:{minor}\n")],
+        Format::Tmpfiles => {
+            let slash = path.iter().rposition(|&b| b == b'/');
+            let parent = slash.map(|slash| bytes!["d /dev/", path[..slash], " 0755 - - -\n"]);
+            let node = bytes![[*kind], "! /dev/", path, format!(" 0600 - - - {major}:{minor}\n")];
+            bytes![parent.unwrap_or_default(), node]
+        }
+    })
 }
 
 /// `text` without the white space before it.
@@ -212,9 +161,7 @@ mod tests {
     use super::*;
 
     fn printed(line: &str, format: Format) -> Option<String> {
-        let mut out = Vec::new();
-        Node::parse(line.as_bytes())?.print(format, &mut out);
-        Some(String::from_utf8(out).unwrap())
+        entry(line.as_bytes(), format).map(|text| String::from_utf8(text).unwrap())
     }
 
     #[test]
