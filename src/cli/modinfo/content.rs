@@ -1,19 +1,18 @@
 //! What modinfo prints of module files. Several threads read compressed files, since decompressing takes a hundred times as
 //! long as printing. The output and its order do not depend on the threads.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::formats::elf::Elf;
 use crate::formats::modinfo::{build_id, hex};
 use crate::formats::reading::{self, Depth, Reading};
 use crate::formats::{modinfo, signature};
 use crate::limits;
 use crate::tree::image;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// The keys of a signature, in the order in which they are printed.
 const SIGNATURE: [&[u8]; 5] = [b"sig_id", b"signer", b"sig_key", b"sig_hashalgo", b"signature"];
@@ -24,7 +23,7 @@ const AHEAD: usize = 64;
 #[derive(Default)]
 pub(crate) struct Content {
     /// The content of `.modinfo`.
-    modinfo: Vec<u8>,
+    pub modinfo: Vec<u8>,
     /// The parts of the signature with their keys; empty if there is none or it was not asked for.
     pub signature: Vec<(&'static [u8], Vec<u8>)>,
     /// The build id; `None` if there is none or it was not asked for.
@@ -32,126 +31,98 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// The strings of `.modinfo`.
-    pub(crate) fn entries(&self) -> Vec<modinfo::Entry<'_>> {
-        modinfo::entries(&self.modinfo).collect()
-    }
-}
-
-/// Why there is no content.
-pub(crate) enum Failure {
-    /// The file could not be read or decompressed.
-    File(Error),
-    /// It is no module, or it has no `.modinfo`.
-    Module(Error),
-}
-
-/// What to read of each module: everything, or only the values of this key.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a>(pub Option<&'a [u8]>);
-
-impl Wanted<'_> {
-    fn signature(self) -> bool {
-        self.0.is_none_or(|field| SIGNATURE.contains(&field))
-    }
-
-    fn build_id(self) -> bool {
-        self.0.is_none_or(|field| field == b"build-id")
-    }
-
-    fn depth(self) -> Depth {
-        match (self.build_id(), self.signature()) {
+    /// Reads everything from a file, or only what has the values of the key `field`. `buffer` is reused for the decompressed
+    /// image.
+    ///
+    /// # Errors
+    /// With the path if the file could not be read or decompressed; without it if it is no module, or has no `.modinfo`.
+    fn read(field: Option<&[u8]>, path: &Path, buffer: &mut Vec<u8>) -> Result<Self> {
+        let with_signature = field.is_none_or(|field| SIGNATURE.contains(&field));
+        let with_build_id = field.is_none_or(|field| field == b"build-id");
+        let depth = match (with_build_id, with_signature) {
             (true, _) => Depth::Whole,
             (false, true) => Depth::Signature,
             (false, false) => Depth::Symbols,
-        }
-    }
-
-    /// Reads a file. `buffer` is reused for the decompressed image.
-    fn read(self, path: &Path, buffer: &mut Vec<u8>) -> Result<Content, Failure> {
-        let contents = image::contents(path).map_err(Failure::File)?;
-        let reading = reading::read(&contents, limits::INFLATED, self.depth(), buffer);
-        let image = match reading.map_err(|error| Failure::File(error.at(path)))? {
+        };
+        let contents = image::contents(path)?;
+        let reading = reading::read(&contents, limits::INFLATED, depth, buffer);
+        let image = match reading.map_err(|error| error.at(path))? {
             Reading::Early(module) => {
                 return Ok(Content { modinfo: module.modinfo.to_vec(), ..Content::default() });
             }
             Reading::Whole(image) => image,
         };
-        let elf = Elf::parse(image).map_err(Failure::Module)?;
-        let modinfo = modinfo::section(&elf).map_err(Failure::Module)?.to_vec();
-        let signature = if self.signature() { signature_entries(image) } else { Vec::new() };
-        let build_id = if self.build_id() { build_id(&elf).map(hex) } else { None };
-        Ok(Content { modinfo, signature, build_id })
+        let elf = Elf::parse(image)?;
+        Ok(Content {
+            modinfo: modinfo::section(&elf)?.to_vec(),
+            signature: if with_signature { signature_entries(image) } else { Vec::new() },
+            build_id: if with_build_id { build_id(&elf).map(hex) } else { None },
+        })
     }
 }
 
 /// The signature at the end of the image, as keys and values.
 fn signature_entries(image: &[u8]) -> Vec<(&'static [u8], Vec<u8>)> {
     let Some(found) = signature::parse(image) else { return Vec::new() };
-    let values = [
-        found.id.to_vec(),
-        found.signer.to_vec(),
-        hex(&found.key),
-        Cow::into_owned(found.hash).into_bytes(),
-        hex(found.signature),
-    ];
+    let hash = found.hash.into_owned().into_bytes();
+    let values = [found.id.to_vec(), found.signer.to_vec(), hex(&found.key), hash, hex(found.signature)];
     SIGNATURE.into_iter().zip(values).collect()
 }
 
 /// The contents of several files, one after the other.
 pub(crate) struct ReadAhead<'a> {
-    wanted: Wanted<'a>,
+    field: Option<&'a [u8]>,
     paths: &'a [PathBuf],
     next: usize,
     /// What the threads have read, in the order in which they finish. Disconnected at once if there is no thread.
-    done: Receiver<(usize, Result<Content, Failure>)>,
-    early: HashMap<usize, Result<Content, Failure>>,
+    done: Receiver<(usize, Result<Content>)>,
+    early: HashMap<usize, Result<Content>>,
     buffer: Vec<u8>,
 }
 
 impl ReadAhead<'_> {
     /// The contents of the next file. Must not be called more often than there are files.
-    pub(crate) fn next(&mut self) -> Result<Content, Failure> {
-        let index = self.next;
+    ///
+    /// # Errors
+    /// As [`Content::read`].
+    pub(crate) fn next(&mut self) -> Result<Content> {
+        let wanted = self.next;
         self.next += 1;
         loop {
-            if let Some(content) = self.early.remove(&index) {
+            if let Some(content) = self.early.remove(&wanted) {
                 return content;
             }
-            match self.done.recv() {
-                Ok((index, content)) => self.early.insert(index, content),
-                Err(_) => return self.wanted.read(&self.paths[index], &mut self.buffer),
+            let Ok((index, content)) = self.done.recv() else {
+                return Content::read(self.field, &self.paths[wanted], &mut self.buffer);
             };
+            self.early.insert(index, content);
         }
     }
 }
 
-/// Calls `show` with the contents of the files at `paths`. Up to `cores` threads read ahead of it.
+/// Calls `show` with the contents of the files at `paths`: everything, or only the values of the key `field`. Threads read
+/// ahead of it.
 pub(crate) fn read<T>(
-    wanted: Wanted<'_>,
+    field: Option<&[u8]>,
     paths: &[PathBuf],
-    cores: impl FnOnce() -> usize,
     show: impl FnOnce(&mut ReadAhead<'_>) -> T,
 ) -> T {
-    let compressed = |path: &&PathBuf| !path.as_os_str().as_bytes().ends_with(b".ko");
     // One thread reads uncompressed files faster. Two compressed ones are worth a second thread.
-    let threads = match paths.iter().filter(compressed).count() {
-        0 | 1 => 0,
-        count => count.min(cores()),
-    };
+    let compressed = paths.iter().filter(|path| !path.as_os_str().as_bytes().ends_with(b".ko")).count();
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if compressed > 1 { compressed.min(cores()) } else { 1 };
     let (sender, done) = sync_channel(AHEAD);
     let claimed = AtomicUsize::new(0);
-    let worker = |sender: std::sync::mpsc::SyncSender<_>| {
+    let worker = &|sender: SyncSender<_>| {
         let mut buffer = Vec::new();
         loop {
             let index = claimed.fetch_add(1, Ordering::Relaxed);
             let Some(path) = paths.get(index) else { return };
-            if sender.send((index, wanted.read(path, &mut buffer))).is_err() {
+            if sender.send((index, Content::read(field, path, &mut buffer))).is_err() {
                 return;
             }
         }
     };
-    let worker = &worker;
     std::thread::scope(|scope| {
         if threads > 1 {
             for _ in 0..threads {
@@ -162,6 +133,6 @@ pub(crate) fn read<T>(
         }
         drop(sender);
         let early = HashMap::new();
-        show(&mut ReadAhead { wanted, paths, next: 0, done, early, buffer: Vec::new() })
+        show(&mut ReadAhead { field, paths, next: 0, done, early, buffer: Vec::new() })
     })
 }

@@ -19,7 +19,7 @@ use crate::system::module_file::STDIN;
 use crate::system::roots::as_path;
 use crate::tree::{ConfigPaths, Module, Tree};
 use crate::{limits, name};
-use content::{Content, Failure, ReadAhead, Wanted};
+use content::{Content, ReadAhead};
 use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -47,7 +47,6 @@ const OPTIONS: &[Opt] = &[
 
 const NOTES: &str = "\nFILE ends in .ko, .ko.gz, .ko.xz or .ko.zst, or is a pipe; - is standard input.\n";
 
-/// The help text, with the options.
 pub(crate) const USAGE: Usage =
     Usage { forms: &["[options] NAME|FILE..."], groups: &["Options"], options: OPTIONS, notes: NOTES };
 
@@ -62,7 +61,6 @@ struct Request<'a> {
     release: Option<&'a [u8]>,
 }
 
-/// Prints the information about each operand.
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let mut request = Request::default();
@@ -84,22 +82,19 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         Ok(())
     })?;
     if operands.is_empty() {
-        log.error(b"missing module or filename.");
-        return Ok(1);
+        return Err(log.end(b"missing module or filename."));
     }
     if request.json && (request.null || request.field.is_some()) {
-        log.error(b"--json does not go with -0 or the choice of a field.");
-        return Ok(1);
+        return Err(log.end(b"--json does not go with -0 or the choice of a field."));
     }
     let dir = call.module_directory(&log, request.root, request.release)?;
     let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
     tree.read_as(Reader::Streamed);
     let tool = Tool { call, log: &log, tree: &tree, request: &request, builtin: OnceCell::new() };
     // All operands are looked up first, so that the files can be read ahead.
-    let found: Vec<_> = operands.into_iter().map(|operand| tool.find(operand)).collect();
-    let files: Vec<PathBuf> = found.iter().flatten().flatten().filter_map(Shown::file).collect();
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(content::read(Wanted(request.field), &files, cores, |files| tool.everything(&found, files)))
+    let found: Vec<Found> = operands.into_iter().flat_map(|operand| tool.find(operand)).collect();
+    let files: Vec<PathBuf> = found.iter().flatten().filter_map(Shown::file).collect();
+    Ok(content::read(request.field, &files, |files| tool.everything(found, files)))
 }
 
 /// A module to print.
@@ -118,6 +113,9 @@ impl Shown {
         self.path.clone().filter(|_| self.in_file)
     }
 }
+
+/// A module to print, or the message about an operand that names none.
+type Found = Result<Shown, Vec<u8>>;
 
 /// Whether an operand is a file: one named like a module, a pipe, or one that an open descriptor of this process leads to
 /// (`/dev/stdin`). Everything else is a name, even if the working directory has such a file.
@@ -143,143 +141,112 @@ struct Tool<'t> {
 }
 
 impl Tool<'_> {
-    /// The modules of an operand with their files, or the message about it.
-    fn find(&self, operand: &[u8]) -> Result<Vec<Shown>, Vec<u8>> {
+    /// The modules of an operand, with their files.
+    fn find(&self, operand: &[u8]) -> Vec<Found> {
         let shown = |module: Module| {
             let path = self.tree.path(&module);
             let unread = self.request.field == Some(b"filename") || self.tree.is_builtin(&module);
-            Shown { in_file: path.is_some() && !unread, path, name: module.name }
+            Ok(Shown { in_file: path.is_some() && !unread, path, name: module.name })
         };
-        Ok(self.lookup(operand)?.into_iter().map(shown).collect())
+        match self.lookup(operand) {
+            Ok(modules) => modules.into_iter().map(shown).collect(),
+            Err(text) => vec![Err(text)],
+        }
     }
 
     fn lookup(&self, operand: &[u8]) -> Result<Vec<Module>, Vec<u8>> {
+        let missing = |what: &str| bytes!["Module ", what, operand, " not found."];
         if self.request.by_name {
-            let module = self.tree.lookup_name(operand);
-            return module.map(|m| vec![m]).ok_or_else(|| bytes!["Module name ", operand, " not found."]);
+            return self.tree.lookup_name(operand).map(|module| vec![module]).ok_or_else(|| missing("name "));
         }
         if operand == STDIN.as_bytes() {
             return Ok(vec![Module { file: Some(as_path(operand).to_path_buf()), ..Module::named(operand) }]);
         }
         if is_file(operand) {
             let path = self.call.absolute(operand);
-            return path
-                .and_then(|path| self.tree.module_from_path(path.as_os_str().as_bytes()))
-                .map(|module| vec![module])
-                .map_err(|_| bytes!["Module file ", operand, " not found."]);
+            let module = path.and_then(|path| self.tree.module_from_path(path.as_os_str().as_bytes()));
+            return module.map(|module| vec![module]).map_err(|_| missing("file "));
         }
         match self.tree.lookup_plain(operand) {
-            Err(_) => Err(bytes!["Module alias ", operand, " not found."]),
-            Ok(found) if found.is_empty() => Err(bytes!["Module ", operand, " not found."]),
+            Err(_) => Err(missing("alias ")),
+            Ok(found) if found.is_empty() => Err(missing("")),
             Ok(found) => Ok(found),
         }
     }
 
     /// Prints all modules in order and returns the exit status. `files` has the contents of their files.
-    fn everything(&self, found: &[Result<Vec<Shown>, Vec<u8>>], files: &mut ReadAhead<'_>) -> u8 {
+    fn everything(&self, found: Vec<Found>, files: &mut ReadAhead<'_>) -> u8 {
         let mut status = 0;
         for found in found {
-            match found {
-                Ok(modules) => {
-                    for module in modules {
-                        if let Err(error) = self.module(module, files) {
-                            let reason = error.errno().to_string();
-                            let mut text = bytes!["could not get modinfo from '", module.name, "': ", reason];
-                            // A limit of this program: the errno alone does not explain it.
-                            if error.errno() == Errno::EFBIG {
-                                text.extend(format!(" ({error})").bytes());
-                            }
-                            self.log.error(&text);
-                            status = 1;
-                        }
+            let text = match found {
+                Ok(module) => {
+                    let Err(error) = self.module(&module, files) else { continue };
+                    let reason = error.errno().to_string();
+                    let mut text = bytes!["could not get modinfo from '", module.name, "': ", reason];
+                    // A limit of this program: the errno alone does not explain it.
+                    if error.errno() == Errno::EFBIG {
+                        text.extend(format!(" ({error})").bytes());
                     }
+                    text
                 }
-                Err(text) => {
-                    self.log.error(text);
-                    status = 1;
-                }
-            }
+                Err(text) => text,
+            };
+            self.log.error(&text);
+            status = 1;
         }
         status
     }
 
     /// Prints one module.
     fn module(&self, module: &Shown, files: &mut ReadAhead<'_>) -> Result<()> {
-        let path = module.path.as_ref();
-        let field = self.request.field;
-        if self.request.json {
-            return self.module_json(module, files);
-        }
+        let path = module.path.as_ref().map(|path| path.as_os_str().as_bytes());
         // A module without a file is taken for a built-in one, whatever the indexes have.
-        let shown = path.map_or(&b"(builtin)"[..], |path| path.as_os_str().as_bytes());
-        match field {
+        let filename = path.unwrap_or(b"(builtin)");
+        match self.request.field {
             Some(b"filename") => {
-                self.item(shown);
+                self.item(filename);
                 return Ok(());
             }
             Some(b"name") if path.is_none() => {
                 self.item(&module.name);
                 return Ok(());
             }
-            Some(_) => {}
-            None => {
+            None if !self.request.json => {
                 if path.is_none() {
                     self.padded(b"name", &module.name);
                 }
-                self.padded(b"filename", shown);
+                self.padded(b"filename", filename);
             }
+            _ => {}
         }
-        if module.in_file {
-            let content = self.next(files)?;
-            let build_id = content.build_id.iter().map(|id| (&b"build-id"[..], &id[..]));
-            let signature = content.signature.iter().map(|(key, value)| (*key, &value[..]));
-            self.entries(content.entries(), build_id.chain(signature));
+        let content = if module.in_file { files.next() } else { Ok(Content::default()) };
+        let content = content.inspect_err(|error| {
+            // It is about the file, not about what the file holds.
+            if error.path().is_some() {
+                self.log.detail(error);
+            }
+        })?;
+        let entries = match module.in_file {
+            true => modinfo::entries(&content.modinfo).collect(),
+            false => self.builtin(&module.name)?,
+        };
+        if self.request.json {
+            self.print_json(module, entries, &content);
         } else {
-            self.entries(self.builtin(&module.name)?, []);
+            self.entries(entries, &content);
         }
         Ok(())
     }
 
-    /// The contents of the next file.
-    fn next(&self, files: &mut ReadAhead<'_>) -> Result<Content> {
-        files.next().map_err(|failure| match failure {
-            Failure::File(error) => {
-                self.log.detail(&error);
-                error
-            }
-            Failure::Module(error) => error,
-        })
-    }
-
-    /// One module as an object on a line: `{"name", "filename", "fields", "parameters", "build_id", "signature"}`. Invalid
-    /// UTF-8 becomes U+FFFD.
-    fn module_json(&self, module: &Shown, files: &mut ReadAhead<'_>) -> Result<()> {
-        let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
-        let mut object = json!({
-            "name": text(&module.name),
-            "filename": module.path.as_ref().map(|path| text(path.as_os_str().as_bytes())),
-            "build_id": null,
-            "signature": null,
-        });
-        let content;
-        let entries;
-        if module.in_file {
-            content = self.next(files)?;
-            entries = content.entries();
-            object["build_id"] = content.build_id.as_deref().map_or(Value::Null, text);
-            if !content.signature.is_empty() {
-                let member = |(key, value): &(&[u8], Vec<u8>)| {
-                    let value = String::from_utf8_lossy(value).replace("\n\t\t", "");
-                    (String::from_utf8_lossy(key).into_owned(), Value::from(value))
-                };
-                object["signature"] = Value::Object(content.signature.iter().map(member).collect());
-            }
-        } else {
-            entries = self.builtin(&module.name)?;
-        }
-        let mut fields: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    /// Prints one module as an object on a line: `{"name", "filename", "fields", "parameters", "build_id", "signature"}`.
+    /// Invalid UTF-8 becomes U+FFFD.
+    fn print_json(&self, module: &Shown, entries: Vec<Entry<'_>>, content: &Content) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let part = |(key, value): &(&[u8], Vec<u8>)| (text(key), text(value).replace("\n\t\t", ""));
+        let signature: BTreeMap<String, String> = content.signature.iter().map(part).collect();
+        let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (key, value) in entries.iter().filter(|(key, _)| *key != b"parm" && *key != b"parmtype") {
-            fields.entry(String::from_utf8_lossy(key).into_owned()).or_default().push(text(value));
+            fields.entry(text(key)).or_default().push(text(value));
         }
         let parameter = |parameter: &Parameter<'_>| {
             json!({
@@ -288,24 +255,26 @@ impl Tool<'_> {
                 "type": parameter.kind.map(text),
             })
         };
-        object["fields"] = json!(fields);
-        object["parameters"] = parameters(entries).0.iter().map(parameter).collect();
+        let object = json!({
+            "name": text(&module.name),
+            "filename": module.path.as_ref().map(|path| text(path.as_os_str().as_bytes())),
+            "fields": fields,
+            "parameters": parameters(entries).0.iter().map(parameter).collect::<Value>(),
+            "build_id": content.build_id.as_deref().map(text),
+            "signature": Some(signature).filter(|parts| !parts.is_empty()),
+        });
         self.call.print(format!("{object}\n").as_bytes());
-        Ok(())
     }
 
-    /// Prints the entries, then the entries of `beside` (build id and signature), the parameters last.
-    fn entries<'e>(
-        &self,
-        entries: Vec<modinfo::Entry<'e>>,
-        beside: impl IntoIterator<Item = modinfo::Entry<'e>>,
-    ) {
+    /// Prints the entries, then build id and signature, the parameters last.
+    fn entries(&self, entries: Vec<Entry<'_>>, content: &Content) {
         let field = self.request.field;
-        for (key, value) in entries.iter().copied().chain(beside) {
+        let build_id = content.build_id.iter().map(|id| (&b"build-id"[..], &id[..]));
+        let signature = content.signature.iter().map(|(key, value)| (*key, &value[..]));
+        for (key, value) in entries.iter().copied().chain(build_id).chain(signature) {
             match field {
-                Some(b"parm") => {}
-                Some(field) if field == key => self.item(value),
-                Some(_) => {}
+                Some(field) if field != key || field == b"parm" => {}
+                Some(_) => self.item(value),
                 None if key == b"parm" || key == b"parmtype" => {}
                 None if self.request.null => self.item(&bytes![key, "=", value]),
                 None => self.padded(key, value),
