@@ -3,12 +3,12 @@
 use super::form::OutputForm;
 use super::traced;
 use crate::cli::message::Log;
+use crate::error::Errno;
 use crate::gate::blame::{self, Module, RequestSource};
-use crate::gate::trace::{self, TraceEntry};
+use crate::gate::trace;
 use crate::log::printable;
 use crate::system::System;
 use anyhow::Result;
-use std::fmt::Write;
 use std::time::Duration;
 
 /// Print which modules took long to load, and who asked for them
@@ -39,7 +39,7 @@ fn seconds(text: &str) -> Result<Duration> {
 impl TraceFilter {
     /// The modules of the trace, the longest calls first.
     pub(crate) fn modules(&self, system: &System<'_>, log: &Log<'_>) -> Result<Vec<Module>> {
-        let mut entries: Vec<TraceEntry> = traced(trace::read(system), log)?;
+        let mut entries = traced(trace::read(system), log)?;
         entries.retain(|entry| self.until.is_none_or(|until| entry.at <= until));
         Ok(blame::modules(entries))
     }
@@ -52,27 +52,16 @@ pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Res
         let modules: Vec<serde_json::Value> = modules.iter().map(Module::to_json).collect();
         return Ok(format!("{}\n", serde_json::json!({ "modules": modules })));
     }
-    Ok(table(&modules))
-}
-
-fn table(modules: &[Module]) -> String {
     let names: Vec<String> = modules.iter().map(|module| printable(&module.first.module)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(6);
-    let mut text =
+    let width = names.iter().map(|name| name.chars().count()).fold(6, usize::max);
+    let head =
         format!("{:>10} {:>10} {:>6} {:>10}  {:width$}  By\n", "Call", "Waited", "Asked", "First", "Module");
-    for (module, name) in modules.iter().zip(names) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{:>10} {:>10} {:>6} {:>10}  {name:width$}  {}",
-            time(module.called),
-            time(module.waited),
-            module.requests,
-            format!("{:.3}s", module.first.at.as_secs_f64()),
-            who(module)
-        );
-    }
-    text
+    let rows = modules.iter().zip(names).map(|(module, name)| {
+        let (called, waited, requests) = (time(module.called), time(module.waited), module.requests);
+        let first = format!("{:.3}s", module.first.at.as_secs_f64());
+        format!("{called:>10} {waited:>10} {requests:>6} {first:>10}  {name:width$}  {}\n", who(module))
+    });
+    Ok(head + &rows.collect::<String>())
 }
 
 /// Who requested the module first, by what name, and how the last call failed.
@@ -95,9 +84,7 @@ pub(crate) fn who(module: &Module) -> String {
         text = format!("{text}, for {}", short(&first.request, REQUEST));
     }
     match module.errno.map(i32::try_from) {
-        Some(Ok(errno)) => {
-            format!("{text}; {}", crate::error::Errno::new(errno))
-        }
+        Some(Ok(errno)) => format!("{text}; {}", Errno::new(errno)),
         Some(Err(_)) => format!("{text}; failed"),
         None => text,
     }

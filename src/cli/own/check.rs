@@ -3,15 +3,13 @@
 use super::form::OutputForm;
 use crate::check::{self, Finding, Part, Request, Severity};
 use crate::cli::Call;
-use crate::error::Errno;
 use crate::system::{Roots, System};
 use crate::tree::ConfigPaths;
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Print what is wrong with the configuration, the modules and the machine
 #[derive(clap::Args)]
@@ -42,22 +40,11 @@ enum PartName {
     Modules,
 }
 
-impl PartName {
-    fn part(self) -> Part {
-        match self {
-            PartName::Config => Part::Config,
-            PartName::Machine => Part::Machine,
-            PartName::Modules => Part::Modules,
-        }
-    }
-}
-
 /// The findings as text, and the exit status: 1 if one of them is an error.
 pub(crate) fn report(options: &Options, call: &Call<'_>) -> Result<(String, u8)> {
-    let absolute = |path: &OsString| -> Result<PathBuf> {
-        let no_directory =
-            |errno: Errno| anyhow!("no working directory for {}: {}", Path::new(path).display(), errno);
-        call.absolute(path.as_bytes()).map_err(no_directory)
+    let absolute = |path: &OsString| {
+        let shown = Path::new(path).display();
+        call.absolute(path.as_bytes()).map_err(|errno| anyhow!("no working directory for {shown}: {errno}"))
     };
     let running = call.world.host.release().map_err(|errno| anyhow!("uname failed: {errno}"))?;
     let release = options.version.as_ref().map_or(&running[..], |version| version.as_bytes());
@@ -67,15 +54,18 @@ pub(crate) fn report(options: &Options, call: &Call<'_>) -> Result<(String, u8)>
     let below = below.filter(|root| root != Path::new("/")).map(|root| Roots::below(&root));
     let roots = below.as_ref().unwrap_or(call.world.system.roots);
     let is_running = below.is_none() && release == running;
+    let part = |name: &PartName| match name {
+        PartName::Config => Part::Config,
+        PartName::Machine => Part::Machine,
+        PartName::Modules => Part::Modules,
+    };
     let parts: Vec<Part> = match &options.parts[..] {
         [] if is_running => vec![Part::Config, Part::Modules, Part::Machine],
         [] => vec![Part::Config, Part::Modules],
-        named => named.iter().map(|named| named.part()).collect(),
+        named => named.iter().map(part).collect(),
     };
     if parts.contains(&Part::Machine) && !is_running {
-        return Err(anyhow!(
-            "the machine can only be checked for its running kernel, and not below another root"
-        ));
+        bail!("the machine can only be checked for its running kernel, and not below another root");
     }
     let paths = match &options.config[..] {
         [] => ConfigPaths::Default,
@@ -92,17 +82,12 @@ pub(crate) fn report(options: &Options, call: &Call<'_>) -> Result<(String, u8)>
     let findings = check::run(&System { roots, ..call.world.system }, &request);
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let errors = count(Severity::Error);
-    let mut text = String::new();
-    if options.form.json {
+    let text = if options.form.json {
         let list: Vec<serde_json::Value> = findings.iter().map(Finding::to_json).collect();
         let warnings = count(Severity::Warning);
-        text =
-            format!("{}\n", serde_json::json!({ "findings": list, "errors": errors, "warnings": warnings }));
+        format!("{}\n", serde_json::json!({ "findings": list, "errors": errors, "warnings": warnings }))
     } else {
-        for finding in &findings {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{finding}");
-        }
-    }
+        findings.iter().map(|finding| format!("{finding}\n")).collect()
+    };
     Ok((text, u8::from(errors > 0)))
 }

@@ -2,7 +2,6 @@
 //! systemctl(1).
 
 use crate::cli::Call;
-use crate::cli::world::Host;
 
 /// How to print a list.
 #[derive(clap::Args)]
@@ -22,41 +21,20 @@ impl OutputForm {
     }
 }
 
-/// The program that shows a text page by page.
-#[derive(Debug, PartialEq, Eq)]
-enum Pager {
-    Nobody,
-    Less,
-    Command(Vec<u8>),
-}
-
 /// Prints a text page by page, or at once if there is no terminal or no pager.
 pub(super) fn show(call: &Call<'_>, text: &str) {
     let host = call.world.host;
+    let page = |command: Option<&[u8]>| host.page(command, text.as_bytes());
     call.world.streams.flush();
-    let shown = !text.is_empty()
-        && match Pager::chosen(host) {
-            Pager::Nobody => false,
-            Pager::Less => host.page(None, text.as_bytes()),
-            Pager::Command(command) => host.page(Some(&command), text.as_bytes()),
-        };
+    let shown = match ["KMOD_PAGER", "PAGER"].into_iter().find_map(|name| host.variable(name)) {
+        // A dumb terminal cannot page.
+        _ if text.is_empty() || host.variable("TERM").is_none_or(|term| term == b"dumb") => false,
+        Some(command) if command.is_empty() || command == b"cat" => false,
+        // sudo(8) may allow this command alone: then the caller must not choose a program that runs as root.
+        Some(command) if host.variable("SUDO_UID").is_none() => page(Some(&command)),
+        _ => page(None),
+    };
     if !shown {
         call.print(text.as_bytes());
-    }
-}
-
-impl Pager {
-    fn chosen(host: &dyn Host) -> Pager {
-        // A dumb terminal cannot page.
-        if host.variable("TERM").is_none_or(|term| term == b"dumb") {
-            return Pager::Nobody;
-        }
-        match ["KMOD_PAGER", "PAGER"].into_iter().find_map(|name| host.variable(name)) {
-            Some(command) if command.is_empty() || command == b"cat" => Pager::Nobody,
-            // sudo(8) may allow this command alone: then the caller must not choose a program that runs as root. As
-            // systemctl(1).
-            Some(command) if host.variable("SUDO_UID").is_none() => Pager::Command(command),
-            _ => Pager::Less,
-        }
     }
 }

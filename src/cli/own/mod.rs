@@ -12,7 +12,7 @@ use super::message::Log;
 use super::{Call, ToolResult};
 use crate::error::Errno;
 use anyhow::{Context, Result, bail};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -22,12 +22,6 @@ const TRACE: &str = "The trace is written while the file /run/kmod/trace exists,
 
 #[derive(Parser)]
 #[command(name = "kmod", bin_name = "kmod", disable_help_subcommand = true, infer_long_args = true)]
-struct CommandLine {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     Blame(blame::Options),
     Check(check::Options),
@@ -37,79 +31,59 @@ enum Command {
 
 /// The commands as clap knows them. The manual pages and the completions are tested against it.
 pub fn commands() -> clap::Command {
-    CommandLine::command()
+    Command::command()
 }
 
 /// Runs the command that `words` begin with.
 pub(crate) fn run(call: &Call<'_>, words: &[Vec<u8>]) -> ToolResult {
     let words = words.iter().map(|word| OsString::from_vec(word.clone()));
-    let line = match CommandLine::try_parse_from([OsString::from("kmod")].into_iter().chain(words)) {
-        Ok(line) => line,
+    let command = match Command::try_parse_from([OsString::from("kmod")].into_iter().chain(words)) {
+        Ok(command) => command,
         Err(error) => {
             let text = error.render().to_string();
             if error.use_stderr() {
-                call.world.streams.complain(text.trim_end().as_bytes());
-                return Ok(1);
+                return Err(call.end(text.trim_end().as_bytes()));
             }
             call.print(text.as_bytes());
             return Ok(0);
         }
     };
     let log = call.log();
-    let is_paged = line.command.is_paged();
-    match line.command.output(call, &log) {
-        Ok((text, status)) => {
-            if is_paged {
-                form::show(call, &text);
-            } else {
-                call.print(text.as_bytes());
-            }
-            Ok(status)
-        }
-        Err(error) => {
-            log.error(format!("{error:#}").as_bytes());
-            Ok(1)
-        }
+    let output = output(&command, call, &log);
+    let (text, status, is_paged) = output.map_err(|error| log.end(format!("{error:#}").as_bytes()))?;
+    if is_paged {
+        form::show(call, &text);
+    } else {
+        call.print(text.as_bytes());
     }
+    Ok(status)
 }
 
-impl Command {
-    /// Whether what it prints may be shown page by page.
-    fn is_paged(&self) -> bool {
-        match self {
-            Command::Blame(options) => options.form.is_paged(),
-            Command::Check(options) => options.form.is_paged(),
-            Command::Plot(_) => false,
-            Command::Stats(options) => options.is_paged(),
+/// The output of a command, its exit status, and whether it may be shown page by page.
+fn output(command: &Command, call: &Call<'_>, log: &Log<'_>) -> Result<(String, u8, bool)> {
+    let system = &call.world.system;
+    Ok(match command {
+        Command::Blame(options) => (blame::text(options, system, log)?, 0, options.form.is_paged()),
+        Command::Check(options) => {
+            let (text, status) = check::report(options, call)?;
+            (text, status, options.form.is_paged())
         }
-    }
-
-    /// The output of the command, and its exit status.
-    fn output(self, call: &Call<'_>, log: &Log<'_>) -> Result<(String, u8)> {
-        let system = &call.world.system;
-        let text = match self {
-            Command::Blame(options) => blame::text(&options, system, log)?,
-            Command::Check(options) => return check::report(&options, call),
-            Command::Plot(options) => plot::text(&options, system, log)?,
-            Command::Stats(options) => stats::text(&options, system, log)?,
-        };
-        Ok((text, 0))
-    }
+        Command::Plot(options) => (plot::text(options, system, log)?, 0, false),
+        Command::Stats(options) => {
+            let is_paged = options.form.is_paged() && !options.openmetrics;
+            (stats::text(options, system, log)?, 0, is_paged)
+        }
+    })
 }
 
 /// What was read from the trace. The second part of `read` counts lines that could not be used.
 fn traced<T>(read: crate::error::Result<(T, u64)>, log: &Log<'_>) -> Result<T> {
-    match read {
-        Err(error) if error.errno() == Errno::ENOENT => {
-            bail!("nothing was traced: create /run/kmod/trace, or boot with kmod.gate_trace=1")
-        }
-        read => {
-            let (traced, broken) = read.context("could not read the gate's trace")?;
-            if broken > 0 {
-                let text = format!("{broken} lines of the trace are not whole, and do not count");
-                log.warning(text.as_bytes());
-            }
-            Ok(traced)
-        }
+    if read.as_ref().is_err_and(|error| error.errno() == Errno::ENOENT) {
+        bail!("nothing was traced: create /run/kmod/trace, or boot with kmod.gate_trace=1");
     }
+    let (traced, broken) = read.context("could not read the gate's trace")?;
+    if broken > 0 {
+        log.warning(format!("{broken} lines of the trace are not whole, and do not count").as_bytes());
+    }
+    Ok(traced)
 }

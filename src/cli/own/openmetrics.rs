@@ -4,34 +4,22 @@
 use crate::gate::counters::Counters;
 use crate::gate::stats::Stats;
 use std::fmt::Write;
-use std::time::Duration;
 
-/// Name, unit, help and value of a metric.
-type Metric = (&'static str, &'static str, &'static str, fn(Counters) -> String);
+/// Name, unit, help and value of a metric. A value in seconds is given in nanoseconds.
+type Metric = (&'static str, &'static str, &'static str, fn(Counters) -> u64);
 
 const METRICS: [Metric; 8] = [
-    ("kmod_loads", "", "Calls that the kernel got.", |c| c.loads.to_string()),
-    ("kmod_load_failures", "", "Calls that the kernel refused.", |c| c.failures.to_string()),
-    ("kmod_joined_requests", "", "Requests that were served by the call of another.", |c| {
-        c.joined.to_string()
-    }),
-    ("kmod_shared_failures", "", "Requests that were given the failure of another.", |c| {
-        c.shared.to_string()
-    }),
-    ("kmod_bounds_passed", "", "Waits that went on until their bound.", |c| c.bounds.to_string()),
-    ("kmod_fallbacks", "", "Requests that went on without the lock.", |c| c.fallbacks.to_string()),
+    ("kmod_loads", "", "Calls that the kernel got.", |c| c.loads),
+    ("kmod_load_failures", "", "Calls that the kernel refused.", |c| c.failures),
+    ("kmod_joined_requests", "", "Requests that were served by the call of another.", |c| c.joined),
+    ("kmod_shared_failures", "", "Requests that were given the failure of another.", |c| c.shared),
+    ("kmod_bounds_passed", "", "Waits that went on until their bound.", |c| c.bounds),
+    ("kmod_fallbacks", "", "Requests that went on without the lock.", |c| c.fallbacks),
     ("kmod_saved_bytes", "bytes", "The size of the module files that the kernel did not get again.", |c| {
-        c.bytes_saved.to_string()
+        c.bytes_saved
     }),
-    ("kmod_waited_seconds", "seconds", "How long requests waited for others.", |c| {
-        seconds(Duration::from_nanos(c.waited))
-    }),
+    ("kmod_waited_seconds", "seconds", "How long requests waited for others.", |c| c.waited),
 ];
-
-/// Exact to the nanosecond; a float would not be.
-fn seconds(time: Duration) -> String {
-    format!("{}.{:09}", time.as_secs(), time.subsec_nanos())
-}
 
 /// The whole file.
 pub(crate) fn text(stats: &Stats) -> String {
@@ -45,7 +33,12 @@ pub(crate) fn text(stats: &Stats) -> String {
         let _ = writeln!(text, "# HELP {name} {help}");
         for module in stats.modules.iter().filter(|module| module.counters != Counters::default()) {
             let label = escaped(&String::from_utf8_lossy(&module.name));
-            let _ = writeln!(text, "{name}_total{{module=\"{label}\"}} {}", value(module.counters));
+            let value = match (unit, value(module.counters)) {
+                // Exact to the nanosecond; a float would not be.
+                ("seconds", value) => format!("{}.{:09}", value / 1_000_000_000, value % 1_000_000_000),
+                (_, value) => value.to_string(),
+            };
+            let _ = writeln!(text, "{name}_total{{module=\"{label}\"}} {value}");
         }
     }
     text.push_str("# EOF\n");

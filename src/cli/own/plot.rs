@@ -46,7 +46,7 @@ fn picture(mut modules: Vec<Module>) -> String {
     modules.sort_by_key(|module| module.first.at);
     let scale = Scale::of(&modules);
     let bottom = TOP + ROW * modules.len() as f64;
-    let by = modules.iter().map(|module| asker(module).chars().count()).max().unwrap_or(0).max(2);
+    let by = modules.iter().map(|module| asker(module).chars().count()).fold(2, usize::max);
     let width = scale.left + LINE + BY + by as f64 * LETTER + MARGIN;
     let height = bottom + 50.0;
     let mut svg = format!(
@@ -76,11 +76,9 @@ fn head(svg: &mut String, modules: &[Module]) {
     let requests: u64 = modules.iter().map(|module| module.requests).sum();
     let sum = |of: fn(&Module) -> Duration| time(modules.iter().map(of).sum());
     words(svg, "title", MARGIN, 32.0, "Kernel modules: when each was loaded, and what waited for it");
+    let (count, called, waited) = (modules.len(), sum(|module| module.called), sum(|module| module.waited));
     let summary = format!(
-        "{} modules, {requests} requests; kernel calls took {}, requests waited {} for others",
-        modules.len(),
-        sum(|module| module.called),
-        sum(|module| module.waited)
+        "{count} modules, {requests} requests; kernel calls took {called}, requests waited {waited} for others"
     );
     words(svg, "say", MARGIN, 54.0, &summary);
     let legend = [
@@ -99,14 +97,16 @@ fn head(svg: &mut String, modules: &[Module]) {
 /// One module.
 fn row(svg: &mut String, scale: &Scale, module: &Module, y: f64) {
     let (base, right) = (y + 13.0, scale.left + LINE);
+    // Writing to a String cannot fail.
     let _ = writeln!(svg, "<g><title>{}: {}</title>", escaped(&module.first.module), escaped(&who(module)));
     words(svg, "end", scale.left - 10.0, base, &name(module));
-    for span in merged(&module.waits) {
-        scale.bar(svg, "wait", span, y + 11.0, 4.0);
-    }
     let class = if module.errno.is_some() { "bad" } else { "call" };
-    for span in merged(&module.calls) {
-        scale.bar(svg, class, span, y + 3.0, 8.0);
+    let bars = [("wait", &module.waits, y + 11.0, 4.0), (class, &module.calls, y + 3.0, 8.0)];
+    for (class, spans, y, height) in bars {
+        for span in merged(spans) {
+            let (x, end) = (scale.x(span.begin.as_nanos()), scale.x(span.end.as_nanos()));
+            rect(svg, class, x, y, (end - x).max(SHORTEST), height);
+        }
     }
     let some = |figure: Duration| if figure.is_zero() { String::new() } else { time(figure) };
     let figures = [some(module.called), some(module.waited), module.requests.to_string()];
@@ -163,7 +163,7 @@ impl Scale {
         // More steps than that, and their labels would touch.
         let step = steps.take(3 * 30).find(|step| end - begin <= 10 * step).unwrap_or(end - begin);
         let (begin, end) = (begin / step * step, end.div_ceil(step) * step);
-        let letters = modules.iter().map(|module| name(module).chars().count()).max().unwrap_or(0);
+        let letters = modules.iter().map(|module| name(module).chars().count()).fold(0, usize::max);
         Scale { left: MARGIN + letters as f64 * LETTER + 10.0, begin, end, step }
     }
 
@@ -171,26 +171,15 @@ impl Scale {
         self.left + at.saturating_sub(self.begin) as f64 / (self.end - self.begin) as f64 * LINE
     }
 
-    fn bar(&self, svg: &mut String, class: &str, span: Span, y: f64, height: f64) {
-        let (x, end) = (self.x(span.begin.as_nanos()), self.x(span.end.as_nanos()));
-        rect(svg, class, x, y, (end - x).max(SHORTEST), height);
-    }
-
     /// The time axis above and below the rows, with a grid line at each step.
     fn draw(&self, svg: &mut String, bottom: f64) {
-        let mut line = |class: &str, x1: f64, y1: f64, x2: f64, y2: f64| {
-            let _ = writeln!(
-                svg,
-                "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
-            );
-        };
         let ticks: Vec<u128> =
             (0..).map(|n| self.begin + n * self.step).take_while(|at| *at <= self.end).collect();
         for at in &ticks {
-            line("grid", self.x(*at), TOP, self.x(*at), bottom);
+            line(svg, "grid", self.x(*at), TOP, self.x(*at), bottom);
         }
         for y in [TOP, bottom] {
-            line("axis", self.left, y, self.left + LINE, y);
+            line(svg, "axis", self.left, y, self.left + LINE, y);
         }
         let decimals = (0..9).find(|digits| self.step % 10u128.pow(9 - digits) == 0).unwrap_or(9) as usize;
         for at in ticks {
@@ -203,22 +192,22 @@ impl Scale {
     }
 }
 
-fn rect(svg: &mut String, class: &str, x: f64, y: f64, width: f64, height: f64) {
-    let _ = writeln!(
-        svg,
-        "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
-    );
+fn line(svg: &mut String, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
+    let _ = writeln!(svg, r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#);
+}
+
+fn rect(svg: &mut String, class: &str, x: f64, y: f64, w: f64, h: f64) {
+    let _ = writeln!(svg, r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{w:.1}" height="{h:.1}"/>"#);
 }
 
 fn words(svg: &mut String, class: &str, x: f64, y: f64, text: &str) {
-    let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escaped(text));
+    let _ = writeln!(svg, r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{}</text>"#, escaped(text));
 }
 
 /// As XML text. XML 1.0 allows neither control characters, escaped or not, nor U+FFFE and U+FFFF.
 fn escaped(text: &str) -> String {
-    let text: String =
-        text.chars().map(|c| if matches!(c, '\u{fffe}' | '\u{ffff}') { '?' } else { c }).collect();
-    printable(&text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let text = printable(text).replace(['\u{fffe}', '\u{ffff}'], "?");
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -5,32 +5,24 @@ use super::{openmetrics, traced};
 use crate::cli::message::Log;
 use crate::gate::counters::Counters;
 use crate::gate::nanoseconds;
-use crate::gate::stats::{self, Stats};
+use crate::gate::stats::{self, Requester, RequesterTotals, Stats};
 use crate::log::printable;
 use crate::system::System;
 use anyhow::{Context, Result};
-use std::fmt::Write;
-use std::time::Duration;
+use std::cmp::Reverse;
 
 /// Print what loading each module once has saved
 #[derive(clap::Args)]
 #[command(after_help = super::TRACE)]
 pub(crate) struct Options {
     #[command(flatten)]
-    form: OutputForm,
+    pub form: OutputForm,
     /// Who asked, from the trace
     #[arg(long)]
     who: bool,
     /// Print the counts for Prometheus
     #[arg(long, conflicts_with_all = ["json", "who"])]
-    openmetrics: bool,
-}
-
-impl Options {
-    /// Whether it may be shown page by page.
-    pub(super) fn is_paged(&self) -> bool {
-        self.form.is_paged() && !self.openmetrics
-    }
+    pub openmetrics: bool,
 }
 
 /// The output of the command.
@@ -51,45 +43,36 @@ pub(crate) fn text(options: &Options, system: &System<'_>, log: &Log<'_>) -> Res
 fn table(stats: &Stats) -> String {
     let names = stats.modules.iter().map(|module| printable(&String::from_utf8_lossy(&module.name)));
     let names: Vec<String> = names.collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(6);
+    let width = names.iter().map(|name| name.chars().count()).fold(6, usize::max);
     let mut text = format!(
         "{:width$} {:>7} {:>8} {:>8} {:>8} {:>7} {:>9} {:>12} {:>11}\n",
         "Module", "Loads", "Failed", "Joined", "Shared", "Bounds", "Fallbacks", "Saved KiB", "Waited ms"
     );
-    let mut row = |name: &str, counters: Counters| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{name:width$} {:>7} {:>8} {:>8} {:>8} {:>7} {:>9} {:>12} {:>11}",
-            counters.loads,
-            counters.failures,
-            counters.joined,
-            counters.shared,
-            counters.bounds,
-            counters.fallbacks,
-            counters.bytes_saved / 1024,
-            Duration::from_nanos(counters.waited).as_millis()
-        );
+    let row = |name: &str, counters: Counters| {
+        let Counters { loads, failures, joined, shared, bounds, fallbacks, .. } = counters;
+        let (saved, waited) = (counters.bytes_saved / 1024, counters.waited / 1_000_000);
+        format!(
+            "{name:width$} {loads:>7} {failures:>8} {joined:>8} {shared:>8} {bounds:>7} {fallbacks:>9} {saved:>12} \
+             {waited:>11}\n"
+        )
     };
-    row("total", stats.total());
+    text += &row("total", stats.total());
     // A lock file without counts comes from a request to remove the module.
     let counted = stats.modules.iter().zip(&names);
     for (module, name) in counted.filter(|(module, _)| module.counters != Counters::default()) {
-        row(name, module.counters);
+        text += &row(name, module.counters);
     }
     if let Some(kernel) = &stats.kernel {
-        text.push_str("\nThe kernel's own count:\n");
-        String::from_utf8_lossy(kernel)
-            .lines()
-            .for_each(|line| text.push_str(&format!("{}\n", printable(line))));
+        text += "\nThe kernel's own count:\n";
+        text.extend(String::from_utf8_lossy(kernel).lines().map(|line| printable(line) + "\n"));
     }
     text
 }
 
-type Who = [(stats::Requester, stats::RequesterTotals)];
+type Who = (Requester, RequesterTotals);
 
 /// Each kind of requesting process, with the modules that it requested most.
-fn who_table(askers: &Who) -> String {
+fn who_table(askers: &[Who]) -> String {
     const SHOWN: usize = 5;
     let mut text = format!(
         "{:16} {:16} {:>8} {:>8} {:>10}  Modules\n",
@@ -97,39 +80,28 @@ fn who_table(askers: &Who) -> String {
     );
     for (asker, asked) in askers {
         let mut modules: Vec<_> = asked.modules.iter().collect();
-        modules.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-        let mut names: Vec<String> =
-            modules.iter().take(SHOWN).map(|(name, count)| format!("{} {count}", printable(name))).collect();
-        if modules.len() > SHOWN {
-            names.push(format!("and {} more", modules.len() - SHOWN));
-        }
-        let _ = writeln!(
-            text,
-            "{:16} {:16} {:>8} {:>8} {:>10}  {}",
-            printable(&asker.parent),
-            printable(&asker.comm),
-            asked.requests,
-            asked.served,
-            asked.waited.as_millis(),
-            names.join(", ")
-        );
+        modules.sort_by_key(|&(name, count)| (Reverse(count), name));
+        let shown = modules.iter().take(SHOWN).map(|(name, count)| format!("{} {count}", printable(name)));
+        let more = (modules.len() > SHOWN).then(|| format!("and {} more", modules.len() - SHOWN));
+        let names = shown.chain(more).collect::<Vec<_>>().join(", ");
+        let (parent, comm) = (printable(&asker.parent), printable(&asker.comm));
+        let (requests, served, waited) = (asked.requests, asked.served, asked.waited.as_millis());
+        text += &format!("{parent:16} {comm:16} {requests:>8} {served:>8} {waited:>10}  {names}\n");
     }
     text
 }
 
-fn who_json(askers: &Who) -> String {
-    let askers: Vec<serde_json::Value> = askers
-        .iter()
-        .map(|(asker, asked)| {
-            serde_json::json!({
-                "parent": asker.parent,
-                "comm": asker.comm,
-                "requests": asked.requests,
-                "served": asked.served,
-                "waited_ns": nanoseconds(asked.waited),
-                "modules": asked.modules,
-            })
+fn who_json(askers: &[Who]) -> String {
+    let asker = |(asker, asked): &Who| {
+        serde_json::json!({
+            "parent": asker.parent,
+            "comm": asker.comm,
+            "requests": asked.requests,
+            "served": asked.served,
+            "waited_ns": nanoseconds(asked.waited),
+            "modules": asked.modules,
         })
-        .collect();
+    };
+    let askers: Vec<serde_json::Value> = askers.iter().map(asker).collect();
     format!("{}\n", serde_json::json!({ "askers": askers }))
 }
