@@ -75,11 +75,9 @@ impl Streams {
 impl Inner {
     fn flush(&mut self) {
         if self.broken.is_none() && !self.held.is_empty() {
-            if let Err(error) = self.stdout.write_all(&self.held) {
-                // Not a failure: the reader has closed the pipe (EPIPE), or stdout was closed from the start (EBADF).
-                let failure = Some(Errno::of(&error)).filter(|e| !matches!(*e, Errno::EPIPE | Errno::EBADF));
-                self.broken = Some(failure);
-            }
+            let failed = self.stdout.write_all(&self.held).err().map(|error| Errno::of(&error));
+            // Not a failure: the reader has closed the pipe (EPIPE), or stdout was closed from the start (EBADF).
+            self.broken = failed.map(|e| Some(e).filter(|e| !matches!(*e, Errno::EPIPE | Errno::EBADF)));
         }
         self.held.clear();
     }
