@@ -3,21 +3,17 @@
 /// Joins the words with blanks. In `KEY=VALUE` a value that holds a blank gets quotes unless it begins with one, since the
 /// kernel splits at blanks. Nothing else is changed.
 pub(crate) fn join(words: &[&[u8]]) -> Vec<u8> {
-    let mut joined = Vec::with_capacity(words.iter().map(|word| word.len() + 3).sum());
+    let mut joined = Vec::new();
     for word in words {
         // Empty words at the start add no blank.
         if !joined.is_empty() {
             joined.push(b' ');
         }
-        let equals = word.iter().position(|&b| b == b'=');
-        match equals.map(|equals| word.split_at(equals + 1)) {
-            Some((key, value))
-                if value.contains(&b' ') && !value.starts_with(b"\"") && !value.starts_with(b"'") =>
-            {
-                joined.extend_from_slice(&crate::log::bytes![key, "\"", value, "\""]);
-            }
-            _ => joined.extend_from_slice(word),
-        }
+        let value = word.iter().position(|&b| b == b'=').map_or(word.len(), |equals| equals + 1);
+        let (key, value) = word.split_at(value);
+        let plain = !value.contains(&b' ') || matches!(value, [b'"' | b'\'', ..]);
+        let quote: &[u8] = if plain { b"" } else { b"\"" };
+        joined.extend([key, quote, value, quote].concat());
     }
     joined
 }
