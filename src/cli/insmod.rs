@@ -87,7 +87,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let name = name::from_path(file).unwrap_or_default();
     let refusal = if errno == Errno::EPERM { refusal::of_file(system.roots, &name, path) } else { None };
     if let Some(refusal) = refusal {
-        log.error(&bytes!["'", name, "' is refused: ", refusal.text()]);
+        log.error(&bytes!["'", name, "' is refused: ", refusal.text]);
     }
     Ok(1)
 }

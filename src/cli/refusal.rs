@@ -8,44 +8,31 @@ use crate::tree::image;
 use std::path::Path;
 
 /// Why the kernel refuses a module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// `module_blacklist=`
-    Blacklist,
-    /// `/proc/sys/kernel/modules_disabled`
-    Disabled,
+#[derive(Clone, Copy)]
+pub(crate) struct Refusal {
+    /// The name of the setting: a word of the JSON output.
+    pub word: &'static str,
+    /// A clause of a message.
+    pub text: &'static str,
 }
 
-impl Refusal {
-    /// As a clause of a message.
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Refusal::Blacklist => "module_blacklist= on the kernel command line names it",
-            Refusal::Disabled => {
-                "kernel.modules_disabled is set, and no module can be loaded before the next boot"
-            }
-        }
-    }
-
-    /// As a word of the JSON output.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Refusal::Blacklist => "module_blacklist",
-            Refusal::Disabled => "modules_disabled",
-        }
-    }
-}
+const BLACKLIST: Refusal =
+    Refusal { word: "module_blacklist", text: "module_blacklist= on the kernel command line names it" };
+const DISABLED: Refusal = Refusal {
+    word: "modules_disabled",
+    text: "kernel.modules_disabled is set, and no module can be loaded before the next boot",
+};
 
 /// Why the kernel refuses the module `name`, if it does. `own` is its `.modinfo` if that could be read: the kernel compares
 /// the name in there, not that of the file.
 pub(crate) fn look(roots: &Roots, name: &[u8], own: Option<&[u8]>) -> Option<Refusal> {
     let read = |path: &Path| read_whole(path, limits::CMDLINE_FILE).unwrap_or_default();
     if read(&roots.modules_disabled()).starts_with(b"1") {
-        return Some(Refusal::Disabled);
+        return Some(DISABLED);
     }
     let mut entries = own.into_iter().flat_map(modinfo::entries);
     let name = entries.find(|(key, _)| *key == b"name").map_or(name, |(_, value)| value);
-    kernel_args::blacklists(&read(&roots.cmdline()), name).then_some(Refusal::Blacklist)
+    kernel_args::blacklists(&read(&roots.cmdline()), name).then_some(BLACKLIST)
 }
 
 /// The same for the module in a file.

@@ -117,7 +117,7 @@ impl<'s> Session<'s> {
         let path = step.path.as_ref().filter(|_| errno == Errno::EPERM);
         let refusal = match &step.forbidden {
             Some(forbidden) => Some(self.tree.forbidden_by(name, forbidden)),
-            None => path.and_then(|path| refusal::of_file(roots, name, path)).map(|why| why.text().into()),
+            None => path.and_then(|path| refusal::of_file(roots, name, path)).map(|why| why.text.into()),
         };
         let unopened = step.path.as_ref().filter(|path| {
             refusal.is_none() && ModuleFile::open(path).is_err_and(|error| error.errno() == errno)

@@ -12,7 +12,6 @@ mod words;
 use super::Session;
 use super::kernel_messages::KernelMessage;
 use crate::cli::ToolResult;
-use crate::cli::refusal::Refusal;
 use crate::error::Errno;
 use crate::gate::holder::LockState;
 use crate::load::command::refuses;
@@ -135,7 +134,7 @@ impl Planned {
         match &self.action {
             Action::Refuse { .. } => Some("forbid"),
             Action::Run(command, _) if refuses(command.as_bytes()) => Some("command"),
-            _ => self.problems.refusal.map(Refusal::word),
+            _ => self.problems.refusal.map(|refusal| refusal.word),
         }
     }
 }

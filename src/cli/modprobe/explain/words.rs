@@ -184,7 +184,7 @@ fn problems(step: &Planned, out: &mut String) -> fmt::Result {
         }
     }
     if let Some(refusal) = step.problems.refusal {
-        writeln!(out, "      The kernel will refuse it: {}.", refusal.text())?;
+        writeln!(out, "      The kernel will refuse it: {}.", refusal.text)?;
     }
     match (&step.action, step.refused()) {
         (Action::Run(..), Some(_)) => {
