@@ -9,7 +9,8 @@ use crate::limits;
 use crate::load::insert::Force;
 use crate::load::plan::Ignore;
 use crate::log::bytes;
-use std::borrow::Cow;
+use crate::system::roots::as_path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const REMOVE_HOLDERS: u8 = 201;
@@ -80,45 +81,34 @@ pub(crate) const USAGE: Usage = Usage {
     notes: "\nNAME is a module, an alias, or a file: then it begins with / or ./\n",
 };
 
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What to do. If several are asked for, the variant further down takes precedence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Mode {
-    /// Insert modules.
     #[default]
     Insert,
-    /// Remove modules.
     Remove,
-    /// Print the configuration.
-    Config,
-    /// Print the versions of needed symbols.
-    Modversions,
-    /// Print the exported symbols.
     Exports,
-    /// Say what would be done.
+    Modversions,
+    Config,
     Explain,
 }
 
-/// The command line as given. One plain struct: [`Request::mode`], `insert` and `remove` decide which combinations have a
-/// meaning.
+/// The command line as given; a field without a comment is the long option of that name. One plain struct: `insert` and
+/// `remove` decide which combinations have a meaning.
 #[derive(Debug, Default)]
 pub(crate) struct Request<'w> {
-    /// `-a`
+    pub mode: Mode,
     pub all: bool,
-    /// `-r`
-    pub remove: bool,
     /// `--remove-holders`
     pub holders: bool,
     /// `-w`; zero if it is not given.
     pub wait: Duration,
     /// `-R`
     pub resolve: bool,
-    /// `--first-time`
     pub first_time: bool,
     /// `-i`
     pub bare: bool,
-    /// `--ignore-forbid`
     pub ignore_forbid: bool,
-    /// `--jobs`
     pub jobs: Option<usize>,
     /// `-b`
     pub blacklist: bool,
@@ -130,47 +120,25 @@ pub(crate) struct Request<'w> {
     pub depends: bool,
     /// `-n`, `-D`
     pub dry: bool,
-    /// `-q`
     pub quiet: bool,
     /// Whether every step is printed: with `-n`, `-D`, or `-v` unless `-q` cancels it.
     pub actions: bool,
-    /// `-C`, each
-    pub config: Vec<&'w [u8]>,
+    /// `-C`, each; `None` without.
+    pub config: Option<Vec<PathBuf>>,
     /// `-d`
     pub root: Option<&'w [u8]>,
     /// `-S`
     pub release: Option<&'w [u8]>,
     /// MODPROBE_OPTIONS for the environment of commands, if it differs from this process's.
     pub exported: Option<Vec<u8>>,
-    pub operands: Vec<&'w [u8]>,
-    /// `--json`
     pub json: bool,
-    explained: bool,
-    config_shown: bool,
-    modversions: bool,
-    exports: bool,
+    /// The operands, except for parameters. Only with `-c` there may be none.
+    pub names: Vec<&'w [u8]>,
+    /// The parameters of the module to insert, joined.
+    pub parameters: Vec<u8>,
 }
 
 impl Request<'_> {
-    /// The mode, if several were asked for.
-    pub(crate) fn mode(&self) -> Mode {
-        match self {
-            _ if self.explained => Mode::Explain,
-            _ if self.config_shown => Mode::Config,
-            _ if self.modversions => Mode::Modversions,
-            _ if self.exports => Mode::Exports,
-            _ if self.remove => Mode::Remove,
-            _ => Mode::Insert,
-        }
-    }
-
-    /// The operands that are names, and the joined parameters after the first one; with `-a` all are names.
-    pub(crate) fn names_and_parameters(&self) -> (&[&[u8]], Vec<u8>) {
-        let count = if self.all { self.operands.len() } else { 1 };
-        let (names, words) = self.operands.split_at(count);
-        (names, parameters::join(words))
-    }
-
     /// What to ignore of the configuration. `-D` lists a forbidden module, too: makers of initial RAM disks take a failure
     /// for a broken system, and in the image the same configuration refuses the module.
     pub(crate) fn ignore(&self) -> Ignore {
@@ -178,25 +146,11 @@ impl Request<'_> {
     }
 }
 
-/// The number of modules to load at the same time, unless `--jobs` is given.
-pub(crate) const JOBS_VARIABLE: &str = "KMOD_JOBS";
-
 /// Options that are read before those of the command line. Commands inherit it.
 pub(crate) const VARIABLE: &str = "MODPROBE_OPTIONS";
 
-/// The command line with the words of [`VARIABLE`] before it. `variable` is its value, if it is set.
-pub(crate) fn words<'a>(call: &Call<'a>, variable: Option<&[u8]>) -> Cow<'a, [Vec<u8>]> {
-    match variable {
-        None => Cow::Borrowed(call.words),
-        Some(text) => {
-            let mut words = split(text);
-            words.extend_from_slice(call.words);
-            Cow::Owned(words)
-        }
-    }
-}
-
-/// Parses the words, and sets the threshold of the log and whether it writes to the system log.
+/// Parses `words`, which begin with those of [`VARIABLE`], and sets the threshold of the log and whether it writes to the
+/// system log. `variable` is the variable's value, if it is set.
 ///
 /// # Errors
 /// The exit of `-h`, `-V` or a bad command line.
@@ -206,8 +160,7 @@ pub(crate) fn parse<'w>(
     variable: Option<Vec<u8>>,
     words: &'w [Vec<u8>],
 ) -> Result<Request<'w>, Exit> {
-    let mut request = Request::default();
-    let mut exported = variable.clone();
+    let mut request = Request { exported: variable.clone(), ..Request::default() };
     let mut threshold = START;
     let mut syslog = call.world.host.stderr_closed();
     let mut warned = Vec::new();
@@ -215,13 +168,12 @@ pub(crate) fn parse<'w>(
         let value = found.value.unwrap_or_default();
         if let Some((name, successor)) = found.deprecated.filter(|found| !warned.contains(found)) {
             warned.push((name, successor));
-            let text = bytes!["--", name, " is deprecated and scheduled for removal; use --", successor];
-            log.warning(&text);
+            log.warning(&bytes!["--", name, " is deprecated and scheduled for removal; use --", successor]);
         }
         match found.id {
             b'a' => request.all = true,
-            b'r' => request.remove = true,
-            REMOVE_HOLDERS => (request.remove, request.holders) = (true, true),
+            b'r' => request.mode = request.mode.max(Mode::Remove),
+            REMOVE_HOLDERS => (request.mode, request.holders) = (request.mode.max(Mode::Remove), true),
             b'w' => {
                 request.wait =
                     wait(value).ok_or_else(|| log.end(&bytes!["unexpected wait value '", value, "'."]))?
@@ -230,7 +182,7 @@ pub(crate) fn parse<'w>(
             FIRST_TIME => request.first_time = true,
             b'i' => request.bare = true,
             IGNORE_FORBID => request.ignore_forbid = true,
-            JOBS => request.jobs = Some(jobs(value).ok_or_else(|| log.end(&unexpected_jobs("jobs", value)))?),
+            JOBS => request.jobs = Some(jobs("jobs", value).map_err(|text| log.end(&text))?),
             b'b' => request.blacklist = true,
             b'f' => {
                 request.force = Force { vermagic: true, modversions: true };
@@ -239,70 +191,69 @@ pub(crate) fn parse<'w>(
             FORCE_MODVERSION => request.force.modversions = true,
             FORCE_VERMAGIC => request.force.vermagic = true,
             b'D' => (request.depends, request.dry) = (true, true),
-            b'c' => request.config_shown = true,
-            SHOW_MODVERSIONS => request.modversions = true,
-            SHOW_EXPORTS => request.exports = true,
-            EXPLAIN => request.explained = true,
+            b'c' => request.mode = request.mode.max(Mode::Config),
+            SHOW_MODVERSIONS => request.mode = request.mode.max(Mode::Modversions),
+            SHOW_EXPORTS => request.mode = request.mode.max(Mode::Exports),
+            EXPLAIN => request.mode = Mode::Explain,
             JSON => request.json = true,
             b'n' => request.dry = true,
-            b'C' => {
-                request.config.push(value);
-                export(&mut exported, &bytes!["-C ", value]);
-            }
+            b'C' => request.config.get_or_insert_default().push(as_path(value).to_path_buf()),
             b'd' => request.root = Some(value),
             b'S' => request.release = Some(value),
-            b's' => {
-                syslog = true;
-                export(&mut exported, b"-s");
-            }
-            b'q' => {
-                request.quiet = true;
-                threshold = 0;
-                export(&mut exported, b"-q");
-            }
-            b'v' => {
-                threshold += 1;
-                export(&mut exported, b"-v");
-            }
+            b's' => syslog = true,
+            b'q' => (request.quiet, threshold) = (true, 0),
+            b'v' => threshold += 1,
             b'V' => return Err(call.version()),
             _ => return Err(call.help(&USAGE)),
         }
+        // Commands inherit these.
+        if matches!(found.id, b'C' | b's' | b'q' | b'v') {
+            let earlier = request.exported.take().map(|text| bytes![text, " "]).unwrap_or_default();
+            let value = found.value.map(|value| bytes![" ", value]).unwrap_or_default();
+            request.exported = Some(bytes![earlier, "-", [found.id], value]);
+        }
         Ok(())
     })?;
-    request.operands = parser.operands();
+    request.names = parser.operands();
     request.actions = request.dry || threshold > START;
-    request.exported = exported.filter(|text| Some(text) != variable.as_ref());
+    request.exported = request.exported.filter(|text| Some(text) != variable.as_ref());
     if syslog {
         log.use_syslog();
     }
-    if request.operands.is_empty() && !request.config_shown {
+    if request.names.is_empty() && request.mode != Mode::Config {
         return Err(log.end(b"missing parameters. See -h."));
     }
-    if request.json && !request.explained {
+    if request.json && request.mode != Mode::Explain {
         return Err(log.end(b"--json goes with --explain."));
     }
     log.set_threshold(threshold);
+    // Parameters follow the name, unless -a makes a name of every operand.
+    if !request.all && matches!(request.mode, Mode::Insert | Mode::Explain) {
+        request.parameters = parameters::join(&request.names.split_off(1));
+    }
     Ok(request)
 }
 
-fn export(exported: &mut Option<Vec<u8>>, option: &[u8]) {
-    match exported {
-        Some(text) => text.extend_from_slice(&bytes![" ", option]),
-        None => *exported = Some(option.to_vec()),
-    }
-}
-
-/// The message about a wrong number of jobs; `source` is the option or the variable.
-pub(crate) fn unexpected_jobs(source: &str, value: &[u8]) -> Vec<u8> {
-    let rest = format!("': not a number from 1 to {}.", limits::JOBS);
-    bytes!["unexpected ", source, " value '", value, rest]
+/// The number of modules to load at the same time that `KMOD_JOBS` sets; 1 without it.
+///
+/// # Errors
+/// The message about a wrong value.
+pub(crate) fn jobs_variable(call: &Call<'_>) -> Result<usize, Vec<u8>> {
+    const NAME: &str = "KMOD_JOBS";
+    call.world.host.variable(NAME).map_or(Ok(1), |text| jobs(NAME, &text))
 }
 
 /// A number of jobs: decimal digits and nothing else, from 1 to [`limits::JOBS`].
-pub(crate) fn jobs(text: &[u8]) -> Option<usize> {
-    let digits = text.iter().all(u8::is_ascii_digit).then_some(text)?;
-    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    (1..=limits::JOBS).contains(&number).then_some(number)
+///
+/// # Errors
+/// The message about any other value; `source` is the option or the variable.
+fn jobs(source: &str, text: &[u8]) -> Result<usize, Vec<u8>> {
+    let digits = text.iter().all(u8::is_ascii_digit).then_some(text);
+    let number = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    number.filter(|number| (1..=limits::JOBS).contains(number)).ok_or_else(|| {
+        let rest = format!("': not a number from 1 to {}.", limits::JOBS);
+        bytes!["unexpected ", source, " value '", text, rest]
+    })
 }
 
 /// A number of milliseconds as strtoul(3) with base 0 reads it, after white space. `None` if there is no number, if text
@@ -320,14 +271,12 @@ pub fn split(text: &[u8]) -> Vec<Vec<u8>> {
     let mut word: Option<Vec<u8>> = None;
     let mut rest = text;
     while let [byte, after @ ..] = rest {
-        rest = after;
+        let unread = std::mem::replace(&mut rest, after);
         match byte {
             b' ' => words.extend(word.take()),
             b'"' | b'\'' => match after.iter().position(|b| b == byte) {
                 None => {
-                    let literal = word.get_or_insert_default();
-                    literal.push(*byte);
-                    literal.extend_from_slice(after);
+                    word.get_or_insert_default().extend_from_slice(unread);
                     break;
                 }
                 Some(end) => {
@@ -383,10 +332,10 @@ mod tests {
         for (text, number) in
             [("1", Some(1)), ("08", Some(8)), ("256", Some(256)), ("257", None), ("0", None)]
         {
-            assert_eq!(jobs(text.as_bytes()), number, "{text}");
+            assert_eq!(jobs("", text.as_bytes()).ok(), number, "{text}");
         }
         for text in ["", "x", "+1", "-1", " 1", "1 ", "0x8", "1000000000", "99999999999999999999999"] {
-            assert_eq!(jobs(text.as_bytes()), None, "{text}");
+            assert_eq!(jobs("", text.as_bytes()).ok(), None, "{text}");
         }
     }
 

@@ -25,9 +25,8 @@ pub(crate) fn run(session: &Session<'_>, module: &[u8], command: &[u8]) -> Resul
         ("MODPROBE_MODULE".into(), OsString::from_vec(module.to_vec())),
         (NESTING.into(), (depth + 1).to_string().into()),
     ];
-    if let Some(options) = &session.request.exported {
-        changes.push((args::VARIABLE.into(), OsString::from_vec(options.clone())));
-    }
+    let options = session.request.exported.clone();
+    changes.extend(options.map(|options| (args::VARIABLE.into(), OsString::from_vec(options))));
     session.call.world.streams.flush();
     host.run_shell(command, &changes)
 }

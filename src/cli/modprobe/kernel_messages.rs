@@ -2,8 +2,6 @@
 
 use crate::formats::kmsg;
 use crate::log::bytes;
-use crate::system::Roots;
-use crate::system::kmsg::KmsgReader;
 use crate::tree::Tree;
 use std::time::Duration;
 
@@ -43,28 +41,4 @@ fn owner_of(tree: &Tree<'_>, symbol: &str) -> String {
         }
         None => "; no module of this kernel has it".to_owned(),
     }
-}
-
-/// Reads the kernel log while a module is loaded: for `-v`.
-pub(super) struct KernelListener(Option<KmsgReader>);
-
-impl KernelListener {
-    /// Starts after the last record; reads nothing if the log cannot be opened.
-    pub(super) fn new(roots: &Roots) -> Self {
-        KernelListener(KmsgReader::from_now(roots).ok())
-    }
-
-    /// The records since then.
-    pub(super) fn read(self) -> Vec<u8> {
-        self.0.map(|log| log.read()).unwrap_or_default()
-    }
-}
-
-/// The lines to print about a module that could not be loaded, with what they mean.
-pub(super) fn kernel_lines(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<Vec<u8>> {
-    let line = |message: KernelMessage| match message.meaning {
-        Some(meaning) => bytes!["the kernel: ", message.text, " (", module, " ", meaning, ")"],
-        None => bytes!["the kernel: ", message.text],
-    };
-    messages_about(heard, tree, module).into_iter().map(line).collect()
 }

@@ -17,7 +17,7 @@
 //! bad lines are reported by requests that load something.) If one of the first three rows applies, the normal path gives
 //! the answer and the messages.
 
-use super::args::{JOBS_VARIABLE, Mode, Request, jobs};
+use super::args::{Mode, Request, jobs_variable};
 use crate::cli::Call;
 use crate::gate;
 use crate::name;
@@ -29,20 +29,11 @@ pub(crate) fn all_are_live(call: &Call<'_>, request: &Request<'_>, tree: &Tree<'
     // These print something or fail although the module is live.
     let prints = request.resolve || request.depends || request.first_time;
     // A wrong number of jobs is reported; a valid one changes nothing here.
-    let bad_jobs = call.world.host.variable(JOBS_VARIABLE).is_some_and(|text| jobs(&text).is_none());
-    if request.mode() != Mode::Insert || prints || bad_jobs {
+    if request.mode != Mode::Insert || prints || jobs_variable(call).is_err() {
         return false;
     }
-    let count = if request.all { request.operands.len() } else { 1 };
-    let mut names = Vec::with_capacity(count);
-    for operand in &request.operands[..count] {
-        match name::alias(operand) {
-            // With a colon it is an alias, with a slash a file; neither is a module's name.
-            Some(name) if !name.contains(&b':') && gate::is_live(&call.world.system, &name) => {
-                names.push(name)
-            }
-            _ => return false,
-        }
-    }
-    tree.resolve_to_themselves(names.iter().map(Vec::as_slice))
+    // With a colon it is an alias, with a slash a file; neither is a module's name.
+    let live = |name: &Vec<u8>| !name.contains(&b':') && gate::is_live(&call.world.system, name);
+    let names: Option<Vec<_>> = request.names.iter().map(|name| name::alias(name).filter(live)).collect();
+    names.is_some_and(|names| tree.resolve_to_themselves(names.iter().map(Vec::as_slice)))
 }

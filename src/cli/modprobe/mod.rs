@@ -4,7 +4,6 @@
 //! walks a plan, `remove` removes, `show` and `explain` only print.
 
 pub(crate) mod args;
-mod batch;
 mod command;
 mod explain;
 mod insert;
@@ -20,13 +19,13 @@ use crate::error::Errno;
 use crate::gate::{self, Gate};
 use crate::load::insert::Loader;
 use crate::load::plan::Step;
-use crate::log::bytes;
+use crate::log::{Message, bytes};
+use crate::system::System;
 use crate::system::module_file::ModuleFile;
-use crate::system::roots::into_path;
 use crate::tree::{ConfigPaths, Module, Tree};
 pub(crate) use args::USAGE;
 use args::{Mode, Request};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 
@@ -34,14 +33,10 @@ use std::os::unix::ffi::OsStrExt;
 pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let log = call.log();
     let variable = call.world.host.variable(args::VARIABLE);
-    let words = args::words(call, variable.as_deref());
-    let request = args::parse(call, &log, variable, &words)?;
+    let words = variable.as_deref().map(|text| [&args::split(text)[..], call.words].concat());
+    let request = args::parse(call, &log, variable, words.as_deref().unwrap_or(call.words))?;
     let dir = call.module_directory(&log, request.root, request.release)?;
-    let config = if request.config.is_empty() {
-        ConfigPaths::Default
-    } else {
-        ConfigPaths::List(request.config.iter().map(|path| into_path(path.to_vec())).collect())
-    };
+    let config = request.config.clone().map_or(ConfigPaths::Default, ConfigPaths::List);
     let sink = TreeLog::new(&log);
     // Never dropped: the process ends soon, and the kernel frees maps and memory faster.
     let tree = ManuallyDrop::new(Tree::open(&call.world.system, dir, config, &sink));
@@ -50,11 +45,21 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     }
     tree.config();
     sink.config_read();
-    let gate = OnceCell::new();
-    let loader = OnceCell::new();
-    let session = Session { call, log: &log, request: &request, tree: &tree, gate: &gate, loader: &loader };
-    match request.mode() {
-        Mode::Insert => insert(&session),
+    let session = Session {
+        call,
+        system: call.world.system,
+        log: &log,
+        request: &request,
+        tree: &tree,
+        gate: &OnceCell::new(),
+        loader: &OnceCell::new(),
+        gate_messages: RefCell::default(),
+    };
+    match request.mode {
+        Mode::Insert => match parallel::jobs(&session) {
+            1 => insert::walk(&session, &request.names, None),
+            jobs => parallel::run(&session, jobs),
+        },
         Mode::Remove => remove::run(&session),
         Mode::Config => show::config(&session),
         Mode::Modversions => show::modversions(&session),
@@ -63,23 +68,17 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     }
 }
 
-/// Inserts the modules of the operands.
-fn insert(session: &Session<'_>) -> ToolResult {
-    let (names, parameters) = session.request.names_and_parameters();
-    match parallel::jobs(session) {
-        1 => insert::walk(session, names, &parameters, None),
-        jobs => parallel::run(session, names, &parameters, jobs),
-    }
-}
-
 /// One run of modprobe.
 struct Session<'s> {
     call: &'s Call<'s>,
+    system: System<'s>,
     log: &'s Log<'s>,
     request: &'s Request<'s>,
     tree: &'s Tree<'s>,
     gate: &'s OnceCell<Gate<'s>>,
     loader: &'s OnceCell<Loader<'s>>,
+    /// With `--jobs`: the messages from opening the gate. The first step that needs the gate logs them.
+    gate_messages: RefCell<Vec<Message>>,
 }
 
 impl<'s> Session<'s> {
@@ -107,28 +106,29 @@ impl<'s> Session<'s> {
     }
 
     fn loader(&self) -> &'s Loader<'s> {
-        self.loader.get_or_init(|| Loader::new(self.call.world.system, self.gate(), self.log))
+        self.loader.get_or_init(|| Loader::new(self.system, self.gate(), self.log))
     }
 
     /// Logs what `could not insert 'TARGET': REASON` does not say: which step failed, if it was not the target, why the
     /// configuration or the kernel refused it, and which file could not be opened.
     fn blame(&self, step: &Step, target: &[u8], errno: Errno) {
-        let (roots, name) = (self.call.world.system.roots, &step.module.name);
-        let path = step.path.as_ref().filter(|_| errno == Errno::EPERM);
-        let refusal = match &step.forbidden {
-            Some(forbidden) => Some(self.tree.forbidden_by(name, forbidden)),
-            None => path.and_then(|path| refusal::of_file(roots, name, path)).map(|why| why.text.into()),
+        let name = &step.module.name;
+        let refused = |path| refusal::of_file(self.system.roots, name, path).map(|why| why.text.into());
+        let refusal: Option<Vec<u8>> = match (&step.forbidden, &step.path) {
+            (Some(forbidden), _) => Some(self.tree.forbidden_by(name, forbidden)),
+            (None, Some(path)) if errno == Errno::EPERM => refused(path),
+            _ => None,
         };
         let unopened = step.path.as_ref().filter(|path| {
             refusal.is_none() && ModuleFile::open(path).is_err_and(|error| error.errno() == errno)
         });
         let unopened = unopened.map(|path| bytes![path.as_os_str().as_bytes(), ": ", errno.to_string()]);
-        let text = match (step.is_target, refusal.or_else(|| unopened.clone())) {
-            (true, None) => return,
-            (true, Some(why)) if unopened.is_some() => bytes!["could not open ", why],
-            (true, Some(why)) => bytes!["'", name, "' is refused: ", why],
-            (false, why) => {
-                let why = why.map(|why| bytes![" (", why, ")"]).unwrap_or_default();
+        let text = match (step.is_target, refusal, unopened) {
+            (true, Some(why), _) => bytes!["'", name, "' is refused: ", why],
+            (true, None, Some(why)) => bytes!["could not open ", why],
+            (true, None, None) => return,
+            (false, refusal, unopened) => {
+                let why = refusal.or(unopened).map(|why| bytes![" (", why, ")"]).unwrap_or_default();
                 let reason = insert_reason(errno);
                 bytes!["'", target, "' needs '", name, "', which could not be inserted: ", reason, why]
             }
@@ -136,9 +136,9 @@ impl<'s> Session<'s> {
         self.log.error(&text);
     }
 
-    /// Whether the module is live or built in.
-    fn is_there(&self, module: &Module) -> bool {
-        gate::is_live(&self.call.world.system, &module.name) || self.tree.is_builtin(module)
+    /// Whether a module of `tree` is live or built in.
+    fn is_there(&self, tree: &Tree<'_>, module: &Module) -> bool {
+        gate::is_live(&self.system, &module.name) || tree.is_builtin(module)
     }
 }
 

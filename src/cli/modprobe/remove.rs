@@ -20,7 +20,7 @@ use std::time::Duration;
 /// Removes the modules of the operands.
 pub(crate) fn run(session: &Session<'_>) -> ToolResult {
     let mut status = 0;
-    for operand in &session.request.operands {
+    for operand in &session.request.names {
         status |= self::operand(session, operand)?;
     }
     Ok(status)

@@ -61,7 +61,7 @@ pub(crate) fn exports(session: &Session<'_>) -> ToolResult {
 type Listed = Vec<(u64, Vec<u8>)>;
 
 fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<Listed>) -> ToolResult {
-    let operand = session.request.operands[0];
+    let operand = session.request.names[0];
     let files = files(session, operand);
     if files.is_empty() {
         return session.fail(&bytes!["Module ", operand, " not found."]);

@@ -117,6 +117,8 @@ fn what_leads_nowhere_says_so_and_fails() {
     assert_eq!((ran.status, ran.out.lines().count()), (1, 2));
     let ran = machine.run(&["modprobe", "--json", "loop"]);
     assert_eq!((ran.status, ran.err.as_str()), (1, "modprobe: ERROR: --json goes with --explain.\n"));
+    let ran = machine.run(&["modprobe", "-c", "--explain"]);
+    assert_eq!(ran, failed("modprobe: ERROR: missing parameters. See -h.\n"), "only -c does without a name");
     fs::remove_file(machine.module_file("modules.dep")).unwrap();
     let ran = machine.run(&["modprobe", "--explain", "loop"]);
     assert_eq!(ran.out, "loop: /lib/modules/6.1.0 has no modules.dep: run depmod\n");

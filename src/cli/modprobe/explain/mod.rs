@@ -149,10 +149,9 @@ enum Why {
 
 /// Explains every operand. The status is 1 if one of them is unknown.
 pub(crate) fn run(session: &Session<'_>) -> ToolResult {
-    let (names, parameters) = session.request.names_and_parameters();
     let mut status = 0;
-    for operand in names {
-        let explanation = Explainer { session, parameters: &parameters }.explain(operand);
+    for operand in &session.request.names {
+        let explanation = Explainer { session, parameters: &session.request.parameters }.explain(operand);
         status |= u8::from(explanation.modules.is_empty());
         let text = if session.request.json { json::text(&explanation) } else { words::text(&explanation) };
         session.call.print(text.as_bytes());
