@@ -19,11 +19,7 @@ use std::time::Duration;
 
 /// Removes the modules of the operands.
 pub(crate) fn run(session: &Session<'_>) -> ToolResult {
-    let mut status = 0;
-    for operand in &session.request.names {
-        status |= self::operand(session, operand)?;
-    }
-    Ok(status)
+    session.request.names.iter().try_fold(0, |status, name| Ok(status | operand(session, name)?))
 }
 
 fn operand(session: &Session<'_>, operand: &[u8]) -> ToolResult {
@@ -42,14 +38,15 @@ fn operand(session: &Session<'_>, operand: &[u8]) -> ToolResult {
 
 /// Removes one module; returns its status.
 fn remove(session: &Session<'_>, module: &Module) -> ToolResult {
-    let (tree, request, system) = (session.tree, session.request, &session.call.world.system);
+    let (tree, request, system) = (session.tree, session.request, &session.system);
     let name = &module.name;
+    let fail = |name: &[u8], what: &str| session.fail(&bytes!["Module ", name, what]);
     if (request.bare || tree.remove_command(module).is_none()) && !request.depends {
         if tree.is_builtin(module) {
-            return session.fail(&bytes!["Module ", name, " is builtin."]);
+            return fail(name, " is builtin.");
         }
         if gate::is_absent(system, name) {
-            return if request.first_time { not_in_kernel(session, name) } else { Ok(0) };
+            return if request.first_time { fail(name, " is not in kernel.") } else { Ok(0) };
         }
     }
     let steps = match removal(tree, system, module, request.bare, request.holders) {
@@ -62,143 +59,95 @@ fn remove(session: &Session<'_>, module: &Module) -> ToolResult {
     // Report it before anything is changed.
     let blocked = |step: &&RemovalStep| step.required && step.used && step.command.is_none();
     if let Some(step) = steps.iter().find(blocked).filter(|_| !request.depends && request.wait.is_zero()) {
-        return in_use(session, &step.module.name);
+        return fail(&step.module.name, " is in use.");
     }
     let budget = WaitBudget::new(system);
     let mut stayed = BTreeSet::new();
     for step in &steps {
         let other = &step.module.name;
-        if !step.required {
-            if step.wanted_by.iter().any(|name| stayed.contains(name))
-                || !remove_if_unused(session, step, &budget)
-            {
-                stayed.insert(other.clone());
+        let wanted = !step.required && step.wanted_by.iter().any(|name| stayed.contains(name));
+        let result = if wanted { Err(Kept::InUse) } else { attempt(session, step, &budget) };
+        if let Err(Kept::Kernel(errno)) = result {
+            session.log.error(&bytes!["could not remove '", other, "': ", errno.to_string()]);
+        }
+        let command_failed = || bytes!["Error running remove command for ", other];
+        match result {
+            // A command may leave the module loaded; then its dependencies stay, too.
+            Ok(()) if step.command.is_some() && other == name => {
+                if !request.dry && !gate::is_absent(system, name) {
+                    return Ok(0);
+                }
             }
-            continue;
-        }
-        let status = match &step.command {
-            Some(command) if shell(session, other, command) => 0,
-            Some(_) => session.fail(&bytes!["Error running remove command for ", other])?,
-            None => unload(session, other, &budget)?,
-        };
-        if status != 0 {
-            return Ok(status);
-        }
-        // A command may leave the module loaded; then its dependencies stay, too.
-        if step.command.is_some() && other == name && !request.dry && !gate::is_absent(system, name) {
-            return Ok(0);
+            Ok(()) => {}
+            Err(kept) if !step.required => {
+                if let Kept::Command = kept {
+                    session.log.error(&command_failed());
+                }
+                stayed.insert(other);
+            }
+            Err(Kept::InUse) => return fail(other, " is in use."),
+            Err(Kept::Command) => return session.fail(&command_failed()),
+            // As in kmod, EEXIST means the same. Linux answers ENOENT: delete_module(2).
+            Err(Kept::Gone | Kept::Kernel(Errno::EEXIST)) => {
+                if request.first_time {
+                    return fail(other, " is not in kernel.");
+                }
+            }
+            Err(Kept::Kernel(_)) => return Ok(1),
         }
     }
     Ok(0)
 }
 
-/// Removes a module that is not required, if it is unused; false if it stays, which is no failure.
-fn remove_if_unused(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> bool {
-    let name = &step.module.name;
-    let system = session.call.world.system;
-    let dry = session.request.dry;
-    let count = || sysfs::refcount(system.roots, name);
-    if let Some(text) = &step.command {
-        if !dry && matches!(count(), Ok(1..)) {
-            return false;
-        }
-        let done = shell(session, name, text);
-        if !done {
-            session.log.error(&bytes!["Error running remove command for ", name]);
-        }
-        return done;
-    }
-    if dry {
-        session.action(&[b"rmmod ", name]);
-        return true;
-    }
-    let unused = || match count() {
-        Ok(0) => {
-            session.action(&[b"rmmod ", name]);
-            Ok(())
-        }
-        _ => Err(()),
-    };
-    match delete_module(&system, session.gate(), name, session.request.force_removal, budget, unused) {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            session.log.error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);
-            false
-        }
-        Err(()) => false,
-    }
-}
-
-/// Prints and runs a remove command; whether it succeeded.
-fn shell(session: &Session<'_>, name: &[u8], text: &[u8]) -> bool {
-    let filled = fill_in(text, b"");
-    session.action(&[b"remove ", &filled]);
-    session.request.dry || matches!(command::run(session, name, &filled), Ok(0))
-}
-
-fn in_use(session: &Session<'_>, name: &[u8]) -> ToolResult {
-    session.fail(&bytes!["Module ", name, " is in use."])
-}
-
-/// Why a module is not removed.
-enum Refusal {
+/// Why a module stays.
+enum Kept {
     InUse,
     /// Another process removed it while this one waited for the lock.
     Gone,
+    /// Its remove command failed.
+    Command,
+    /// The kernel did not remove it.
+    Kernel(Errno),
 }
 
-/// Removes a required module by the kernel.
-fn unload(session: &Session<'_>, name: &[u8], budget: &WaitBudget) -> ToolResult {
-    let request = session.request;
+/// Removes the module of a step. One that is not required must be unused.
+fn attempt(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> Result<(), Kept> {
+    let (request, system, name) = (session.request, &session.system, &step.module.name);
+    let count = || sysfs::refcount(system.roots, name);
+    if let Some(command) = &step.command {
+        if !step.required && !request.dry && matches!(count(), Ok(1..)) {
+            return Err(Kept::InUse);
+        }
+        let command = fill_in(command, b"");
+        session.action(&[b"remove ", &command]);
+        let done = request.dry || matches!(command::run(session, name, &command), Ok(0));
+        return if done { Ok(()) } else { Err(Kept::Command) };
+    }
     if request.dry {
         session.action(&[b"rmmod ", name]);
-        return Ok(0);
+        return Ok(());
     }
-    let system = &session.call.world.system;
     let allowed = || {
-        let count = sysfs::refcount(system.roots, name);
-        if request.wait.is_zero() && matches!(count, Ok(1..)) {
-            return Err(Refusal::InUse);
+        match count() {
+            Ok(0) => {}
+            _ if !step.required => return Err(Kept::InUse),
+            Ok(1..) if request.wait.is_zero() => return Err(Kept::InUse),
+            Err(_) if gate::is_absent(system, name) => return Err(Kept::Gone),
+            // The kernel reports what remains: that it is in use (-w), that another process removes it (the count is -1), or
+            // that modules cannot be unloaded (there is no count).
+            _ => {}
         }
-        if count.is_err() && gate::is_absent(system, name) {
-            return Err(Refusal::Gone);
-        }
-        // A kernel that cannot unload modules has no use count; it reports that itself.
         session.action(&[b"rmmod ", name]);
         Ok(())
     };
-    let result = delete_module(system, session.gate(), name, request.force_removal, budget, allowed)
-        .map(|result| result.map_err(|error| error.errno()))
-        .map(|result| wait_while_busy(session, name, budget, result));
-    match result {
-        Ok(Ok(())) => Ok(0),
-        Err(Refusal::Gone) if request.first_time => not_in_kernel(session, name),
-        Err(Refusal::Gone) => Ok(0),
-        Err(Refusal::InUse) => in_use(session, name),
-        Ok(Err(errno)) => {
-            session.log.error(&bytes!["could not remove '", name, "': ", errno.to_string()]);
-            match errno {
-                // A kernel that does not have the module answers so.
-                Errno::EEXIST if request.first_time => not_in_kernel(session, name),
-                Errno::EEXIST => Ok(0),
-                _ => Ok(1),
-            }
-        }
-    }
-}
-
-/// With `-w`: tries again while the module is in use, until the time is over. The lock is free between two attempts.
-fn wait_while_busy(
-    session: &Session<'_>,
-    name: &[u8],
-    budget: &WaitBudget,
-    first: Result<(), Errno>,
-) -> Result<(), Errno> {
-    let system = session.call.world.system;
-    let mut result = first;
+    let delete = |allowed: &dyn Fn() -> Result<(), Kept>| {
+        delete_module(system, session.gate(), name, request.force_removal, budget, allowed)
+    };
+    let mut result = delete(&allowed)?;
+    // With -w: try again while the module is in use, until the time is over. The lock is free between two attempts.
+    let deadline = system.clock.boottime().saturating_add(request.wait);
     let mut pause = Duration::from_millis(2);
-    let deadline = system.clock.boottime().saturating_add(session.request.wait);
-    while result == Err(Errno::EAGAIN) && !session.request.wait.is_zero() {
+    while step.required && matches!(&result, Err(error) if error.errno() == Errno::EAGAIN) {
         let left = deadline.saturating_sub(system.clock.boottime());
         if left.is_zero() {
             break;
@@ -209,13 +158,7 @@ fn wait_while_busy(
         }
         system.clock.sleep(if sleep < Duration::from_millis(1) { left } else { sleep });
         pause = pause.saturating_mul(2);
-        let free: Result<Result<(), _>, Refusal> =
-            delete_module(&system, session.gate(), name, session.request.force_removal, budget, || Ok(()));
-        result = free.unwrap_or(Ok(())).map_err(|error| error.errno());
+        result = delete(&|| Ok(()))?;
     }
-    result
-}
-
-fn not_in_kernel(session: &Session<'_>, name: &[u8]) -> ToolResult {
-    session.fail(&bytes!["Module ", name, " is not in kernel."])
+    result.map_err(|error| Kept::Kernel(error.errno()))
 }
