@@ -15,29 +15,27 @@ use std::path::PathBuf;
 
 /// `-c`: each entry as it is stored, kind by kind; then the aliases and symbols of the indexes.
 pub(crate) fn config(session: &Session<'_>) -> ToolResult {
-    let print = |parts: &[&[u8]]| session.call.print(&[&parts.concat(), &b"\n"[..]].concat());
-    let config = session.tree.config();
-    let lists: [(Kind, &[u8]); 3] =
-        [(Kind::Blacklist, b"blacklist "), (Kind::Forbid, b"forbid "), (Kind::Permit, b"permit ")];
-    for (kind, word) in lists {
-        config.entries(kind).for_each(|entry| print(&[word, entry.key]));
-    }
-    let pairs: [(Kind, &[u8]); 6] = [
-        (Kind::Install, b"install "),
-        (Kind::Remove, b"remove "),
-        (Kind::Alias, b"alias "),
-        (Kind::Options, b"options "),
-        (Kind::Softdep, b"softdep "),
-        (Kind::Weakdep, b"weakdep "),
+    let (call, config) = (session.call, session.tree.config());
+    // What stands before a key, and between it and its value.
+    let kinds: [(Kind, &[u8], &[u8]); 9] = [
+        (Kind::Blacklist, b"blacklist ", b""),
+        (Kind::Forbid, b"forbid ", b""),
+        (Kind::Permit, b"permit ", b""),
+        (Kind::Install, b"install ", b" "),
+        (Kind::Remove, b"remove ", b" "),
+        (Kind::Alias, b"alias ", b" "),
+        (Kind::Options, b"options ", b" "),
+        (Kind::Softdep, b"softdep ", b" "),
+        (Kind::Weakdep, b"weakdep ", b" "),
     ];
-    for (kind, word) in pairs {
+    for (kind, word, blank) in kinds {
         for entry in config.entries(kind) {
-            print(&[word, entry.key, b" ", &entry.shown(kind)]);
+            call.print(&[word, entry.key, blank, &entry.shown(kind), b"\n"].concat());
         }
     }
-    session.call.print(b"\n# End of configuration files. Dumping indexes now:\n\n");
+    call.print(b"\n# End of configuration files. Dumping indexes now:\n\n");
     for which in [Which::Alias, Which::Symbols] {
-        session.tree.dump(which, &mut |key, value| print(&[b"alias ", key, b" ", value]));
+        session.tree.dump(which, &mut |key, value| call.print(&bytes!["alias ", key, " ", value, "\n"]));
     }
     Ok(0)
 }
@@ -58,9 +56,10 @@ pub(crate) fn exports(session: &Session<'_>) -> ToolResult {
     })
 }
 
+/// Symbols with their CRCs.
 type Listed = Vec<(u64, Vec<u8>)>;
 
-fn symbols(session: &Session<'_>, what: &str, list: impl Fn(&Elf<'_>) -> Result<Listed>) -> ToolResult {
+fn symbols(session: &Session<'_>, what: &str, list: fn(&Elf<'_>) -> Result<Listed>) -> ToolResult {
     let operand = session.request.names[0];
     let files = files(session, operand);
     if files.is_empty() {
@@ -98,9 +97,6 @@ fn files(session: &Session<'_>, operand: &[u8]) -> Vec<(Vec<u8>, Option<PathBuf>
     if operand == STDIN.as_bytes() || (called && std::fs::metadata(as_path(operand)).is_ok()) {
         return vec![(operand.to_vec(), Some(as_path(operand).to_path_buf()))];
     }
-    if path {
-        return Vec::new();
-    }
-    let modules = session.tree.lookup(operand).unwrap_or_default();
+    let modules = if path { Vec::new() } else { session.tree.lookup(operand).unwrap_or_default() };
     modules.into_iter().map(|module| (module.name.clone(), session.tree.path(&module))).collect()
 }
