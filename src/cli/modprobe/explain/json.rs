@@ -1,7 +1,7 @@
 //! An explanation as JSON: one object for each operand, on a line of its own. Times are in milliseconds. kmod-json(5) lists
 //! the members; later versions may add members, but never change or remove one.
 
-use super::{Action, Explained, Explanation, FileLine, KernelMessage, NoGate, Planned, Presence, Why};
+use super::{Action, Explained, Explanation, FileLine, KernelMessage, Planned, Presence, Why};
 use crate::cli::modprobe::insert_reason;
 use serde_json::{Value, json};
 
@@ -42,44 +42,42 @@ fn module(module: &Explained) -> Value {
         "blacklist": module.blacklist.as_ref().map(|(at, counts)| json!({"place": place(at), "counts": counts})),
         "steps": module.steps.iter().map(step).collect::<Vec<_>>(),
         "gate": gate,
-        "no_gate": module.no_gate.as_ref().map(NoGate::why),
+        "no_gate": module.no_gate.as_ref().map(|no_gate| &no_gate.why),
         "last_failure": failure,
         "kernel_log": module.kernel.iter().map(kernel_message).collect::<Vec<_>>(),
     })
 }
 
 fn step(step: &Planned) -> Value {
-    let (action, detail, at) = match &step.action {
-        Action::Skip(_) => ("skip", Value::Null, None),
-        Action::Insert(path) => ("insert", json!(path), None),
-        Action::Run(command, at) => ("run", json!(command), at.as_ref()),
-        Action::Missing(path) => ("missing", json!(path), None),
-        Action::Refuse { .. } => ("refuse", Value::Null, None),
+    let (action, path, command, at, forbidden) = match &step.action {
+        Action::Skip(_) => ("skip", None, None, None, None),
+        Action::Insert(path) => ("insert", Some(path), None, None, None),
+        Action::Run(command, at) => ("run", None, Some(command), at.as_ref(), None),
+        Action::Missing(path) => ("missing", path.as_ref(), None, None, None),
+        Action::Refuse { module, own_name, place: at } => {
+            let forbidden = json!({"module": module, "own_name": own_name, "place": place(at)});
+            ("refuse", None, None, None, Some(forbidden))
+        }
     };
     let (why, by, why_at) = match &step.why {
         Why::Asked => ("asked", None, None),
         Why::NeededBy(by) => ("needed", Some(by), None),
-        Why::Before(by, at) => ("before", Some(by), at.as_ref()),
-        Why::After(by, at) => ("after", Some(by), at.as_ref()),
+        Why::Before(by, at) => ("before", Some(by), Some(at)),
+        Why::After(by, at) => ("after", Some(by), Some(at)),
     };
-    let forbidden = match &step.action {
-        Action::Refuse { module, own_name, place: at } => {
-            json!({"module": module, "own_name": own_name, "place": place(at)})
-        }
-        _ => Value::Null,
-    };
-    let passed_over =
-        step.passed_over.as_ref().map(|(command, at)| json!({"command": command, "place": place(at)}));
-    let odd = step.problems.parameters.iter().map(|odd| {
-        let places = odd.places.iter().map(|at| at.as_ref().map(place));
-        json!({"name": odd.name, "problem": odd.what.word(), "places": places.collect::<Vec<_>>()})
-    });
     let origins = step.origins.iter().map(|(text, at)| json!({"options": text, "place": place(at)}));
+    let odd = step.problems.parameters.iter().map(|odd| {
+        let problem = if odd.repeated { "repeated" } else { "unknown" };
+        let places = odd.places.iter().map(|at| at.as_ref().map(place));
+        json!({"name": odd.name, "problem": problem, "places": places.collect::<Vec<_>>()})
+    });
+    let passed_over = step.problems.passed_over.as_ref();
+    let passed_over = passed_over.map(|(command, at)| json!({"command": command, "place": place(at)}));
     json!({
         "module": step.module,
         "action": action,
-        "path": if matches!(action, "insert" | "missing") { detail.clone() } else { Value::Null },
-        "command": if action == "run" { detail } else { Value::Null },
+        "path": path,
+        "command": command,
         "place": at.map(place),
         "options": step.options,
         "options_from": origins.collect::<Vec<_>>(),

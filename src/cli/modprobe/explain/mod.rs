@@ -15,7 +15,6 @@ use crate::cli::ToolResult;
 use crate::error::Errno;
 use crate::gate::holder::LockState;
 use crate::load::command::refuses;
-use finder::Explainer;
 use problems::Problems;
 use std::time::Duration;
 
@@ -41,7 +40,6 @@ struct Explained {
     /// Where the blacklist leaves none: the steps of a request that it does not apply to.
     by_name: Vec<Planned>,
     gate: LockState,
-    /// Why a load would not use the gate.
     no_gate: Option<NoGate>,
     /// If the last load failed: its errno, and how long ago.
     failure: Option<(Errno, Duration)>,
@@ -52,20 +50,32 @@ struct Explained {
 }
 
 /// Why a load would not use the gate.
-enum NoGate {
-    /// It was switched off: nothing is locked.
-    Off,
-    /// Its directory cannot be used: the module's file is locked instead.
-    Directory(String),
+struct NoGate {
+    /// Whether the module's file is locked instead. Otherwise nothing is.
+    locks_file: bool,
+    /// The reason as a clause.
+    why: String,
 }
 
-impl NoGate {
-    /// The reason as a clause.
-    fn why(&self) -> &str {
-        match self {
-            NoGate::Off => "kmod.gate= on the kernel command line has switched it off",
-            NoGate::Directory(why) => why,
+impl Explained {
+    /// The result of a request in a word: `nothing` (it is loaded or built in), `blacklisted`, `load`, `missing` (a required
+    /// step has no file), `refused` (the configuration, the kernel or a command refuses a required step).
+    fn verdict(&self) -> &'static str {
+        match self.blacklist {
+            Some((_, true)) => "blacklisted",
+            _ => verdict_of(&self.steps),
         }
+    }
+}
+
+/// The same of a request that no blacklist applies to.
+fn verdict_of(steps: &[Planned]) -> &'static str {
+    let missing = |step: &Planned| step.required && matches!(step.action, Action::Missing(_));
+    match steps {
+        [] => "nothing",
+        _ if steps.iter().any(missing) => "missing",
+        _ if steps.iter().any(|step| step.required && step.refused().is_some()) => "refused",
+        _ => "load",
     }
 }
 
@@ -108,8 +118,6 @@ struct Planned {
     /// Whether the whole request fails if this step fails.
     required: bool,
     problems: Problems,
-    /// The install command that does not apply here, and its line.
-    passed_over: Option<(String, FileLine)>,
 }
 
 enum Action {
@@ -139,21 +147,22 @@ impl Planned {
     }
 }
 
-/// Why a step is in the plan.
+/// Why a step is in the plan: for which module, and by which line.
+#[derive(Clone)]
 enum Why {
     Asked,
     NeededBy(String),
-    Before(String, Option<FileLine>),
-    After(String, Option<FileLine>),
+    Before(String, FileLine),
+    After(String, FileLine),
 }
 
 /// Explains every operand. The status is 1 if one of them is unknown.
 pub(crate) fn run(session: &Session<'_>) -> ToolResult {
     let mut status = 0;
     for operand in &session.request.names {
-        let explanation = Explainer { session, parameters: &session.request.parameters }.explain(operand);
+        let explanation = finder::explain(session, operand);
         status |= u8::from(explanation.modules.is_empty());
-        let text = if session.request.json { json::text(&explanation) } else { words::text(&explanation) };
+        let text = if session.request.json { json::text(&explanation) } else { explanation.to_string() };
         session.call.print(text.as_bytes());
     }
     Ok(status)

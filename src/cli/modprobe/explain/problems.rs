@@ -1,11 +1,13 @@
 //! Problems of a step: the kernel will refuse the module, or ignore a parameter.
 
+use super::finder::quoted;
 use super::{FileLine, shown};
+use crate::cli::modprobe::Session;
 use crate::cli::refusal::{self, Refusal};
+use crate::config::Kind;
 use crate::formats::kernel_args::{self, same_name};
 use crate::formats::modinfo;
 use crate::load::plan::Step;
-use crate::system::Roots;
 use crate::tree::image;
 
 /// The problems of inserting a module.
@@ -13,50 +15,36 @@ use crate::tree::image;
 pub(super) struct Problems {
     pub refusal: Option<Refusal>,
     pub parameters: Vec<OddParameter>,
+    /// The install command that does not apply here, and its line.
+    pub passed_over: Option<(String, FileLine)>,
 }
 
 /// A parameter that has no effect, or another one than its line says.
 pub(super) struct OddParameter {
     pub name: String,
-    pub what: ParameterProblem,
+    /// Whether it is given more than once. Otherwise the module does not have it.
+    pub repeated: bool,
     /// Where it is given; `None` for modprobe's command line.
     pub places: Vec<Option<FileLine>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ParameterProblem {
-    /// The module does not have it.
-    Unknown,
-    /// It is given more than once.
-    Repeated,
-}
-
-impl ParameterProblem {
-    /// As a word of the JSON output.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            ParameterProblem::Unknown => "unknown",
-            ParameterProblem::Repeated => "repeated",
-        }
-    }
-}
-
-/// The problems of a step that inserts a file. Its parameters come from `lines` of the configuration and from `typed`, the
-/// command line.
-pub(super) fn about(roots: &Roots, step: &Step, lines: &[(String, FileLine)], typed: &[u8]) -> Problems {
+/// The problems of a step that inserts a file. Its parameters come from `lines` of the configuration and, for the target,
+/// from the command line.
+pub(super) fn about(session: &Session<'_>, step: &Step, lines: &[(String, FileLine)]) -> Problems {
+    let name = &step.module.name;
     let own = step.path.as_deref().and_then(|path| image::own_modinfo(path).ok());
-    let parameters = own.as_deref().map(|own| odd_parameters(own, lines, typed)).unwrap_or_default();
-    Problems { refusal: refusal::look(roots, &step.module.name, own.as_deref()), parameters }
+    let typed = if step.is_target { &session.request.parameters[..] } else { b"" };
+    let install = session.tree.config().first(Kind::Install, name);
+    Problems {
+        refusal: refusal::look(session.system.roots, name, own.as_deref()),
+        parameters: own.map(|own| odd_parameters(&own, lines, typed)).unwrap_or_default(),
+        passed_over: install.map(|entry| quoted(session, entry)),
+    }
 }
 
 fn odd_parameters(own: &[u8], lines: &[(String, FileLine)], typed: &[u8]) -> Vec<OddParameter> {
     let known = modinfo::parameters(modinfo::entries(own)).0;
-    let is_known = |name: &[u8]| {
-        modinfo::IMPLICIT_PARAMETERS
-            .into_iter()
-            .chain(known.iter().map(|known| known.name))
-            .any(|known| same_name(known, name))
-    };
+    let known = || modinfo::IMPLICIT_PARAMETERS.into_iter().chain(known.iter().map(|known| known.name));
     let lines = lines.iter().map(|(text, place)| (text.as_bytes(), Some(place.clone())));
     let mut given: Vec<(&[u8], Vec<Option<FileLine>>)> = Vec::new();
     for (text, place) in lines.chain([(typed, None)]) {
@@ -68,12 +56,9 @@ fn odd_parameters(own: &[u8], lines: &[(String, FileLine)], typed: &[u8]) -> Vec
         }
     }
     let odd = given.into_iter().filter_map(|(name, places)| {
-        let what = match is_known(name) {
-            false => ParameterProblem::Unknown,
-            true if places.len() > 1 => ParameterProblem::Repeated,
-            true => return None,
-        };
-        Some(OddParameter { name: shown(name), what, places })
+        let is_known = known().any(|known| same_name(known, name));
+        let odd = !is_known || places.len() > 1;
+        odd.then(|| OddParameter { name: shown(name), repeated: is_known, places })
     });
     odd.collect()
 }

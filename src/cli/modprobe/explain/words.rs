@@ -1,47 +1,36 @@
 //! An explanation as text.
 
-use super::problems::ParameterProblem;
-use super::{Action, Explained, Explanation, FileLine, NoGate, Planned, Presence, Why};
+use super::{Action, Explained, Explanation, FileLine, NoGate, Planned, Presence, Why, verdict_of};
 use crate::cli::modprobe::insert_reason;
 use crate::log::printable;
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-pub(super) fn text(explanation: &Explanation) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = write(explanation, &mut text);
-    text
+impl Display for Explanation {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Explanation { query, directory, modules, problem } = self;
+        match (problem, &modules[..]) {
+            (Some(problem), []) => writeln!(out, "{query}: {problem}")?,
+            (None, []) => {
+                writeln!(out, "{query} leads to nothing in {directory}:")?;
+                writeln!(out, "  no module of that name, no alias that fits, no install or remove command.")?;
+            }
+            (_, [_]) => {}
+            (_, many) => writeln!(out, "{query} leads to {} modules, each tried in turn:\n", many.len())?,
+        }
+        for (index, module) in modules.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            self::module(query, module, out)?;
+        }
+        Ok(())
+    }
 }
 
-fn write(explanation: &Explanation, out: &mut String) -> fmt::Result {
-    let Explanation { query, directory, modules, problem } = explanation;
-    match (problem, &modules[..]) {
-        (Some(problem), []) => return writeln!(out, "{query}: {problem}"),
-        (None, []) => {
-            writeln!(out, "{query} leads to nothing in {directory}:")?;
-            return writeln!(
-                out,
-                "  no module of that name, no alias that fits, no install or remove command."
-            );
-        }
-        (_, [_]) => {}
-        (_, several) => {
-            writeln!(out, "{query} leads to {} modules, each tried in turn:\n", several.len())?;
-        }
-    }
-    for (index, module) in modules.iter().enumerate() {
-        if index > 0 {
-            out.push('\n');
-        }
-        self::module(query, module, out)?;
-    }
-    Ok(())
-}
-
-fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
+fn module(query: &str, module: &Explained, out: &mut Formatter<'_>) -> fmt::Result {
     let Explained { name, found, .. } = module;
-    let at = found.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+    let at = in_parentheses(found.place.as_ref());
     let pattern = found.pattern.as_deref().unwrap_or(query);
     match found.by {
         "name" | "builtin" if query == name => write!(out, "{name} is a module")?,
@@ -54,7 +43,7 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
     }
     match &module.path {
         Some(path) if found.by != "path" => writeln!(out, ",\n  {path}")?,
-        _ => out.push('\n'),
+        _ => writeln!(out)?,
     }
     match module.state {
         Presence::Builtin => return writeln!(out, "  It is built into the kernel: there is nothing to do."),
@@ -94,9 +83,10 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
         match (module.verdict(), &module.no_gate) {
             ("refused" | "missing", _) => writeln!(out, "  So it will not be loaded.")?,
             (_, None) => {}
-            (_, Some(off @ NoGate::Off)) => writeln!(out, "  Nothing would be locked: {}.", off.why())?,
-            (_, Some(other)) => {
-                let why = other.why();
+            (_, Some(NoGate { locks_file: false, why })) => {
+                writeln!(out, "  Nothing would be locked: {why}.")?
+            }
+            (_, Some(NoGate { why, .. })) => {
                 writeln!(out, "  The lock would be the module's file, and not the gate: {why}.")?;
             }
         }
@@ -104,33 +94,27 @@ fn module(query: &str, module: &Explained, out: &mut String) -> fmt::Result {
     failure(module, out)
 }
 
-fn gate(module: &Explained, out: &mut String) -> fmt::Result {
+fn gate(module: &Explained, out: &mut Formatter<'_>) -> fmt::Result {
     let Some(holder) = &module.gate.holder else { return Ok(()) };
-    let program =
-        holder.program.as_deref().map(|program| format!(" ({})", printable(program))).unwrap_or_default();
-    write!(out, "  Process {}{program} ", holder.pid)?;
+    write!(out, "  Process {}{} ", holder.pid, in_parentheses(holder.program.as_deref().map(printable)))?;
     match holder.since {
-        Some(since) => {
-            let since = seconds(module.now.saturating_sub(since));
-            write!(out, "has been loading it for {since}")?;
-        }
+        Some(since) => write!(out, "has been loading it for {}", seconds(module.now.saturating_sub(since)))?,
         None => write!(out, "has its lock")?,
     }
     match module.gate.waiting {
-        0 => writeln!(out, "; a request now would wait for that one's result.")?,
-        others => writeln!(out, "; {others} more wait for the result, as a request now would.")?,
+        0 => writeln!(out, "; a request now would wait for that one's result."),
+        others => writeln!(out, "; {others} more wait for the result, as a request now would."),
     }
-    Ok(())
 }
 
-fn step(step: &Planned, out: &mut String) -> fmt::Result {
+fn step(step: &Planned, out: &mut Formatter<'_>) -> fmt::Result {
     let name = &step.module;
     match &step.action {
         Action::Skip(Presence::Builtin) => write!(out, "    pass over {name}, which is built in")?,
         Action::Skip(_) => write!(out, "    pass over {name}, which is loaded")?,
         Action::Insert(path) => write!(out, "    insert {path}")?,
         Action::Run(command, at) => {
-            write!(out, "    run \"{command}\" instead of inserting {name}{}", InParentheses(at.as_ref()))?;
+            write!(out, "    run \"{command}\" instead of inserting {name}{}", in_parentheses(at.as_ref()))?;
         }
         Action::Missing(None) => write!(out, "    look for {name} in vain: it has no file")?,
         Action::Missing(Some(path)) => write!(out, "    look for {name} in vain: {path} is not there")?,
@@ -145,59 +129,50 @@ fn step(step: &Planned, out: &mut String) -> fmt::Result {
         }
     }
     match &step.why {
-        Why::Asked => out.push('\n'),
+        Why::Asked => writeln!(out)?,
         Why::NeededBy(by) => writeln!(out, ", which {by} needs")?,
-        Why::Before(by, at) => writeln!(out, ", wished for before {by}{}", InParentheses(at.as_ref()))?,
-        Why::After(by, at) => writeln!(out, ", wished for after {by}{}", InParentheses(at.as_ref()))?,
+        Why::Before(by, at) => writeln!(out, ", wished for before {by} ({at})")?,
+        Why::After(by, at) => writeln!(out, ", wished for after {by} ({at})")?,
     }
     if !step.options.is_empty() && !matches!(step.action, Action::Skip(_) | Action::Refuse { .. }) {
         write!(out, "      with {}", step.options)?;
         for (index, (_, place)) in step.origins.iter().enumerate() {
             write!(out, "{}{place}", if index == 0 { ", from " } else { ", " })?;
         }
-        out.push('\n');
+        writeln!(out)?;
     }
     problems(step, out)
 }
 
 /// The problems of a step, a line each.
-fn problems(step: &Planned, out: &mut String) -> fmt::Result {
+fn problems(step: &Planned, out: &mut Formatter<'_>) -> fmt::Result {
     let name = &step.module;
-    if let Some((command, place)) = &step.passed_over {
+    if let Some((command, place)) = &step.problems.passed_over {
         writeln!(out, "      The install command \"{command}\" ({place}) does not count here.")?;
     }
     for odd in &step.problems.parameters {
-        let places = odd.places.iter().map(|place| match place {
-            Some(place) => place.to_string(),
-            None => "the command line".to_owned(),
-        });
-        let places = places.collect::<Vec<_>>().join(", ");
-        match odd.what {
-            ParameterProblem::Unknown => writeln!(
-                out,
-                "      {name} names no parameter {} (from {places}): the kernel ignores what it does not know.",
-                odd.name
-            )?,
-            ParameterProblem::Repeated => {
-                writeln!(out, "      {} is given more than once ({places}): the last counts.", odd.name)?;
-            }
+        let text = |at: &Option<FileLine>| at.as_ref().map_or("the command line".into(), FileLine::to_string);
+        let places = odd.places.iter().map(text).collect::<Vec<_>>().join(", ");
+        let parameter = &odd.name;
+        if odd.repeated {
+            writeln!(out, "      {parameter} is given more than once ({places}): the last counts.")?;
+        } else {
+            write!(out, "      {name} names no parameter {parameter} (from {places}): ")?;
+            writeln!(out, "the kernel ignores what it does not know.")?;
         }
     }
     if let Some(refusal) = step.problems.refusal {
         writeln!(out, "      The kernel will refuse it: {}.", refusal.text)?;
     }
-    match (&step.action, step.refused()) {
-        (Action::Run(..), Some(_)) => {
-            writeln!(out, "      That command loads nothing: it refuses the module.")
-        }
-        _ => Ok(()),
+    if let (Action::Run(..), Some(_)) = (&step.action, step.refused()) {
+        writeln!(out, "      That command loads nothing: it refuses the module.")?;
     }
+    Ok(())
 }
 
-fn failure(module: &Explained, out: &mut String) -> fmt::Result {
+fn failure(module: &Explained, out: &mut Formatter<'_>) -> fmt::Result {
     if let Some((errno, ago)) = module.failure {
-        let reason = insert_reason(errno);
-        writeln!(out, "  The last attempt failed {} ago: {reason}.", seconds(ago))?;
+        writeln!(out, "  The last attempt failed {} ago: {}.", seconds(ago), insert_reason(errno))?;
     }
     if !module.kernel.is_empty() {
         writeln!(out, "  The kernel's last words about it:")?;
@@ -211,44 +186,18 @@ fn failure(module: &Explained, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-impl Explained {
-    /// The result of a request in a word: `nothing` (it is loaded or built in), `blacklisted`, `load`, `missing` (a required
-    /// step has no file), `refused` (the configuration, the kernel or a command refuses a required step).
-    pub(super) fn verdict(&self) -> &'static str {
-        match &self.blacklist {
-            Some((_, true)) if self.steps.is_empty() => "blacklisted",
-            _ => verdict_of(&self.steps),
-        }
-    }
-}
-
-/// The same of a request that no blacklist applies to.
-fn verdict_of(steps: &[Planned]) -> &'static str {
-    let missing = |step: &Planned| step.required && matches!(step.action, Action::Missing(_));
-    match steps {
-        [] => "nothing",
-        _ if steps.iter().any(missing) => "missing",
-        _ if steps.iter().any(|step| step.required && step.refused().is_some()) => "refused",
-        _ => "load",
-    }
-}
-
 impl Display for FileLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         match self.line {
-            Some(line) => write!(f, "{}:{line}", self.file),
-            None => f.write_str(&self.file),
+            Some(line) => write!(out, "{}:{line}", self.file),
+            None => out.write_str(&self.file),
         }
     }
 }
 
-/// A place in parentheses after a blank; nothing for `None`.
-struct InParentheses<'p>(Option<&'p FileLine>);
-
-impl Display for InParentheses<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |place| write!(f, " ({place})"))
-    }
+/// A text in parentheses after a blank; nothing for `None`.
+fn in_parentheses(text: Option<impl Display>) -> String {
+    text.map(|text| format!(" ({text})")).unwrap_or_default()
 }
 
 fn seconds(time: Duration) -> String {
