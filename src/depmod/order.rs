@@ -16,20 +16,15 @@ const MOST: usize = 65535;
 ///
 /// # Errors
 /// If there are more modules than can be numbered.
-pub fn sort(
-    modules: &mut [Module],
-    dir: &[u8],
-    order: Option<&[u8]>,
-    sink: &dyn Sink,
-) -> Result<(), Failure> {
+pub fn sort(modules: &mut [Module], dir: &[u8], text: Option<&[u8]>, sink: &dyn Sink) -> Result<(), Failure> {
     if modules.len() >= MOST {
         return Err(Failure::Fatal(bytes!["could not build module array: ", Errno::ERANGE.to_string()]));
     }
-    let lines = order.and_then(|text| lines(text, dir, sink)).unwrap_or_default();
-    let place = |module: &Module| lines.get(module.uncompressed(dir)).copied().unwrap_or(usize::MAX);
+    let lines = text.and_then(|text| lines(text, dir, sink)).unwrap_or_default();
     modules.sort_by_cached_key(|module| {
+        let line = lines.get(module.uncompressed(dir)).copied().unwrap_or(usize::MAX);
         let (bucket, name) = hash::place(&module.name, hash::MODULES);
-        (place(module), bucket, name.to_vec())
+        (line, bucket, name.to_vec())
     });
     Ok(())
 }
@@ -38,13 +33,12 @@ pub fn sort(
 fn lines<'t>(text: &'t [u8], dir: &[u8], sink: &dyn Sink) -> Option<HashMap<&'t [u8], usize>> {
     let mut found = HashMap::new();
     for (index, line) in text.split_inclusive(|&b| b == b'\n').enumerate() {
-        if line.last() != Some(&b'\n') || line.len() > limits::QUERY {
+        let Some(path) = line.strip_suffix(b"\n").filter(|path| path.len() < limits::QUERY) else {
             let number = (index + 1).to_string();
-            let text = bytes![dir, "/modules.order:", number, " corrupted line misses '\\n'"];
-            sink.log(Priority::Err, &text);
+            sink.log(Priority::Err, &bytes![dir, "/modules.order:", number, " corrupted line misses '\\n'"]);
             return None;
-        }
-        found.entry(&line[..line.len() - 1]).or_insert(index);
+        };
+        found.entry(path).or_insert(index);
     }
     Some(found)
 }

@@ -1,13 +1,32 @@
 //! The directories and links through which modules are found. Their times show that other files are found now, although
 //! these are old: a directory was renamed, or a link leads elsewhere.
 
-use super::scan::Times;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 /// How many links are followed at most, as in path_resolution(7).
 const MOST_LINKS: u32 = 40;
+
+/// The modification time and the change time of a file, in seconds and nanoseconds since the epoch. The change time also
+/// covers a move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    pub(super) modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Times {
+    pub(super) fn of(meta: &Metadata) -> Times {
+        let (modified, changed) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
+        Times { modified, changed }
+    }
+
+    /// Whether one of the times is later than in `than`.
+    pub(super) fn is_newer(self, than: Times) -> bool {
+        self.modified > than.modified || self.changed > than.changed
+    }
+}
 
 /// A directory or a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +54,11 @@ pub(super) fn passed(path: &Path) -> Vec<Place> {
 fn walk(dir: &Path, path: &Path, links: &mut u32, found: &mut Vec<Place>) {
     let mut at = dir.to_path_buf();
     for component in path.components() {
-        match component {
-            Component::RootDir => at = PathBuf::from("/"),
-            component => at.push(component),
-        }
+        // The component `/` replaces what is there.
+        at.push(component);
         let Ok(meta) = fs::symlink_metadata(&at) else { return };
         found.push(Place::of(&meta));
-        if let (true, Some(left), Ok(target)) = (meta.is_symlink(), links.checked_sub(1), fs::read_link(&at))
-        {
+        if let (Some(left), Ok(target)) = (links.checked_sub(1), fs::read_link(&at)) {
             *links = left;
             walk(at.parent().unwrap_or(dir), &target, links, found);
         }

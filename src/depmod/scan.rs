@@ -2,15 +2,15 @@
 //! with one module name the configuration prefers one.
 
 use super::Failure;
-use super::places::Place;
+use super::places::{Place, Times};
 use super::settings::{SearchWord, Settings};
 use crate::error::Errno;
 use crate::formats::index;
 use crate::log::{Priority, Sink, bytes};
 use crate::name;
 use crate::system::roots::as_path;
+use nix::libc;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -24,33 +24,10 @@ pub struct Module {
     pub name: Vec<u8>,
     /// The size of the file in bytes.
     pub size: u64,
-    /// Its times.
     pub times: Times,
 }
 
-/// The modification time and the change time of a file, in seconds and nanoseconds since the epoch. The change time also
-/// covers a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    pub(super) modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Times {
-    /// The times of a file.
-    pub fn of(meta: &Metadata) -> Times {
-        let (modified, changed) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
-        Times { modified, changed }
-    }
-
-    /// Whether one of the times is later than in `than`.
-    pub fn is_newer(self, than: Times) -> bool {
-        self.modified > than.modified || self.changed > than.changed
-    }
-}
-
 impl Module {
-    /// A module file.
     pub fn new(path: Vec<u8>, name: Vec<u8>, meta: &Metadata) -> Module {
         Module { path, name, size: meta.len(), times: Times::of(meta) }
     }
@@ -87,6 +64,7 @@ fn file_name(path: &[u8]) -> usize {
 /// The result of a search.
 #[derive(Default)]
 pub(crate) struct Found {
+    /// Each module name once.
     pub modules: Vec<Module>,
     /// How many have paths that do not fit into the indexes; each was reported.
     pub left_out: usize,
@@ -98,12 +76,12 @@ pub(crate) struct Found {
     pub links: Vec<Vec<u8>>,
 }
 
-/// The modules of a directory, each name once.
 pub(crate) struct Scan<'a> {
     dir: &'a [u8],
     settings: &'a Settings,
     sink: &'a dyn Sink,
     found: Found,
+    /// The places of the modules in `found`.
     by_name: HashMap<Vec<u8>, usize>,
     /// Device and inode of the directories that lead to the one being read.
     above: Vec<(u64, u64)>,
@@ -136,47 +114,37 @@ impl<'a> Scan<'a> {
     /// For a relative path, a file that cannot be read, and a second file of one module name.
     pub(crate) fn named(mut self, paths: &[&[u8]]) -> Result<Found, Failure> {
         for &path in paths {
-            if path.first() != Some(&b'/') {
+            if !path.starts_with(b"/") {
                 return Err(Failure::Fatal(bytes![path, ": not absolute path."]));
             }
-            let fail = |what: &str| Failure::Fatal(bytes!["could not create module ", path, ": ", what]);
-            let meta = fs::metadata(as_path(path)).map_err(|e| fail(&Errno::of(&e).to_string()))?;
-            let name = name::from_path(path).ok_or_else(|| fail("No such file or directory"))?;
+            let fail = |errno: Errno| {
+                Failure::Fatal(bytes!["could not create module ", path, ": ", errno.to_string()])
+            };
+            let meta = fs::metadata(as_path(path)).map_err(|error| fail(Errno::of(&error)))?;
+            let name = name::from_path(path).ok_or_else(|| fail(Errno::ENOENT))?;
             if let Some(&old) = self.by_name.get(&name) {
-                return Err(self.second(&name, path, &self.found.modules[old].path));
+                let old = &self.found.modules[old].path;
+                if path == old {
+                    self.error(&bytes!["hash_add_unique ", name, ": File exists"]);
+                    return Err(Failure::Fatal(bytes!["could not add module ", path, ": File exists"]));
+                }
+                let paths = bytes!["new-path='", path, "' old-path='", old, "'"];
+                self.error(&bytes!["kmod_module '", name, "' already exists with different path: ", paths]);
+                return Err(fail(Errno::EEXIST));
             }
-            let module = Module::new(path.to_vec(), name, &meta);
-            if self.is_fit(&module) {
-                self.by_name.insert(module.name.clone(), self.found.modules.len());
-                self.found.modules.push(module);
-            }
+            self.consider(Module::new(path.to_vec(), name, &meta));
         }
         Ok(self.found)
     }
 
-    /// The error about a second file of one module name.
-    fn second(&self, name: &[u8], new: &[u8], old: &[u8]) -> Failure {
-        if new == old {
-            self.error(&bytes!["hash_add_unique ", name, ": File exists"]);
-            return Failure::Fatal(bytes!["could not add module ", new, ": File exists"]);
-        }
-        let paths = bytes!["new-path='", new, "' old-path='", old, "'"];
-        self.error(&bytes!["kmod_module '", name, "' already exists with different path: ", paths]);
-        Failure::Fatal(bytes!["could not create module ", new, ": File exists"])
-    }
-
-    fn top(&mut self, dir: &[u8]) -> Result<(), crate::error::Errno> {
-        match fs::read_dir(as_path(dir)) {
-            Ok(entries) => {
-                self.read(dir, entries);
-                Ok(())
-            }
-            Err(error) => {
-                let errno = Errno::of(&error);
-                self.error(&bytes!["could not open directory ", dir, ": ", errno.to_string()]);
-                Err(errno)
-            }
-        }
+    fn top(&mut self, dir: &[u8]) -> Result<(), Errno> {
+        let entries = fs::read_dir(as_path(dir)).map_err(|error| {
+            let errno = Errno::of(&error);
+            self.error(&bytes!["could not open directory ", dir, ": ", errno.to_string()]);
+            errno
+        })?;
+        self.read(dir, entries);
+        Ok(())
     }
 
     fn read(&mut self, dir: &[u8], entries: fs::ReadDir) {
@@ -212,62 +180,47 @@ impl<'a> Scan<'a> {
             bytes![what, "(", dir, ", ", name, rest, "): ", Errno::of(error).to_string()]
         };
         // Links are followed; for other entries the directory's information is enough.
-        let kind = entry.file_type();
-        let link = kind.as_ref().is_ok_and(fs::FileType::is_symlink);
-        let meta = if link { fs::metadata(as_path(&path)) } else { entry.metadata() };
-        if link {
+        let meta = if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
             self.found.links.push(path.clone());
-        }
-        let meta = match meta {
-            Ok(meta) => meta,
-            Err(error) => return self.error(&failed("fstatat", &error, "")),
+            fs::metadata(as_path(&path))
+        } else {
+            entry.metadata()
         };
-        if meta.is_dir() {
-            match fs::read_dir(as_path(&path)) {
+        match meta {
+            Ok(meta) if meta.is_dir() => match fs::read_dir(as_path(&path)) {
                 Ok(entries) => self.read(&path, entries),
                 Err(error) => self.error(&failed("openat", &error, ", O_RDONLY")),
+            },
+            Ok(meta) if !meta.is_file() => {
+                let octal = format!("{:o}", meta.mode() & libc::S_IFMT);
+                self.error(&bytes!["unsupported file type ", path, ": ", octal]);
             }
-        } else if meta.is_file() {
-            if name::is_module_file(name) {
+            Ok(meta) if name::is_module_file(name) => {
                 self.consider(Module::new(path, name::canonical(name), &meta));
             }
-        } else {
-            const KIND: u32 = 0o170_000;
-            let octal = format!("{:o}", meta.mode() & KIND);
-            self.error(&bytes!["unsupported file type ", path, ": ", octal]);
+            Ok(_) => {}
+            Err(error) => self.error(&failed("fstatat", &error, "")),
         }
     }
 
-    /// Whether the path fits into the indexes. If not, the module is reported and ignored: it must neither replace another
-    /// one nor be found.
-    fn is_fit(&mut self, module: &Module) -> bool {
-        let byte = index::unfit(module.relative(self.dir));
-        if let Some(byte) = byte {
+    /// Adds a module, unless another one of its name is preferred. A module whose path does not fit into the indexes is
+    /// reported and ignored: it must neither replace another one nor be found.
+    fn consider(&mut self, mut new: Module) {
+        if let Some(byte) = index::unfit(new.relative(self.dir)) {
             self.found.left_out += 1;
             let why = format!(": Module index: bad character 0x{byte:x} - only 7-bit ASCII is supported");
-            self.error(&bytes![module.path, why]);
+            return self.error(&bytes![new.path, why]);
         }
-        byte.is_none()
-    }
-
-    fn consider(&mut self, new: Module) {
-        if !self.is_fit(&new) {
-            return;
-        }
-        match self.by_name.entry(new.name.clone()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(self.found.modules.len());
-                self.found.modules.push(new);
+        let modules = &mut self.found.modules;
+        if let Some(&old) = self.by_name.get(&new.name) {
+            let old = &mut modules[old];
+            if is_preferred(&new, old, self.settings, self.dir) {
+                std::mem::swap(old, &mut new);
             }
-            Entry::Occupied(old) => {
-                let old = &mut self.found.modules[*old.get()];
-                let shadowed = if prefers(self.settings, self.dir, old, &new) {
-                    std::mem::replace(old, new)
-                } else {
-                    new
-                };
-                self.found.shadowed.push(shadowed);
-            }
+            self.found.shadowed.push(new);
+        } else {
+            self.by_name.insert(new.name.clone(), modules.len());
+            modules.push(new);
         }
     }
 
@@ -276,45 +229,35 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Whether the new module is preferred to the present one.
-fn prefers(settings: &Settings, dir: &[u8], old: &Module, new: &Module) -> bool {
-    for key in settings.overrides.iter().rev() {
-        if new.stem(dir) == Some(key) {
-            return true;
-        }
-        if old.stem(dir) == Some(key) {
-            return false;
-        }
+/// Whether the module `new` is preferred to `old`, which was found before.
+fn is_preferred(new: &Module, old: &Module, settings: &Settings, dir: &[u8]) -> bool {
+    let is_named = |key: &&Vec<u8>| [new, old].iter().any(|module| module.stem(dir) == Some(key));
+    if let Some(key) = settings.overrides.iter().rev().find(is_named) {
+        return new.stem(dir) == Some(key);
     }
-    let (mut new_rank, mut old_rank, mut builtin) = (-1i64, -1i64, -1i64);
-    let mut rank = -1i64;
-    let lies_in = |module: &Module, place: &[u8]| {
-        module
-            .stem(dir)
-            .and_then(|stem| stem.strip_prefix(place))
-            .is_some_and(|rest| rest.first() == Some(&b'/'))
-    };
+    let lies_in = |module: &Module, place| module.stem(dir).is_some_and(|stem| below(stem, place).is_some());
+    let (mut new_rank, mut old_rank, mut builtin) = (None, None, None);
+    let mut rank = 0;
     for place in settings.search.iter().rev() {
         rank += 1;
         match place {
-            SearchWord::BuiltIn => builtin = rank,
+            SearchWord::BuiltIn => builtin = Some(rank),
             SearchWord::External => {
                 for external in settings.externals.iter().rev() {
                     rank += 1;
                     if below(&new.path, external).is_some() {
-                        new_rank = rank;
+                        new_rank = Some(rank);
                     }
                     if below(&old.path, external).is_some() {
-                        old_rank = rank;
+                        old_rank = Some(rank);
                     }
                 }
             }
             // Of two files below one directory only the new one gets its rank: the last one found wins.
-            SearchWord::Below(place) if lies_in(new, place) => new_rank = rank,
-            SearchWord::Below(place) if lies_in(old, place) => old_rank = rank,
+            SearchWord::Below(place) if lies_in(new, place) => new_rank = Some(rank),
+            SearchWord::Below(place) if lies_in(old, place) => old_rank = Some(rank),
             SearchWord::Below(_) => {}
         }
     }
-    let or_builtin = |rank: i64| if rank == -1 { builtin } else { rank };
-    or_builtin(new_rank) > or_builtin(old_rank)
+    new_rank.or(builtin) > old_rank.or(builtin)
 }
