@@ -6,45 +6,35 @@
 //! after the last reported one, in module order, starting over at the end. For cycles that share no module this gives
 //! kmod's lines (tests/depmod/rings.rs); for others kmod loops or aborts.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// The cycles, each without the repeated root at its end, in the order in which they are reported. `left` are the modules
-/// that [`super::resolve::topological_numbers`] could not number.
+/// that [`super::resolve::topological_numbers`] could not number, ascending, which includes all that they depend on.
 pub fn find(lists: &[Vec<u32>], left: &[u32]) -> Vec<Vec<u32>> {
     let component = components(lists, left);
-    let mut sizes = vec![0u32; lists.len() + 1];
-    for &module in left {
-        sizes[component[module as usize] as usize] += 1;
-    }
-    let on_a_cycle = |module: u32| {
-        sizes[component[module as usize] as usize] > 1 || lists[module as usize].contains(&module)
+    // A dependency in the same component leads back to the module.
+    let is_on_a_cycle = |&module: &u32| {
+        let own = component[module as usize];
+        lists[module as usize].iter().any(|&next| component[next as usize] == own)
     };
-    let mut place = vec![0; lists.len()];
-    let mut roots: BTreeMap<usize, u32> =
-        (0..).zip(left.iter().copied().filter(|&m| on_a_cycle(m))).collect();
-    roots.iter().for_each(|(&at, &module)| place[module as usize] = at);
+    let mut roots: BTreeSet<u32> = left.iter().copied().filter(is_on_a_cycle).collect();
     let mut named = vec![false; lists.len()];
     let mut cycles = Vec::new();
     let mut head = 0;
-    while let Some((_, &root)) = roots.range(head..).next().or_else(|| roots.iter().next()) {
-        let (own, before) = (component[root as usize], cycles.len());
-        walk(lists, root, |module| component[module as usize] == own, &mut named, &mut cycles);
-        roots.remove(&place[root as usize]);
+    while let Some(&root) = roots.range(head..).next().or_else(|| roots.first()) {
+        let before = cycles.len();
+        walk(lists, &component, root, &mut named, &mut cycles);
+        roots.remove(&root);
         for &module in cycles[before..].iter().flatten() {
-            roots.remove(&place[module as usize]);
-            head = place[module as usize] + 1;
+            roots.remove(&module);
+            head = module + 1;
         }
     }
     cycles
 }
 
-fn walk(
-    lists: &[Vec<u32>],
-    root: u32,
-    inside: impl Fn(u32) -> bool,
-    named: &mut [bool],
-    cycles: &mut Vec<Vec<u32>>,
-) {
+fn walk(lists: &[Vec<u32>], component: &[u32], root: u32, named: &mut [bool], cycles: &mut Vec<Vec<u32>>) {
+    let own = component[root as usize];
     let mut visited = vec![false; lists.len()];
     // The path from the root to the current module, and the modules still to visit with their depths.
     let mut path: Vec<u32> = Vec::new();
@@ -62,56 +52,39 @@ fn walk(
             continue;
         }
         path.push(module);
-        let next = lists[module as usize].iter().filter(|&&next| inside(next));
+        let next = lists[module as usize].iter().filter(|&&next| component[next as usize] == own);
         stack.extend(next.map(|&next| (next, depth + 1)));
     }
 }
 
-/// The number of the strongly connected component of each module in `left` (Tarjan's algorithm, without recursion).
+/// One module of the strongly connected component of each module in `left` (Kosaraju's algorithm, without recursion).
 fn components(lists: &[Vec<u32>], left: &[u32]) -> Vec<u32> {
     const NONE: u32 = u32::MAX;
-    let count = lists.len();
-    let mut among = vec![false; count];
-    left.iter().for_each(|&module| among[module as usize] = true);
-    let (mut index, mut low, mut component) = (vec![NONE; count], vec![0; count], vec![NONE; count]);
-    let (mut next_index, mut next_component) = (0, 0);
-    let mut open = Vec::new();
+    let mut users = vec![Vec::new(); lists.len()];
+    let mut visited = vec![false; lists.len()];
+    // The modules in the order in which a depth-first walk leaves them.
+    let mut finished = Vec::new();
     for &start in left {
         let mut calls = vec![(start, 0)];
         while let Some((module, edge)) = calls.pop() {
-            let at = module as usize;
-            if edge == 0 {
-                if index[at] != NONE {
-                    continue;
-                }
-                index[at] = next_index;
-                low[at] = next_index;
-                next_index += 1;
-                open.push(module);
-            } else {
-                // Back from the previous dependency: this module reaches all that it reaches.
-                let below = lists[at][edge - 1] as usize;
-                if among[below] && component[below] == NONE {
-                    low[at] = low[at].min(low[below]);
-                }
+            if edge == 0 && std::mem::replace(&mut visited[module as usize], true) {
+                continue;
             }
-            match lists[at].get(edge) {
-                Some(&next) => {
-                    calls.push((module, edge + 1));
-                    if among[next as usize] && index[next as usize] == NONE {
-                        calls.push((next, 0));
-                    }
-                }
-                None if low[at] == index[at] => {
-                    while let Some(member) = open.pop() {
-                        component[member as usize] = next_component;
-                        if member == module {
-                            break;
-                        }
-                    }
-                    next_component += 1;
-                }
-                None => {}
+            if let Some(&next) = lists[module as usize].get(edge) {
+                users[next as usize].push(module);
+                calls.extend([(module, edge + 1), (next, 0)]);
+            } else {
+                finished.push(module);
+            }
+        }
+    }
+    let mut component = vec![NONE; lists.len()];
+    for &root in finished.iter().rev() {
+        let mut stack = vec![root];
+        while let Some(module) = stack.pop() {
+            if component[module as usize] == NONE {
+                component[module as usize] = root;
+                stack.extend(&users[module as usize]);
             }
         }
     }

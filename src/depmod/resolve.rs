@@ -37,10 +37,8 @@ pub fn dependencies(
         let mut list = Vec::new();
         for &id in &known.needs {
             let need = interner.need(id);
-            let warn = |what: &str| {
-                let text = bytes![module.path, what, interner.name(need.name)];
-                sink.log(Priority::Warning, &text);
-            };
+            let name = interner.name(need.name);
+            let warn = |what: &str| sink.log(Priority::Warning, &bytes![module.path, what, name]);
             let Some(symbol) = symbols[need.name as usize] else {
                 if reports.unknown && !need.weak {
                     warn(" needs unknown symbol ");
@@ -54,7 +52,7 @@ pub fn dependencies(
             if std::mem::replace(&mut seen[owner as usize], index) != index {
                 list.push(owner);
                 if reports.dependencies {
-                    let name = bare(interner.name(need.name), reports.prefix);
+                    let name = bare(name, reports.prefix);
                     let path = &modules[owner as usize].path;
                     print(&bytes![module.path, " needs \"", name, "\": ", path, "\n"]);
                 }
@@ -112,22 +110,17 @@ impl<'a> Closures<'a> {
     /// All modules that `module` depends on, directly or not, ascending by number: a loader inserts from the end.
     pub(crate) fn of(&mut self, module: u32) -> &[u32] {
         self.found.clear();
-        let mut next = 0;
-        let mut current = module;
-        loop {
-            for &dependency in &self.lists[current as usize] {
+        let (mut current, mut next) = (Some(module), 0);
+        while let Some(user) = current {
+            for &dependency in &self.lists[user as usize] {
                 if std::mem::replace(&mut self.seen[dependency as usize], module) != module {
                     self.found.push(dependency);
                 }
             }
-            match self.found.get(next) {
-                Some(&dependency) => current = dependency,
-                None => break,
-            }
+            current = self.found.get(next).copied();
             next += 1;
         }
-        let numbers = self.numbers;
-        self.found.sort_unstable_by_key(|&dependency| numbers[dependency as usize]);
+        self.found.sort_unstable_by_key(|&dependency| self.numbers[dependency as usize]);
         &self.found
     }
 }
