@@ -2,17 +2,15 @@
 //! the kernel's build makes. If a list cannot be read, its index is a file of 0 bytes.
 
 use super::{File, Index, Sources};
-use crate::depmod::Failure;
-use crate::error::Error;
+use crate::depmod::{Failure, unread};
 use crate::formats::modinfo;
 use crate::log::{Priority, Sink, bytes};
 use crate::name;
 
 pub(super) fn names(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Failure> {
     const NAME: &str = "modules.builtin.bin";
-    let Some(list) = opened(sources.builtin, "modules.builtin", sources, sink) else {
-        return Ok(File { name: NAME, contents: Vec::new() });
-    };
+    let list = sources.builtin.inspect_err(|error| unread("modules.builtin", sources.dir, error, sink));
+    let Ok(list) = list else { return Ok(File { name: NAME, contents: Vec::new() }) };
     let mut index = Index::new(sources, false, sink);
     let path = bytes![sources.dir, "/modules.builtin"];
     for line in list.split_inclusive(|&b| b == b'\n') {
@@ -30,24 +28,14 @@ pub(super) fn names(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Fail
 
 pub(super) fn aliases(sources: &Sources<'_>, sink: &dyn Sink) -> Result<File, Failure> {
     const NAME: &str = "modules.builtin.alias.bin";
-    let Some(records) = opened(sources.builtin_info, "modules.builtin.modinfo", sources, sink) else {
-        return Ok(File { name: NAME, contents: Vec::new() });
-    };
+    const LIST: &str = "modules.builtin.modinfo";
+    let list = sources.builtin_info.inspect_err(|error| unread(LIST, sources.dir, error, sink));
+    let Ok(list) = list else { return Ok(File { name: NAME, contents: Vec::new() }) };
     let mut index = Index::new(sources, false, sink);
-    let path = bytes![sources.dir, "/modules.builtin.modinfo"];
-    for record in
-        modinfo::builtin(records).filter(|record| record.key == b"alias" && !record.value.is_empty())
-    {
+    let path = bytes![sources.dir, "/", LIST];
+    let is_alias = |record: &modinfo::Builtin<'_>| record.key == b"alias" && !record.value.is_empty();
+    for record in modinfo::builtin(list).filter(is_alias) {
         index.insert_alias(&path, record.value, record.name, 0);
     }
     index.file(NAME)
-}
-
-fn opened<'a>(
-    input: Result<&'a [u8], &Error>,
-    name: &str,
-    sources: &Sources<'_>,
-    sink: &dyn Sink,
-) -> Option<&'a [u8]> {
-    input.map_err(|error| crate::depmod::unread(name, sources.dir, error, sink)).ok()
 }

@@ -10,10 +10,9 @@ pub(super) fn text(sources: &Sources<'_>, sink: &dyn Sink) -> File {
     let mut contents = Vec::new();
     for (module, known) in sources.modules.iter().zip(sources.known) {
         let (Some(devname), node) = find(&known.info.aliases) else { continue };
-        let Some(Node { kind, major, minor }) = node else {
+        let Some((kind, major, minor)) = node else {
             let why = ") but lacks major and minor information. Ignoring.";
-            let text = bytes!["Module '", module.name, "' has devname (", devname, why];
-            sink.log(Priority::Err, &text);
+            sink.log(Priority::Err, &bytes!["Module '", module.name, "' has devname (", devname, why]);
             continue;
         };
         if contents.is_empty() {
@@ -25,24 +24,16 @@ pub(super) fn text(sources: &Sources<'_>, sink: &dyn Sink) -> File {
     File { name: "modules.devname", contents }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Node {
-    kind: char,
-    major: u32,
-    minor: u32,
-}
+/// The kind of a device node (`c` or `b`), its major and its minor number.
+type Node = (char, u32, u32);
 
 /// The last name and the last numbers up to the alias at which both are known.
 fn find<'a>(aliases: &'a Strings<'_>) -> (Option<&'a [u8]>, Option<Node>) {
     let (mut devname, mut node) = (None, None);
     for alias in aliases.iter() {
-        if let Some(name) = alias.strip_prefix(b"devname:") {
-            devname = Some(name);
-        } else if let Some(rest) = alias.strip_prefix(b"char-major-") {
-            node = numbers('c', rest).or(node);
-        } else if let Some(rest) = alias.strip_prefix(b"block-major-") {
-            node = numbers('b', rest).or(node);
-        }
+        devname = alias.strip_prefix(b"devname:").or(devname);
+        node = alias.strip_prefix(b"char-major-").and_then(|rest| numbers('c', rest)).or(node);
+        node = alias.strip_prefix(b"block-major-").and_then(|rest| numbers('b', rest)).or(node);
         if devname.is_some() && node.is_some() {
             break;
         }
@@ -54,7 +45,7 @@ fn find<'a>(aliases: &'a Strings<'_>) -> (Option<&'a [u8]>, Option<Node>) {
 fn numbers(kind: char, text: &[u8]) -> Option<Node> {
     let (major, rest) = unsigned(text)?;
     let (minor, _) = unsigned(rest.strip_prefix(b"-")?)?;
-    Some(Node { kind, major, minor })
+    Some((kind, major, minor))
 }
 
 #[cfg(test)]
@@ -70,7 +61,7 @@ mod tests {
 
     #[test]
     fn numbers_as_scanf_reads_them() {
-        let node = |kind, major, minor| Some(Node { kind, major, minor });
+        let node = |kind, major, minor| Some((kind, major, minor));
         assert_eq!(numbers('c', b"1-2-3"), node('c', 1, 2));
         assert_eq!(numbers('b', b"7-0x1"), node('b', 7, 0));
         assert_eq!(numbers('c', b" +10- 200"), node('c', 10, 200));
@@ -82,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_latest_of_each_kind_before_both_are_known() {
-        let node = |kind, major, minor| Some(Node { kind, major, minor });
+        let node = |kind, major, minor| Some((kind, major, minor));
         assert_eq!(found(&["devname:a", "char-major-1-2"]), (Some("a".into()), node('c', 1, 2)));
         assert_eq!(
             found(&["devname:a", "devname:b", "block-major-1-*", "block-major-3-4", "devname:c"]),

@@ -1,10 +1,9 @@
 //! The output files, each built in memory as a whole.
 
-mod alias;
 mod builtin;
 mod dep;
 mod devname;
-mod lines;
+mod info;
 mod symbols;
 
 use super::Failure;
@@ -20,13 +19,12 @@ use std::collections::HashSet;
 /// A file of the module directory.
 pub struct File {
     pub name: &'static str,
-    /// Its contents.
     pub contents: Vec<u8>,
 }
 
 /// The input of the output files.
 pub struct Sources<'a> {
-    /// The module directory, for messages.
+    /// The module directory.
     pub dir: &'a [u8],
     /// The modules, in order.
     pub modules: &'a [Module],
@@ -68,10 +66,10 @@ pub(crate) const NAMES: [&str; 11] = [
 /// The files that `-n` prints, in its order.
 pub(crate) fn texts(sources: &Sources<'_>, sink: &dyn Sink) -> Vec<File> {
     vec![
-        dep::text(sources),
-        alias::text(sources),
-        lines::softdep(sources),
-        lines::weakdep(sources),
+        dep::text(sources, |_, _| {}),
+        info::aliases(sources),
+        info::softdeps(sources),
+        info::weakdeps(sources),
         symbols::text(sources),
         devname::text(sources, sink),
     ]
@@ -83,21 +81,19 @@ pub(crate) fn texts(sources: &Sources<'_>, sink: &dyn Sink) -> Vec<File> {
 /// # Errors
 /// If an index would be too large.
 pub fn all(sources: &Sources<'_>, sink: &dyn Sink) -> Result<Vec<File>, Failure> {
-    let dep = dep::both(sources, sink)?;
-    let alias = alias::index(sources, sink)?;
-    let symbols = symbols::index(sources, sink)?;
+    let (dep, dep_index) = dep::both(sources, sink)?;
     Ok(vec![
-        dep.0,
-        alias::text(sources),
-        alias,
-        lines::softdep(sources),
-        lines::weakdep(sources),
+        dep,
+        info::aliases(sources),
+        info::alias_index(sources, sink)?,
+        info::softdeps(sources),
+        info::weakdeps(sources),
         symbols::text(sources),
-        symbols,
+        symbols::index(sources, sink)?,
         builtin::names(sources, sink)?,
         builtin::aliases(sources, sink)?,
         devname::text(sources, sink),
-        dep.1,
+        dep_index,
     ])
 }
 
@@ -123,8 +119,7 @@ impl<'s> Index<'s> {
         }
         if let Some(seen) = &mut self.seen {
             if !seen.insert((key.to_vec(), value.to_vec())) {
-                let text = bytes!["duplicate module alias:\n", key, " ", value];
-                self.sink.log(Priority::Warning, &text);
+                self.sink.log(Priority::Warning, &bytes!["duplicate module alias:\n", key, " ", value]);
             }
         }
     }
@@ -145,9 +140,11 @@ impl<'s> Index<'s> {
     }
 
     fn file(self, name: &'static str) -> Result<File, Failure> {
-        match self.builder.write() {
-            Ok(contents) => Ok(File { name, contents }),
-            Err(error) => Err(Failure::Fatal(bytes![name, ": ", error.what()])),
-        }
+        let fail = |error: Error| Failure::Fatal(bytes![name, ": ", error.what()]);
+        Ok(File { name, contents: self.builder.write().map_err(fail)? })
     }
+}
+
+fn append(contents: &mut Vec<u8>, parts: &[&[u8]]) {
+    parts.iter().for_each(|part| contents.extend_from_slice(part));
 }
