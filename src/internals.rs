@@ -33,7 +33,7 @@ pub mod config {
 pub mod depmod {
     pub use crate::depmod::{Outputs, Request, run};
     pub mod cache {
-        pub use crate::depmod::cache::{CacheFile, Entry, Remembered, render};
+        pub use crate::depmod::cache::{CacheFile, Remembered, render};
     }
     pub mod cycles {
         pub use crate::depmod::cycles::find;

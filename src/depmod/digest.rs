@@ -2,12 +2,10 @@
 //! contents have one digest with a probability of 2^-128, unless they were constructed for it. The hash is not
 //! cryptographic: those who can write module files need no collision.
 
-/// The digest of a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
-    /// How many bytes there are.
     pub length: u64,
-    /// Their hash.
+    /// The hash.
     pub mixed: [u64; 2],
 }
 
@@ -31,10 +29,7 @@ impl Digest {
 }
 
 fn add(lanes: &mut [u64; 2], block: &[u8]) {
-    let word = |at: usize| {
-        let bytes = block.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-        u64::from_le_bytes(bytes.unwrap_or_default())
-    };
+    let word = |at: usize| block[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     lanes[0] = mix(word(0) ^ DIGITS[2], word(8) ^ lanes[0]);
     lanes[1] = mix(word(16) ^ DIGITS[3], word(24) ^ lanes[1]);
 }

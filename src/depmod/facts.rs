@@ -4,8 +4,8 @@
 //! 300,000 needed symbols.
 
 use crate::error::{Errno, Error, Result};
-use crate::formats::compress;
-use crate::formats::elf::{Early, Elf, Needed, exports, needed};
+use crate::formats::compress::{self, Compression};
+use crate::formats::elf::{Elf, Needed, exports, needed};
 use crate::formats::modinfo;
 use crate::formats::reading::{self, Depth, Reading};
 use crate::formats::signature;
@@ -17,27 +17,22 @@ use std::borrow::Cow;
 pub struct Strings<'a>(pub Cow<'a, [u8]>);
 
 impl Strings<'_> {
-    /// Adds one at the end.
     pub fn push(&mut self, text: &[u8]) {
         let all = self.0.to_mut();
         all.extend_from_slice(text);
         all.push(0);
     }
 
-    /// All, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split_inclusive(|&b| b == 0).filter_map(|text| text.strip_suffix(b"\0"))
     }
 }
 
-/// The parts of `.modinfo` that go into the output files.
+/// The parts of `.modinfo` that go into the output files: the values of `alias=`, `softdep=` and `weakdep=`, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Info<'a> {
-    /// `alias=`, in order.
     pub aliases: Strings<'a>,
-    /// `softdep=`, in order.
     pub softdeps: Strings<'a>,
-    /// `weakdep=`, in order.
     pub weakdeps: Strings<'a>,
 }
 
@@ -63,15 +58,9 @@ pub struct Facts {
     pub symbols: Symbols,
     /// Why something could not be read.
     pub trouble: Option<Trouble>,
-    /// Only read for [`Wanted::Everything`].
-    pub more: More,
-}
-
-/// What `kmod check` needs beyond the output files.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct More {
+    /// The content of `.modinfo`; only read for [`Wanted::Everything`].
     pub modinfo: Vec<u8>,
-    /// Whether there is a signature at the end.
+    /// Whether there is a signature at the end; only read for [`Wanted::Everything`].
     pub signed: bool,
 }
 
@@ -82,7 +71,7 @@ pub enum Wanted {
     Names,
     /// The same with the CRCs of exports, which takes the whole file.
     Crcs,
-    /// Everything in [`Facts`].
+    /// Everything in [`Facts`], for `kmod check`.
     Everything,
 }
 
@@ -98,110 +87,82 @@ pub struct Trouble {
 /// Reads modules from the contents of their files.
 #[derive(Debug)]
 pub struct Reader {
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     /// The buffer of the decompressed image, reused for each module.
     buffer: Vec<u8>,
 }
 
 impl Reader {
-    /// A reader.
     pub fn new(wanted: Wanted) -> Self {
         Reader { wanted, buffer: Vec::new() }
     }
 
     /// Reads one module.
     pub fn read(&mut self, content: &[u8]) -> Facts {
-        match self.try_read(content) {
-            Ok(facts) => facts,
+        let depth = if self.wanted == Wanted::Names { Depth::Symbols } else { Depth::Whole };
+        match reading::read(content, limits::INFLATED, depth, &mut self.buffer) {
+            Ok(Reading::Early(module)) => {
+                let mut facts = Facts::of(module.needed(), module.modinfo);
+                module.export_names().iter().for_each(|name| facts.symbols.exports.push(name));
+                facts
+            }
+            Ok(Reading::Whole(image)) => {
+                Facts::whole(image, self.wanted).unwrap_or_else(|error| Facts::failed(&error, None))
+            }
             Err(error) => {
                 // A file that is too short for any compression did not reach a decoder.
-                let compressed = compress::detect(content) != compress::Compression::None;
-                let decoder = compressed.then(|| error.what().to_string());
-                Facts::failed(Trouble { decoder, errno: error.errno() })
+                let compressed = compress::detect(content) != Compression::None;
+                Facts::failed(&error, compressed.then(|| error.what().to_string()))
             }
         }
-    }
-
-    /// # Errors
-    /// If the file cannot be decompressed.
-    fn try_read(&mut self, content: &[u8]) -> Result<Facts> {
-        let depth = if self.wanted == Wanted::Names { Depth::Symbols } else { Depth::Whole };
-        Ok(match reading::read(content, limits::INFLATED, depth, &mut self.buffer)? {
-            Reading::Early(module) => Facts::early(&module),
-            Reading::Whole(image) => match Elf::parse(image) {
-                Ok(elf) => {
-                    let mut facts = Facts::of(&elf);
-                    if self.wanted == Wanted::Everything {
-                        let modinfo = modinfo::section(&elf).unwrap_or_default().to_vec();
-                        facts.more = More { modinfo, signed: signature::parse(image).is_some() };
-                    }
-                    facts
-                }
-                Err(error) => Facts::failed(Trouble { decoder: None, errno: error.errno() }),
-            },
-        })
     }
 }
 
 impl Facts {
-    /// No facts, and why.
-    pub fn failed(trouble: Trouble) -> Facts {
-        Facts { trouble: Some(trouble), ..Facts::default() }
+    /// No facts, since `error` happened; with the decoder's message.
+    pub(super) fn failed(error: &Error, decoder: Option<String>) -> Facts {
+        Facts { trouble: Some(Trouble { decoder, errno: error.errno() }), ..Facts::default() }
     }
 
-    fn of(elf: &Elf<'_>) -> Facts {
-        let mut facts = Facts::default();
-        // Having no exports is no problem.
-        if let Err(error) = facts.symbols.read_exports(elf) {
-            if error.errno() != Errno::ENODATA {
-                facts.trouble = Some(Trouble { decoder: None, errno: error.errno() });
+    /// The facts from the uncompressed file `image`; an error if it is no ELF file.
+    fn whole(image: &[u8], wanted: Wanted) -> Result<Facts> {
+        let elf = Elf::parse(image)?;
+        let modinfo = modinfo::section(&elf).unwrap_or_default();
+        let mut facts = Facts::of(needed(&elf), modinfo);
+        match exports(&elf) {
+            Ok(exports) => {
+                for export in exports {
+                    facts.symbols.exports.push(export.name);
+                    facts.symbols.export_crcs.push(export.crc);
+                }
             }
+            // Having no exports is no problem.
+            Err(error) if error.errno() == Errno::ENODATA => {}
+            Err(error) => facts.trouble = Some(Trouble { decoder: None, errno: error.errno() }),
         }
-        // If its needed symbols cannot be read, it has none.
-        facts.symbols.add_needs(&needed(elf).unwrap_or_default());
-        if let Some(section) = elf.section(b".modinfo") {
-            facts.info.add(section.data);
+        if wanted == Wanted::Everything {
+            facts.modinfo = modinfo.to_vec();
+            facts.signed = signature::parse(image).is_some();
         }
-        facts
+        Ok(facts)
     }
 
-    /// The same from the beginning of the file, without the CRCs of exports.
-    fn early(module: &Early<'_>) -> Facts {
+    /// The facts from the needed symbols and the `.modinfo` section.
+    fn of(needs: Result<Vec<Needed<'_>>>, modinfo: &[u8]) -> Facts {
         let mut facts = Facts::default();
-        module.export_names().iter().for_each(|name| facts.symbols.exports.push(name));
-        facts.symbols.add_needs(&module.needed().unwrap_or_default());
-        facts.info.add(module.modinfo);
-        facts
-    }
-}
-
-impl Info<'_> {
-    /// Adds the strings of a `.modinfo` section.
-    fn add(&mut self, section: &[u8]) {
-        for (key, value) in modinfo::entries(section) {
+        // If its needed symbols cannot be read, it has none.
+        for needed in needs.unwrap_or_default() {
+            facts.symbols.needs.push(needed.name);
+            facts.symbols.need_crcs.push((needed.crc, needed.weak));
+        }
+        for (key, value) in modinfo::entries(modinfo) {
             match key {
-                b"alias" => self.aliases.push(value),
-                b"softdep" => self.softdeps.push(value),
-                b"weakdep" => self.weakdeps.push(value),
+                b"alias" => facts.info.aliases.push(value),
+                b"softdep" => facts.info.softdeps.push(value),
+                b"weakdep" => facts.info.weakdeps.push(value),
                 _ => {}
             }
         }
-    }
-}
-
-impl Symbols {
-    fn read_exports(&mut self, elf: &Elf<'_>) -> Result<(), Error> {
-        for export in exports(elf)? {
-            self.exports.push(export.name);
-            self.export_crcs.push(export.crc);
-        }
-        Ok(())
-    }
-
-    fn add_needs(&mut self, needs: &[Needed<'_>]) {
-        for needed in needs {
-            self.needs.push(needed.name);
-            self.need_crcs.push((needed.crc, needed.weak));
-        }
+        facts
     }
 }

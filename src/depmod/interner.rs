@@ -5,6 +5,7 @@
 use super::facts::{Facts, Info, Strings, Trouble};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// The number of a symbol name.
 pub(crate) type NameId = u32;
@@ -24,7 +25,6 @@ pub struct Need {
 /// The facts about one module, with numbers for names and needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InternedFacts<'c> {
-    /// What its `.modinfo` says.
     pub info: Info<'c>,
     /// Its exports with their CRCs.
     pub exports: Vec<(NameId, u64)>,
@@ -35,11 +35,11 @@ pub struct InternedFacts<'c> {
     pub trouble: Option<&'c Trouble>,
 }
 
-/// The names and needs that modules refer to. The bytes are borrowed from the facts or the cache.
+/// The names and needs that modules refer to, each once, by number. The bytes are borrowed from the facts or the cache.
 #[derive(Debug, Default)]
 pub struct Interner<'c> {
-    names: Vec<&'c [u8]>,
-    needs: Vec<Need>,
+    pub(super) names: Vec<&'c [u8]>,
+    pub(super) needs: Vec<Need>,
     /// Numbers of the names, up to those added since the last lookup; completed at the next one. A run in which all modules
     /// are cached never looks one up.
     by_name: HashMap<&'c [u8], NameId>,
@@ -48,13 +48,8 @@ pub struct Interner<'c> {
 
 impl<'c> Interner<'c> {
     /// A table of these names and needs, in the order of their numbers. Each must be unique.
-    pub fn of(names: Vec<&'c [u8]>, needs: Vec<Need>) -> Self {
-        Interner { names, needs, by_name: HashMap::new(), by_need: HashMap::new() }
-    }
-
-    /// The names, by number.
-    pub fn names(&self) -> &[&'c [u8]] {
-        &self.names
+    pub(super) fn of(names: Vec<&'c [u8]>, needs: Vec<Need>) -> Self {
+        Interner { names, needs, ..Interner::default() }
     }
 
     /// A name that has a number.
@@ -68,18 +63,14 @@ impl<'c> Interner<'c> {
     }
 
     /// The number of a name, if it has one.
-    pub fn find(&mut self, name: &[u8]) -> Option<NameId> {
-        self.number_names();
+    pub(super) fn find(&mut self, name: &[u8]) -> Option<NameId> {
+        complete(&mut self.by_name, &self.names);
         self.by_name.get(name).copied()
     }
 
     /// The number of a name, which is added if it is new.
-    pub fn number(&mut self, name: &'c [u8]) -> NameId {
-        self.number_names();
-        *self.by_name.entry(name).or_insert_with(|| {
-            self.names.push(name);
-            (self.names.len() - 1) as NameId
-        })
+    pub(super) fn number(&mut self, name: &'c [u8]) -> NameId {
+        number(&mut self.by_name, &mut self.names, name)
     }
 
     /// Adds the facts of a module file.
@@ -92,7 +83,7 @@ impl<'c> Interner<'c> {
         let mut needs = Vec::with_capacity(symbols.need_crcs.len());
         for (name, &(crc, weak)) in symbols.needs.iter().zip(&symbols.need_crcs) {
             let need = Need { name: self.number(name), crc, weak };
-            needs.push(self.number_need(need));
+            needs.push(number(&mut self.by_need, &mut self.needs, need));
         }
         let borrowed = |strings: &'c Strings<'static>| Strings(Cow::Borrowed(&*strings.0));
         let info = Info {
@@ -102,22 +93,20 @@ impl<'c> Interner<'c> {
         };
         InternedFacts { info, exports, without_crcs, needs, trouble: facts.trouble.as_ref() }
     }
+}
 
-    /// The number of a need, which is added if it is new.
-    fn number_need(&mut self, need: Need) -> NeedId {
-        if self.by_need.len() < self.needs.len() {
-            self.by_need = self.needs.iter().zip(0..).map(|(&need, id)| (need, id)).collect();
-        }
-        *self.by_need.entry(need).or_insert_with(|| {
-            self.needs.push(need);
-            (self.needs.len() - 1) as NeedId
-        })
-    }
+/// The number of a value, which is added if it is new.
+fn number<T: Copy + Eq + Hash>(numbers: &mut HashMap<T, u32>, values: &mut Vec<T>, value: T) -> u32 {
+    complete(numbers, values);
+    *numbers.entry(value).or_insert_with(|| {
+        values.push(value);
+        (values.len() - 1) as u32
+    })
+}
 
-    fn number_names(&mut self) {
-        if self.by_name.len() < self.names.len() {
-            self.by_name = self.names.iter().zip(0..).map(|(&name, id)| (name, id)).collect();
-        }
+fn complete<T: Copy + Eq + Hash>(numbers: &mut HashMap<T, u32>, values: &[T]) {
+    if numbers.len() < values.len() {
+        *numbers = values.iter().copied().zip(0..).collect();
     }
 }
 
@@ -140,7 +129,7 @@ mod tests {
         assert_eq!(known.exports, [(1, 7)]);
         assert_eq!(known.needs, [1, 0, 1]);
         assert_eq!(interner.need(1), Need { name: 2, crc: 1, weak: false });
-        assert_eq!(interner.names(), [&b"a"[..], b"c", b"b"]);
+        assert_eq!(interner.names, [&b"a"[..], b"c", b"b"]);
         assert_eq!((interner.find(b"b"), interner.find(b"d")), (Some(2), None));
     }
 }

@@ -116,11 +116,9 @@ impl Progress for Silent {
 /// The outputs of a run.
 #[derive(Clone, Copy)]
 pub struct Outputs<'a> {
-    /// Messages.
     pub sink: &'a dyn Sink,
-    /// stdout.
+    /// Writes to stdout.
     pub print: &'a dyn Fn(&[u8]),
-    /// The progress of reading.
     pub progress: &'a dyn Progress,
 }
 
@@ -131,48 +129,46 @@ pub struct Outputs<'a> {
 /// If nothing was written; the old files are unchanged.
 pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> Result<Summary, Failure> {
     let sink = outputs.sink;
-    let symvers = kernel_symbols(request.symvers)?;
-    let system_map = if request.symvers.is_some() { None } else { kernel_symbols(request.system_map)? };
+    let load = |path| match map::open_operand(as_path(path), limits::TEXT_FILE) {
+        Ok(contents) => Ok((path, contents)),
+        Err(error) => Err(Failure::Fatal(bytes!["could not load ", path, ": ", error.errno().to_string()])),
+    };
+    let kernel_symbols = request.symvers.or(request.system_map).map(load).transpose()?;
     // Locked from here on: two runs at once would each read a tree that the other is about to index.
     let directory = if request.show { None } else { open(request.out, system, sink)? };
 
     let place = request.caches.and_then(|caches| cache::CacheFile::of(caches, as_path(request.dir)));
     let cached = place.as_ref().and_then(cache::CacheFile::load);
-    let mut remembered = cached.as_deref().and_then(cache::Remembered::parse).unwrap_or_default();
+    let cache::Remembered { mut interner, modules: remembered } =
+        cached.as_deref().and_then(cache::Remembered::parse).unwrap_or_default();
 
     let mut table = symbols::Table::new(request.prefix);
-    match (&symvers, &system_map) {
-        (Some((path, contents)), _) => table.read_symvers(&mut remembered.interner, contents, path, sink),
-        (None, Some((path, contents))) => {
-            table.read_system_map(&mut remembered.interner, contents, path, sink)
-        }
-        (None, None) => {}
+    match (&kernel_symbols, request.symvers) {
+        (Some((path, contents)), Some(_)) => table.read_symvers(&mut interner, contents, path, sink),
+        (Some((path, contents)), None) => table.read_system_map(&mut interner, contents, path, sink),
+        (None, _) => {}
     }
     let Found { modules, left_out, .. } = find_modules(request, sink)?;
 
     let reports = Reports {
         unknown: request.report_symbols,
-        versions: request.report_symbols && symvers.is_some(),
+        versions: request.report_symbols && request.symvers.is_some(),
         dependencies: request.print_dependencies,
         prefix: request.prefix,
     };
-    let memory = place.as_ref().map(|_| &remembered.modules);
+    let memory = place.as_ref().map(|_| &remembered);
     let wanted = if reports.versions { Wanted::Crcs } else { Wanted::Names };
     let read = gather::read(&modules, wanted, memory, request.cores, outputs.progress);
     outputs.progress.end();
-    // Lives no longer than what was read, which it borrows.
-    let mut interner = std::mem::take(&mut remembered.interner);
-    let remembered = remembered.modules;
-    let mut known = vec![InternedFacts::default(); modules.len()];
-    let mut digests = vec![None; modules.len()];
-    for read in &read {
-        let old = || read.digest.and_then(|digest| remembered.get(&digest)).cloned().unwrap_or_default();
-        known[read.module] = read.facts.as_ref().map_or_else(old, |facts| interner.add(facts));
-        digests[read.module] = read.digest;
-    }
-    let new = read.iter().filter(|read| read.facts.is_some());
-    let (new, to_remember) = (new.clone().count(), new.filter(|read| read.digest.is_some()).count());
-    sink.log(Priority::Info, format!("{} modules, {new} of them read", modules.len()).as_bytes());
+    let known: Vec<_> = read
+        .iter()
+        .map(|read| match &read.facts {
+            Some(facts) => interner.add(facts),
+            None => read.digest.and_then(|digest| remembered.get(&digest)).cloned().unwrap_or_default(),
+        })
+        .collect();
+    let parsed = read.iter().filter(|read| read.facts.is_some()).count();
+    sink.log(Priority::Info, format!("{} modules, {parsed} of them read", modules.len()).as_bytes());
     log_trouble(&modules, &known, sink);
 
     table.add_exports(&mut interner, &known);
@@ -200,44 +196,48 @@ pub fn run(request: &Request<'_>, system: System<'_>, outputs: Outputs<'_>) -> R
         warn_duplicates: request.warn_duplicates,
         left_out: Cell::new(left_out),
     };
+    let files = if request.show { output::texts(&sources, sink) } else { output::all(&sources, sink)? };
     let mut summary = Summary {
         modules: modules.len(),
-        read: new,
+        read: parsed,
         unreadable: known.iter().filter(|known| known.trouble.is_some()).count(),
-        left_out,
+        left_out: sources.left_out.get(),
         symbols: provided.len(),
         files: Vec::new(),
     };
     if request.show {
-        output::texts(&sources, sink).iter().for_each(|file| (outputs.print)(&file.contents));
+        files.iter().for_each(|file| (outputs.print)(&file.contents));
         return Ok(summary);
     }
-    let files = output::all(&sources, sink)?;
-    write(request, directory, &files, system, sink)?;
-    summary.left_out = sources.left_out.get();
+    let directory = directory.map_or_else(|| create(request.out, system, sink), Ok)?;
+    let contents: Vec<_> = files.iter().map(|file| (file.name, &file.contents[..])).collect();
+    let started = UNIX_EPOCH + Duration::from_nanos(u64::try_from(request.started).unwrap_or(0));
+    directory.replace(&contents, started).map_err(|error| {
+        sink.log(Priority::Err, &bytes!["could not write ", error.to_string()]);
+        Failure::Told
+    })?;
+    // The cache is written without the lock.
+    drop(directory);
     summary.files = files.iter().map(|file| (file.name, file.contents.len())).collect();
 
     if let Some(place) = place.filter(|_| request.files.is_none()) {
         let mut seen = HashSet::new();
-        let all = known.iter().zip(&digests).filter_map(|(known, digest)| Some((known, (*digest)?)));
+        let all = read.iter().zip(&known).filter_map(|(read, known)| Some((read.digest?, known)));
         // A file that cannot be read may be readable next time.
-        let sound = all.filter(|(known, digest)| known.trouble.is_none() && seen.insert(*digest));
-        let entries: Vec<_> = sound.map(|(known, digest)| cache::Entry { digest, known }).collect();
-        if to_remember > 0 || entries.len() < remembered.len() {
-            keep(&place, &cache::render(&place, &interner, &entries), cached.as_deref(), request, sink);
+        let sound = all.filter(|(digest, known)| known.trouble.is_none() && seen.insert(*digest));
+        let sound: Vec<_> = sound.collect();
+        let is_new = read.iter().any(|read| read.facts.is_some() && read.digest.is_some());
+        if is_new || sound.len() < remembered.len() {
+            let new = cache::render(&place, &interner, &sound);
+            let is_kept = cached.as_ref() == Some(&new);
+            let stored = if is_kept { Ok(()) } else { place.store(&new, request.started) };
+            if let Err(error) = stored {
+                // The only effect: the next run takes as long as this one.
+                sink.log(Priority::Info, &bytes!["could not keep what was read: ", error.to_string()]);
+            }
         }
     }
     Ok(summary)
-}
-
-/// Replaces the cache if it differs.
-fn keep(place: &cache::CacheFile, new: &[u8], old: Option<&[u8]>, request: &Request<'_>, sink: &dyn Sink) {
-    if old != Some(new) {
-        if let Err(error) = place.store(new, request.started) {
-            // The only effect: the next run takes as long as this one.
-            sink.log(Priority::Info, &bytes!["could not keep what was read: ", error.to_string()]);
-        }
-    }
 }
 
 /// The modules, in order.
@@ -247,11 +247,9 @@ fn find_modules(request: &Request<'_>, sink: &dyn Sink) -> Result<Found, Failure
         Some(files) => scan.named(files)?,
         None => scan.everything()?,
     };
-    let order = input(request.dir, "modules.order");
-    if let Err(error) = &order {
-        unread("modules.order", request.dir, error, sink);
-    }
-    order::sort(&mut found.modules, request.dir, order.ok().as_deref(), sink)?;
+    let report = |error: &Error| unread("modules.order", request.dir, error, sink);
+    let order = input(request.dir, "modules.order").inspect_err(report).ok();
+    order::sort(&mut found.modules, request.dir, order.as_deref(), sink)?;
     Ok(found)
 }
 
@@ -267,16 +265,12 @@ fn log_trouble(modules: &[Module], known: &[InternedFacts<'_>], sink: &dyn Sink)
 
 fn log_cycles(modules: &[Module], lists: &[Vec<u32>], left: &[u32], sink: &dyn Sink) {
     let cycles = cycles::find(lists, left);
-    let mut members: Vec<u32> = Vec::new();
     for cycle in &cycles {
-        let ring: Vec<&[u8]> =
-            cycle.iter().chain(cycle.first()).map(|&module| &modules[module as usize].name[..]).collect();
+        let ring = cycle.iter().chain(cycle.first()).map(|&module| &modules[module as usize].name[..]);
+        let ring: Vec<&[u8]> = ring.collect();
         sink.log(Priority::Err, &bytes!["Cycle detected: ", ring.join(&b" -> "[..])]);
-        members.extend(cycle);
     }
-    members.sort_unstable();
-    members.dedup();
-    let count = members.len();
+    let count = cycles.iter().flatten().collect::<HashSet<_>>().len();
     sink.log(Priority::Err, format!("Found {count} modules in dependency cycles!").as_bytes());
 }
 
@@ -289,38 +283,12 @@ fn open(out: &[u8], system: System<'_>, sink: &dyn Sink) -> Result<Option<Locked
     }
 }
 
-fn write(
-    request: &Request<'_>,
-    directory: Option<LockedDirectory>,
-    files: &[output::File],
-    system: System<'_>,
-    sink: &dyn Sink,
-) -> Result<(), Failure> {
-    let directory = match directory {
-        Some(directory) => directory,
-        None => {
-            LockedDirectory::create(as_path(request.out)).map_err(|error| {
-                let reason = error.errno().to_string();
-                Failure::Fatal(bytes!["could not create directory ", request.out, ": ", reason])
-            })?;
-            let gone = || Failure::Fatal(bytes!["directory ", request.out, " vanished"]);
-            open(request.out, system, sink)?.ok_or_else(gone)?
-        }
-    };
-    let files: Vec<(&str, &[u8])> = files.iter().map(|file| (file.name, &file.contents[..])).collect();
-    let started = UNIX_EPOCH + Duration::from_nanos(u64::try_from(request.started).unwrap_or(0));
-    directory.replace(&files, started).map_err(|error| {
-        sink.log(Priority::Err, &bytes!["could not write ", error.to_string()]);
-        Failure::Told
-    })
-}
-
-/// A file of kernel symbols given on the command line.
-fn kernel_symbols(path: Option<&[u8]>) -> Result<Option<(&[u8], Contents)>, Failure> {
-    let Some(path) = path else { return Ok(None) };
-    let contents = map::open_operand(as_path(path), limits::TEXT_FILE)
-        .map_err(|error| Failure::Fatal(bytes!["could not load ", path, ": ", error.errno().to_string()]))?;
-    Ok(Some((path, contents)))
+/// The same, created.
+fn create(out: &[u8], system: System<'_>, sink: &dyn Sink) -> Result<LockedDirectory, Failure> {
+    LockedDirectory::create(as_path(out)).map_err(|error| {
+        Failure::Fatal(bytes!["could not create directory ", out, ": ", error.errno().to_string()])
+    })?;
+    open(out, system, sink)?.ok_or_else(|| Failure::Fatal(bytes!["directory ", out, " vanished"]))
 }
 
 /// The contents of a file of the module directory.

@@ -42,16 +42,13 @@ impl Table {
     ) {
         for (number, line) in contents.split_inclusive(|&b| b == b'\n').enumerate() {
             let mut words = line.split(|&b| b == b' ' || b == b'\t').filter(|word| !word.is_empty());
-            let (Some(crc), Some(name), Some(place)) = (words.next(), words.next(), words.next()) else {
+            // The newline is part of the last word, so lines of three columns never match.
+            let (Some(crc), Some(name), Some(b"vmlinux")) = (words.next(), words.next(), words.next()) else {
                 continue;
             };
-            // The newline is part of the last word, so lines of three columns never match.
-            if place != b"vmlinux" {
-                continue;
-            }
             match hexadecimal(crc) {
                 Ok(crc) => {
-                    let name = interner.number(self.without_prefix(name));
+                    let name = interner.number(without_prefix(name, self.prefix));
                     self.put(name, Symbol { owner: None, crc });
                 }
                 Err(why) => {
@@ -79,7 +76,7 @@ impl Table {
                 continue;
             };
             let name = name.strip_suffix(b"\n").unwrap_or(name);
-            if let Some(name) = self.without_prefix(name).strip_prefix(b"__ksymtab_") {
+            if let Some(name) = without_prefix(name, self.prefix).strip_prefix(b"__ksymtab_") {
                 let name = interner.number(name);
                 self.put(name, Symbol { owner: None, crc: 0 });
             }
@@ -88,14 +85,11 @@ impl Table {
     }
 
     fn add_implicit(&mut self, interner: &mut Interner<'_>) {
-        let kernel = Symbol { owner: None, crc: 0 };
-        for name in IMPLICIT {
+        for name in IMPLICIT.into_iter().chain([IMPLICIT_UNLESS_LISTED]) {
             let id = interner.number(name);
-            self.put(id, kernel);
-        }
-        let id = interner.number(IMPLICIT_UNLESS_LISTED);
-        if self.at(id).is_none() {
-            self.put(id, kernel);
+            if name != IMPLICIT_UNLESS_LISTED || self.at(id).is_none() {
+                self.put(id, Symbol { owner: None, crc: 0 });
+            }
         }
     }
 
@@ -103,13 +97,8 @@ impl Table {
     pub fn add_exports(&mut self, interner: &mut Interner<'_>, modules: &[InternedFacts<'_>]) {
         for (owner, module) in (0..).zip(modules) {
             for &(name, crc) in &module.exports {
-                let name = match self.prefix {
-                    None => name,
-                    Some(_) => {
-                        let bare = self.without_prefix(interner.name(name));
-                        interner.number(bare)
-                    }
-                };
+                let bare = without_prefix(interner.name(name), self.prefix);
+                let name = if self.prefix.is_some() { interner.number(bare) } else { name };
                 self.put(name, Symbol { owner: Some(owner), crc });
             }
         }
@@ -117,14 +106,13 @@ impl Table {
 
     /// For each name of the interner the symbol that provides it: one leading dot and one leading prefix are ignored.
     pub fn resolve(&self, interner: &mut Interner<'_>) -> Vec<Option<Symbol>> {
-        let count = interner.names().len();
-        (0..count as NameId)
-            .map(|id| {
-                let name = interner.name(id);
-                let bare = bare(name, self.prefix);
-                if bare.len() == name.len() { self.at(id) } else { self.at(interner.find(bare)?) }
-            })
-            .collect()
+        let ids = 0..interner.names.len() as NameId;
+        let symbol = |id| {
+            let name = interner.name(id);
+            let bare = bare(name, self.prefix);
+            self.at(if bare.len() == name.len() { id } else { interner.find(bare)? })
+        };
+        ids.map(symbol).collect()
     }
 
     /// The symbols that modules provide, with the place of their owner in the order.
@@ -142,10 +130,6 @@ impl Table {
             self.symbols.resize(index + 1, None);
         }
         self.symbols[index] = Some(symbol);
-    }
-
-    fn without_prefix<'n>(&self, name: &'n [u8]) -> &'n [u8] {
-        without_prefix(name, self.prefix)
     }
 }
 

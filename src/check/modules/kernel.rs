@@ -64,7 +64,7 @@ pub(super) fn signatures(context: &Context<'_>, study: &Study) -> Vec<Finding> {
         (false, false) => return Vec::new(),
     };
     let unsigned =
-        study.facts.iter().enumerate().filter(|(_, facts)| facts.trouble.is_none() && !facts.more.signed);
+        study.facts.iter().enumerate().filter(|(_, facts)| facts.trouble.is_none() && !facts.signed);
     let findings = unsigned.map(|(place, _)| {
         Finding::error(study.path(place), "not signed, and this kernel takes only what is").hint(why)
     });

@@ -74,17 +74,15 @@ impl Study {
         let (mut modules, shadowed) = (found.modules, found.shadowed);
         let listed = input(dir, "modules.order").ok();
         order::sort(&mut modules, dir, listed.as_deref(), &Silent).ok()?;
-        let mut facts = vec![Facts::default(); modules.len()];
-        for read in gather::read(&modules, Wanted::Everything, None, context.request.cores, &Silent) {
-            facts[read.module] = read.facts.unwrap_or_default();
-        }
+        let read = gather::read(&modules, Wanted::Everything, None, context.request.cores, &Silent);
+        let facts: Vec<_> = read.into_iter().map(|read| read.facts.unwrap_or_default()).collect();
         let resolved = resolve(dir, &modules, &facts, &kernel_symbols(context));
         Some(Study { modules, facts, shadowed, passed_over, resolved })
     }
 
     /// The values of a key of `.modinfo` of the module at a place.
     pub(crate) fn info<'s>(&'s self, place: usize, key: &'s [u8]) -> impl Iterator<Item = &'s [u8]> {
-        let entries = modinfo::entries(&self.facts[place].more.modinfo);
+        let entries = modinfo::entries(&self.facts[place].modinfo);
         entries.filter(move |(found, _)| *found == key).map(|(_, value)| value)
     }
 

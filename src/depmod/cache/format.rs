@@ -27,10 +27,12 @@ const MAGIC: &[u8; 16] = b"kmod-once depmod";
 const VERSION: u32 = 3;
 /// The length of the header, which the checksum does not cover.
 pub(super) const HEADER: usize = 24;
+/// The number of a name or need that no module refers to so far.
+const UNUSED: u32 = u32::MAX;
 
 /// Whether the header is valid: magic, version and checksum.
 pub(super) fn is_whole(bytes: &[u8]) -> bool {
-    bytes.get(HEADER..).is_some_and(|contents| bytes.starts_with(&header(checksum(contents))))
+    bytes.get(HEADER..).is_some_and(|contents| bytes.starts_with(&header(contents)))
 }
 
 /// The directory that a cache is about, from its first bytes; `None` if they are not those of a cache.
@@ -39,24 +41,20 @@ pub(super) fn directory(start: &[u8]) -> Option<&[u8]> {
     Bytes(start.get(HEADER..)?).string()
 }
 
-fn checksum(bytes: &[u8]) -> u32 {
+/// The header in front of `contents`.
+fn header(contents: &[u8]) -> [u8; HEADER] {
     let mut crc = flate2::Crc::new();
-    crc.update(bytes);
-    crc.sum()
-}
-
-fn header(sum: u32) -> [u8; HEADER] {
+    crc.update(contents);
     let mut header = [0; HEADER];
     header[..16].copy_from_slice(MAGIC);
     header[16..20].copy_from_slice(&VERSION.to_le_bytes());
-    header[20..].copy_from_slice(&sum.to_le_bytes());
+    header[20..].copy_from_slice(&crc.sum().to_le_bytes());
     header
 }
 
 /// A parsed cache.
 #[derive(Default)]
 pub struct Remembered<'c> {
-    /// The names and needs that the modules refer to.
     pub interner: Interner<'c>,
     /// The facts of each module, by the digest of its file.
     pub modules: HashMap<Digest, InternedFacts<'c>>,
@@ -131,11 +129,8 @@ impl<'c> Bytes<'c> {
     }
 
     fn items<T>(&mut self, count: u64, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = usize::try_from(count).ok()?;
         // Every item takes at least a byte: an impossible count allocates nothing.
-        if count > self.0.len() {
-            return None;
-        }
+        let count = usize::try_from(count).ok().filter(|&count| count <= self.0.len())?;
         let mut list = Vec::with_capacity(count);
         for _ in 0..count {
             list.push(item(self)?);
@@ -144,34 +139,17 @@ impl<'c> Bytes<'c> {
     }
 }
 
-/// One module to cache.
-pub struct Entry<'a> {
-    /// The digest of its file.
-    pub digest: Digest,
-    /// Its facts.
-    pub known: &'a InternedFacts<'a>,
-}
-
-/// The bytes of a cache, without names and needs that no entry refers to.
-pub fn render(place: &CacheFile, interner: &Interner<'_>, entries: &[Entry<'_>]) -> Vec<u8> {
-    const UNUSED: u32 = u32::MAX;
-    let mut name_numbers = vec![UNUSED; interner.names().len()];
-    let mut need_numbers = Vec::new();
+/// The bytes of a cache of the facts about modules, each with the digest of its file; without names and needs that no
+/// module refers to.
+pub fn render(place: &CacheFile, interner: &Interner<'_>, facts: &[(Digest, &InternedFacts<'_>)]) -> Vec<u8> {
+    let mut name_numbers = vec![UNUSED; interner.names.len()];
+    let mut need_numbers = vec![UNUSED; interner.needs.len()];
     let (mut names, mut needs) = (Vec::new(), Vec::new());
-    for entry in entries {
-        for &id in &entry.known.needs {
-            if need_numbers.len() <= id as usize {
-                need_numbers.resize(id as usize + 1, UNUSED);
-            }
-            renumber(&mut need_numbers, &mut needs, id);
-        }
-        for &(name, _) in &entry.known.exports {
-            renumber(&mut name_numbers, &mut names, name);
-        }
+    for (_, known) in facts {
+        known.needs.iter().for_each(|&id| renumber(&mut need_numbers, &mut needs, id));
+        known.exports.iter().for_each(|&(name, _)| renumber(&mut name_numbers, &mut names, name));
     }
-    for &id in &needs {
-        renumber(&mut name_numbers, &mut names, interner.need(id).name);
-    }
+    needs.iter().for_each(|&id| renumber(&mut name_numbers, &mut names, interner.need(id).name));
 
     let mut out = Out(vec![0; HEADER]);
     out.string(&place.directory);
@@ -183,8 +161,8 @@ pub fn render(place: &CacheFile, interner: &Interner<'_>, entries: &[Entry<'_>])
         out.number(u64::from(name_numbers[need.name as usize]) << 1 | u64::from(need.weak));
         out.number(need.crc);
     }
-    out.number(entries.len() as u64);
-    for Entry { digest, known } in entries {
+    out.number(facts.len() as u64);
+    for (digest, known) in facts {
         out.number(digest.length);
         digest.mixed.iter().for_each(|&half| out.number(half));
         for strings in [&known.info.aliases, &known.info.softdeps, &known.info.weakdeps] {
@@ -198,15 +176,15 @@ pub fn render(place: &CacheFile, interner: &Interner<'_>, entries: &[Entry<'_>])
         out.number(known.needs.len() as u64);
         known.needs.iter().for_each(|&id| out.number(u64::from(need_numbers[id as usize])));
     }
-    let sum = checksum(&out.0[HEADER..]);
-    out.0[..HEADER].copy_from_slice(&header(sum));
+    let header = header(&out.0[HEADER..]);
+    out.0[..HEADER].copy_from_slice(&header);
     out.0
 }
 
 /// Gives `id` the next number if it has none yet.
 fn renumber(numbers: &mut [u32], order: &mut Vec<u32>, id: u32) {
     let number = &mut numbers[id as usize];
-    if *number == u32::MAX {
+    if *number == UNUSED {
         *number = order.len() as u32;
         order.push(id);
     }

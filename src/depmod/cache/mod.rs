@@ -26,9 +26,9 @@
 
 mod format;
 
-pub use format::{Entry, Remembered, render};
+pub use format::{Remembered, render};
 
-use crate::error::{Errno, Error, Result};
+use crate::error::{Error, Result};
 use crate::formats::fnv;
 use crate::system::{file, replace};
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -85,7 +85,7 @@ impl CacheFile {
     /// The errno of the failed call. The output files are not affected.
     pub fn store(&self, contents: &[u8], now: i64) -> Result<()> {
         let caches = self.file.parent().unwrap_or(Path::new("."));
-        let at = |error: std::io::Error| Error::os(Errno::of(&error)).at(&self.file);
+        let at = |error: std::io::Error| Error::from(error).at(&self.file);
         // Not /var/cache itself: a system without it wants no cache.
         if let Some(parent) = caches.parent() {
             let _ = fs::DirBuilder::new().mode(0o755).create(parent);
@@ -118,9 +118,8 @@ fn prune(caches: &Path, keep: &Path, now: i64) {
         if path == keep || !meta.is_file() {
             continue;
         }
-        let seconds = now / 1_000_000_000 - meta.mtime();
         let obsolete = if entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes()) {
-            seconds > 3600
+            now / 1_000_000_000 - meta.mtime() > 3600
         } else {
             let Some(directory) = directory_of(&path) else { continue };
             kept.push((meta.mtime(), path.clone()));

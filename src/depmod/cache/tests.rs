@@ -36,8 +36,7 @@ fn contents(place: &CacheFile) -> Vec<u8> {
     // An unused name is dropped, and the others get other numbers.
     let mut interner = Interner::of(vec![b"gone"], Vec::new());
     let known = interner.add(&facts);
-    let entry = Entry { digest: DIGEST, known: &known };
-    render(place, &interner, &[entry])
+    render(place, &interner, &[(DIGEST, &known)])
 }
 
 #[test]
@@ -47,7 +46,7 @@ fn what_was_kept_comes_back() {
     place.store(&bytes, 0).unwrap();
     assert_eq!(place.load().unwrap(), bytes);
     let remembered = Remembered::parse(&bytes).unwrap();
-    assert_eq!(remembered.interner.names().len(), 3);
+    assert_eq!(remembered.interner.names.len(), 3);
     let known = &remembered.modules[&DIGEST];
     let facts = facts();
     assert_eq!(known.info.aliases.0, facts.info.aliases.0);
@@ -72,8 +71,7 @@ fn that_crcs_were_not_read_is_kept() {
     let mut interner = Interner::default();
     let known = interner.add(&facts);
     assert!(known.without_crcs);
-    let entry = Entry { digest: DIGEST, known: &known };
-    let bytes = render(&place, &interner, &[entry]);
+    let bytes = render(&place, &interner, &[(DIGEST, &known)]);
     let remembered = Remembered::parse(&bytes).unwrap();
     assert_eq!(remembered.modules[&DIGEST], known);
 }

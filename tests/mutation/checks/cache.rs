@@ -1,7 +1,7 @@
 //! depmod's cache.
 
 use super::{KIB, bounded};
-use kmod_once::internals::depmod::cache::{CacheFile, Entry, Remembered, render};
+use kmod_once::internals::depmod::cache::{CacheFile, Remembered, render};
 use kmod_once::internals::depmod::digest::Digest;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -29,10 +29,9 @@ pub fn check(input: &[u8]) -> bool {
 }
 
 fn write(place: &CacheFile, remembered: &Remembered<'_>) -> Vec<u8> {
-    let mut entries: Vec<Entry<'_>> =
-        remembered.modules.iter().map(|(&digest, known)| Entry { digest, known }).collect();
-    entries.sort_by_key(|entry| entry.digest);
-    render(place, &remembered.interner, &entries)
+    let mut modules: Vec<_> = remembered.modules.iter().map(|(&digest, known)| (digest, known)).collect();
+    modules.sort_by_key(|&(digest, _)| digest);
+    render(place, &remembered.interner, &modules)
 }
 
 fn shown(remembered: &Remembered<'_>) -> Vec<Module> {
