@@ -8,37 +8,26 @@
 //! removed. In a name `-` and `_` are equal. Sources: the kernel's Documentation/admin-guide/kernel-parameters.rst and
 //! lib/cmdline.c.
 
-use super::is_space;
-use std::iter::from_fn;
+use super::{is_space, split_once};
 
 /// The parameters in `text` up to `--` or a NUL, in order, each with its value if it has a `=`.
 pub(crate) fn parameters(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    let mut rest = text.split(|&byte| byte == 0).next().unwrap_or_default();
-    from_fn(move || {
-        let start = rest.iter().position(|byte| !is_space(*byte))?;
-        let mut quoted = false;
-        let end = rest[start..].iter().position(|&byte| {
-            quoted ^= byte == b'"';
-            !quoted && is_space(byte)
-        });
-        let (word, after) = rest[start..].split_at(end.unwrap_or(rest.len() - start));
-        rest = after;
-        let (word, whole) = match word.strip_prefix(b"\"") {
-            Some(inner) => (inner, true),
-            None => (word, false),
-        };
-        let unquoted = |text: &'_ [u8]| text.strip_suffix(b"\"").map_or(text.len(), <[u8]>::len);
-        let word = if whole { &word[..unquoted(word)] } else { word };
-        Some(match word.iter().position(|&byte| byte == b'=') {
-            None => (word, None),
-            Some(equals) => {
-                let value = &word[equals + 1..];
-                let value = value.strip_prefix(b"\"").map_or(value, |inner| &inner[..unquoted(inner)]);
-                (&word[..equals], Some(value))
-            }
-        })
-    })
-    .take_while(|parameter| *parameter != (b"--", None))
+    let text = split_once(text, 0).map_or(text, |(text, _)| text);
+    let mut quoted = false;
+    let words = text.split(move |&byte| {
+        quoted ^= byte == b'"';
+        !quoted && is_space(byte)
+    });
+    let parameters = words.filter(|word| !word.is_empty()).map(|word| {
+        let word = unquoted(word);
+        split_once(word, b'=').map_or((word, None), |(name, value)| (name, Some(unquoted(value))))
+    });
+    parameters.take_while(|parameter| *parameter != (b"--", None))
+}
+
+/// If a text begins with a quote: the text without that and without one at its end.
+fn unquoted(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\"").map_or(text, |inner| inner.strip_suffix(b"\"").unwrap_or(inner))
 }
 
 /// Whether two names are of the same parameter.

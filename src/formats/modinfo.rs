@@ -8,6 +8,7 @@
 //! ```
 
 use super::elf::Elf;
+use super::split_once;
 use crate::error::{Errno, Error, Result};
 
 /// A key and its value.
@@ -23,17 +24,14 @@ pub(crate) fn strings(section: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// The entries of a `.modinfo` section, in order. A string without `=` is a key.
+/// The entries of a `.modinfo` section, in order.
 pub(crate) fn entries(section: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     strings(section).map(|(_, string)| entry(string))
 }
 
-/// A string split at its first `=`.
-pub(crate) fn entry(string: &[u8]) -> Entry<'_> {
-    match string.iter().position(|&b| b == b'=') {
-        Some(equals) => (&string[..equals], &string[equals + 1..]),
-        None => (string, &[]),
-    }
+/// A string split at its first `=`. A string without `=` is a key.
+fn entry(string: &[u8]) -> Entry<'_> {
+    split_once(string, b'=').unwrap_or((string, &[]))
 }
 
 /// The entries of the module's `.modinfo`.
@@ -44,10 +42,7 @@ pub fn info<'a>(elf: &Elf<'a>) -> Result<Vec<Entry<'a>>> {
     Ok(entries(section(elf)?).collect())
 }
 
-/// The content of the module's `.modinfo`.
-///
-/// # Errors
-/// `ENODATA` if the module has no such section.
+/// The content of the module's `.modinfo`; `ENODATA` if it has none.
 pub(crate) fn section<'a>(elf: &Elf<'a>) -> Result<&'a [u8]> {
     elf.data(".modinfo")
 }
@@ -65,15 +60,11 @@ pub fn build_id<'a>(elf: &Elf<'a>) -> Option<&'a [u8]> {
 pub fn module_name<'a>(elf: &Elf<'a>) -> Option<&'a [u8]> {
     let (start, room) = if elf.is_64() { (24, 56) } else { (12, 60) };
     let from_struct = elf.section(b".gnu.linkonce.this_module").and_then(|section| {
-        let field = section.data.get(start..start + room)?;
-        let length = field.iter().position(|&b| b == 0)?;
-        field.get(..length).filter(|name| !name.is_empty())
+        let (name, _) = split_once(section.data.get(start..start + room)?, 0)?;
+        Some(name).filter(|name| !name.is_empty())
     });
-    from_struct.or_else(|| {
-        let section = elf.section(b".modinfo")?;
-        let mut entries = entries(section.data);
-        entries.find(|(key, _)| *key == b"name").map(|(_, value)| value).filter(|name| !name.is_empty())
-    })
+    let from_info = || entries(elf.section(b".modinfo")?.data).find(|(key, _)| *key == b"name");
+    from_struct.or_else(|| Some(from_info()?.1).filter(|name| !name.is_empty()))
 }
 
 /// One record of `modules.builtin.modinfo`.
@@ -91,10 +82,9 @@ pub struct Builtin<'a> {
 pub fn builtin(file: &[u8]) -> impl Iterator<Item = Builtin<'_>> {
     let whole = file.iter().rposition(|&b| b == 0).map_or(&[][..], |last| &file[..last]);
     whole.split(|&b| b == 0).filter_map(|record| {
-        let dot = record.iter().position(|&b| b == b'.').filter(|&dot| dot > 0)?;
-        let string = &record[dot + 1..];
-        let equals = string.iter().position(|&b| b == b'=')?;
-        Some(Builtin { name: &record[..dot], key: &string[..equals], value: &string[equals + 1..] })
+        let (name, string) = split_once(record, b'.').filter(|(name, _)| !name.is_empty())?;
+        let (key, value) = split_once(string, b'=')?;
+        Some(Builtin { name, key, value })
     })
 }
 
@@ -105,10 +95,8 @@ pub fn builtin(file: &[u8]) -> impl Iterator<Item = Builtin<'_>> {
 /// `EINVAL` for a record without a dot before that run or directly after it.
 pub fn builtin_info<'a>(file: &'a [u8], name: &[u8]) -> Result<Vec<Entry<'a>>> {
     let mut found = Vec::new();
-    if file.is_empty() {
-        return Ok(found);
-    }
-    for record in file.strip_suffix(b"\0").unwrap_or(file).split(|&b| b == 0) {
+    for record in file.split_inclusive(|&b| b == 0) {
+        let record = record.strip_suffix(b"\0").unwrap_or(record);
         match record.strip_prefix(name).and_then(|rest| rest.strip_prefix(b".")) {
             Some(string) => found.push(entry(string)),
             None if !record.contains(&b'.') => {
@@ -140,25 +128,18 @@ pub struct Parameter<'a> {
 pub fn parameters<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> (Vec<Parameter<'a>>, Vec<Entry<'a>>) {
     let (mut known, mut bad): (Vec<Parameter<'a>>, Vec<Entry<'a>>) = (Vec::new(), Vec::new());
     let mut places = std::collections::HashMap::new();
-    for (key, value) in entries {
-        if key != b"parm" && key != b"parmtype" {
-            continue;
-        }
-        let Some(colon) = value.iter().position(|&b| b == b':') else {
+    for (key, value) in entries.into_iter().filter(|(key, _)| matches!(*key, b"parm" | b"parmtype")) {
+        let Some((name, rest)) = split_once(value, b':') else {
             bad.push((key, value));
             continue;
         };
-        let (name, rest) = (&value[..colon], &value[colon + 1..]);
         let place = *places.entry(name).or_insert_with(|| {
             known.push(Parameter { name, text: None, kind: None });
             known.len() - 1
         });
-        let parameter = &mut known[place];
-        if key == b"parm" {
-            parameter.text = Some(rest);
-        } else {
-            parameter.kind = Some(rest);
-        }
+        let known = &mut known[place];
+        let field = if key == b"parm" { &mut known.text } else { &mut known.kind };
+        *field = Some(rest);
     }
     known.reverse();
     (known, bad)
@@ -170,14 +151,12 @@ pub fn hex(bytes: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(bytes.len() * 3 + bytes.len() / 20 * 3);
     for (index, byte) in bytes.iter().enumerate() {
-        if index > 0 {
-            out.push(b':');
-            if index % 20 == 0 {
-                out.extend_from_slice(b"\n\t\t");
-            }
-        }
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+        out.extend_from_slice(match index {
+            0 => b"",
+            _ if index % 20 == 0 => b":\n\t\t",
+            _ => b":",
+        });
+        out.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
     }
     out
 }
