@@ -12,12 +12,9 @@ pub(crate) fn integer(text: &[u8]) -> Option<(u64, bool)> {
         [b'0', rest @ ..] if !rest.is_empty() => (8, rest),
         _ => (10, text),
     };
-    let add = |number: u64, digit: &u8| {
-        let digit = char::from(*digit).to_digit(radix)?;
-        number.checked_mul(radix.into())?.checked_add(digit.into())
-    };
-    let number = digits.iter().try_fold(0, add)?;
-    (!digits.is_empty()).then_some((number, negative))
+    // `from_str_radix` takes a sign of its own.
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+    Some((u64::from_str_radix(digits, radix).ok()?, negative))
 }
 
 /// The number that `%u` of scanf(3) reads from the start of `text`: white space, an optional sign, decimal digits; and the
@@ -25,12 +22,9 @@ pub(crate) fn integer(text: &[u8]) -> Option<(u64, bool)> {
 pub fn unsigned(text: &[u8]) -> Option<(u32, &[u8])> {
     let blanks = text.iter().take_while(|b| is_space(**b)).count();
     let (negative, text) = sign(&text[blanks..]);
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (digits, rest) = text.split_at(digits);
-    let value = digits
-        .iter()
-        .try_fold(0u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
-        .map_or(u64::MAX, |value| if negative { value.wrapping_neg() } else { value });
+    let (digits, rest) = text.split_at(text.iter().take_while(|b| b.is_ascii_digit()).count());
+    let value = std::str::from_utf8(digits).ok()?.parse::<u64>();
+    let value = value.map_or(u64::MAX, |value| if negative { value.wrapping_neg() } else { value });
     (!digits.is_empty()).then_some((value as u32, rest))
 }
 

@@ -30,18 +30,17 @@ pub(crate) fn takes(kind: &[u8], value: Option<&[u8]>) -> bool {
         b"ulong" | b"ullong" => (0, u64::MAX.into()),
         _ => return true,
     };
-    value.and_then(|value| number(value, low < 0)).is_some_and(|number| (low..=high).contains(&number))
+    let number = value.and_then(|value| integer(value.strip_suffix(b"\n").unwrap_or(value)));
+    number.is_some_and(|(number, negative)| {
+        let number = if negative { -i128::from(number) } else { number.into() };
+        // For an unsigned type even `-0` is refused.
+        (low..=high).contains(&number) && (low < 0 || !negative)
+    })
 }
 
 fn is_truth(value: &[u8]) -> bool {
     let lower = value.to_ascii_lowercase();
     matches!(lower[..], [b'y' | b't' | b'1' | b'n' | b'f' | b'0', ..] | [b'o', b'n' | b'f', ..])
-}
-
-/// A number; a minus sign only if `signed`.
-fn number(text: &[u8], signed: bool) -> Option<i128> {
-    let (number, negative) = integer(text.strip_suffix(b"\n").unwrap_or(text))?;
-    (signed || !negative).then(|| if negative { -i128::from(number) } else { number.into() })
 }
 
 #[cfg(test)]
