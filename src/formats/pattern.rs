@@ -9,6 +9,9 @@
 
 use super::is_space;
 
+/// The bytes that end the literal start of a key in an index. A backslash is not among them.
+pub(super) const WILDCARDS: [u8; 3] = *b"*?[";
+
 /// Whether `pattern` matches all of `text`.
 pub fn fnmatch(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut taken) = (0, 0);
@@ -16,30 +19,23 @@ pub fn fnmatch(pattern: &[u8], text: &[u8]) -> bool {
     let mut retry: Option<(usize, usize)> = None;
     let mut literal = Vec::new();
     loop {
+        let one = |&byte| match_one(pattern, at, byte, &mut literal);
         if pattern.get(at) == Some(&b'*') {
             at += 1;
             if at == pattern.len() {
                 return true;
             }
             retry = Some((at, taken));
-            continue;
-        }
-        if at == pattern.len() && taken == text.len() {
+        } else if at == pattern.len() && taken == text.len() {
             return true;
-        }
-        let fits = text.get(taken).and_then(|&byte| match_one(pattern, at, byte, &mut literal));
-        if let Some(used) = fits {
-            at += used;
+        } else if let Some(length) = text.get(taken).and_then(one) {
+            at += length;
             taken += 1;
-            continue;
-        }
-        match retry {
-            Some((behind_star, from)) if from < text.len() => {
-                retry = Some((behind_star, from + 1));
-                at = behind_star;
-                taken = from + 1;
-            }
-            _ => return false,
+        } else if let Some((behind_star, from)) = retry.filter(|&(_, from)| from < text.len()) {
+            (at, taken) = (behind_star, from + 1);
+            retry = Some((at, taken));
+        } else {
+            return false;
         }
     }
 }
@@ -52,114 +48,85 @@ fn match_one(pattern: &[u8], at: usize, byte: u8, literal: &mut Vec<bool>) -> Op
         b'\\' => (*pattern.get(at + 1)? == byte).then_some(2),
         b'[' if byte == b'[' && literal.get(at) == Some(&true) => Some(1),
         b'[' => match match_set(&pattern[at..], byte) {
-            Set::Holds(length) => Some(length),
-            Set::Unclosed if byte == b'[' => {
+            Ok(length) => Some(length),
+            Err(Miss::Unclosed) if byte == b'[' => {
                 literal.resize(pattern.len(), false);
                 literal[at] = true;
                 Some(1)
             }
-            Set::Lacks | Set::Unclosed => None,
+            Err(_) => None,
         },
         itself => (itself == byte).then_some(1),
     }
 }
 
-enum Set {
-    /// The byte is in the set. The length of the set in the pattern, in bytes.
-    Holds(usize),
+/// Why a set does not match.
+enum Miss {
+    /// The byte is not in the set.
     Lacks,
     Unclosed,
 }
 
-/// Reads the set at the start of `pattern`.
-fn match_set(pattern: &[u8], byte: u8) -> Set {
+/// The length of the set at the start of `pattern`, in bytes, if it matches `byte`.
+fn match_set(pattern: &[u8], byte: u8) -> Result<usize, Miss> {
     let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
     let first = if negated { 2 } else { 1 };
     let mut at = first;
     loop {
-        match pattern.get(at) {
-            None => return Set::Unclosed,
-            Some(b']') if at > first => return if negated { Set::Holds(at + 1) } else { Set::Lacks },
-            Some(_) => {}
+        if at > first && pattern.get(at) == Some(&b']') {
+            return if negated { Ok(at + 1) } else { Err(Miss::Lacks) };
         }
-        let found;
-        if let Some((name, next)) = class_name(pattern, at) {
+        let (found, next) = if let Some((name, next)) = class_name(pattern, at) {
             // A set with an unknown class matches only by the elements before that class.
-            let Some(member) = class(name, byte) else { return Set::Lacks };
-            (found, at) = (member, next);
-        } else if let Some(same) = equivalence(pattern, at) {
-            (found, at) = (same == byte, at + 5);
+            (class(name, byte).ok_or(Miss::Lacks)?, next)
+        } else if let Some([b'[', b'=', same, b'=', b']', ..]) = pattern.get(at..) {
+            (*same == byte, at + 5)
         } else {
-            let (low, next) = match member(pattern, at) {
-                Member::Byte(low, next) => (low, next),
-                Member::Unknown => return Set::Lacks,
-                Member::End => return Set::Unclosed,
-            };
+            let (low, next) = member(pattern, at)?;
             // A pattern that ends in a range matches only the byte before the dash.
             let cut = low == byte && pattern.len() == next + 1;
             if pattern.get(next) != Some(&b'-') || pattern.get(next + 1) == Some(&b']') || cut {
-                (found, at) = (low == byte, next);
+                (low == byte, next)
             } else {
-                match member(pattern, next + 1) {
-                    Member::Byte(high, next) => (found, at) = ((low..=high).contains(&byte), next),
-                    Member::Unknown | Member::End => return Set::Lacks,
-                }
+                let (high, next) = member(pattern, next + 1).map_err(|_| Miss::Lacks)?;
+                ((low..=high).contains(&byte), next)
             }
-        }
+        };
         if found {
-            return match skip_set(pattern, at) {
-                Set::Holds(_) if negated => Set::Lacks,
-                whole => whole,
-            };
+            let end = skip_set(pattern, next)?;
+            return if negated { Err(Miss::Lacks) } else { Ok(end) };
         }
+        at = next;
     }
 }
 
-/// Skips the rest of a set from `at` on, after an element has matched. glibc has other rules here: there are no ranges, a
-/// class may have any name and a collating symbol any length.
-fn skip_set(pattern: &[u8], mut at: usize) -> Set {
+/// The end of a set from `at` on, after an element has matched. glibc has other rules here: there are no ranges, a class may
+/// have any name and a collating symbol any length.
+fn skip_set(pattern: &[u8], mut at: usize) -> Result<usize, Miss> {
     loop {
         at += match pattern.get(at..).unwrap_or(&[]) {
-            [] => return Set::Unclosed,
-            [b']', ..] => return Set::Holds(at + 1),
-            [b'\\'] => return Set::Unclosed,
+            [] | [b'\\'] => return Err(Miss::Unclosed),
+            [b']', ..] => return Ok(at + 1),
             [b'\\', ..] => 2,
             [b'[', b'=', _, b'=', b']', ..] => 5,
-            [b'[', b'=', ..] => return Set::Lacks,
-            [b'[', b'.', symbol @ ..] => match symbol.windows(2).position(|end| end == b".]") {
-                Some(length) => length + 4,
-                None => return Set::Lacks,
-            },
+            [b'[', b'=', ..] => return Err(Miss::Lacks),
+            [b'[', b'.', symbol @ ..] => {
+                symbol.windows(2).position(|end| end == b".]").ok_or(Miss::Lacks)? + 4
+            }
             _ => class_name(pattern, at).map_or(1, |(_, next)| next - at),
         };
     }
 }
 
-/// An end of a range in a set.
-enum Member {
-    /// A byte, written as itself, `\x` or `[.x.]`, and the offset after it.
-    Byte(u8, usize),
-    /// `[.` without one byte and `.]` after it: a collating symbol that the C locale does not have.
-    Unknown,
-    /// The pattern ends here.
-    End,
-}
-
-fn member(pattern: &[u8], at: usize) -> Member {
+/// The byte at `at` of a set, written as itself, `\x` or `[.x.]`, and the offset after it.
+fn member(pattern: &[u8], at: usize) -> Result<(u8, usize), Miss> {
     match pattern.get(at..).unwrap_or(&[]) {
-        [] | [b'\\'] => Member::End,
-        [b'\\', byte, ..] => Member::Byte(*byte, at + 2),
-        [b'[', b'.', byte, b'.', b']', ..] => Member::Byte(*byte, at + 5),
-        [b'[', b'.', ..] => Member::Unknown,
-        [byte, ..] => Member::Byte(*byte, at + 1),
-    }
-}
-
-/// The byte `x` of `[=x=]` at `at`.
-fn equivalence(pattern: &[u8], at: usize) -> Option<u8> {
-    match pattern.get(at..)? {
-        [b'[', b'=', byte, b'=', b']', ..] => Some(*byte),
-        _ => None,
+        [] | [b'\\'] => Err(Miss::Unclosed),
+        [b'\\', byte, ..] => Ok((*byte, at + 2)),
+        [b'[', b'.', byte, b'.', b']', ..] => Ok((*byte, at + 5)),
+        // A collating symbol that the C locale does not have.
+        [b'[', b'.', ..] => Err(Miss::Lacks),
+        [byte, ..] => Ok((*byte, at + 1)),
     }
 }
 

@@ -9,16 +9,14 @@
 //!
 //! kmod never reads the first three. A last line without its newline counts.
 
-use crate::formats::pattern::fnmatch;
+use super::pattern::{WILDCARDS, fnmatch};
+use super::split_once;
 use crate::limits;
 use crate::name;
 
 /// The line of the module `name` (canonical) in a `modules.dep`, without newline, which is its value in `modules.dep.bin`.
 pub fn dep_line<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    lines(text).find(|line| {
-        let path = line.iter().position(|&b| b == b':').map(|colon| &line[..colon]);
-        path.is_some_and(|path| is_module(path, name))
-    })
+    lines(text).find(|line| split_once(line, b':').is_some_and(|(path, _)| is_module(path, name)))
 }
 
 /// The modules whose alias or symbol pattern matches `query` (normalised by [`name::alias`]), in file order with
@@ -52,9 +50,9 @@ pub fn builtins(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     lines(text).filter_map(name::from_path)
 }
 
-/// Matches as a search of the index does: all before the first wildcard is literal, also a backslash.
+/// Matches as a search of the index does.
 fn matches(pattern: &[u8], query: &[u8]) -> bool {
-    let literal = pattern.iter().position(|b| matches!(b, b'*' | b'?' | b'[')).unwrap_or(pattern.len());
+    let literal = pattern.iter().position(|b| WILDCARDS.contains(b)).unwrap_or(pattern.len());
     query.strip_prefix(&pattern[..literal]).is_some_and(|rest| fnmatch(&pattern[literal..], rest))
 }
 
