@@ -19,9 +19,7 @@
 //!
 //! The key of a node is the concatenation, from the root down, of each node's prefix and the byte that selects the next
 //! child. Bytes are 1 to 127. kmod up to 30 writes children before their parent, kmod from 31 on the root first. Both are
-//! read; the second is written.
-//!
-//! Source: files of kmod 30 and 34.2.
+//! read; the second is written. Source: files of kmod 30 and 34.2.
 
 mod read;
 mod search;
@@ -31,20 +29,15 @@ pub use read::Index;
 pub use search::{Found, Reader};
 pub use write::{IndexBuilder, unfit};
 
-/// The first four bytes of an index.
-pub(crate) const MAGIC: u32 = 0xb007_f457;
-/// The version that is written: 2.1.
-pub(crate) const VERSION: u32 = 0x0002_0001;
+const MAGIC: u32 = 0xb007_f457;
+/// The version that is written.
+const VERSION: u32 = 0x0002_0001;
 /// The size of the header, in bytes.
-pub(crate) const HEADER: usize = 12;
-
-/// The offset in a reference.
+const HEADER: usize = 12;
+// The parts of a reference.
 const OFFSET: u32 = 0x0fff_ffff;
-/// The node has a prefix.
 const PREFIX: u32 = 0x8000_0000;
-/// The node has values.
 const VALUES: u32 = 0x4000_0000;
-/// The node has children.
 const CHILDREN: u32 = 0x2000_0000;
 
 #[cfg(test)]

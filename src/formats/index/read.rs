@@ -24,23 +24,22 @@ impl<'a> Index<'a> {
         if bytes.is_empty() {
             return Err(Error::new(Errno::ENODATA, "the index is empty"));
         }
+        let invalid = |what: String| Err(Error::new(Errno::EINVAL, what));
         let (Some(magic), Some(version), Some(root)) = (word(bytes, 0), word(bytes, 4), word(bytes, 8))
         else {
-            return Err(Error::new(Errno::EINVAL, "the index is shorter than its header"));
+            return invalid("the index is shorter than its header".into());
         };
         if magic != MAGIC {
-            let what = format!("magic check fail: {magic:x} instead of {MAGIC:x}");
-            return Err(Error::new(Errno::EINVAL, what));
+            return invalid(format!("magic check fail: {magic:x} instead of {MAGIC:x}"));
         }
         let (major, known) = (version >> 16, VERSION >> 16);
         if major != known {
-            let what = format!("major version check fail: {major} instead of {known}");
-            return Err(Error::new(Errno::EINVAL, what));
+            return invalid(format!("major version check fail: {major} instead of {known}"));
         }
         let offset = (root & OFFSET) as usize;
         // The root of an empty index has no bytes: its offset is the end of the file.
         if offset < HEADER || offset > bytes.len() || (offset == bytes.len() && root & !OFFSET != 0) {
-            return Err(Error::new(Errno::EINVAL, "the root node of the index lies outside of the file"));
+            return invalid("the root node of the index lies outside of the file".into());
         }
         Ok(Index { bytes, root })
     }
@@ -61,11 +60,10 @@ impl<'a> Index<'a> {
                 count += 1;
                 size += value.len() + 5;
             }
-            let Some(left) = budget.checked_sub(size) else { return false };
-            if count != node.values.left || length > limits::INDEX_KEY || !seen.insert(reference & OFFSET) {
+            let whole = count == node.values.left && length <= limits::INDEX_KEY;
+            if !whole || !spend(&mut budget, size) || !seen.insert(reference & OFFSET) {
                 return false;
             }
-            budget = left;
             pending.extend(node.children().map(|(_, child)| (child, length + 1)));
         }
         true
@@ -78,7 +76,7 @@ impl<'a> Index<'a> {
             return None;
         }
         let mut rest = self.bytes.get(offset..)?;
-        let mut node = Node { prefix: &[], first: 0, children: &[], values: Values { left: 0, rest: &[] } };
+        let mut node = Node::default();
         if reference & PREFIX != 0 {
             node.prefix = CStr::from_bytes_until_nul(rest).ok()?.to_bytes();
             rest = &rest[node.prefix.len() + 1..];
@@ -107,6 +105,7 @@ impl<'a> Index<'a> {
 }
 
 /// One node. Its parts are slices of the file.
+#[derive(Default)]
 pub(super) struct Node<'a> {
     /// The next bytes of the key.
     pub prefix: &'a [u8],
@@ -121,20 +120,14 @@ pub(super) struct Node<'a> {
 impl<'a> Node<'a> {
     /// The reference of the child that `byte` selects; 0 if there is none.
     pub(crate) fn child(&self, byte: u8) -> u32 {
-        let index = match byte.checked_sub(self.first) {
-            Some(index) => usize::from(index),
-            None => return 0,
-        };
-        word(self.children, index * 4).unwrap_or(0)
+        let index = byte.checked_sub(self.first).map(usize::from);
+        index.and_then(|index| word(self.children, index * 4)).unwrap_or(0)
     }
 
     /// All children, by ascending byte.
     pub(crate) fn children(&self) -> impl Iterator<Item = (u8, u32)> + use<'a> {
-        let (first, children) = (self.first, self.children);
-        let references = children.chunks_exact(4).enumerate();
-        references.filter_map(move |(i, _)| {
-            Some((first + i as u8, word(children, i * 4)?)).filter(|&(_, r)| r != 0)
-        })
+        let references = self.children.chunks_exact(4).map(|reference| word(reference, 0).unwrap_or(0));
+        (self.first..).zip(references).filter(|&(_, reference)| reference != 0)
     }
 
     /// The size of the node in the file without its values, in bytes.
@@ -144,7 +137,7 @@ impl<'a> Node<'a> {
 }
 
 /// The values of a node, in file order: `(priority, value)`. Stops at a value that is not inside the file.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Values<'a> {
     left: u32,
     rest: &'a [u8],
@@ -160,6 +153,11 @@ impl<'a> Iterator for Values<'a> {
         self.rest = &self.rest[4 + value.len() + 1..];
         Some((priority, value))
     }
+}
+
+/// Subtracts `cost` from the budget; false if that is too small.
+pub(super) fn spend(budget: &mut usize, cost: usize) -> bool {
+    budget.checked_sub(cost).map(|left| *budget = left).is_some()
 }
 
 fn word(bytes: &[u8], offset: usize) -> Option<u32> {

@@ -4,8 +4,8 @@
 //! size of the file as its budget and subtracts each node. So it also ends soon in a damaged file whose references form loops.
 
 use super::Index;
-use super::read::Node;
-use crate::formats::pattern::fnmatch;
+use super::read::{Node, spend};
+use crate::formats::pattern::{WILDCARDS, fnmatch};
 use crate::limits;
 
 /// One result of a search.
@@ -31,17 +31,12 @@ impl<'a> Index<'a> {
     /// The first value of exactly this key, in which wildcards are literal. For module names.
     pub fn exact(&self, key: &[u8]) -> Option<&'a [u8]> {
         let mut node = self.node(self.root)?;
-        let mut key = key;
-        loop {
-            key = key.strip_prefix(node.prefix)?;
-            match key.split_first() {
-                None => return node.values.next().map(|(_, value)| value),
-                Some((&byte, rest)) => {
-                    node = self.node(node.child(byte))?;
-                    key = rest;
-                }
-            }
+        let mut rest = key.strip_prefix(node.prefix)?;
+        while let Some((&byte, below)) = rest.split_first() {
+            node = self.node(node.child(byte))?;
+            rest = below.strip_prefix(node.prefix)?;
         }
+        node.values.next().map(|(_, value)| value)
     }
 
     /// All values of all keys that match `query` as patterns, lowest priority first, with duplicates, in modprobe's order.
@@ -128,7 +123,7 @@ impl<'a> Walk<'_, 'a, '_> {
         loop {
             let Some(node) = self.enter(reference) else { return };
             for (at, &byte) in node.prefix.iter().enumerate() {
-                if is_wildcard(byte) {
+                if WILDCARDS.contains(&byte) {
                     let reach = self.reach(start);
                     return self.subtree(&node, at, start, reach);
                 }
@@ -137,7 +132,7 @@ impl<'a> Walk<'_, 'a, '_> {
                 }
                 start += 1;
             }
-            for byte in [b'*', b'?', b'['] {
+            for byte in WILDCARDS {
                 let child = node.child(byte);
                 if child != 0 {
                     let reach = self.reach(start);
@@ -151,19 +146,19 @@ impl<'a> Walk<'_, 'a, '_> {
     }
 
     /// The state of the match before the first wildcard, with `start` bytes of the query matched literally.
-    fn reach(&mut self, start: usize) -> MatchState {
+    fn reach(&mut self, start: usize) -> Reach {
         if self.positions.of.is_empty() {
             self.positions = Positions::new(self.query);
         }
-        if self.positions.of.is_empty() { MatchState::Unknown } else { MatchState::Ends(1 << start) }
+        (!self.positions.of.is_empty()).then(|| 1 << start)
     }
 
     /// Matches every key below `node` against the query from `start` on. The first `at` bytes of the node's prefix are done.
-    fn subtree(&mut self, node: &Node<'a>, at: usize, start: usize, mut reach: MatchState) {
+    fn subtree(&mut self, node: &Node<'a>, at: usize, start: usize, mut reach: Reach) {
         for &byte in &node.prefix[at..] {
             reach = self.positions.after(reach, byte);
         }
-        if reach == MatchState::NO_MATCH {
+        if reach == NO_MATCH {
             return;
         }
         let before = self.path.len();
@@ -172,27 +167,21 @@ impl<'a> Walk<'_, 'a, '_> {
             for (byte, reference) in node.children() {
                 self.step(byte, reference, start, reach);
             }
-            if node.values.clone().next().is_some() && self.matches(start, reach) {
+            let matches = match reach {
+                Some(ends) => ends >> self.query.len() & 1 == 1,
+                None => node.values.clone().next().is_some() && fnmatch(&self.path, &self.query[start..]),
+            };
+            if matches {
                 self.take(node);
             }
         }
         self.path.truncate(before);
     }
 
-    /// Whether the pattern in `path` matches the query from `start` on.
-    fn matches(&self, start: usize, reach: MatchState) -> bool {
-        match reach {
-            MatchState::Ends(ends) => ends >> self.query.len() & 1 == 1,
-            MatchState::Unknown => fnmatch(&self.path, &self.query[start..]),
-        }
-    }
-
-    fn step(&mut self, byte: u8, reference: u32, start: usize, reach: MatchState) {
+    fn step(&mut self, byte: u8, reference: u32, start: usize, reach: Reach) {
         let reach = self.positions.after(reach, byte);
-        if reach == MatchState::NO_MATCH {
-            return;
-        }
-        if let Some(child) = self.enter(reference) {
+        let child = if reach == NO_MATCH { None } else { self.enter(reference) };
+        if let Some(child) = child {
             self.path.push(byte);
             self.subtree(&child, 0, start, reach);
             self.path.pop();
@@ -220,37 +209,27 @@ impl<'a> Walk<'_, 'a, '_> {
     }
 }
 
-/// Which prefixes of the query the present pattern matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MatchState {
-    /// Bit N: the pattern matches the first N bytes.
-    Ends(u128),
-    /// Not known. [`fnmatch`] decides when the pattern is complete.
-    Unknown,
-}
+/// Which prefixes of the query the present pattern matches: bit N for the first N bytes. `None`: not known; [`fnmatch`] decides
+/// when the pattern is complete.
+type Reach = Option<u128>;
 
-impl MatchState {
-    /// No key that begins with this pattern matches.
-    const NO_MATCH: MatchState = MatchState::Ends(0);
-}
+/// No key that begins with this pattern matches.
+const NO_MATCH: Reach = Some(0);
 
 /// The positions of each byte in the query, as bit masks. They match a pattern byte by byte during the walk (the shift-and
 /// algorithm of Baeza-Yates and Gonnet), so that a subtree that cannot match is skipped at its first byte.
 #[derive(Default)]
 struct Positions {
-    /// By byte; empty if the query is too long for a mask.
+    /// By byte, since keys contain only bytes below 128; empty if the query is too long for a mask.
     of: Vec<u128>,
     /// The bits of all positions, and of the end.
     all: u128,
 }
 
 impl Positions {
-    /// Keys contain only bytes below this.
-    const BYTES: usize = 128;
-
     fn new(query: &[u8]) -> Self {
         let Some(all) = 1u128.checked_shl(query.len() as u32 + 1) else { return Positions::default() };
-        let mut of = vec![0; Self::BYTES];
+        let mut of = vec![0; 128];
         for (at, &byte) in query.iter().enumerate() {
             if let Some(places) = of.get_mut(usize::from(byte)) {
                 *places |= 1 << at;
@@ -260,32 +239,14 @@ impl Positions {
     }
 
     /// The state after a further byte of the pattern.
-    fn after(&self, reach: MatchState, byte: u8) -> MatchState {
-        let MatchState::Ends(ends) = reach else { return MatchState::Unknown };
+    fn after(&self, reach: Reach, byte: u8) -> Reach {
+        let ends = reach?;
         match byte {
             // All bits from the lowest set bit on; 0 stays 0.
-            b'*' => MatchState::Ends((ends | ends.wrapping_neg()) & self.all),
-            b'?' => MatchState::Ends(ends << 1 & self.all),
-            b'[' | b'\\' => MatchState::Unknown,
-            _ => match self.of.get(usize::from(byte)) {
-                Some(places) => MatchState::Ends((ends & places) << 1),
-                None => MatchState::Unknown,
-            },
+            b'*' => Some((ends | ends.wrapping_neg()) & self.all),
+            b'?' => Some(ends << 1 & self.all),
+            b'[' | b'\\' => None,
+            _ => Some((ends & self.of.get(usize::from(byte))?) << 1),
         }
-    }
-}
-
-fn is_wildcard(byte: u8) -> bool {
-    matches!(byte, b'*' | b'?' | b'[')
-}
-
-/// Subtracts `cost` from the budget; false if that is too small.
-fn spend(budget: &mut usize, cost: usize) -> bool {
-    match budget.checked_sub(cost) {
-        Some(left) => {
-            *budget = left;
-            true
-        }
-        None => false,
     }
 }

@@ -54,8 +54,8 @@ impl IndexBuilder {
             return Err(Error::new(Errno::EINVAL, what));
         }
         if key.len() > limits::INDEX_KEY {
-            let what =
-                format!("Module index: a key of {} bytes is longer than {}", key.len(), limits::INDEX_KEY);
+            let (length, limit) = (key.len(), limits::INDEX_KEY);
+            let what = format!("Module index: a key of {length} bytes is longer than {limit}");
             return Err(Error::new(Errno::ENAMETOOLONG, what));
         }
         let start = self.arena.len();
@@ -102,56 +102,37 @@ impl Layout<'_> {
     /// which the parent selects the node. The depth of the recursion is bounded by the longest key.
     fn node(&mut self, entries: Range<usize>, depth: usize, byte: u8, root: bool) {
         let mut end = depth;
-        if !root && !entries.is_empty() {
+        if !root {
             // The list is sorted, so all keys share the common prefix of the first and the last.
             let (first, last) = (&self.key(entries.start)[depth..], &self.key(entries.end - 1)[depth..]);
             end += first.iter().zip(last).take_while(|(a, b)| a == b).count();
         }
         let values = entries.clone().take_while(|&entry| self.key(entry).len() == end).count();
         let values = entries.start..entries.start + values;
-        let prefix = match entries.is_empty() {
-            true => 0..0,
-            false => {
-                let key = self.entries[entries.start].key.start;
-                key + depth..key + end
-            }
-        };
+        // Only the root of an empty index has no entry.
+        let key = self.entries.get(entries.start).map_or(0, |first| first.key.start);
+        let prefix = key + depth..key + end;
         let mut own = if prefix.is_empty() { 0 } else { prefix.len() + 1 };
         if !values.is_empty() {
             own += 4 + self.entries[values.clone()].iter().map(|e| 4 + e.value.len() + 1).sum::<usize>();
         }
         let this = self.nodes.len();
         let mut next = values.end;
-        self.nodes.push(Node { prefix, values, byte, nodes: 0, size: 0, own });
-
-        let mut bytes: Option<(u8, u8)> = None;
+        if next < entries.end {
+            let (first, last) = (self.key(next)[end], self.key(entries.end - 1)[end]);
+            own += 2 + 4 * (usize::from(last - first) + 1);
+        }
+        self.nodes.push(Node { prefix, values, byte, nodes: 0, size: own, own });
         while next < entries.end {
             let byte = self.key(next)[end];
             let group =
                 self.entries[next..entries.end].partition_point(|e| self.arena[e.key.start + end] <= byte);
+            let child = self.nodes.len();
             self.node(next..next + group, end + 1, byte, false);
-            bytes = Some((bytes.map_or(byte, |(first, _)| first), byte));
+            self.nodes[this].size += self.nodes[child].size;
             next += group;
         }
-        if let Some((first, last)) = bytes {
-            self.nodes[this].own += 2 + 4 * (usize::from(last - first) + 1);
-        }
         self.nodes[this].nodes = self.nodes.len() - this;
-        self.nodes[this].size =
-            self.nodes[this].own + self.children(this).map(|child| child.size).sum::<usize>();
-    }
-
-    /// The children of a node, by ascending byte.
-    fn children(&self, parent: usize) -> impl Iterator<Item = &Node> {
-        let end = parent + self.nodes[parent].nodes;
-        let mut next = parent + 1;
-        std::iter::from_fn(move || {
-            (next < end).then(|| {
-                let child = &self.nodes[next];
-                next += child.nodes;
-                child
-            })
-        })
     }
 
     fn write(&self) -> Result<Vec<u8>> {
@@ -192,12 +173,15 @@ impl Layout<'_> {
         let at = out.len();
         out.extend_from_slice(&[first, first]);
         let mut offset = start + self.nodes[parent].own;
-        for child in self.children(parent) {
+        let mut next = parent + 1;
+        while next < parent + self.nodes[parent].nodes {
+            let child = &self.nodes[next];
             out[at + 1] = child.byte;
             // The references of bytes without a child are 0.
             out.resize(at + 2 + 4 * usize::from(child.byte - first), 0);
             out.extend_from_slice(&reference(child, offset).to_be_bytes());
             offset += child.size;
+            next += child.nodes;
         }
     }
 }
