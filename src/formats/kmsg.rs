@@ -30,10 +30,7 @@ pub fn records(bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
 
 fn record(line: &[u8]) -> Option<Record> {
     let line = String::from_utf8_lossy(line);
-    let (head, text) = line.split_once(';')?;
-    if head.starts_with(' ') {
-        return None;
-    }
+    let (head, text) = line.split_once(';').filter(|(head, _)| !head.starts_with(' '))?;
     let mut numbers = head.split(',').skip(1);
     let sequence = numbers.next()?.parse().ok()?;
     let time = Duration::from_micros(numbers.next()?.parse().ok()?);
@@ -71,58 +68,54 @@ pub struct Meaning {
 
 /// The meaning of a message about the module `name`; `None` for an unknown message.
 pub fn meaning(text: &str, name: &str) -> Option<Meaning> {
-    let plain = |text: String| Some(Meaning { text, missing: None });
     let Some(said) = text.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")) else {
-        return refusal(text).and_then(|text| plain(text.to_owned()));
+        return Some(Meaning { text: refusal(text)?.to_owned(), missing: None });
     };
-    if let Some(symbol) = said.strip_prefix("Unknown symbol ").and_then(first_word) {
-        // For a symbol with another version the kernel logs first that the versions disagree, and then this with another errno.
-        if said.ends_with("(err -2)") {
-            let text = format!("needs the symbol {symbol}, which neither the kernel nor a loaded module has");
-            return Some(Meaning { text, missing: Some(symbol.to_owned()) });
-        }
-        return plain(format!("cannot use the symbol {symbol}"));
+    // For a symbol with another version the kernel logs first that the versions disagree, and then this with another errno.
+    let missing = said.strip_prefix("Unknown symbol ").filter(|_| said.ends_with("(err -2)"));
+    if let Some(symbol) = missing.and_then(first_word) {
+        let text = format!("needs the symbol {symbol}, which neither the kernel nor a loaded module has");
+        return Some(Meaning { text, missing: Some(symbol.to_owned()) });
     }
-    if let Some(symbol) = said.strip_prefix("disagrees about version of symbol ").and_then(first_word) {
-        return plain(format!("was built against another kernel: its symbol {symbol} has another version"));
-    }
-    if let Some(symbol) = said.strip_prefix("no symbol version for ").and_then(first_word) {
-        return plain(format!("does not say which version of the symbol {symbol} it needs"));
-    }
-    if let Some(rest) = said.strip_prefix("version magic '") {
+    Some(Meaning { text: clause(said)?, missing: None })
+}
+
+/// The meaning of what is said about a module, if it names no missing symbol.
+fn clause(said: &str) -> Option<String> {
+    let symbol_after = |before: &str| said.strip_prefix(before).and_then(first_word);
+    // A and B of "`A' ... `B'"; `middle` is the text between them, with its quotes.
+    let quoted_pair = |middle: &str| {
+        let (value, parameter) = said.strip_prefix('`')?.split_once(middle)?;
+        Some((value, parameter.trim_end_matches('\'')))
+    };
+    let unknown = || said.strip_prefix("unknown parameter '").or(said.strip_prefix("Unknown parameter `"));
+    Some(if let Some(symbol) = symbol_after("Unknown symbol ") {
+        format!("cannot use the symbol {symbol}")
+    } else if let Some(symbol) = symbol_after("disagrees about version of symbol ") {
+        format!("was built against another kernel: its symbol {symbol} has another version")
+    } else if let Some(symbol) = symbol_after("no symbol version for ") {
+        format!("does not say which version of the symbol {symbol} it needs")
+    } else if let Some(rest) = said.strip_prefix("version magic '") {
         let (own, wanted) = rest.split_once("' should be '")?;
         let (own, wanted) = (own.trim_end(), wanted.trim_end_matches('\'').trim_end());
-        return plain(format!("was built for the kernel \"{own}\", and this one is \"{wanted}\""));
-    }
-    if let Some(rest) = said.strip_prefix("exports duplicate symbol ") {
-        let symbol = first_word(rest)?;
-        let owner = rest
-            .split_once("(owned by ")
-            .map_or("something loaded", |(_, owner)| owner.trim_end_matches(')'));
-        return plain(format!("has the symbol {symbol}, which {owner} has already"));
-    }
-    if let Some(rest) = said.strip_prefix("module uses symbol ") {
+        format!("was built for the kernel \"{own}\", and this one is \"{wanted}\"")
+    } else if let Some(rest) = said.strip_prefix("exports duplicate symbol ") {
+        let (symbol, owner) = (first_word(rest)?, rest.split_once("(owned by "));
+        let owner = owner.map_or("something loaded", |(_, owner)| owner.trim_end_matches(')'));
+        format!("has the symbol {symbol}, which {owner} has already")
+    } else if let Some(rest) = said.strip_prefix("module uses symbol ") {
         let (symbol, rest) = rest.split_once(' ')?;
-        let space = rest
-            .strip_prefix("from namespace ")
-            .or_else(|| rest.split_once("from namespace ").map(|(_, s)| s))?;
-        let space = space.split([',', ' ']).next()?;
-        return plain(format!("uses the symbol {symbol} of the namespace {space} without importing that"));
-    }
-    if let Some((value, parameter)) = quoted_pair(said, "' invalid for parameter `") {
-        return plain(format!("does not take the value \"{value}\" for its parameter {parameter}"));
-    }
-    if let Some((value, parameter)) = quoted_pair(said, "' too large for parameter `") {
-        return plain(format!("takes only smaller values than \"{value}\" for its parameter {parameter}"));
-    }
-    for lead in ["unknown parameter '", "Unknown parameter `"] {
-        if let Some(rest) = said.strip_prefix(lead) {
-            let parameter = rest.split('\'').next()?;
-            let parameter = parameter.split('=').next().unwrap_or(parameter);
-            return plain(format!("has no parameter {parameter}"));
-        }
-    }
-    refusal(said).and_then(|text| plain(text.to_owned()))
+        let space = rest.split_once("from namespace ")?.1.split([',', ' ']).next()?;
+        format!("uses the symbol {symbol} of the namespace {space} without importing that")
+    } else if let Some((value, parameter)) = quoted_pair("' invalid for parameter `") {
+        format!("does not take the value \"{value}\" for its parameter {parameter}")
+    } else if let Some((value, parameter)) = quoted_pair("' too large for parameter `") {
+        format!("takes only smaller values than \"{value}\" for its parameter {parameter}")
+    } else if let Some(rest) = unknown() {
+        format!("has no parameter {}", rest.split(['\'', '=']).next()?)
+    } else {
+        refusal(said)?.to_owned()
+    })
 }
 
 /// The meaning of a message about a missing or unusable signature.
@@ -141,12 +134,6 @@ fn refusal(text: &str) -> Option<&'static str> {
 
 fn first_word(text: &str) -> Option<&str> {
     text.split(' ').next().filter(|word| !word.is_empty())
-}
-
-/// A and B of "`A' ... `B'"; `middle` is the text between them, with its quotes.
-fn quoted_pair<'t>(text: &'t str, middle: &str) -> Option<(&'t str, &'t str)> {
-    let (first, second) = text.strip_prefix('`')?.split_once(middle)?;
-    Some((first, second.trim_end_matches('\'')))
 }
 
 #[cfg(test)]
