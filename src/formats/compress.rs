@@ -1,10 +1,10 @@
 //! Decompresses module files. The first bytes of the content decide the format, not the file's name:
 //!
 //! ```text
-//! 28 B5 2F FD            zstd
-//! FD 37 7A 58 5A 00      xz
-//! 1F 8B                  gzip
-//! anything else          not compressed
+//! 28 B5 2F FD            Zstandard (RFC 8878)
+//! FD 37 7A 58 5A 00      xz, but not the older .lzma
+//! 1F 8B                  gzip (RFC 1952)
+//! anything else          not compressed, or in an unknown format
 //! ```
 //!
 //! Accepted, as in kmod: several xz streams with padding between them, any check type; several gzip members, other data
@@ -14,6 +14,7 @@
 //! The output is limited, since a few kilobytes can decompress to terabytes.
 
 use crate::error::{Errno, Error, Result};
+use flate2::bufread::GzDecoder;
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
 use xz2::stream::{Action, CONCATENATED, Status, Stream};
@@ -35,13 +36,9 @@ const GZIP_MEMBERS: u32 = 1 << 16;
 /// How a module file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Not compressed, or in an unknown format.
     None,
-    /// gzip (RFC 1952).
     Gzip,
-    /// xz, but not the older `.lzma`.
     Xz,
-    /// Zstandard (RFC 8878).
     Zstd,
 }
 
@@ -58,21 +55,17 @@ impl Compression {
 
     /// The compression with this name in `/sys/module/compression` (without newline).
     pub fn from_kernel_name(word: &[u8]) -> Option<Self> {
-        let all = [Compression::Gzip, Compression::Xz, Compression::Zstd];
-        all.into_iter().find(|kind| kind.kernel_name() == Some(word))
+        [Self::Gzip, Self::Xz, Self::Zstd].into_iter().find(|kind| kind.kernel_name() == Some(word))
     }
 }
 
 /// The compression of a content that begins with `head`. [`HEAD`] bytes are enough.
 pub fn detect(head: &[u8]) -> Compression {
-    if head.starts_with(b"\x28\xb5\x2f\xfd") {
-        Compression::Zstd
-    } else if head.starts_with(b"\xfd7zXZ\0") {
-        Compression::Xz
-    } else if head.starts_with(b"\x1f\x8b") {
-        Compression::Gzip
-    } else {
-        Compression::None
+    match head {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        _ => Compression::None,
     }
 }
 
@@ -85,7 +78,7 @@ pub fn image(input: &[u8], limit: u64) -> Result<Cow<'_, [u8]>> {
         return Err(Error::new(Errno::EINVAL, "too short to be a module"));
     }
     match detect(input) {
-        Compression::None => check_limit(input.len(), limit).map(|()| Cow::Borrowed(input)),
+        Compression::None => check_limit(input.len() as u64, limit).map(|()| Cow::Borrowed(input)),
         kind => decompress(kind, input, limit).map(Cow::Owned),
     }
 }
@@ -96,10 +89,14 @@ pub fn image(input: &[u8], limit: u64) -> Result<Cow<'_, [u8]>> {
 /// `EINVAL` for damaged or cut off input ("xz: File is corrupt", "zstd: Data corruption detected"), `EFBIG` if the output
 /// exceeds `limit`, `ENOMEM`.
 pub fn decompress(kind: Compression, input: &[u8], limit: u64) -> Result<Vec<u8>> {
-    if kind == Compression::Zstd {
-        if let Some(size) = declared_size(input) {
-            return zstd_at_once(input, size, limit);
-        }
+    let declared = if kind == Compression::Zstd { declared_size(input) } else { None };
+    if let Some(size) = declared {
+        check_limit(size, limit)?;
+        let mut context = DCtx::try_create().ok_or(Errno::ENOMEM)?;
+        let mut out = Vec::new();
+        out.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX)).map_err(|_| Errno::ENOMEM)?;
+        context.decompress(&mut out, input).map_err(zstd_error)?;
+        return Ok(out);
     }
     let mut out = Vec::new();
     let size = inflate(kind, input, limit, &mut out, &mut |_| Some(CHUNK))?.len();
@@ -122,21 +119,13 @@ pub fn inflate<'b>(
 ) -> Result<&'b [u8]> {
     let size = match kind {
         Compression::None => {
-            check_limit(input.len(), limit)?;
+            check_limit(input.len() as u64, limit)?;
             *buffer = input.to_vec();
             input.len()
         }
         Compression::Gzip => run_decoder(limit, buffer, wanted, &mut gzip_steps(input))?,
-        Compression::Xz => {
-            // Without a memory limit, as in kmod: of a large dictionary only the part that output fills is touched.
-            let stream = Stream::new_stream_decoder(u64::MAX, CONCATENATED).map_err(xz_error)?;
-            run_decoder(limit, buffer, wanted, &mut xz_steps(stream, input))?
-        }
-        Compression::Zstd => {
-            let mut context = DCtx::try_create().ok_or_else(|| Error::os(Errno::ENOMEM))?;
-            context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(zstd_error)?;
-            run_decoder(limit, buffer, wanted, &mut zstd_steps(context, input))?
-        }
+        Compression::Xz => run_decoder(limit, buffer, wanted, &mut xz_steps(input)?)?,
+        Compression::Zstd => run_decoder(limit, buffer, wanted, &mut zstd_steps(input)?)?,
     };
     Ok(buffer.get(..size).unwrap_or(buffer))
 }
@@ -160,14 +149,14 @@ fn run_decoder(
             // Decode one byte more than the limit, to see whether there is more.
             goal += more.clamp(1, CHUNK).min((limit_bytes - filled).saturating_add(1));
             if goal > out.len() {
-                out.try_reserve(goal - out.len()).map_err(|_| Error::os(Errno::ENOMEM))?;
+                out.try_reserve(goal - out.len()).map_err(|_| Errno::ENOMEM)?;
                 out.resize(goal, 0);
             }
         }
         // A step may write little or nothing (a file can have millions of empty parts). The next one continues in the buffer.
         let (written, end) = step(&mut out[filled..goal])?;
         filled += written;
-        check_limit(filled, limit)?;
+        check_limit(filled as u64, limit)?;
         if end {
             return Ok(filled);
         }
@@ -235,66 +224,62 @@ pub(super) fn xz_number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn check_limit(size: usize, limit: u64) -> Result<()> {
-    if size as u64 > limit {
+fn check_limit(size: u64, limit: u64) -> Result<()> {
+    if size > limit {
         return Err(Error::new(Errno::EFBIG, format!("inflates to more than {limit} bytes")));
     }
     Ok(())
 }
 
-fn gzip_steps(input: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(usize, bool)> + '_ {
-    let mut member = Some(flate2::bufread::GzDecoder::new(input));
+fn gzip_steps(input: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(usize, bool)> {
+    let mut member = GzDecoder::new(input);
     let mut members = 1;
-    move |room| {
-        let Some(decoder) = &mut member else { return Ok((0, true)) };
-        match decoder.read(room) {
-            Ok(0) => {
-                // The end of a member, whose checksum was right. Data that is not another member is ignored.
-                let rest = member.take().map_or(&[][..], |decoder| decoder.into_inner());
-                if detect(rest) == Compression::Gzip {
-                    members += 1;
-                    if members > GZIP_MEMBERS {
-                        return Err(Error::new(Errno::EINVAL, "gzip: too many members"));
-                    }
-                    member = Some(flate2::bufread::GzDecoder::new(rest));
-                }
-                Ok((0, member.is_none()))
+    move |room| match member.read(room) {
+        Ok(0) => {
+            // The end of a member, whose checksum was right. Data that is not another member is ignored.
+            let rest = *member.get_ref();
+            if detect(rest) != Compression::Gzip {
+                return Ok((0, true));
             }
-            Ok(written) => Ok((written, false)),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok((0, true)),
-            Err(error) => Err(Error::new(Errno::EINVAL, format!("gzip: {error}"))),
+            members += 1;
+            if members > GZIP_MEMBERS {
+                return Err(Error::new(Errno::EINVAL, "gzip: too many members"));
+            }
+            member = GzDecoder::new(rest);
+            Ok((0, false))
         }
+        Ok(written) => Ok((written, false)),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok((0, true)),
+        Err(error) => Err(Error::new(Errno::EINVAL, format!("gzip: {error}"))),
     }
 }
 
-fn xz_steps(mut stream: Stream, input: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(usize, bool)> + '_ {
-    move |room| {
+fn xz_steps(input: &[u8]) -> Result<impl FnMut(&mut [u8]) -> Result<(usize, bool)>> {
+    // Without a memory limit, as in kmod: of a large dictionary only the part that output fills is touched.
+    let mut stream = Stream::new_stream_decoder(u64::MAX, CONCATENATED).map_err(xz_error)?;
+    Ok(move |room: &mut [u8]| {
         let taken = usize::try_from(stream.total_in()).unwrap_or(usize::MAX);
-        let before = stream.total_out();
+        let (rest, before) = (input.get(taken..).unwrap_or(&[]), stream.total_out());
         // Finish: with concatenated streams the decoder must know that no more input follows.
-        let status =
-            stream.process(input.get(taken..).unwrap_or(&[]), room, Action::Finish).map_err(xz_error)?;
-        let written = (stream.total_out() - before) as usize;
-        match status {
-            Status::StreamEnd => Ok((written, true)),
-            Status::MemNeeded => Err(Error::new(Errno::EINVAL, "xz: Unexpected end of input")),
-            Status::Ok | Status::GetCheck => Ok((written, false)),
+        let status = stream.process(rest, room, Action::Finish).map_err(xz_error)?;
+        if status == Status::MemNeeded {
+            return Err(Error::new(Errno::EINVAL, "xz: Unexpected end of input"));
         }
-    }
+        Ok(((stream.total_out() - before) as usize, status == Status::StreamEnd))
+    })
 }
 
 /// kmod's texts for liblzma's errors.
 fn xz_error(error: xz2::stream::Error) -> Error {
     use xz2::stream::Error as Xz;
-    match error {
-        Xz::Mem => Error::new(Errno::ENOMEM, "xz: Memory allocation failed"),
-        Xz::Format => Error::new(Errno::EINVAL, "xz: File format not recognized"),
-        Xz::Options => Error::new(Errno::EINVAL, "xz: Unsupported compression options"),
-        Xz::Data => Error::new(Errno::EINVAL, "xz: File is corrupt"),
-        Xz::MemLimit | Xz::Program | Xz::NoCheck | Xz::UnsupportedCheck => {
-            Error::new(Errno::EINVAL, format!("xz: {error}"))
-        }
-    }
+    let text = match error {
+        Xz::Mem => return Error::new(Errno::ENOMEM, "xz: Memory allocation failed"),
+        Xz::Format => "File format not recognized",
+        Xz::Options => "Unsupported compression options",
+        Xz::Data => "File is corrupt",
+        _ => return Error::new(Errno::EINVAL, format!("xz: {error}")),
+    };
+    Error::new(Errno::EINVAL, format!("xz: {text}"))
 }
 
 /// The declared size of the zstd frame in `input`, if it is the only frame, as in the files that kernel builds make.
@@ -304,23 +289,11 @@ fn declared_size(input: &[u8]) -> Option<u64> {
     (length == input.len()).then_some(size)
 }
 
-fn zstd_at_once(input: &[u8], size: u64, limit: u64) -> Result<Vec<u8>> {
-    let Some(room) = usize::try_from(size).ok().filter(|_| size <= limit) else {
-        return Err(Error::new(Errno::EFBIG, format!("inflates to more than {limit} bytes")));
-    };
-    let mut context = DCtx::try_create().ok_or_else(|| Error::os(Errno::ENOMEM))?;
-    let mut out = Vec::new();
-    out.try_reserve_exact(room).map_err(|_| Error::os(Errno::ENOMEM))?;
-    context.decompress(&mut out, input).map_err(zstd_error)?;
-    Ok(out)
-}
-
-fn zstd_steps<'i>(
-    mut context: DCtx<'i>,
-    input: &'i [u8],
-) -> impl FnMut(&mut [u8]) -> Result<(usize, bool)> + 'i {
+fn zstd_steps(input: &[u8]) -> Result<impl FnMut(&mut [u8]) -> Result<(usize, bool)>> {
+    let mut context = DCtx::try_create().ok_or(Errno::ENOMEM)?;
+    context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(zstd_error)?;
     let mut input = InBuffer::around(input);
-    move |room| {
+    Ok(move |room: &mut [u8]| {
         let mut output = OutBuffer::around(room);
         let left = context.decompress_stream(&mut output, &mut input).map_err(zstd_error)?;
         let all_taken = input.pos() == input.src.len();
@@ -329,7 +302,7 @@ fn zstd_steps<'i>(
             return Err(Error::new(Errno::EINVAL, "zstd: Src size is incorrect"));
         }
         Ok((written, left == 0 && all_taken))
-    }
+    })
 }
 
 fn zstd_error(code: usize) -> Error {

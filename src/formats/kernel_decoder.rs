@@ -42,9 +42,10 @@ pub fn may_take(head: &[u8]) -> bool {
         Compression::Xz => {
             // The check is in the low half of byte 7: 0 none, 1 CRC32, 4 CRC64 (xz's own default), 10 SHA-256.
             head.get(7).is_none_or(|flags| flags & 15 <= 1)
-                && head.get(12..).is_none_or(|block| xz_filters(block) != Some(Filters::Refused))
+                && xz_filters(head.get(12..).unwrap_or(&[])) != Some(Filters::Refused)
         }
-        Compression::Gzip => gzip_header(head),
+        // No checksum of the header, extra field or comment.
+        Compression::Gzip => head.get(3).is_none_or(|flags| flags & (1 << 1 | 1 << 2 | 1 << 4) == 0),
         Compression::Zstd => zstd_window(head).is_none_or(|window| window <= ZSTD_WINDOW),
     }
 }
@@ -74,23 +75,18 @@ enum Filters {
 
 /// The filters of the block that begins with `block`; `None` if it is cut off or not a block.
 fn xz_filters(block: &[u8]) -> Option<Filters> {
-    let (&[size, flags], mut rest) = block.split_first_chunk()?;
     // An index begins with 0.
-    if size == 0 {
-        return None;
-    }
-    for bit in [6, 7] {
-        if flags >> bit & 1 == 1 {
-            xz_number(&mut rest)?;
-        }
+    let (&[_, flags], mut rest) = block.split_first_chunk::<2>().filter(|(head, _)| head[0] != 0)?;
+    for _ in 0..(flags >> 6).count_ones() {
+        xz_number(&mut rest)?;
     }
     let count = usize::from(flags & 3) + 1;
     let mut found = Filters::Plain;
     for number in 1..=count {
         let id = xz_number(&mut rest)?;
         let length = usize::try_from(xz_number(&mut rest)?).ok()?;
-        let (properties, behind) = rest.split_at_checked(length)?;
-        rest = behind;
+        let properties;
+        (properties, rest) = rest.split_at_checked(length)?;
         found = match (id, properties) {
             // LZMA2, always the last one. The size of the dictionary is 2 or 3 times a power of two.
             (0x21, &[dictionary]) if number == count => {
@@ -120,12 +116,6 @@ fn xz_is_plain(content: &[u8]) -> bool {
     })
 }
 
-/// Whether the header has only fields that the kernel can skip.
-fn gzip_header(head: &[u8]) -> bool {
-    const REFUSED: u8 = 1 << 1 | 1 << 2 | 1 << 4;
-    head.get(3).is_none_or(|flags| flags & REFUSED == 0)
-}
-
 /// Whether this is one whole member. Data after it is ignored, unless it is another member.
 fn gzip_is_one(content: &[u8], limit: u64) -> bool {
     let mut decoder = flate2::bufread::GzDecoder::new(content);
@@ -135,8 +125,7 @@ fn gzip_is_one(content: &[u8], limit: u64) -> bool {
 
 /// The window of the zstd frame that begins with `frame`, in bytes.
 fn zstd_window(frame: &[u8]) -> Option<u64> {
-    let &descriptor = frame.get(4)?;
-    let rest = frame.get(5..)?;
+    let (&descriptor, rest) = frame.get(4..)?.split_first()?;
     if descriptor >> 5 & 1 == 0 {
         let &window = rest.first()?;
         let base = 1u64 << (10 + (window >> 3));

@@ -7,8 +7,8 @@
 use super::compress::{self, Compression};
 use super::elf::{Early, Search, SearchStatus};
 use crate::error::Result;
+use std::borrow::Cow;
 
-/// The result of [`read`].
 pub enum Reading<'b> {
     /// The data in the first part of the module. The rest was not read and may be damaged.
     Early(Early<'b>),
@@ -32,26 +32,21 @@ pub enum Depth {
 /// As [`compress::image`], for the part that is read.
 pub fn read<'b>(content: &'b [u8], limit: u64, depth: Depth, buffer: &'b mut Vec<u8>) -> Result<Reading<'b>> {
     let size = compress::xz_size(content).filter(|&size| size <= limit && depth != Depth::Whole);
-    let mut search = match (compress::detect(content), size) {
-        (Compression::Xz, Some(size)) => Search::new(size, depth == Depth::Signature),
-        _ => {
-            return Ok(Reading::Whole(match compress::image(content, limit)? {
-                std::borrow::Cow::Borrowed(image) => image,
-                std::borrow::Cow::Owned(image) => {
-                    *buffer = image;
-                    buffer
-                }
-            }));
-        }
+    let Some(size) = size else {
+        return Ok(Reading::Whole(match compress::image(content, limit)? {
+            Cow::Borrowed(image) => image,
+            Cow::Owned(image) => {
+                *buffer = image;
+                buffer
+            }
+        }));
     };
+    let mut search = Search::new(size, depth == Depth::Signature);
     let wanted = &mut |so_far: &[u8]| match search.look(so_far) {
         SearchStatus::More(bytes) => Some(bytes),
         SearchStatus::Found => None,
         SearchStatus::Never => Some(usize::MAX),
     };
     let image = compress::inflate(Compression::Xz, content, limit, buffer, wanted)?;
-    Ok(match search.found(image) {
-        Some(early) => Reading::Early(early),
-        None => Reading::Whole(image),
-    })
+    Ok(search.found(image).map_or(Reading::Whole(image), Reading::Early))
 }
