@@ -18,17 +18,15 @@
 //! It is parsed only for modinfo(8). Only the kernel verifies it.
 
 use der::oid::ObjectIdentifier;
-use der::{Decode, EncodingRules, SliceReader, Tag, TagNumber, Tagged, asn1::AnyRef};
+use der::{Decode, EncodingRules, Reader, SliceReader, Tag, TagNumber, Tagged, asn1::AnyRef};
 use std::borrow::Cow;
 
 const MAGIC: &[u8] = b"~Module signature appended~\n";
-const TRAILER: usize = 12;
 const KINDS: [&[u8]; 3] = [b"PGP", b"X509", b"PKCS#7"];
-const PKCS7: usize = 2;
 const HASHES: [&str; 9] = ["md4", "md5", "sha1", "rmd160", "sha256", "sha384", "sha512", "sha224", "sm3"];
 
 /// A signature, as modinfo prints it. An unknown field is empty, and an unknown `hash` is `unknown`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signature<'a> {
     /// `sig_id`: `PGP`, `X509` or `PKCS#7`.
     pub id: &'static [u8],
@@ -46,23 +44,19 @@ pub struct Signature<'a> {
 /// The signature of the uncompressed module file `image`. `None` if it has none, or if a length, algorithm or kind is
 /// invalid. Of a PKCS#7 message that cannot be parsed only `id` is known.
 pub fn parse(image: &[u8]) -> Option<Signature<'_>> {
-    let signed = image.strip_suffix(MAGIC)?;
-    let (rest, trailer) = signed.split_last_chunk::<TRAILER>()?;
+    let (rest, trailer) = image.strip_suffix(MAGIC)?.split_last_chunk()?;
     let &[algorithm, hash, kind, signer_length, key_length, _, _, _, a, b, c, d] = trailer;
-    let (kind, hash) = (usize::from(kind), *HASHES.get(usize::from(hash))?);
-    let id = *KINDS.get(kind).filter(|_| algorithm <= 1)?;
-    let (rest, data) = split_end(rest, usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?)?;
+    let hash = *HASHES.get(usize::from(hash))?;
+    let id = *KINDS.get(usize::from(kind)).filter(|_| algorithm <= 1)?;
+    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok().filter(|&length| length > 0)?;
+    let (rest, data) = split_end(rest, length)?;
     let (rest, key) = split_end(rest, usize::from(key_length))?;
     let (_, signer) = split_end(rest, usize::from(signer_length))?;
-    if data.is_empty() {
-        return None;
+    if id == b"PKCS#7" {
+        let unknown = Signature { id, hash: "unknown".into(), ..Signature::default() };
+        return Some(pkcs7(data, id).unwrap_or(unknown));
     }
-    if kind == PKCS7 {
-        let (key, hash) = (Cow::Borrowed(&[][..]), Cow::Borrowed("unknown"));
-        return Some(pkcs7(data, id).unwrap_or(Signature { id, signer: b"", key, hash, signature: b"" }));
-    }
-    let signer = until_nul(signer);
-    Some(Signature { id, signer, key: Cow::Borrowed(key), hash: Cow::Borrowed(hash), signature: data })
+    Some(Signature { id, signer: until_nul(signer), key: key.into(), hash: hash.into(), signature: data })
 }
 
 fn split_end(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
@@ -86,27 +80,24 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// ```
 fn pkcs7<'a>(message: &'a [u8], id: &'static [u8]) -> Option<Signature<'a>> {
     // Data after the message is ignored.
-    let mut content_info = Elements::of(Elements::of(message)?.next(Tag::Sequence)?)?;
-    if content_info.next_oid()? != SIGNED_DATA {
-        return None;
-    }
-    let content = content_info.next(context(0))?;
-    let mut signed_data = Elements::of(Elements::of(content)?.next(Tag::Sequence)?)?;
+    let mut content_info = Elements::of(message)?.within(Tag::Sequence)?;
+    content_info.next_oid().filter(|&kind| kind == SIGNED_DATA)?;
+    let mut signed_data = content_info.within(context(0))?.within(Tag::Sequence)?;
     signed_data.next(Tag::Integer)?;
     signed_data.next(Tag::Set)?;
     signed_data.next(Tag::Sequence)?;
     signed_data.skip_if(context(0));
     signed_data.skip_if(context(1));
-    let mut signer_info = Elements::of(Elements::of(signed_data.next(Tag::Set)?)?.next(Tag::Sequence)?)?;
+    let mut signer_info = signed_data.within(Tag::Set)?.within(Tag::Sequence)?;
     signer_info.next(Tag::Integer)?;
     let signer_id = signer_info.next_any()?;
     let (signer, key) = if signer_id.tag() == KEY_ID {
-        (&[][..], Cow::Borrowed(signer_id.value()))
+        (&[][..], signer_id.value().into())
     } else {
         let mut signer_id = Elements::of(Some(signer_id).filter(|id| id.tag() == Tag::Sequence)?.value())?;
         (issuer_name(signer_id.next(Tag::Sequence)?)?, magnitude(signer_id.next(Tag::Integer)?))
     };
-    let digest = Elements::of(signer_info.next(Tag::Sequence)?)?.next_oid()?;
+    let digest = signer_info.within(Tag::Sequence)?.next_oid()?;
     signer_info.skip_if(context(0));
     signer_info.next(Tag::Sequence)?;
     let signature = signer_info.next(Tag::OctetString)?;
@@ -117,10 +108,10 @@ fn pkcs7<'a>(message: &'a [u8], id: &'static [u8]) -> Option<Signature<'a>> {
 fn issuer_name(issuer: &[u8]) -> Option<&[u8]> {
     let mut last = &[][..];
     let mut sets = Elements::of(issuer)?;
-    while !sets.is_empty() {
-        let mut attributes = Elements::of(sets.next(Tag::Set)?)?;
-        while !attributes.is_empty() {
-            let mut attribute = Elements::of(attributes.next(Tag::Sequence)?)?;
+    while !sets.0.is_finished() {
+        let mut attributes = sets.within(Tag::Set)?;
+        while !attributes.0.is_finished() {
+            let mut attribute = attributes.within(Tag::Sequence)?;
             let kind = attribute.next_oid()?;
             last = attribute.next_any()?.value();
             if kind == COMMON_NAME {
@@ -137,19 +128,16 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 
 /// The absolute value of a big-endian integer in two's complement, without leading zeros.
 fn magnitude(integer: &[u8]) -> Cow<'_, [u8]> {
-    let start = |bytes: &[u8]| bytes.iter().position(|&b| b != 0).unwrap_or(bytes.len());
+    let zeros = |bytes: &[u8]| bytes.iter().take_while(|&&b| b == 0).count();
     if integer.first().is_none_or(|&b| b < 0x80) {
-        return Cow::Borrowed(&integer[start(integer)..]);
+        return Cow::Borrowed(&integer[zeros(integer)..]);
     }
-    let mut negated: Vec<u8> = integer.iter().map(|&b| !b).collect();
+    let mut negated = integer.to_vec();
+    let mut carry = true;
     for byte in negated.iter_mut().rev() {
-        let carry;
-        (*byte, carry) = byte.overflowing_add(1);
-        if !carry {
-            break;
-        }
+        (*byte, carry) = (!*byte).overflowing_add(carry.into());
     }
-    negated.drain(..start(&negated));
+    negated.drain(..zeros(&negated));
     Cow::Owned(negated)
 }
 
@@ -182,10 +170,8 @@ const DIGESTS: [(ObjectIdentifier, &str); 23] = [
 
 /// The name of a digest algorithm; for an unknown one its object identifier in dotted form.
 fn digest_name(digest: ObjectIdentifier) -> Cow<'static, str> {
-    match DIGESTS.iter().find(|(known, _)| *known == digest) {
-        Some((_, name)) => Cow::Borrowed(name),
-        None => Cow::Owned(digest.to_string()),
-    }
+    let known = DIGESTS.iter().find(|(known, _)| *known == digest);
+    known.map_or_else(|| digest.to_string().into(), |&(_, name)| name.into())
 }
 
 /// The tag of `subjectKeyIdentifier`.
@@ -204,11 +190,6 @@ impl<'a> Elements<'a> {
         SliceReader::new_with_encoding_rules(bytes, EncodingRules::Ber).ok().map(Elements)
     }
 
-    fn is_empty(&self) -> bool {
-        use der::Reader;
-        self.0.is_finished()
-    }
-
     fn next_any(&mut self) -> Option<AnyRef<'a>> {
         AnyRef::decode(&mut self.0).ok()
     }
@@ -216,6 +197,11 @@ impl<'a> Elements<'a> {
     /// The content of the next value, which must have this tag.
     fn next(&mut self, tag: Tag) -> Option<&'a [u8]> {
         self.next_any().filter(|any| any.tag() == tag).map(AnyRef::value)
+    }
+
+    /// The elements of the next value, which must have this tag.
+    fn within(&mut self, tag: Tag) -> Option<Self> {
+        Elements::of(self.next(tag)?)
     }
 
     fn next_oid(&mut self) -> Option<ObjectIdentifier> {
