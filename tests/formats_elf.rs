@@ -39,7 +39,7 @@ fn all_four_kinds_are_read() {
     for (index, file) in kinds(builder).iter().enumerate() {
         let elf = Elf::parse(file).unwrap();
         assert_eq!(elf.is_64(), index < 2);
-        assert_eq!(elf.machine(), [62, 22, 3, 2][index]);
+        assert_eq!(elf.machine, [62, 22, 3, 2][index]);
         let first = elf.section(b"x").unwrap();
         assert_eq!(first.data, b"one");
         assert_eq!(&file[first.offset..first.offset + 3], b"one");

@@ -35,21 +35,16 @@ pub use symbols::{exports, needed, versions};
 
 use crate::error::{Errno, Error, Result};
 
-/// The identification at the start of an ELF file, in bytes.
-const IDENT: usize = 16;
-/// Flag of a section that the kernel keeps in memory.
-const SHF_ALLOC: u64 = 2;
-
 /// An uncompressed module whose header and section table have been checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Elf<'a> {
     image: &'a [u8],
     encoding: Encoding,
-    machine: u16,
-    /// The section headers.
-    headers: &'a [u8],
-    /// Their offset in the file.
-    headers_offset: usize,
+    /// The machine number (`e_machine`).
+    pub machine: u16,
+    /// The offset of the section headers in the file, and their number.
+    headers: usize,
+    count: usize,
     /// The names of the sections; ends in NUL.
     names: &'a [u8],
 }
@@ -71,35 +66,31 @@ impl<'a> Elf<'a> {
     /// `ENOEXEC` for a file that is not ELF. `EINVAL` for an unknown class or byte order, and if the section table or the
     /// sections' names are missing or reach beyond the end of the file.
     pub fn parse(image: &'a [u8]) -> Result<Elf<'a>> {
-        let invalid = |what: &str| Error::new(Errno::EINVAL, what);
-        if image.len() <= IDENT || !image.starts_with(b"\x7fELF") {
+        // The identification alone has 16 bytes.
+        if image.len() <= 16 || !image.starts_with(b"\x7fELF") {
             return Err(Error::new(Errno::ENOEXEC, "not an ELF file"));
         }
         let encoding =
             Encoding::from_ident(image).ok_or_else(|| invalid("unknown ELF class or byte order"))?;
         let cut = || invalid("ELF header is cut off");
-        let machine = encoding.u16(image, 18).ok_or_else(cut)?;
-        let headers_offset = encoding.word_usize(image, encoding.pick(32, 40)).ok_or_else(cut)?;
-        let header_size = encoding.u16(image, encoding.pick(46, 58)).ok_or_else(cut)?;
-        let count = encoding.u16(image, encoding.pick(48, 60)).ok_or_else(cut)?;
-        let names_index = encoding.u16(image, encoding.pick(50, 62)).ok_or_else(cut)?;
-        if usize::from(header_size) != encoding.section_header_size() {
+        let half = |narrow, wide| encoding.u16(image, encoding.pick(narrow, wide)).ok_or_else(cut);
+        let machine = half(18, 18)?;
+        let headers = encoding.word_usize(image, encoding.pick(32, 40)).ok_or_else(cut)?;
+        let (header_size, count) = (usize::from(half(46, 58)?), usize::from(half(48, 60)?));
+        let names_index = usize::from(half(50, 62)?);
+        if header_size != encoding.section_header_size() {
             return Err(invalid("ELF section headers of unknown size"));
         }
-        let headers = headers_offset
-            .checked_add(usize::from(count) * encoding.section_header_size())
-            .and_then(|end| image.get(headers_offset..end))
-            .ok_or_else(|| invalid("ELF section table reaches beyond the end of the file"))?;
-        let mut elf = Elf { image, encoding, machine, headers, headers_offset, names: &[] };
+        if headers.checked_add(count * header_size).is_none_or(|end| end > image.len()) {
+            return Err(invalid("ELF section table reaches beyond the end of the file"));
+        }
+        let mut elf = Elf { image, encoding, machine, headers, count, names: &[] };
+        let names = elf.section_at(names_index).filter(|names| names.data.last() == Some(&0));
+        elf.names = names.map_or(&[], |names| names.data);
         // A section of names without a name of its own is damaged.
-        elf.names = elf
-            .section_at(usize::from(names_index))
-            .map(|section| section.data)
-            .filter(|names| {
-                let start = elf.name_offset(usize::from(names_index));
-                names.last() == Some(&0) && start.is_some_and(|start| start < names.len())
-            })
-            .ok_or_else(|| invalid("ELF section names are missing or damaged"))?;
+        if names.and_then(|names| elf.names_from(&names)).is_none_or(<[u8]>::is_empty) {
+            return Err(invalid("ELF section names are missing or damaged"));
+        }
         Ok(elf)
     }
 
@@ -108,27 +99,20 @@ impl<'a> Elf<'a> {
         self.encoding.wide
     }
 
-    /// The machine number (`e_machine`), as in elf(5).
-    pub fn machine(&self) -> u16 {
-        self.machine
-    }
-
     /// The first section called `name`. Sections that reach beyond the end of the file are skipped.
     pub fn section(&self, name: &[u8]) -> Option<Section<'a>> {
         self.sections(name).next()
     }
 
     /// All sections called `name`.
-    fn sections<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = Section<'a>> + use<'a, 'n, '_> {
-        (1..self.headers.len() / self.encoding.section_header_size())
-            .filter(|&index| self.is_called(index, name))
-            .filter_map(|index| self.section_at(index))
+    fn sections(&self, name: &[u8]) -> impl Iterator<Item = Section<'a>> {
+        (1..self.count).filter_map(|index| self.section_at(index)).filter(|section| {
+            let rest = self.names_from(section).and_then(|names| names.strip_prefix(name));
+            rest.is_some_and(|rest| rest.first() == Some(&0))
+        })
     }
 
-    /// The content of the first section called `name`.
-    ///
-    /// # Errors
-    /// `ENODATA` if there is none.
+    /// The content of the first section called `name`; `ENODATA` if there is none.
     pub(super) fn data(&self, name: &str) -> Result<&'a [u8]> {
         let section = self.section(name.as_bytes()).map(|section| section.data);
         section.ok_or_else(|| Error::new(Errno::ENODATA, format!("no section {name}")))
@@ -137,35 +121,30 @@ impl<'a> Elf<'a> {
     /// The description of the note in `data`: the lengths of the owner's name and of the description, and a type, 4 bytes
     /// each; the name; the description. `None` if the type is not `kind` or the name (with its NUL) is not `owner`.
     pub(super) fn note(&self, data: &'a [u8], kind: u32, owner: &[u8]) -> Option<&'a [u8]> {
-        let owner_length = usize::try_from(self.encoding.u32(data, 0)?).ok()?;
-        let length = usize::try_from(self.encoding.u32(data, 4)?).ok()?;
-        let rest = data.get(12..)?;
-        let ours = self.encoding.u32(data, 8)? == kind && rest.get(..owner_length)? == owner;
-        rest.get(owner_length..)?.get(..length).filter(|_| ours)
+        let length = self.encoding.u32_usize(data, 4)?;
+        let ours = self.encoding.u32_usize(data, 0)? == owner.len() && self.encoding.u32(data, 8)? == kind;
+        data.get(12..)?.strip_prefix(owner)?.get(..length).filter(|_| ours)
     }
 
-    /// The offset of the name of section `index` in the names.
-    fn name_offset(&self, index: usize) -> Option<usize> {
-        let header = index.checked_mul(self.encoding.section_header_size())?;
-        self.encoding.u32(self.headers, header).and_then(|start| usize::try_from(start).ok())
-    }
-
-    /// Whether section `index` has this name and its content lies inside the file.
-    fn is_called(&self, index: usize, name: &[u8]) -> bool {
-        let rest = self.name_offset(index).and_then(|start| self.names.get(start..)).unwrap_or(&[]);
-        rest.strip_prefix(name).is_some_and(|end| end.first() == Some(&0)) && self.section_at(index).is_some()
+    /// The names of the sections from that of `section` on.
+    fn names_from(&self, section: &Section<'_>) -> Option<&'a [u8]> {
+        self.names.get(self.encoding.u32_usize(self.image, section.header)?..)
     }
 
     /// The section `index`. `None` for 0, for an index beyond the table, and if its content reaches beyond the end of the
     /// file or begins at 0, where the file header is.
     fn section_at(&self, index: usize) -> Option<Section<'a>> {
-        if index == 0 {
+        if !(1..self.count).contains(&index) {
             return None;
         }
-        let header = index.checked_mul(self.encoding.section_header_size())?;
-        let offset = self.encoding.word_usize(self.headers, header + self.encoding.pick(16, 24))?;
-        let size = self.encoding.word_usize(self.headers, header + self.encoding.pick(20, 32))?;
+        let header = self.headers + index * self.encoding.section_header_size();
+        let offset = self.encoding.word_usize(self.image, header + self.encoding.pick(16, 24))?;
+        let size = self.encoding.word_usize(self.image, header + self.encoding.pick(20, 32))?;
         let data = self.image.get(offset..offset.checked_add(size)?).filter(|_| offset != 0)?;
-        Some(Section { data, offset, header: self.headers_offset + header })
+        Some(Section { data, offset, header })
     }
+}
+
+fn invalid(what: &str) -> Error {
+    Error::new(Errno::EINVAL, what)
 }
