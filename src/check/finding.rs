@@ -2,7 +2,6 @@
 
 use crate::log::printable;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// How bad it is.
@@ -71,7 +70,7 @@ impl Finding {
     /// `{"file", "line", "severity", "what", "hint"}`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
-            "file": shown(self.file.as_os_str().as_bytes()),
+            "file": self.file.display().to_string(),
             "line": self.line,
             "severity": self.severity.word(),
             "what": self.what,
@@ -82,14 +81,9 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = shown(self.file.as_os_str().as_bytes());
-        if let Some(line) = self.line {
-            text.push_str(&format!(":{line}"));
-        }
-        text.push_str(&format!(": {}: {}", self.severity.word(), self.what));
-        if let Some(hint) = &self.hint {
-            text.push_str(&format!(" ({hint})"));
-        }
+        let line = self.line.map_or_else(String::new, |line| format!(":{line}"));
+        let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+        let text = format!("{}{line}: {}: {}{hint}", self.file.display(), self.severity.word(), self.what);
         f.write_str(&printable(&text))
     }
 }
@@ -101,9 +95,9 @@ pub(super) fn shown(bytes: &[u8]) -> String {
 
 /// The first three names, and how many more there are: `a, b, c and 4 more`.
 pub(super) fn abbreviated(names: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN { format!("{first} and {} more", names.len() - SHOWN) } else { first }
+    let (first, rest) = names.split_at(names.len().min(3));
+    let first = first.join(", ");
+    if rest.is_empty() { first } else { format!("{first} and {} more", rest.len()) }
 }
 
 /// The first ten findings, and a last one that counts the rest: what is wrong with one module of a tree is often wrong with
@@ -112,13 +106,9 @@ pub(super) fn at_most_ten(mut findings: Vec<Finding>, dir: &Path) -> Vec<Finding
     const MOST: usize = 10;
     if findings.len() > MOST + 1 {
         let next = &findings[MOST];
-        let what = if next.file == dir {
-            next.what.clone()
-        } else {
-            format!("{}: {}", next.file.display(), next.what)
-        };
-        let more =
-            Finding::new(dir, next.severity, format!("{} more, such as {what}", findings.len() - MOST));
+        let file = if next.file == dir { String::new() } else { format!("{}: ", next.file.display()) };
+        let what = format!("{} more, such as {file}{}", findings.len() - MOST, next.what);
+        let more = Finding::new(dir, next.severity, what);
         findings.truncate(MOST);
         findings.push(more);
     }
