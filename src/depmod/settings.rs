@@ -16,6 +16,7 @@ use crate::system::regex;
 use crate::system::roots::Roots;
 use crate::tree::ConfigPaths;
 use crate::tree::config_files::{ConfigFiles, not_read};
+use std::iter::from_fn;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -85,67 +86,36 @@ impl Settings {
         matches: impl Fn(&[u8], &[u8]) -> Option<bool>,
         sink: &dyn Sink,
     ) {
-        let mut lines = Lines::new(contents);
-        while let Some((number, line)) = lines.next() {
-            let at = |text: &[u8]| bytes![path, ":", number.to_string(), ": ", text];
-            let Line::Text(line) = line else {
-                sink.log(Priority::Err, &at(b"line too long, ignored"));
-                continue;
+        let is_for = |kernel: &[u8]| kernel == b"*" || matches(kernel, version) == Some(true);
+        parse(contents, &mut |number, directive| {
+            let log = |priority, text: &[u8]| {
+                sink.log(priority, &bytes![path, ":", number.to_string(), ": ", text]);
             };
-            let mut words = Words(line);
-            // A line of blanks has no word.
-            let Some(command) = words.next() else { continue };
-            let kernel = |pattern: &[u8]| pattern == b"*" || matches(pattern, version) == Some(true);
-            let no_match = |what: &str, pattern: &[u8]| {
-                sink.log(Priority::Info, &at(&bytes![what, " did not match ", pattern]));
-            };
-            match command {
-                b"search" => {
-                    while let Some(word) = words.next() {
-                        self.search.push(match word {
-                            b"built-in" => SearchWord::BuiltIn,
-                            b"external" => SearchWord::External,
-                            below => SearchWord::Below(below.to_vec()),
-                        });
-                    }
-                    continue;
+            match directive {
+                Directive::Search(words) => self.search.extend(words.iter().map(|&word| match word {
+                    b"built-in" => SearchWord::BuiltIn,
+                    b"external" => SearchWord::External,
+                    below => SearchWord::Below(below.to_vec()),
+                })),
+                Directive::Override { name, kernel, subdir } if is_for(kernel) => {
+                    self.overrides.push(bytes![subdir, "/", name]);
                 }
-                b"override" => {
-                    if let (Some(name), Some(pattern), Some(subdir)) =
-                        (words.next(), words.next(), words.next())
-                    {
-                        if kernel(pattern) {
-                            self.overrides.push(bytes![subdir, "/", name]);
-                        } else {
-                            no_match("override kernel", pattern);
-                        }
-                        continue;
-                    }
+                Directive::Override { kernel, .. } => {
+                    log(Priority::Info, &bytes!["override kernel did not match ", kernel]);
                 }
-                b"external" => {
-                    if let (Some(pattern), Some(directory)) = (words.next(), words.next()) {
-                        if kernel(pattern) {
-                            self.externals.push(directory.to_vec());
-                        } else {
-                            no_match("external directory", pattern);
-                        }
-                        continue;
-                    }
+                Directive::External { kernel, directory } if is_for(kernel) => {
+                    self.externals.push(directory.to_vec());
                 }
-                b"exclude" => {
-                    while let Some(word) = words.next() {
-                        self.excludes.push(word.to_vec());
-                    }
-                    continue;
+                Directive::External { kernel, .. } => {
+                    log(Priority::Info, &bytes!["external directory did not match ", kernel]);
                 }
-                b"include" | b"make_map_files" => {
-                    sink.log(Priority::Info, &at(&bytes!["command ", command, " not implemented yet"]));
-                    continue;
+                Directive::Exclude(names) => self.excludes.extend(names.iter().map(|name| name.to_vec())),
+                Directive::Ignored(command) => {
+                    log(Priority::Info, &bytes!["command ", command, " not implemented yet"]);
                 }
-                _ => {}
+                Directive::Bad(what) => log(Priority::Err, &what),
             }
-            sink.log(Priority::Err, &at(&bytes!["ignoring bad line starting with '", command, "'"]));
-        }
+        });
     }
 
     /// Adds the default of the search list.
@@ -154,6 +124,40 @@ impl Settings {
             self.search.push(SearchWord::Below(b"updates".to_vec()));
         }
         self
+    }
+}
+
+/// A line of depmod.d, with its words as written. `Ignored` has the command, `Bad` a message.
+pub(crate) enum Directive<'l> {
+    Search(&'l [&'l [u8]]),
+    Override { name: &'l [u8], kernel: &'l [u8], subdir: &'l [u8] },
+    External { kernel: &'l [u8], directory: &'l [u8] },
+    Exclude(&'l [&'l [u8]]),
+    Ignored(&'l [u8]),
+    Bad(Vec<u8>),
+}
+
+/// Calls `visit` with the number and the directive of each line.
+pub(crate) fn parse(contents: &[u8], visit: &mut dyn FnMut(u32, Directive<'_>)) {
+    let mut lines = Lines::new(contents);
+    while let Some((number, line)) = lines.next() {
+        let Line::Text(line) = line else {
+            visit(number, Directive::Bad(b"line too long, ignored".to_vec()));
+            continue;
+        };
+        let mut words = Words(line);
+        let words: Vec<&[u8]> = from_fn(|| words.next()).collect();
+        let directive = match words[..] {
+            // A line of blanks has no word.
+            [] => continue,
+            [b"search", ref words @ ..] => Directive::Search(words),
+            [b"override", name, kernel, subdir, ..] => Directive::Override { name, kernel, subdir },
+            [b"external", kernel, directory, ..] => Directive::External { kernel, directory },
+            [b"exclude", ref names @ ..] => Directive::Exclude(names),
+            [command @ (b"include" | b"make_map_files"), ..] => Directive::Ignored(command),
+            [command, ..] => Directive::Bad(bytes!["ignoring bad line starting with '", command, "'"]),
+        };
+        visit(number, directive);
     }
 }
 

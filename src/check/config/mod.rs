@@ -21,7 +21,6 @@ pub(super) const CHECKS: &[Check] = &[
     lines::control_characters,
     lines::swallowed,
     depmod::lines,
-    depmod::names,
     unread::files,
     names::access_lines,
     names::options,
