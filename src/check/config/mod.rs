@@ -15,11 +15,7 @@ use crate::config::{Entry, Kind};
 
 /// All checks of this part.
 pub(super) const CHECKS: &[Check] = &[
-    lines::directives,
-    lines::words_behind,
-    lines::comments,
-    lines::control_characters,
-    lines::swallowed,
+    lines::lines,
     depmod::lines,
     unread::files,
     names::access_lines,
