@@ -9,7 +9,7 @@ use crate::gate::settings::Settings;
 use crate::limits;
 use crate::system::file::{read_attribute, read_whole, selinux_label};
 use crate::system::process;
-use crate::system::roots::as_path;
+use crate::system::roots::{Roots, as_path};
 use memchr::memmem;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -19,10 +19,10 @@ use std::path::Path;
 pub(super) const CHECKS: &[Check] = &[gate_directory, gate_label, gate_switch, disabled, modprobe, udevd];
 
 /// The gate's directory cannot be used.
-fn gate_directory(context: &Context<'_>) -> Vec<Finding> {
-    let roots = context.system.roots;
-    let finding = match GateDir::verify(roots) {
-        Ok(()) => return Vec::new(),
+fn gate_directory(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let roots = context.roots;
+    findings.push(match GateDir::verify(roots) {
+        Ok(()) => return,
         Err(NoGateDir::Distrusted(path, why)) => {
             Finding::error(path, format!("{why}, so the gate is not used"))
                 .hint("remove it, the next load makes it anew")
@@ -33,79 +33,70 @@ fn gate_directory(context: &Context<'_>) -> Vec<Finding> {
         }
         // Only root can read it.
         Err(NoGateDir::Unavailable(Errno::EACCES | Errno::EPERM)) if !nix::unistd::geteuid().is_root() => {
-            return Vec::new();
+            return;
         }
         Err(NoGateDir::Unavailable(errno)) => {
             Finding::error(roots.gate_parent(), format!("{errno}, so the gate is not used"))
         }
-    };
-    vec![finding]
+    });
+}
+
+/// Whether a small file below /sys or /proc begins with `1`.
+fn is_on(path: &Path) -> bool {
+    read_attribute(path, &mut [0; 4]).is_ok_and(|text| text.starts_with(b"1"))
 }
 
 /// The gate's directory has no label of its own in the SELinux policy.
-fn gate_label(context: &Context<'_>) -> Vec<Finding> {
-    let roots = context.system.roots;
-    let mut buffer = [0; 4];
-    if read_attribute(&roots.sys_fs.join("fs/selinux/enforce"), &mut buffer) != Ok(b"1") {
-        return Vec::new();
+fn gate_label(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    if !is_on(&context.roots.sys_fs.join("fs/selinux/enforce")) {
+        return;
     }
-    let dirs = [roots.gate_parent(), roots.gate_parent().join("gate")];
-    let labelled = dirs.iter().filter_map(|dir| Some((dir, selinux_label(dir)?)));
-    labelled
+    let parent = context.roots.gate_parent();
+    for dir in [parent.join("gate"), parent] {
+        let label = selinux_label(&dir).unwrap_or_default();
         // USER:ROLE:TYPE:LEVEL
-        .filter(|(_, label)| {
-            let kind = label.split(|&b| b == b':').nth(2).unwrap_or_default();
-            matches!(kind, b"unlabeled_t" | b"default_t")
-        })
-        .map(|(dir, label)| {
+        if matches!(label.split(|&b| b == b':').nth(2), Some(b"unlabeled_t" | b"default_t")) {
             let what = format!("labelled {}, which the policy knows no program to use", shown(&label));
-            Finding::warning(dir, what).hint("restorecon -R /run/kmod")
-        })
-        .collect()
+            findings.push(Finding::warning(dir, what).hint("restorecon -R /run/kmod"));
+        }
+    }
 }
 
 /// The gate was switched off.
-fn gate_switch(context: &Context<'_>) -> Vec<Finding> {
-    let cmdline = context.system.roots.cmdline();
-    let text = read_whole(&cmdline, limits::CMDLINE_FILE).unwrap_or_default();
-    if Settings::from_cmdline(&text).enabled {
-        return Vec::new();
+fn gate_switch(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    if !Settings::from_cmdline(&context.cmdline).enabled {
+        let what = "kmod.gate= has switched the gate off";
+        findings.push(Finding::warning(context.roots.cmdline(), what).hint("kmod-gate(7)"));
     }
-    vec![Finding::warning(cmdline, "kmod.gate= has switched the gate off").hint("kmod-gate(7)")]
 }
 
 /// The kernel accepts no modules.
-fn disabled(context: &Context<'_>) -> Vec<Finding> {
-    let path = context.system.roots.modules_disabled();
-    let mut buffer = [0; 4];
-    if read_attribute(&path, &mut buffer).is_ok_and(|text| text.starts_with(b"1")) {
-        return vec![Finding::warning(path, "no module can be loaded before the next boot")];
+fn disabled(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let path = context.roots.modules_disabled();
+    if is_on(&path) {
+        findings.push(Finding::warning(path, "no module can be loaded before the next boot"));
     }
-    Vec::new()
 }
 
 /// The kernel calls no modprobe, or not this program's.
-fn modprobe(context: &Context<'_>) -> Vec<Finding> {
-    let setting = context.system.roots.proc_fs.join("sys/kernel/modprobe");
+fn modprobe(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let setting = context.roots.proc_fs.join("sys/kernel/modprobe");
     // Missing in a kernel without CONFIG_MODULES.
-    let Ok(path) = read_whole(&setting, 4096) else { return Vec::new() };
+    let Ok(path) = read_whole(&setting, 4096) else { return };
     let path = path.trim_ascii();
     if path.is_empty() {
-        return vec![Finding::warning(setting, "the kernel calls nobody for modules")];
+        return findings.push(Finding::warning(setting, "the kernel calls nobody for modules"));
     }
-    let program = context.system.roots.prefixed(as_path(path));
-    if let Err(error) = std::fs::metadata(&program) {
-        let why = Errno::of(&error).to_string();
-        return vec![
-            Finding::error(program, format!("the kernel calls it for modules: {why}"))
-                .hint("kernel.modprobe"),
-        ];
-    }
-    if is_same(&program, &context.system.roots.proc_fs.join("self/exe")) {
-        return Vec::new();
-    }
-    let what = "the kernel calls it for modules, and it is another program than this kmod";
-    vec![Finding::warning(program, what).hint("kernel.modprobe")]
+    let program = context.roots.prefixed(as_path(path));
+    let finding = if let Err(error) = std::fs::metadata(&program) {
+        let why = Errno::of(&error);
+        Finding::error(program, format!("the kernel calls it for modules: {why}"))
+    } else if !is_same(&program, &context.roots.proc_fs.join("self/exe")) {
+        Finding::warning(program, "the kernel calls it for modules, and it is another program than this kmod")
+    } else {
+        return;
+    };
+    findings.push(finding.hint("kernel.modprobe"));
 }
 
 /// Whether two paths lead to one file, or to copies of it.
@@ -120,17 +111,15 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 /// udevd uses a libkmod without the gate, or one that was replaced since udevd started. If a udev rule calls modprobe
 /// instead, udevd's library does not matter.
-fn udevd(context: &Context<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if rule_calls_modprobe(context) {
-        return findings;
+fn udevd(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let roots = context.roots;
+    if rule_calls_modprobe(roots) {
+        return;
     }
-    let is_udevd =
-        |pid: &i32| process::name(context.system.roots, *pid).is_some_and(|name| name == b"systemd-udevd");
-    for pid in process::ids(context.system.roots).into_iter().filter(is_udevd) {
+    let is_udevd = |pid: &i32| process::name(roots, *pid).is_some_and(|name| name == b"systemd-udevd");
+    for pid in process::ids(roots).into_iter().filter(is_udevd) {
         // Only root may read it.
-        let maps =
-            read_whole(&context.system.roots.process(pid, "maps"), limits::TEXT_FILE).unwrap_or_default();
+        let maps = read_whole(&roots.process(pid, "maps"), limits::TEXT_FILE).unwrap_or_default();
         // ADDRESS PERMISSIONS OFFSET DEVICE INODE     PATH
         let paths =
             maps.split(|&b| b == b'\n').filter_map(|line| line.get(line.iter().position(|&b| b == b'/')?..));
@@ -142,8 +131,8 @@ fn udevd(context: &Context<'_>) -> Vec<Finding> {
                 findings.push(Finding::warning(as_path(gone), what).hint("systemctl restart systemd-udevd"));
                 continue;
             }
-            let contents = read_whole(&context.system.roots.prefixed(as_path(library)), limits::TEXT_FILE)
-                .unwrap_or_default();
+            let contents =
+                read_whole(&roots.prefixed(as_path(library)), limits::TEXT_FILE).unwrap_or_default();
             if memmem::find(&contents, gate::MARK.as_bytes()).is_none() {
                 let what =
                     format!("systemd-udevd ({pid}) loads modules by it, and it knows nothing of the gate");
@@ -151,12 +140,11 @@ fn udevd(context: &Context<'_>) -> Vec<Finding> {
             }
         }
     }
-    findings
 }
 
 /// Whether the udev rules file that loads drivers (80-drivers.rules, of the first directory that has it) runs modprobe.
-fn rule_calls_modprobe(context: &Context<'_>) -> bool {
-    let dirs = context.system.roots.config_dirs("udev/rules.d").into_iter();
+fn rule_calls_modprobe(roots: &Roots) -> bool {
+    let dirs = roots.config_dirs("udev/rules.d").into_iter();
     let mut rules =
         dirs.filter_map(|dir| read_whole(&dir.join("80-drivers.rules"), limits::CONFIG_FILE).ok());
     let rule = rules.next().unwrap_or_default();

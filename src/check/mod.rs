@@ -1,6 +1,6 @@
 //! `kmod check`: problems of the configuration, of a module directory and of this machine, found before they show at boot.
 //!
-//! Each check is a function from a `Context` to findings, in one of three parts:
+//! Each check is a function that adds its findings to a list, in one of three parts:
 //!
 //! | part | what it is about |
 //! |---|---|
@@ -22,24 +22,21 @@ mod modules;
 pub(crate) use finding::{Finding, Severity};
 
 use crate::config::{Config, Entry};
+use crate::limits;
 use crate::log::Silent;
-use crate::system::System;
-use crate::system::roots::as_path;
+use crate::system::file::read_whole;
+use crate::system::{Roots, System};
 use crate::tree::{ConfigPaths, Module, Tree, Which};
 use finding::shown;
 use modules::Study;
 use std::cell::OnceCell;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A part of what can be checked.
+/// A part of what can be checked; the table above says what it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The configuration.
     Config,
-    /// The module directory.
     Modules,
-    /// The running machine.
     Machine,
 }
 
@@ -62,25 +59,32 @@ pub struct Request<'r> {
 
 /// The input of the checks. What one check reads is kept for the others.
 pub(crate) struct Context<'a> {
-    system: &'a System<'a>,
+    roots: &'a Roots,
     request: &'a Request<'a>,
     tree: Tree<'a>,
+    /// The kernel command line; empty if it cannot be read.
+    cmdline: Vec<u8>,
     names: OnceCell<Vec<Vec<u8>>>,
     study: OnceCell<Option<Study>>,
 }
 
-type Check = fn(&Context<'_>) -> Vec<Finding>;
+type Check = fn(&Context<'_>, &mut Vec<Finding>);
 
 /// All findings, sorted by file and line.
 pub fn run(system: &System<'_>, request: &Request<'_>) -> Vec<Finding> {
+    let roots = system.roots;
     let tree = Tree::open(system, request.dir.clone(), request.paths.clone(), &Silent);
-    let context = Context { system, request, tree, names: OnceCell::new(), study: OnceCell::new() };
-    let checks = request.parts.iter().flat_map(|part| match part {
-        Part::Config => config::CHECKS,
-        Part::Modules => modules::CHECKS,
-        Part::Machine => machine::CHECKS,
-    });
-    let mut findings: Vec<Finding> = checks.flat_map(|check| check(&context)).collect();
+    let cmdline = read_whole(&roots.cmdline(), limits::CMDLINE_FILE).unwrap_or_default();
+    let context = Context { roots, request, tree, cmdline, names: OnceCell::new(), study: OnceCell::new() };
+    let mut findings = Vec::new();
+    for part in request.parts {
+        let checks = match part {
+            Part::Config => config::CHECKS,
+            Part::Modules => modules::CHECKS,
+            Part::Machine => machine::CHECKS,
+        };
+        checks.iter().for_each(|check| check(&context, &mut findings));
+    }
     findings.sort_by(|a, b| (&a.file, a.line, &a.what).cmp(&(&b.file, b.line, &b.what)));
     findings.dedup();
     findings
@@ -93,29 +97,24 @@ impl Context<'_> {
 
     /// Whether a file of the configuration belongs to this machine, and not to the distribution or depmod.
     fn is_own(&self, file: &Path) -> bool {
-        let below = |dir: &str| file.starts_with(self.system.roots.prefixed(dir));
+        let below = |dir: &str| file.starts_with(self.roots.prefixed(dir));
         let theirs =
             matches!(self.request.paths, ConfigPaths::Default) && (below("/usr/lib") || below("/lib"));
         !theirs && !file.starts_with(self.tree.dir())
     }
 
-    /// The same for an entry.
+    /// [`Context::is_own`] of an entry's file.
     fn is_own_entry(&self, entry: &Entry<'_>) -> bool {
         self.is_own(self.config().file(entry.origin))
-    }
-
-    /// Whether there is a file for the module `name` (canonical).
-    fn has_file(&self, name: &[u8]) -> bool {
-        self.tree.path(&Module::named(name)).is_some()
     }
 
     fn is_builtin(&self, name: &[u8]) -> bool {
         self.tree.is_builtin(&Module::named(name))
     }
 
-    /// Whether a module has this name.
+    /// Whether a module has this name (canonical): in a file, or built in.
     fn exists(&self, name: &[u8]) -> bool {
-        self.has_file(name) || self.is_builtin(name)
+        self.tree.path(&Module::named(name)).is_some() || self.is_builtin(name)
     }
 
     /// An existing module name that `name` probably is a misspelling of.
@@ -146,13 +145,8 @@ impl Context<'_> {
 
     /// The place of an entry as messages name it: `FILE:LINE`, or the file alone.
     fn place(&self, entry: &Entry<'_>) -> String {
-        let file = shown(self.config().file(entry.origin).as_os_str().as_bytes());
-        if entry.origin.line > 0 { format!("{file}:{}", entry.origin.line) } else { file }
-    }
-
-    /// A path of the module directory.
-    fn file(&self, name: &[u8]) -> PathBuf {
-        self.tree.dir().join(as_path(name))
+        let file = self.config().file(entry.origin).display();
+        if entry.origin.line > 0 { format!("{file}:{}", entry.origin.line) } else { file.to_string() }
     }
 }
 
@@ -160,17 +154,12 @@ impl Context<'_> {
 /// neighbours swapped. Names of less than four bytes are skipped, since all of them are similar. So are pairs that differ
 /// in digits only: r8168 and r8169 are two drivers.
 fn similar_in<'k>(name: &[u8], known: impl Iterator<Item = &'k [u8]>) -> Option<String> {
-    const SHORT: usize = 4;
-    if name.len() < SHORT {
-        return None;
-    }
-    let name = shown(name);
+    let text = shown(name);
     let letters = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
-    let mut similar = known
-        .filter(|known| known.len().abs_diff(name.len()) <= 1)
-        .map(shown)
-        .filter(|known| strsim::osa_distance(known, &name) == 1 && letters(known) != letters(&name));
-    similar.next()
+    let is_similar =
+        |known: &String| strsim::osa_distance(known, &text) == 1 && letters(known) != letters(&text);
+    let possible = known.filter(|known| name.len() >= 4 && known.len().abs_diff(text.len()) <= 1);
+    possible.map(shown).find(is_similar)
 }
 
 #[cfg(test)]
@@ -206,8 +195,8 @@ mod tests {
         let is_own = |roots: &Roots, request: &Request<'_>, file: &str| {
             let system = System { roots, ..fixture.system() };
             let tree = Tree::open(&system, request.dir.clone(), request.paths.clone(), &Silent);
-            let (names, study) = Default::default();
-            Context { system: &system, request, tree, names, study }.is_own(Path::new(file))
+            let (cmdline, names, study) = Default::default();
+            Context { roots, request, tree, cmdline, names, study }.is_own(Path::new(file))
         };
         for (roots, prefix) in [(Roots::default(), ""), (Roots::below(Path::new("/mnt")), "/mnt")] {
             for (file, own) in [

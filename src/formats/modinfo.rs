@@ -30,7 +30,7 @@ pub(crate) fn entries(section: &[u8]) -> impl Iterator<Item = Entry<'_>> {
 }
 
 /// A string split at its first `=`. A string without `=` is a key.
-fn entry(string: &[u8]) -> Entry<'_> {
+pub(crate) fn entry(string: &[u8]) -> Entry<'_> {
     split_once(string, b'=').unwrap_or((string, &[]))
 }
 

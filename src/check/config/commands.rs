@@ -9,30 +9,24 @@ use crate::name;
 
 /// Install and remove commands that call modprobe for their own module, without the option by which modprobe passes over
 /// them.
-pub(super) fn recursive(context: &Context<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (kind, removes, option) in
-        [(Kind::Install, false, "--ignore-install"), (Kind::Remove, true, "--ignore-remove")]
-    {
+pub(super) fn recursive(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    for (kind, option) in [(Kind::Install, "--ignore-install"), (Kind::Remove, "--ignore-remove")] {
         for entry in own(context, kind) {
-            let is_it = |call: &Vec<&[u8]>| asks_for(call, removes, &|name| fnmatch(entry.key, name));
-            if calls(entry.value).iter().any(is_it) {
+            let is_it = |name: &[u8]| fnmatch(entry.key, name);
+            if calls(entry.value).iter().any(|call| asks_for(call, kind == Kind::Remove, &is_it)) {
                 let what =
                     format!("the command for '{}' calls modprobe for it, and so itself", shown(entry.key));
                 findings.push(context.at(&entry, Severity::Error, what).hint(format!("modprobe {option}")));
             }
         }
     }
-    findings
 }
 
 /// The words behind each `modprobe` of a command.
 fn calls(command: &[u8]) -> Vec<Vec<&[u8]>> {
-    let parts = command.split(|byte| matches!(byte, b';' | b'&' | b'|' | b'(' | b')' | b'{' | b'}' | b'`'));
+    let parts = command.split(|byte| b";&|(){}`".contains(byte));
     let calls = parts.filter_map(|part| {
-        let quotes: &[_] = b"\"'";
-        let bare = |word: &'_ [u8]| word.iter().all(|byte| quotes.contains(byte));
-        let words = part.split(u8::is_ascii_whitespace).filter(|word| !bare(word)).map(unquoted);
+        let words = part.split(u8::is_ascii_whitespace).map(unquoted).filter(|word| !word.is_empty());
         let mut words = words.skip_while(|word| word.rsplit(|&b| b == b'/').next() != Some(b"modprobe"));
         words.next()?;
         Some(words.collect())
@@ -40,41 +34,31 @@ fn calls(command: &[u8]) -> Vec<Vec<&[u8]>> {
     calls.collect()
 }
 
-fn unquoted(word: &[u8]) -> &[u8] {
-    let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'');
-    let start = word.iter().position(|byte| !is_quote(byte)).unwrap_or(word.len());
-    let end = word.iter().rposition(|byte| !is_quote(byte)).map_or(start, |last| last + 1);
-    &word[start..end]
+fn unquoted(mut word: &[u8]) -> &[u8] {
+    while let [b'"' | b'\'', rest @ ..] | [rest @ .., b'"' | b'\''] = word {
+        word = rest;
+    }
+    word
 }
 
 /// Whether a call of modprobe loads, or removes, a module for which `is_it` holds, with its command.
 fn asks_for(words: &[&[u8]], removes: bool, is_it: &dyn Fn(&[u8]) -> bool) -> bool {
+    // These change nothing, or pass over the commands; with -C other files count.
+    const OTHERS: &str =
+        "ignore-install ignore-remove dry-run show show-depends resolve-alias showconfig config version help";
     let is_option = |word: &&&[u8]| word.len() > 1 && word[0] == b'-';
-    let has = |short: u8, long: &str| {
+    let has = |shorts: &[u8], longs: &str| {
         words.iter().filter(is_option).any(|word| match word.strip_prefix(b"--") {
-            Some(name) => long.as_bytes().starts_with(name) && name.len() > 2,
-            None => word.contains(&short),
+            Some(name) => name.len() > 2 && longs.split(' ').any(|long| long.as_bytes().starts_with(name)),
+            None => word.iter().any(|byte| shorts.contains(byte)),
         })
     };
-    // These change nothing, or pass over the commands; with -C other files count.
-    let others = [
-        (b'i', "ignore-install"),
-        (b'i', "ignore-remove"),
-        (b'n', "dry-run"),
-        (b'n', "show"),
-        (b'D', "show-depends"),
-        (b'R', "resolve-alias"),
-        (b'c', "showconfig"),
-        (b'C', "config"),
-        (b'V', "version"),
-        (b'h', "help"),
-    ];
-    if others.into_iter().any(|(short, long)| has(short, long)) || has(b'r', "remove") != removes {
+    if has(b"inDRcCVh", OTHERS) || has(b"r", "remove") != removes {
         return false;
     }
     let operands = words.iter().filter(|word| !is_option(word));
     // Further operands are parameters.
-    let most = if removes || has(b'a', "all") { usize::MAX } else { 1 };
+    let most = if removes || has(b"a", "all") { usize::MAX } else { 1 };
     operands.take(most).any(|word| is_it(&name::canonical(word)))
 }
 

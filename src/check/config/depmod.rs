@@ -14,8 +14,7 @@ use std::path::Path;
 /// Bad lines, and in this machine's own files modules and directories that are not there. A directory may come later, and a
 /// line may be for another kernel: only names that are similar to existing ones are reported, and overrides that leave
 /// another file in its place.
-pub(super) fn lines(context: &Context<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
+pub(super) fn lines(context: &Context<'_>, findings: &mut Vec<Finding>) {
     let dir = context.tree.dir();
     let mut there = Vec::new();
     let _ = visit_names(dir, &mut Vec::new(), &mut |name, kind| {
@@ -26,7 +25,7 @@ pub(super) fn lines(context: &Context<'_>) -> Vec<Finding> {
     let is_for =
         |kernel: &[u8]| kernel == b"*" || regex::matches(kernel, context.request.release) == Some(true);
     let mut files = ConfigFiles::default();
-    files.add_system(context.system.roots.config_dirs("depmod.d"), context.system.roots);
+    files.add_system(context.roots.config_dirs("depmod.d"), context.roots);
     files.read(&mut |path, contents| {
         let is_own = context.is_own(path);
         // Files that cannot be read are reported by `unread`.
@@ -49,7 +48,6 @@ pub(super) fn lines(context: &Context<'_>) -> Vec<Finding> {
             _ => {}
         });
     });
-    findings
 }
 
 /// What is wrong with an override of the module `name` by its file in the directory `below`.

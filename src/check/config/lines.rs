@@ -13,16 +13,15 @@ use std::iter::{from_fn, repeat_n};
 use std::path::Path;
 
 /// The lines of the files that people write: not of depmod's files, nor of the kernel command line.
-pub(super) fn lines(context: &Context<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
+pub(super) fn lines(context: &Context<'_>, findings: &mut Vec<Finding>) {
     let mut unknown = 0;
-    let cmdline = context.system.roots.cmdline();
+    let cmdline = context.roots.cmdline();
     let is_written = |path: &Path| path != cmdline && !path.starts_with(context.tree.dir());
     for path in context.config().files().iter().filter(|path| is_written(path)) {
         // Files that cannot be read are reported by `unread`.
         let Ok(contents) = read_whole(path, limits::CONFIG_FILE) else { continue };
         let contents = without_mark(&contents);
-        physical_lines(path, contents, &mut findings);
+        physical_lines(path, contents, findings);
         let mut lines = Lines::new(contents);
         while let Some((number, line)) = lines.next() {
             let finding = match line {
@@ -39,7 +38,6 @@ pub(super) fn lines(context: &Context<'_>) -> Vec<Finding> {
             findings.extend(finding.map(|finding| finding.line(number)));
         }
     }
-    findings
 }
 
 /// Bytes that do not do what they seem to, and directives in a comment that a backslash continues. A carriage return inside a

@@ -12,6 +12,8 @@ mod unread;
 
 use super::{Check, Context};
 use crate::config::{Entry, Kind};
+use crate::formats::kernel_args::{parameters, same_name};
+use crate::formats::modinfo::IMPLICIT_PARAMETERS;
 
 /// All checks of this part.
 pub(super) const CHECKS: &[Check] = &[
@@ -39,6 +41,12 @@ pub(super) const CHECKS: &[Check] = &[
 /// The entries of a kind from this machine's own files.
 fn own<'c>(context: &'c Context<'_>, kind: Kind) -> impl Iterator<Item = Entry<'c>> {
     context.config().entries(kind).filter(move |entry| context.is_own_entry(entry))
+}
+
+/// The parameters in the value of an options entry, without those that every module has.
+fn given(options: Entry<'_>) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let is_implicit = |name: &[u8]| IMPLICIT_PARAMETERS.into_iter().any(|other| same_name(other, name));
+    parameters(options.value).filter(move |(name, _)| !is_implicit(name))
 }
 
 /// Whether a key is a pattern.

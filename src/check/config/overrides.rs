@@ -2,78 +2,55 @@
 //! lines is intended, but files are read in the order of their names, whatever their directory, so that a local line may
 //! lose unexpectedly.
 
-use super::{is_pattern, own};
+use super::{given, is_pattern, own};
 use crate::check::finding::shown;
 use crate::check::{Context, Finding, Severity};
 use crate::config::{Entry, Forbids, Kind};
-use crate::formats::kernel_args::{self, same_name};
-use crate::formats::modinfo::IMPLICIT_PARAMETERS;
+use crate::formats::kernel_args::same_name;
 
 /// Commands: the first one that matches a module is run.
-pub(super) fn commands(context: &Context<'_>) -> Vec<Finding> {
-    let config = context.config();
-    let about = |entry: Entry<'_>, first: Option<Entry<'_>>| {
-        let first = first.filter(|first| first.origin != entry.origin && first.value != entry.value)?;
-        let what = format!(
-            "the command for '{}' is not run: {} has one before",
-            shown(entry.key),
-            context.place(&first)
-        );
-        Some(context.at(&entry, Severity::Warning, what))
-    };
-    let installs =
-        own(context, Kind::Install).filter_map(|entry| about(entry, config.first(Kind::Install, entry.key)));
-    let removes =
-        own(context, Kind::Remove).filter_map(|entry| about(entry, config.first(Kind::Remove, entry.key)));
-    installs.chain(removes).collect()
+pub(super) fn commands(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    for kind in [Kind::Install, Kind::Remove] {
+        for entry in own(context, kind) {
+            let first = context.config().first(kind, entry.key);
+            let other = first.filter(|first| first.origin != entry.origin && first.value != entry.value);
+            if let Some(place) = other.map(|other| context.place(&other)) {
+                let what =
+                    format!("the command for '{}' is not run: {place} has one before", shown(entry.key));
+                findings.push(context.at(&entry, Severity::Warning, what));
+            }
+        }
+    }
 }
 
 /// `permit` lines of a name that a `forbid` line has, too: that one counts.
-pub(super) fn permits(context: &Context<'_>) -> Vec<Finding> {
-    let names = own(context, Kind::Permit).filter(|entry| !is_pattern(entry.key));
-    let overridden = names.filter_map(|entry| {
-        let Some(Forbids::Name(origin)) = context.config().forbids(entry.key) else { return None };
-        let place = context.place(&Entry { origin, ..entry });
-        let what = format!("{} is not permitted: {place} forbids it by name", shown(entry.key));
-        Some(context.at(&entry, Severity::Warning, what))
-    });
-    overridden.collect()
-}
-
-/// A value of a parameter, and its entry.
-struct Given<'c> {
-    entry: Entry<'c>,
-    name: &'c [u8],
-    value: Option<&'c [u8]>,
-}
-
-impl Given<'_> {
-    fn text(&self) -> String {
-        let value = self.value.map_or_else(String::new, |value| format!("={}", shown(value)));
-        format!("{}{value}", shown(self.name))
+pub(super) fn permits(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    for entry in own(context, Kind::Permit).filter(|entry| !is_pattern(entry.key)) {
+        if let Some(Forbids::Name(origin)) = context.config().forbids(entry.key) {
+            let place = context.place(&Entry { origin, ..entry });
+            let what = format!("{} is not permitted: {place} forbids it by name", shown(entry.key));
+            findings.push(context.at(&entry, Severity::Warning, what));
+        }
     }
 }
 
 /// Options: the last value of a parameter counts.
-pub(super) fn options(context: &Context<'_>) -> Vec<Finding> {
-    let mut given = Vec::new();
-    for entry in context.config().entries(Kind::Options) {
-        for (name, value) in kernel_args::parameters(entry.value) {
-            if !IMPLICIT_PARAMETERS.into_iter().any(|implicit| same_name(implicit, name)) {
-                given.push(Given { entry, name, value });
-            }
+pub(super) fn options(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let text = |name: &[u8], value: Option<&[u8]>| match value {
+        Some(value) => format!("{}={}", shown(name), shown(value)),
+        None => shown(name),
+    };
+    let options = context.config().entries(Kind::Options);
+    let all: Vec<_> =
+        options.flat_map(|entry| given(entry).map(move |(name, value)| (entry, name, value))).collect();
+    for (at, (entry, name, value)) in all.iter().enumerate() {
+        let mut later = all[at + 1..].iter().rev();
+        let last = later.find(|(other, same, _)| other.key == entry.key && same_name(same, name));
+        let Some((last, last_name, last_value)) = last else { continue };
+        if last_value != value && context.is_own_entry(entry) {
+            let (this, place, that) = (text(name, *value), context.place(last), text(last_name, *last_value));
+            let what = format!("{this} does not count: {place} says {that}");
+            findings.push(context.at(entry, Severity::Warning, what));
         }
     }
-    let mut findings = Vec::new();
-    for (at, one) in given.iter().enumerate() {
-        let is_same =
-            |other: &&Given<'_>| other.entry.key == one.entry.key && same_name(other.name, one.name);
-        let Some(last) = given[at + 1..].iter().rev().find(is_same) else { continue };
-        if last.value != one.value && context.is_own_entry(&one.entry) {
-            let place = context.place(&last.entry);
-            let what = format!("{} does not count: {place} says {}", one.text(), last.text());
-            findings.push(context.at(&one.entry, Severity::Warning, what));
-        }
-    }
-    findings
 }

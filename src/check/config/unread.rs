@@ -8,6 +8,7 @@ use crate::system::file::{EntryType, read_whole, visit_names};
 use crate::system::roots::as_path;
 use crate::tree::ConfigPaths;
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -16,36 +17,32 @@ const PUT_ASIDE: &str = "~ .bak .dist .dpkg-bak .dpkg-dist .dpkg-new .dpkg-old .
     .rpmsave .save .swp";
 
 /// Files without `.conf`, directories, dangling links, and unreadable files.
-pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
-    let roots = context.system.roots;
-    let dirs = match &context.request.paths {
-        ConfigPaths::Default => [roots.config_dirs("modprobe.d"), roots.config_dirs("depmod.d")].concat(),
-        ConfigPaths::List(paths) => paths.clone(),
+pub(super) fn files(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let (dirs, are_given) = match &context.request.paths {
+        ConfigPaths::Default => {
+            (["modprobe.d", "depmod.d"].map(|name| context.roots.config_dirs(name)).concat(), false)
+        }
+        ConfigPaths::List(paths) => (paths.clone(), true),
     };
     // By the real path: on most systems /lib is a link.
     let mut seen = BTreeSet::new();
-    let dirs = dirs.into_iter().filter(|dir| dir.canonicalize().map_or(true, |real| seen.insert(real)));
-    dirs.flat_map(|dir| match &context.request.paths {
-        // modprobe passes over a path of -C that is not there.
-        ConfigPaths::List(_) => match std::fs::metadata(&dir) {
-            Err(error) => vec![not_read(&dir, Errno::of(&error))],
-            Ok(_) => in_directory(&dir),
-        },
-        ConfigPaths::Default => in_directory(&dir),
-    })
-    .collect()
+    for dir in dirs.iter().filter(|dir| dir.canonicalize().map_or(true, |real| seen.insert(real))) {
+        match std::fs::metadata(dir) {
+            // modprobe passes over a path of -C that is not there.
+            Err(error) if are_given => findings.push(not_read(dir, Errno::of(&error))),
+            _ => in_directory(dir, findings),
+        }
+    }
 }
 
-fn in_directory(dir: &Path) -> Vec<Finding> {
-    let mut found = Vec::new();
-    match visit_names(dir, &mut Vec::new(), &mut |name, kind| found.push((name.to_vec(), kind))) {
+fn in_directory(dir: &Path, findings: &mut Vec<Finding>) {
+    let visit = &mut |name: &[u8], kind| findings.extend(about(&dir.join(as_path(name)), name, kind));
+    match visit_names(dir, &mut Vec::new(), visit) {
         // A file in its place is read.
         Ok(()) | Err(Errno::ENOTDIR) => {}
         Err(Errno::ENOENT) if !dir.is_symlink() => {}
-        Err(errno) => return vec![not_read(dir, errno)],
+        Err(errno) => findings.push(not_read(dir, errno)),
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    found.into_iter().filter_map(|(name, kind)| about(&dir.join(as_path(&name)), &name, kind)).collect()
 }
 
 fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
@@ -62,13 +59,13 @@ fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
     match std::fs::metadata(path) {
         // An empty file is the usual way to mask a file of the distribution.
         Ok(meta) if meta.is_file() && meta.len() == 0 => None,
-        Ok(meta) if meta.is_dir() => Some(Finding::warning(path, "not read: a directory")),
         Ok(meta) if meta.is_file() => {
             let error = read_whole(path, limits::CONFIG_FILE).err()?;
-            Some(Finding::error(path, format!("not read: {}", error.reason())))
+            Some(not_read(path, error.reason()))
         }
+        Ok(meta) if meta.is_dir() => Some(Finding::warning(path, "not read: a directory")),
         Ok(meta) if meta.file_type().is_fifo() || meta.file_type().is_socket() => {
-            Some(Finding::error(path, "not read: not a file"))
+            Some(not_read(path, "not a file"))
         }
         // Devices are read: a link to /dev/null masks.
         Ok(_) => None,
@@ -76,6 +73,6 @@ fn about(path: &Path, name: &[u8], kind: EntryType) -> Option<Finding> {
     }
 }
 
-fn not_read(path: &Path, errno: Errno) -> Finding {
-    Finding::error(path, format!("not read: {errno}"))
+fn not_read(path: &Path, why: impl Display) -> Finding {
+    Finding::error(path, format!("not read: {why}"))
 }

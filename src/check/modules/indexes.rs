@@ -9,7 +9,8 @@ use crate::formats::{modinfo, text};
 use crate::limits;
 use crate::name;
 use crate::system::map::{self, Contents};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::system::roots::as_path;
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 
 /// The binary indexes, each with the text file that has the same content.
@@ -29,51 +30,47 @@ fn depmod(context: &Context<'_>) -> String {
 }
 
 fn open(context: &Context<'_>, name: &str) -> Result<Contents, Errno> {
-    map::open(&context.file(name.as_bytes()), limits::TEXT_FILE).map_err(|error| error.errno())
+    map::open(&context.tree.dir().join(name), limits::TEXT_FILE).map_err(|error| error.errno())
 }
 
 /// Missing directories and indexes.
-pub(super) fn missing(context: &Context<'_>) -> Vec<Finding> {
+pub(super) fn missing(context: &Context<'_>, findings: &mut Vec<Finding>) {
     let dir = context.tree.dir();
     if !dir.is_dir() {
         let release = shown(context.request.release);
-        return vec![Finding::error(dir, format!("there are no modules for the kernel {release}"))];
+        return findings.push(Finding::error(dir, format!("there are no modules for the kernel {release}")));
     }
-    let mut findings = Vec::new();
     // kmod before 27 made no index of the aliases of built-in modules.
     for (index, source) in &INDEXES[..4] {
-        if let Err(errno) = open(context, index) {
-            let finding = Finding::error(context.file(index.as_bytes()), errno.to_string());
-            findings.push(match *source {
-                "modules.builtin" if open(context, source).is_err() => continue,
-                _ => finding.hint(depmod(context)),
-            });
+        let Err(errno) = open(context, index) else { continue };
+        if *source != "modules.builtin" || open(context, source).is_ok() {
+            findings.push(Finding::error(dir.join(index), errno.to_string()).hint(depmod(context)));
         }
     }
     for list in ["modules.builtin", "modules.order"] {
         if let Err(errno) = open(context, list) {
-            let finding = Finding::warning(context.file(list.as_bytes()), errno.to_string());
+            let finding = Finding::warning(dir.join(list), errno.to_string());
             findings.push(finding.hint("it comes with the kernel"));
         }
     }
-    findings
 }
 
 /// Binary indexes that are damaged, or that disagree with their text files.
-pub(super) fn binaries(context: &Context<'_>) -> Vec<Finding> {
-    let wrong = INDEXES.into_iter().filter_map(|(name, source)| {
-        let binary = open(context, name).ok()?;
-        let source_text = open(context, source).ok();
-        let what = match (Index::open(&binary), source_text) {
-            (Ok(index), text) if index.is_whole() => disagreement(&index, source, &text?)?,
+pub(super) fn binaries(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    for (name, source) in INDEXES {
+        let Ok(binary) = open(context, name) else { continue };
+        let what = match (Index::open(&binary), open(context, source)) {
+            (Ok(index), text) if index.is_whole() => {
+                text.ok().and_then(|text| disagreement(&index, source, &text))
+            }
             // depmod writes an empty index if its input is missing.
-            (Err(error), None) if error.errno() == Errno::ENODATA => return None,
-            (Ok(_), _) => "the index is damaged".to_owned(),
-            (Err(error), _) => error.what().to_owned(),
+            (Err(error), Err(_)) if error.errno() == Errno::ENODATA => None,
+            (Ok(_), _) => Some("the index is damaged".to_owned()),
+            (Err(error), _) => Some(error.what().to_owned()),
         };
-        Some(Finding::error(context.file(name.as_bytes()), what).hint(depmod(context)))
-    });
-    wrong.collect()
+        let finding = what.map(|what| Finding::error(context.tree.dir().join(name), what));
+        findings.extend(finding.map(|finding| finding.hint(depmod(context))));
+    }
 }
 
 type Pairs = BTreeSet<(Vec<u8>, Vec<u8>)>;
@@ -87,11 +84,8 @@ fn disagreement(index: &Index<'_>, source: &str, text: &[u8]) -> Option<String> 
     // These the index cannot hold; the module that has such an alias is reported for it.
     right.retain(|(key, _)| unfit(key).is_none());
     let differing: BTreeSet<&[u8]> = left.symmetric_difference(&right).map(|(key, _)| &key[..]).collect();
-    if differing.is_empty() {
-        return None;
-    }
     let keys: Vec<String> = differing.into_iter().map(shown).collect();
-    Some(format!("says something else than {source} of {}", abbreviated(&keys)))
+    (!keys.is_empty()).then(|| format!("says something else than {source} of {}", abbreviated(&keys)))
 }
 
 /// The entries of an index of this text.
@@ -114,46 +108,41 @@ fn pairs(name: &str, contents: &[u8]) -> Pairs {
 }
 
 /// Modules missing from `modules.dep`, and files of `modules.dep` that do not exist.
-pub(super) fn files(context: &Context<'_>) -> Vec<Finding> {
-    let (Some(study), Ok(dep)) = (context.study(), open(context, "modules.dep")) else { return Vec::new() };
-    let dir = context.tree.dir().as_os_str().as_bytes();
+pub(super) fn files(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let (Some(study), Ok(dep)) = (context.study(), open(context, "modules.dep")) else { return };
+    let dir = context.tree.dir();
     let named: BTreeSet<&[u8]> = statements(&dep).into_iter().map(path).collect();
-    let there: BTreeSet<&[u8]> = study.modules.iter().map(|module| module.relative(dir)).collect();
-    let dep = context.file(b"modules.dep");
+    let there: BTreeSet<&[u8]> =
+        study.modules.iter().map(|module| module.relative(dir.as_os_str().as_bytes())).collect();
     let unknown = there.difference(&named).map(|path| {
-        Finding::error(context.file(path), "not in modules.dep, so nothing finds it").hint(depmod(context))
+        let what = "not in modules.dep, so nothing finds it";
+        Finding::error(dir.join(as_path(path)), what).hint(depmod(context))
     });
+    findings.extend(at_most_ten(unknown.collect(), dir));
+    let dep = dir.join("modules.dep");
     let gone = named.difference(&there).map(|path| {
-        let why = if context.file(path).exists() { "is not the file that counts" } else { "is not there" };
+        let is_file = dir.join(as_path(path)).exists();
+        let why = if is_file { "is not the file that counts" } else { "is not there" };
         Finding::error(&dep, format!("{} {why}", shown(path))).hint(depmod(context))
     });
-    let mut findings = at_most_ten(unknown.collect(), context.tree.dir());
     findings.extend(at_most_ten(gone.collect(), &dep));
-    findings
 }
 
 /// Text files that disagree with the modules.
-pub(super) fn stale(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
+pub(super) fn stale(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let Some(study) = context.study() else { return };
     // Of a file that only root may read nobody else can say what the index should have of it.
-    if study
-        .facts
-        .iter()
-        .filter_map(|facts| facts.trouble.as_ref())
-        .any(|trouble| trouble.errno == Errno::EACCES)
-    {
-        return Vec::new();
+    let mut troubles = study.facts.iter().filter_map(|facts| facts.trouble.as_ref());
+    if troubles.any(|trouble| trouble.errno == Errno::EACCES) {
+        return;
     }
-    let made: BTreeMap<&str, &[u8]> =
-        study.resolved.texts.iter().map(|file| (file.name, &file.contents[..])).collect();
-    let mut findings = Vec::new();
-    for name in MADE {
-        let (Ok(there), Some(made)) = (open(context, name), made.get(name)) else { continue };
-        let (mut there, mut made) = (statements(&there), statements(made));
-        if name == "modules.dep" {
+    for file in study.texts.iter().filter(|file| MADE.contains(&file.name)) {
+        let Ok(there) = open(context, file.name) else { continue };
+        let (mut there, mut made) = (statements(&there), statements(&file.contents));
+        if file.name == "modules.dep" {
             // Missing and unknown files are reported one by one.
-            let paths = |lines: &BTreeSet<&[u8]>| lines.iter().map(|line| path(line).to_vec()).collect();
-            let (known, present): (BTreeSet<_>, BTreeSet<_>) = (paths(&there), paths(&made));
+            let known: BTreeSet<&[u8]> = there.iter().copied().map(path).collect();
+            let present: BTreeSet<&[u8]> = made.iter().copied().map(path).collect();
             there.retain(|line| present.contains(path(line)));
             made.retain(|line| known.contains(path(line)));
         }
@@ -163,10 +152,9 @@ pub(super) fn stale(context: &Context<'_>) -> Vec<Finding> {
                 "of other modules than these: {missing} lines are missing and {more} too many, such as '{}'",
                 shown(first)
             );
-            findings.push(Finding::error(context.file(name.as_bytes()), what).hint(depmod(context)));
+            findings.push(Finding::error(context.tree.dir().join(file.name), what).hint(depmod(context)));
         }
     }
-    findings
 }
 
 /// The module's file in a line of `modules.dep`.

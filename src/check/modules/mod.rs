@@ -15,7 +15,7 @@ pub(super) const CHECKS: &[Check] =
     &[indexes::missing, indexes::binaries, indexes::files, indexes::stale, module_files, kernel::firmware];
 
 /// The checks of the module files.
-const OF_FILES: [fn(&Context<'_>, &Study) -> Vec<Finding>; 11] = [
+const OF_FILES: [fn(&Context<'_>, &Study, &mut Vec<Finding>); 11] = [
     files::unreadable,
     files::passed_over,
     files::aliases,
@@ -30,7 +30,11 @@ const OF_FILES: [fn(&Context<'_>, &Study) -> Vec<Finding>; 11] = [
 ];
 
 /// Runs these checks, each of which may find something in thousands of files.
-fn module_files(context: &Context<'_>) -> Vec<Finding> {
-    let Some(study) = context.study() else { return Vec::new() };
-    OF_FILES.iter().flat_map(|check| at_most_ten(check(context, study), context.tree.dir())).collect()
+fn module_files(context: &Context<'_>, findings: &mut Vec<Finding>) {
+    let Some(study) = context.study() else { return };
+    for check in OF_FILES {
+        let mut found = Vec::new();
+        check(context, study, &mut found);
+        findings.extend(at_most_ten(found, context.tree.dir()));
+    }
 }
