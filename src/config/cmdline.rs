@@ -36,94 +36,33 @@ pub enum Option<'a> {
     },
 }
 
-/// The state of the parser inside an option.
-#[derive(Clone, Copy)]
-enum State {
-    Module,
-    /// After the first dot, which is at this position.
-    Parameter(usize),
-    /// After the dot and the `=`, which are at these positions.
-    Value(usize, usize),
-    Void,
-}
-
-/// The bytes at which the state may change; all others are skipped.
-const MATTERS: [bool; 256] = {
-    let mut table = [false; 256];
-    let bytes = b"\".= \t\n\x0b\x0c\r";
-    let mut at = 0;
-    while at < bytes.len() {
-        table[bytes[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
-
 /// Calls `visit` for every option for a module or a list, in order. Text after [`limits::CMDLINE`] bytes or after a NUL is
 /// ignored.
 pub fn parse(text: &[u8], visit: &mut dyn FnMut(Option<'_>)) {
     let text = &text[..text.len().min(limits::CMDLINE)];
     let text = text.split(|&b| b == 0).next().unwrap_or(text);
-    let mut at = 0;
-    while at < text.len() {
-        if is_space(text[at]) {
-            at += 1;
+    let mut quoted = false;
+    let options = text.split(|&b| {
+        quoted ^= b == b'"';
+        !quoted && is_space(b)
+    });
+    for option in options {
+        let (quote, option) = option.split_at(usize::from(option.starts_with(b"\"")));
+        let equals = option.iter().position(|&b| b == b'=');
+        let (name, value) = option.split_at(equals.map_or(option.len(), |at| at + 1));
+        let Some(dot) = name.iter().position(|&b| b == b'.') else { continue };
+        let (module, parameter) = (&name[..dot], &name[dot + 1..]);
+        let quotes = quote.len() + value.iter().filter(|&&b| b == b'"').count();
+        if parameter.contains(&b'.') || name.iter().any(|&b| b == b'"' || is_space(b)) || quotes % 2 == 1 {
             continue;
         }
-        let leading = text[at] == b'"';
-        let start = at + usize::from(leading);
-        let mut quoted = leading;
-        let mut state = State::Module;
-        at = start;
-        loop {
-            at += text[at..].iter().position(|&b| MATTERS[b as usize]).unwrap_or(text.len() - at);
-            let Some(&byte) = text.get(at) else { break };
-            state = match (state, byte) {
-                (_, b'"') => {
-                    quoted = !quoted;
-                    if matches!(state, State::Value(..)) { state } else { State::Void }
-                }
-                (State::Value(..), b'.' | b'=') => state,
-                (State::Module, b'.') => State::Parameter(at),
-                (State::Parameter(dot), b'=') => State::Value(dot, at),
-                (_, b'.' | b'=') => State::Void,
-                // White space.
-                _ if !quoted => break,
-                (State::Value(..), _) => state,
-                _ => State::Void,
-            };
-            at += 1;
-        }
-        if !quoted {
-            option(text, start, at, leading, state, visit);
-        }
-    }
-}
-
-fn option(
-    text: &[u8],
-    start: usize,
-    end: usize,
-    leading: bool,
-    state: State,
-    visit: &mut dyn FnMut(Option<'_>),
-) {
-    match state {
-        State::Module | State::Void => {}
-        State::Parameter(dot) => {
-            visit(Option::Parameter { module: &text[start..dot], text: [&text[dot + 1..end], b"", b""] });
-        }
-        State::Value(dot, equals) => {
-            let (module, parameter) = (&text[start..dot], &text[dot + 1..equals]);
-            let value = &text[equals + 1..end];
-            let list = LISTS.iter().find(|(name, _)| module == b"modprobe" && parameter == name.as_bytes());
-            if let Some(&(_, kind)) = list {
+        let is_it = |(list, _): &&(&str, Kind)| parameter.strip_suffix(b"=") == Some(list.as_bytes());
+        match LISTS.iter().find(is_it).filter(|_| module == b"modprobe") {
+            None => visit(Option::Parameter { module, text: [parameter, quote, value] }),
+            Some((_, kind)) => {
                 let value: Vec<u8> = value.iter().copied().filter(|&b| b != b'"').collect();
                 let names = value.split(|&b| b == b',' || is_space(b)).filter(|name| !name.is_empty());
-                names.for_each(|name| visit(Option::Name(kind, name)));
-            } else {
-                let quote: &[u8] = if leading { b"\"" } else { b"" };
-                visit(Option::Parameter { module, text: [&text[dot + 1..=equals], quote, value] });
+                names.for_each(|name| visit(Option::Name(*kind, name)));
             }
         }
     }
