@@ -10,9 +10,6 @@
 
 use crate::limits;
 
-/// The byte order mark in UTF-8.
-const MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// A logical line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line<'l> {
@@ -40,10 +37,7 @@ impl<'a> Lines<'a> {
 
     /// The next line that is neither empty nor a comment, with the number (from 1) of its last physical line.
     pub(crate) fn next(&mut self) -> Option<(u32, Line<'_>)> {
-        loop {
-            if self.rest.is_empty() {
-                return None;
-            }
+        while !self.rest.is_empty() {
             let end = find(b'\n', self.rest);
             let line = without_returns(&self.rest[..end.unwrap_or(self.rest.len())]);
             let comment = matches!(line.first(), None | Some(b'#'));
@@ -67,6 +61,7 @@ impl<'a> Lines<'a> {
             let text = if self.plain { line } else { until_nul(line) };
             return Some((self.number, if fits { Line::Text(text) } else { Line::TooLong }));
         }
+        None
     }
 
     /// Copies a line with backslashes into `joined`; false if it is too long (its start is kept).
@@ -78,11 +73,11 @@ impl<'a> Lines<'a> {
             let special = self.rest.iter().position(|&b| b == b'\\' || b == b'\n');
             let (text, after) = self.rest.split_at(special.unwrap_or(self.rest.len()));
             let (kept, done, rest): (&[u8], bool, &[u8]) = match after {
-                [b'\\', escaped @ ..] => match past_returns(escaped) {
-                    [b'\n', rest @ ..] => (&[], false, rest),
+                [b'\\', escaped @ ..] => match escaped.iter().position(|&byte| byte != b'\r') {
                     // The end of the file.
-                    [] => (&[], true, &[]),
-                    _ => (&escaped[..1], false, &escaped[1..]),
+                    None => (&[], true, &[]),
+                    Some(at) if escaped[at] == b'\n' => (&[], false, &escaped[at + 1..]),
+                    Some(_) => (&escaped[..1], false, &escaped[1..]),
                 },
                 _ => (&[], true, after.get(1..).unwrap_or_default()),
             };
@@ -107,7 +102,7 @@ impl<'a> Lines<'a> {
 
 /// A file's content without a byte order mark.
 pub(crate) fn without_mark(contents: &[u8]) -> &[u8] {
-    contents.strip_prefix(MARK).unwrap_or(contents)
+    contents.strip_prefix(b"\xef\xbb\xbf").unwrap_or(contents)
 }
 
 /// The line without the carriage returns at its end.
@@ -115,18 +110,13 @@ fn without_returns(line: &[u8]) -> &[u8] {
     &line[..line.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1)]
 }
 
-/// The text after the carriage returns at its start.
-fn past_returns(text: &[u8]) -> &[u8] {
-    &text[text.iter().position(|&byte| byte != b'\r').unwrap_or(text.len())..]
-}
-
 fn until_nul(line: &[u8]) -> &[u8] {
     &line[..find(0, line).unwrap_or(line.len())]
 }
 
-/// The position of the first `byte` in `text`. Uses the instructions that every CPU of the architecture has:
-/// `memchr::memchr` detects the CPU first, by instructions (CPUID) that leave a virtual machine's guest. That takes 40
-/// microseconds in total, longer than all else that a lookup does in user space.
+/// The position of the first `byte` in `text`, by instructions that every CPU of the architecture has. `memchr::memchr`
+/// detects the CPU first, by CPUID, which the hypervisor of a virtual machine executes. That takes 40 microseconds in
+/// total, longer than all else that a lookup does in user space.
 fn find(byte: u8, text: &[u8]) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
     let searcher = memchr::arch::x86_64::sse2::memchr::One::new(byte)?;
