@@ -13,13 +13,8 @@ use crate::system::map::Contents;
 use crate::system::module_file::ModuleFile;
 use std::path::Path;
 
-/// The image of a module: that of the file (mapped or read), or decompressed.
-pub(crate) enum Image {
-    /// The file itself.
-    Plain(Contents),
-    /// Its decompressed contents.
-    Inflated(Vec<u8>),
-}
+/// The image of a module: the contents of its file, decompressed.
+pub(crate) struct Image(Contents);
 
 impl Image {
     /// Reads the module at `path`.
@@ -36,12 +31,21 @@ impl Image {
     /// # Errors
     /// `EINVAL` if its compressed data is broken, with the path.
     pub(crate) fn of(contents: Contents, path: &Path) -> Result<Image> {
-        match compress::detect(&contents) {
-            Compression::None => Ok(Image::Plain(contents)),
-            kind => Ok(Image::Inflated(
-                compress::decompress(kind, &contents, limits::INFLATED).map_err(|error| error.at(path))?,
-            )),
-        }
+        Ok(Image(match compress::detect(&contents) {
+            Compression::None => contents,
+            kind => {
+                let inflated = compress::decompress(kind, &contents, limits::INFLATED);
+                Contents::Read(inflated.map_err(|error| error.at(path))?)
+            }
+        }))
+    }
+}
+
+impl std::ops::Deref for Image {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -57,11 +61,10 @@ pub(crate) fn own_modinfo(path: &Path) -> Result<Vec<u8>> {
     let section = modinfo::section(&elf)?;
     let known = modinfo::parameters(modinfo::entries(section)).0;
     let mut words = section.to_vec();
-    for name in
-        elf.symbols().into_iter().flatten().filter_map(|symbol| symbol.name()?.strip_prefix(b"__param_str_"))
-    {
+    let symbols = elf.symbols().into_iter().flatten();
+    for name in symbols.filter_map(|symbol| symbol.name()?.strip_prefix(b"__param_str_")) {
         if !known.iter().any(|known| same_name(known.name, name)) {
-            words.extend_from_slice(&bytes![b"\0parmtype=", name, b":\0"]);
+            words.extend(bytes![b"\0parmtype=", name, b":\0"]);
         }
     }
     Ok(words)
@@ -70,9 +73,7 @@ pub(crate) fn own_modinfo(path: &Path) -> Result<Vec<u8>> {
 /// The name by which the kernel will know the module in a file, canonical. `None` if the file has none, and for a pipe: its
 /// contents can be read once only, by the load.
 pub(crate) fn own_name(path: &Path) -> Option<Vec<u8>> {
-    if !std::fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
+    std::fs::metadata(path).ok().filter(|meta| meta.is_file())?;
     modinfo::module_name(&Elf::parse(&Image::read(path).ok()?).ok()?).map(name::canonical)
 }
 
@@ -98,15 +99,4 @@ pub(crate) fn long_enough(length: usize, path: &Path) -> Result<()> {
         return Err(Error::new(Errno::EINVAL, text).at(path));
     }
     Ok(())
-}
-
-impl std::ops::Deref for Image {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Image::Plain(contents) => contents,
-            Image::Inflated(bytes) => bytes,
-        }
-    }
 }
