@@ -77,7 +77,7 @@ impl Context {
         let (lasting_roots, lasting_log): (&'static Roots, &'static Log) =
             unsafe { (&*Rc::as_ptr(&roots), &*Rc::as_ptr(&log)) };
         let dirname = c_string(dir.as_os_str().as_bytes());
-        let mut tree = Tree::open(&system(lasting_roots), dir, config, lasting_log);
+        let mut tree = Tree::open(lasting_roots, dir, config, lasting_log);
         tree.watch();
         tree.config();
         Ok(Context {
@@ -113,7 +113,7 @@ impl Context {
             }
         }
         let tree = self.tree.borrow();
-        tree.read_as(if self.loaded.get() { Reader::Mapped } else { Reader::Streamed });
+        tree.reader.set(if self.loaded.get() { Reader::Mapped } else { Reader::Streamed });
         tree
     }
 

@@ -44,7 +44,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     }
     log.set_threshold(threshold);
     let dir = call.module_directory(&log, None, None)?;
-    let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
+    let tree = Tree::open(call.world.system.roots, dir, ConfigPaths::List(Vec::new()), &log);
     let gate = call.gate(&log);
     let tool = Tool { call, log: &log, tree: &tree, gate: &gate, force };
     let mut status = 0;

@@ -5,6 +5,7 @@
 
 use super::Raw;
 use crate::formats::pattern::fnmatch;
+use std::iter::from_fn;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -29,17 +30,30 @@ struct Sorted {
 
 impl List {
     /// Positions of the entries whose key is exactly `name`, ascending.
-    pub(super) fn exact<'l>(&'l self, text: &'l [u8], name: &'l [u8]) -> impl Iterator<Item = usize> + 'l {
+    pub(super) fn exact(&self, text: &[u8], name: &[u8]) -> impl Iterator<Item = usize> {
         let (walked, found) = self.candidates(text, name);
         let walked = walked.filter(move |&at| self.key(text, at) == name);
         walked.chain(found.iter().map(|&at| at as usize))
     }
 
-    /// Positions of the entries whose key matches `name`, exactly or as a pattern, ascending.
-    pub(super) fn matching<'l, 'q>(&'l self, text: &'l [u8], name: &'q [u8]) -> Matching<'l, 'q> {
-        let (walked, found) = self.candidates(text, name);
-        let wild = if self.is_short() { &[] } else { self.sorted(text).wild.as_slice() };
-        Matching { list: self, text, name, walked, found, wild }
+    /// The entries whose key matches `name`, exactly or as a pattern, in order of precedence.
+    pub(super) fn matching(&self, text: &[u8], name: &[u8]) -> impl Iterator<Item = &Raw> {
+        let (walked, mut exact) = self.candidates(text, name);
+        let mut wild = if self.is_short() { &[][..] } else { &self.sorted(text).wild };
+        // Merges two ascending lists. A pattern that is spelled like the name is in both, and counts once.
+        let merged = from_fn(move || {
+            let next = *exact.first().into_iter().chain(wild.first()).min()?;
+            exact = exact.strip_prefix(&[next]).unwrap_or(exact);
+            wild = wild.strip_prefix(&[next]).unwrap_or(wild);
+            Some(next as usize)
+        });
+        walked.chain(merged).map(|at| &self.entries[at]).filter(move |raw| {
+            if raw.wild {
+                return fnmatch(&text[raw.key.clone()], name);
+            }
+            // The length alone rules out most.
+            raw.key.len() == name.len() && &text[raw.key.clone()] == name
+        })
     }
 
     fn is_short(&self) -> bool {
@@ -69,56 +83,5 @@ impl List {
             all.sort_unstable_by_key(|&at| (self.key(text, at as usize), at));
             Sorted { all, wild }
         })
-    }
-}
-
-/// See [`List::matching`].
-pub(super) struct Matching<'l, 'q> {
-    list: &'l List,
-    text: &'l [u8],
-    name: &'q [u8],
-    walked: Range<usize>,
-    found: &'l [u32],
-    wild: &'l [u32],
-}
-
-impl Matching<'_, '_> {
-    fn fits(&self, at: usize) -> bool {
-        let raw = &self.list.entries[at];
-        if raw.wild {
-            return fnmatch(&self.text[raw.key.clone()], self.name);
-        }
-        // The length alone rules out most.
-        raw.key.len() == self.name.len() && &self.text[raw.key.clone()] == self.name
-    }
-}
-
-impl Iterator for Matching<'_, '_> {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        while let Some(at) = self.walked.next() {
-            if self.fits(at) {
-                return Some(at);
-            }
-        }
-        // Merges two ascending lists: the exact keys, which match, and the patterns, which may match.
-        loop {
-            let (list, at) = match (self.found, self.wild) {
-                ([found, ..], [wild, ..]) if found < wild => (&mut self.found, *found),
-                (_, [wild, ..]) => (&mut self.wild, *wild),
-                ([found, ..], []) => (&mut self.found, *found),
-                ([], []) => return None,
-            };
-            *list = &list[1..];
-            // A pattern that is spelled like the name is in both lists; it is tested once.
-            let from_wild = self.list.entries[at as usize].wild;
-            if from_wild && self.found.first() == Some(&at) {
-                self.found = &self.found[1..];
-            }
-            if self.fits(at as usize) {
-                return Some(at as usize);
-            }
-        }
     }
 }

@@ -7,19 +7,18 @@
 
 mod by_name;
 pub(crate) mod cmdline;
-pub(crate) mod files;
-mod forbid;
 pub(crate) mod lines;
 mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use forbid::Forbids;
 pub(crate) use parse::Parser;
 
 use crate::formats::is_space;
+use crate::log::bytes;
 use by_name::List;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The directive of a line.
@@ -65,21 +64,26 @@ pub struct Entry<'c> {
     pub value: &'c [u8],
     /// The line.
     pub origin: Origin,
+    /// Whether the key has a byte that is special to fnmatch(3). False for options and blacklist: their keys are names.
+    pub wild: bool,
 }
 
-/// A part of the configuration that was skipped. None is fatal; the text is complete and names its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    /// The sentence, of priority `Err`.
-    pub text: Vec<u8>,
+/// The `forbid` line that applies to a name. From strong to weak: `forbid` of exactly the name, `permit`, `forbid` of a
+/// pattern. `Tree::forbidden` adds what a permitted module needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forbids {
+    /// It has exactly the name: `permit` does not override it.
+    Name(Origin),
+    /// It has a pattern that matches: `permit` overrides it.
+    Pattern(Origin),
 }
 
+/// An [`Entry`] as ranges of [`Config::text`].
 #[derive(Debug, Clone)]
 struct Raw {
     key: Range<usize>,
     value: Range<usize>,
     origin: Origin,
-    /// Whether the key has a byte that is special to fnmatch(3).
     wild: bool,
 }
 
@@ -92,17 +96,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// Parses `files` (path and contents, in the order of [`files::order`]) and then the kernel command line.
+    /// Parses `files` (path and contents, in the order of precedence) and then the kernel command line. The messages, of
+    /// priority `Err`, name their files; what they are about was skipped.
     pub fn parse<P: AsRef<Path>, C: AsRef<[u8]>>(
         files: impl IntoIterator<Item = (P, C)>,
         cmdline: &[u8],
-    ) -> (Config, Vec<Warning>) {
-        let mut parser = Parser::new();
+    ) -> (Config, Vec<Vec<u8>>) {
+        let mut parser = Parser::default();
         for (path, contents) in files {
             parser.file(path.as_ref(), contents.as_ref());
         }
         parser.cmdline(Path::new("/proc/cmdline"), cmdline);
-        parser.finish()
+        (parser.config, parser.warnings)
     }
 
     /// All entries of one kind, in order.
@@ -120,21 +125,30 @@ impl Config {
         self.files.get(origin.file as usize).map_or(Path::new(""), PathBuf::as_path)
     }
 
+    /// The line of an entry as messages name it: `FILE line N`, or the kernel command line.
+    pub fn place(&self, origin: Origin) -> Vec<u8> {
+        match origin.line {
+            0 => b"the kernel command line".to_vec(),
+            line => bytes![self.file(origin).as_os_str().as_bytes(), " line ", line.to_string()],
+        }
+    }
+
     /// The entries of a kind whose key matches `name` (folded already), as a pattern if the kind has patterns, in order. The key
-    /// of an alias is what its module counts as found by. For the words of a softdep see [`Entry::pre`] and [`Entry::post`], for
-    /// those of a weakdep [`Entry::names`].
-    pub fn matching<'c, 'q>(
-        &'c self,
-        kind: Kind,
-        name: &'q [u8],
-    ) -> impl Iterator<Item = Entry<'c>> + use<'c, 'q> {
-        let list = &self.entries[kind as usize];
-        list.matching(&self.text, name).map(|at| self.entry(&list.entries[at]))
+    /// of an alias is what its module counts as found by.
+    pub fn matching(&self, kind: Kind, name: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+        self.entries[kind as usize].matching(&self.text, name).map(|raw| self.entry(raw))
     }
 
     /// The first of these, which is the one that is run of install and remove commands.
     pub fn first(&self, kind: Kind, name: &[u8]) -> Option<Entry<'_>> {
         self.matching(kind, name).next()
+    }
+
+    /// The first entry of a kind whose key is exactly `name`, even if that reads as a pattern. A name with an install or
+    /// remove command of its own is known although no index has it.
+    pub fn named(&self, kind: Kind, name: &[u8]) -> Option<Entry<'_>> {
+        let list = &self.entries[kind as usize];
+        list.exact(&self.text, name).next().map(|at| self.entry(&list.entries[at]))
     }
 
     /// The options of the module `name`, found by `alias` if it was: the texts of all entries of either name in order,
@@ -147,19 +161,10 @@ impl Config {
             found.sort_unstable();
             found.dedup();
         }
+        let texts = found.into_iter().map(|at| self.entry(&list.entries[at]).value);
         // The kernel command line can have an empty text (`module.`), which counts as none.
-        let texts =
-            found.into_iter().map(|at| self.entry(&list.entries[at]).value).filter(|text| !text.is_empty());
-        let texts: Vec<&[u8]> = texts.collect();
+        let texts: Vec<&[u8]> = texts.filter(|text| !text.is_empty()).collect();
         (!texts.is_empty()).then(|| texts.join(&b' '))
-    }
-
-    /// The first entry of a kind whose key is exactly `name`, even if that reads as a pattern. A name with an install or
-    /// remove command of its own is known although no index has it.
-    pub fn named(&self, kind: Kind, name: &[u8]) -> Option<Entry<'_>> {
-        let list = &self.entries[kind as usize];
-        let at = list.exact(&self.text, name).next()?;
-        Some(self.entry(&list.entries[at]))
     }
 
     /// Whether the module `name` is blacklisted.
@@ -167,27 +172,33 @@ impl Config {
         self.named(Kind::Blacklist, name).is_some()
     }
 
-    fn entry(&self, raw: &Raw) -> Entry<'_> {
-        Entry { key: &self.text[raw.key.clone()], value: &self.text[raw.value.clone()], origin: raw.origin }
+    /// The line that forbids the module `name`. Free if there is no `forbid` line.
+    pub fn forbids(&self, name: &[u8]) -> Option<Forbids> {
+        // Of equals it is the first.
+        let line = self.matching(Kind::Forbid, name).min_by_key(|line| line.wild)?;
+        Some(if line.wild { Forbids::Pattern(line.origin) } else { Forbids::Name(line.origin) })
     }
-}
 
-/// The lists that `pre:` and `post:` begin in a softdep.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Pre,
-    Post,
+    /// Whether a `permit` line matches the module `name`.
+    pub fn permits(&self, name: &[u8]) -> bool {
+        self.first(Kind::Permit, name).is_some()
+    }
+
+    fn entry(&self, raw: &Raw) -> Entry<'_> {
+        let (key, value) = (&self.text[raw.key.clone()], &self.text[raw.value.clone()]);
+        Entry { key, value, origin: raw.origin, wild: raw.wild }
+    }
 }
 
 impl<'c> Entry<'c> {
     /// The words of a softdep's `pre:` lists, as written.
     pub fn pre(self) -> impl Iterator<Item = &'c [u8]> {
-        self.list(Side::Pre)
+        self.list(b"pre:")
     }
 
     /// The words of a softdep's `post:` lists, as written.
     pub fn post(self) -> impl Iterator<Item = &'c [u8]> {
-        self.list(Side::Post)
+        self.list(b"post:")
     }
 
     /// All words of a weakdep, as written.
@@ -195,20 +206,19 @@ impl<'c> Entry<'c> {
         words(self.value)
     }
 
-    fn list(self, wanted: Side) -> impl Iterator<Item = &'c [u8]> {
-        self.sided().filter(move |(side, _)| *side == wanted).map(|(_, word)| word)
+    fn list(self, wanted: &'static [u8]) -> impl Iterator<Item = &'c [u8]> {
+        self.labelled().filter(move |(label, _)| *label == wanted).map(|(_, word)| word)
     }
 
-    /// Each word with its list. Words before the first `pre:` or `post:` are in none.
-    fn sided(self) -> impl Iterator<Item = (Side, &'c [u8])> {
-        let mut current = None;
+    /// Each word of a softdep with the label of its list, `pre:` or `post:`. Words before the first label are in no list.
+    fn labelled(self) -> impl Iterator<Item = (&'c [u8], &'c [u8])> {
+        let mut label = None;
         words(self.value).filter_map(move |word| {
-            match word {
-                b"pre:" => current = Some(Side::Pre),
-                b"post:" => current = Some(Side::Post),
-                _ => return current.map(|side| (side, word)),
+            if matches!(word, b"pre:" | b"post:") {
+                label = Some(word);
+                return None;
             }
-            None
+            Some((label?, word))
         })
     }
 
@@ -217,28 +227,22 @@ impl<'c> Entry<'c> {
     /// `post:`, and if a line switches back and forth, each list is shown with the words between its first and its last
     /// one.
     pub fn shown(self, kind: Kind) -> Vec<u8> {
-        let mut text = Vec::new();
         match kind {
             Kind::Softdep => {
-                let words: Vec<(Side, &[u8])> = self.sided().collect();
-                for (label, wanted) in [(&b"pre:"[..], Side::Pre), (b"post:", Side::Post)] {
-                    let is_wanted = |(side, _): &(Side, &[u8])| *side == wanted;
-                    let (Some(first), Some(last)) =
-                        (words.iter().position(is_wanted), words.iter().rposition(is_wanted))
-                    else {
-                        continue;
-                    };
-                    text.extend_from_slice(label);
-                    for (_, word) in &words[first..=last] {
-                        text.push(b' ');
-                        text.extend_from_slice(word);
-                    }
+                let words: Vec<(&[u8], &[u8])> = self.labelled().collect();
+                let mut text = Vec::new();
+                for wanted in [&b"pre:"[..], b"post:"] {
+                    let within = |(label, _): &(&[u8], &[u8])| *label == wanted;
+                    let Some(first) = words.iter().position(within) else { continue };
+                    let last = words.iter().rposition(within).unwrap_or(first);
+                    text.extend_from_slice(wanted);
+                    words[first..=last].iter().for_each(|(_, word)| text.extend(bytes![" ", word]));
                 }
+                text
             }
-            Kind::Weakdep => text = self.names().collect::<Vec<_>>().join(&b' '),
-            _ => text.extend_from_slice(self.value),
+            Kind::Weakdep => self.names().collect::<Vec<_>>().join(&b' '),
+            _ => self.value.to_vec(),
         }
-        text
     }
 }
 
@@ -247,10 +251,8 @@ impl<'c> Entry<'c> {
 /// One blank at the very start, directly followed by a word, is part of that word. As in all versions of kmod,
 /// `softdep a  pre: b` (two blanks after `a`) has no effect, since ` pre:` begins no list.
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let odd = text.len() > 1 && is_space(text[0]) && !is_space(text[1]);
-    let first =
-        if odd { 1 + text[1..].iter().position(|&b| is_space(b)).unwrap_or(text.len() - 1) } else { 0 };
-    let (first, rest) = text.split_at(first);
-    let rest = rest.split(|&b| is_space(b));
-    [first].into_iter().chain(rest).filter(|word| !word.is_empty())
+    let odd = matches!(text, [first, second, ..] if is_space(*first) && !is_space(*second));
+    let end = text.iter().skip(1).position(|&b| is_space(b)).map_or(text.len(), |at| at + 1);
+    let (first, rest) = text.split_at(if odd { end } else { 0 });
+    [first].into_iter().chain(rest.split(|&b| is_space(b))).filter(|word| !word.is_empty())
 }

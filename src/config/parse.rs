@@ -13,11 +13,10 @@
 //! Surplus words after those that a line needs are ignored. Any other line is reported and skipped.
 
 use super::lines::{FOLDS, Line, Lines, WILD, Word, Words};
-use super::{Config, Kind, Origin, Raw, Warning, cmdline};
+use super::{Config, Kind, Origin, Raw, cmdline};
 use crate::limits;
 use crate::log::bytes;
 use crate::name::fold_alias;
-use std::cmp::Ordering;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -25,37 +24,33 @@ use std::path::Path;
 /// Parses the files one after the other, then the kernel command line.
 #[derive(Default)]
 pub(crate) struct Parser {
-    config: Config,
-    warnings: Vec<Warning>,
+    pub(crate) config: Config,
+    /// In the order in which they were found.
+    pub(crate) warnings: Vec<Vec<u8>>,
 }
 
 impl Parser {
-    /// A parser without entries.
-    pub(crate) fn new() -> Self {
-        Parser::default()
-    }
-
     /// Adds the entries of the file `path`. Bad lines become warnings.
     pub(crate) fn file(&mut self, path: &Path, contents: &[u8]) {
         let file = self.register(path);
-        let name = path.as_os_str().as_bytes();
         let mut lines = Lines::new(contents);
         // The entries are not longer than the file. Large files are mostly comments or mostly entries.
         self.config.text.reserve(contents.len().min(64 << 10));
-        while let Some((number, line)) = lines.next() {
-            let Line::Text(text) = line else {
-                let limit = limits::CONFIG_LINE.to_string();
-                let number = number.to_string();
-                self.warn(bytes![name, " line ", number, ": ignoring a line of more than ", limit, " bytes"]);
+        while let Some((line, text)) = lines.next() {
+            let origin = Origin { file, line };
+            let Line::Text(text) = text else {
+                let (place, limit) = (self.config.place(origin), limits::CONFIG_LINE.to_string());
+                self.warn(bytes![place, ": ignoring a line of more than ", limit, " bytes"]);
                 continue;
             };
             let mut words = Words(text);
             let Some(word) = words.next() else { continue };
             if matches!(word, b"include" | b"config") {
-                self.warn(bytes![name, ": command ", word, " is deprecated and not parsed anymore"]);
-            } else if self.directive(word, words, Origin { file, line: number }).is_none() {
-                let number = number.to_string();
-                self.warn(bytes![name, " line ", number, ": ignoring bad line starting with '", word, "'"]);
+                let path = path.as_os_str().as_bytes();
+                self.warn(bytes![path, ": command ", word, " is deprecated and not parsed anymore"]);
+            } else if self.directive(word, words, origin).is_none() {
+                let place = self.config.place(origin);
+                self.warn(bytes![place, ": ignoring bad line starting with '", word, "'"]);
             }
         }
     }
@@ -66,19 +61,13 @@ impl Parser {
         cmdline::parse(text, &mut |option| self.option(origin, option));
     }
 
-    /// Adds a warning from choosing or reading the files.
+    /// Adds a warning, also one from choosing or reading the files.
     pub(crate) fn warn(&mut self, text: Vec<u8>) {
-        let text = match self.warnings.len().cmp(&limits::CONFIG_WARNINGS) {
-            Ordering::Less => text,
-            Ordering::Equal => bytes![text, "; no more of the kind is told"],
-            Ordering::Greater => return,
-        };
-        self.warnings.push(Warning { text });
-    }
-
-    /// The configuration, and the warnings in the order in which they were found.
-    pub(crate) fn finish(self) -> (Config, Vec<Warning>) {
-        (self.config, self.warnings)
+        match self.warnings.len() {
+            ..limits::CONFIG_WARNINGS => self.warnings.push(text),
+            limits::CONFIG_WARNINGS => self.warnings.push(bytes![text, "; no more of the kind is told"]),
+            _ => {}
+        }
     }
 
     fn register(&mut self, path: &Path) -> u32 {
@@ -101,15 +90,14 @@ impl Parser {
             _ => return None,
         };
         // A bad line may leave its words in the buffer; no entry refers to them.
-        let key = words.next_word()?;
-        let wild = key.meaning & WILD != 0;
-        let key = self.fold(key)?;
+        let word = words.next_word()?;
+        let key = self.fold(word)?;
         let value = match kind {
             Kind::Alias => self.fold(words.next_word()?)?,
-            Kind::Blacklist => self.keep(b""),
+            Kind::Blacklist => 0..0,
             _ => self.keep(words.rest()?),
         };
-        self.add(kind, key, wild, value, origin);
+        self.add(kind, key, word.meaning & WILD != 0, value, origin);
         Some(())
     }
 
@@ -119,9 +107,8 @@ impl Parser {
         let mut some = None;
         while let Some(word) = words.next_word().filter(|word| word.text[0] != b'#') {
             if self.pattern(kind, word, origin).is_none() {
-                let path = self.config.files[origin.file as usize].as_os_str().as_bytes().to_vec();
-                let line = origin.line.to_string();
-                self.warn(bytes![path, " line ", line, ": ignoring bad name '", word.text, "'"]);
+                let place = self.config.place(origin);
+                self.warn(bytes![place, ": ignoring bad name '", word.text, "'"]);
             }
             some = Some(());
         }
@@ -129,52 +116,36 @@ impl Parser {
     }
 
     fn pattern(&mut self, kind: Kind, word: Word<'_>, origin: Origin) -> Option<()> {
-        let (key, value) = (self.fold(word)?, self.keep(b""));
-        self.add(kind, key, word.meaning & WILD != 0, value, origin);
+        let key = self.fold(word)?;
+        self.add(kind, key, word.meaning & WILD != 0, 0..0, origin);
         Some(())
     }
 
     fn option(&mut self, origin: Origin, option: cmdline::Option<'_>) {
-        match option {
+        let start = self.config.text.len();
+        let added = match option {
             cmdline::Option::Name(Kind::Blacklist, name) => {
-                let (key, value) = (self.keep(name), self.keep(b""));
                 // A name, not a pattern: brackets are literal.
-                let bytes = self.config.text[key.clone()].iter_mut();
-                bytes.filter(|byte| **byte == b'-').for_each(|byte| *byte = b'_');
-                self.add(Kind::Blacklist, key, false, value, origin);
+                let key = self.keep(name.iter().map(|byte| if *byte == b'-' { &b'_' } else { byte }));
+                self.add(Kind::Blacklist, key, false, 0..0, origin);
+                return;
             }
-            cmdline::Option::Name(kind, name) => {
-                let start = self.config.text.len();
-                if self.pattern(kind, Word::new(name), origin).is_none() {
-                    self.bad_name(start);
-                }
-            }
-            cmdline::Option::Parameter { module, text } => {
-                let start = self.config.text.len();
-                let Some(key) = self.fold(Word::new(module)) else { return self.bad_name(start) };
-                let start = self.config.text.len();
-                for part in text {
-                    self.config.text.extend_from_slice(part);
-                }
-                let value = start..self.config.text.len();
+            cmdline::Option::Name(kind, name) => self.pattern(kind, Word::new(name), origin),
+            cmdline::Option::Parameter { module, text } => self.fold(Word::new(module)).map(|key| {
+                let value = self.keep(text.into_iter().flatten());
                 self.add(Kind::Options, key, false, value, origin);
-            }
+            }),
+        };
+        if added.is_none() {
+            const TOLD: &str = "Ignoring bad option on kernel command line while parsing module name: '";
+            self.warn(bytes![TOLD, self.config.text[start..], "'"]);
         }
-    }
-
-    /// Warns of a bad name on the kernel command line, kept from `start` on.
-    fn bad_name(&mut self, start: usize) {
-        const TOLD: &str = "Ignoring bad option on kernel command line while parsing module name: '";
-        self.warn(bytes![TOLD, self.config.text[start..], "'"]);
     }
 
     fn add(&mut self, kind: Kind, key: Range<usize>, wild: bool, value: Range<usize>, origin: Origin) {
         if kind == Kind::Options {
-            for byte in &mut self.config.text[value.clone()] {
-                if *byte == b'\t' {
-                    *byte = b' ';
-                }
-            }
+            let tabs = self.config.text[value.clone()].iter_mut().filter(|byte| **byte == b'\t');
+            tabs.for_each(|byte| *byte = b' ');
         }
         // The keys of these two are compared, not matched.
         let wild = wild && !matches!(kind, Kind::Options | Kind::Blacklist);
@@ -189,9 +160,9 @@ impl Parser {
         (plain || fold_alias(&mut self.config.text[kept.clone()])).then_some(kept)
     }
 
-    fn keep(&mut self, text: &[u8]) -> Range<usize> {
+    fn keep<'t>(&mut self, text: impl IntoIterator<Item = &'t u8>) -> Range<usize> {
         let start = self.config.text.len();
-        self.config.text.extend_from_slice(text);
+        self.config.text.extend(text);
         start..self.config.text.len()
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn parse(contents: &[u8]) -> (Config, Vec<String>) {
     let (config, warnings) = Config::parse([("/etc/modprobe.d/a.conf", contents)], b"");
-    (config, warnings.into_iter().map(|w| String::from_utf8(w.text).unwrap()).collect())
+    (config, warnings.into_iter().map(|w| String::from_utf8(w).unwrap()).collect())
 }
 
 fn command_line(text: &[u8]) -> Vec<String> {
@@ -102,7 +102,8 @@ fn what_forbids_a_name() {
     assert_eq!(said(b"d"), "name the kernel command line");
     assert_eq!(said(b"x"), "");
     assert!(config.permits(b"xb") && config.permits(b"ab") && !config.permits(b"acb"));
-    assert_eq!(config.permitted(), (vec![&b"ab"[..]], vec![&b"x*"[..]]));
+    let permitted = config.entries(Kind::Permit).map(|entry| (entry.key, entry.wild));
+    assert_eq!(permitted.collect::<Vec<_>>(), [(&b"x*"[..], true), (b"ab", false)]);
 }
 
 #[test]
@@ -275,7 +276,7 @@ fn kernel_command_line_brackets_and_length() {
     assert_eq!(shown(&config), ["options a[b-c] c-d=1$", "forbid z $"]);
     let start = "Ignoring bad option on kernel command line while parsing module name: ";
     let want = [format!("{start}'x_[b-c'"), format!("{start}'a]b-c'"), format!("{start}'y_['")];
-    assert_eq!(warnings.into_iter().map(|w| String::from_utf8(w.text).unwrap()).collect::<Vec<_>>(), want);
+    assert_eq!(warnings.into_iter().map(|w| String::from_utf8(w).unwrap()).collect::<Vec<_>>(), want);
 
     let text = [b"x.y=".to_vec(), vec![b'a'; 4080], b" b.c=12345678 d.e=1".to_vec()].concat();
     assert_eq!(command_line(&text)[1..], ["options b c=123456$"]);

@@ -1,10 +1,12 @@
 //! The files of configuration directories (modprobe.d, depmod.d): which are read, in which order, and their contents. The
 //! callers parse them.
 //!
+//! Of several files with one base name the one from the first directory is read and masks the others, even if it is empty.
+//! All that are read are sorted by their base names (as bytes), whatever their directories.
+//!
 //! Each directory is listed once. A file is opened without a stat(2) before: that it is a directory or a dangling link shows
 //! when it is read.
 
-use crate::config::files::{self, Candidate, FileKind};
 use crate::error::Errno;
 use crate::limits;
 use crate::log::bytes;
@@ -13,15 +15,21 @@ use crate::system::roots::{Roots, into_path};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Where files come from; [`Candidate::place`] counts these.
-enum Place {
-    Dir(PathBuf),
-    /// A file, and how it is read.
-    File(PathBuf, Eof),
+/// A file that may be read.
+struct Candidate {
+    /// The base name.
+    name: Vec<u8>,
+    path: PathBuf,
+    /// How it is read.
+    end: Eof,
+    /// Whether it masks others even if it cannot be read: it was named by path, or it is one of the module directory's.
+    certain: bool,
+    /// How many names were found before it: the fewer, the higher its precedence.
+    seen: usize,
 }
 
 /// The names in a directory that may be those of configuration files.
-type Listing = Vec<(Vec<u8>, FileKind)>;
+type Listing = Vec<(Vec<u8>, EntryType)>;
 
 /// Called with the path of a file, and its contents or why it cannot be read.
 type Visitor<'v> = dyn FnMut(&Path, Result<&[u8], Errno>) + 'v;
@@ -29,7 +37,6 @@ type Visitor<'v> = dyn FnMut(&Path, Result<&[u8], Errno>) + 'v;
 /// Configuration files. Directories and files are added in order of precedence, highest first, and then read.
 #[derive(Default)]
 pub(crate) struct ConfigFiles {
-    places: Vec<Place>,
     found: Vec<Candidate>,
     seen: usize,
     /// Problems of directory entries: how many names were found before, and the message.
@@ -39,10 +46,11 @@ pub(crate) struct ConfigFiles {
 }
 
 impl ConfigFiles {
-    /// Adds files of the directory `dir` that mask others even if they cannot be read.
-    pub(crate) fn add_certain(&mut self, dir: &Path, names: &[&str]) {
-        let listing = names.iter().map(|name| (name.as_bytes().to_vec(), FileKind::Certain)).collect();
-        self.add_listing(dir, &Ok(listing), Eof::Empty);
+    /// Adds a file that masks others even if it cannot be read.
+    pub(crate) fn add_file(&mut self, path: PathBuf, end: Eof) {
+        let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
+        self.found.push(Candidate { name, path, end, certain: true, seen: self.seen });
+        self.seen += 1;
     }
 
     /// Adds a directory, or a file, that the user named. Reading a FIFO waits for its writer.
@@ -72,64 +80,47 @@ impl ConfigFiles {
 
     /// Adds the names in the directory `path`, or the file `path` if it is no directory, which is then read to `end`.
     fn add_listing(&mut self, path: &Path, listing: &Result<Listing, Errno>, end: Eof) {
-        match listing {
-            Ok(names) => {
-                self.places.push(Place::Dir(path.to_path_buf()));
-                names.iter().for_each(|(name, kind)| self.add_name(name, *kind));
-            }
+        let names = match listing {
+            Ok(names) => names,
             Err(Errno::ENOTDIR) if std::fs::metadata(path).is_ok() => {
-                self.places.push(Place::File(path.to_path_buf(), end));
-                self.add_name(path.file_name().unwrap_or_default().as_bytes(), FileKind::Certain);
+                return self.add_file(path.to_path_buf(), end);
             }
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG) => {}
-            Err(errno) => self.problems.push((self.seen, not_read(path, *errno))),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG) => return,
+            Err(errno) => return self.problems.push((self.seen, not_read(path, *errno))),
+        };
+        for (name, kind) in names {
+            let (path, seen) = (into_path(bytes![path.as_os_str().as_bytes(), "/", name]), self.seen);
+            // Another type is a link, which may dangle; a device; or anything, on a file system that does not report types.
+            let end = if *kind == EntryType::Regular { Eof::Short } else { Eof::Empty };
+            match kind {
+                EntryType::Directory => self.is_directory(seen, &path),
+                _ => self.found.push(Candidate { name: name.clone(), path, end, certain: false, seen }),
+            }
+            self.seen += 1;
         }
-    }
-
-    /// Adds a name in the place that was added last.
-    fn add_name(&mut self, name: &[u8], kind: FileKind) {
-        let place = self.places.len() - 1;
-        if kind == FileKind::Directory {
-            self.is_directory(self.seen, &self.path(place, name));
-        } else {
-            self.found.push(Candidate { name: name.to_vec(), place, kind, seen: self.seen });
-        }
-        self.seen += 1;
     }
 
     /// Reads the file that masks the others of each name, and calls `visit`.
     pub(crate) fn read(&mut self, visit: &mut Visitor<'_>) {
         let mut found = std::mem::take(&mut self.found);
-        files::order(&mut found);
-        let mut taken: Option<&[u8]> = None;
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.seen.cmp(&b.seen)));
+        let mut taken = None;
         for candidate in &found {
-            let path = self.path(candidate.place, &candidate.name);
-            if taken == Some(&candidate.name) {
+            let Candidate { name, path, end, certain, seen } = candidate;
+            if taken == Some(name) {
                 // Masked; its problems are reported all the same.
-                if candidate.kind == FileKind::Unknown {
-                    self.is_file(candidate.seen, &path);
+                if !certain && *end == Eof::Empty {
+                    self.is_file(*seen, path);
                 }
-            } else if self.read_file(candidate, &path, visit) {
-                taken = Some(&candidate.name);
+                continue;
             }
-        }
-    }
-
-    /// Reads one file; false if it is none, so that it does not mask others.
-    fn read_file(&mut self, candidate: &Candidate, path: &Path, visit: &mut Visitor<'_>) -> bool {
-        let end = match (&self.places[candidate.place], candidate.kind) {
-            (Place::File(_, end), _) => *end,
-            (_, FileKind::Unknown) => Eof::Empty,
-            _ => Eof::Short,
-        };
-        match read_into(path, &mut self.buffer, limits::CONFIG_FILE as usize, end) {
-            Ok(()) => visit(path, Ok(self.buffer.as_slice())),
-            Err(_) if candidate.kind != FileKind::Certain && !self.is_file(candidate.seen, path) => {
-                return false;
+            match read_into(path, &mut self.buffer, limits::CONFIG_FILE as usize, *end) {
+                Ok(()) => visit(path, Ok(&self.buffer)),
+                Err(_) if !certain && !self.is_file(*seen, path) => continue,
+                Err(errno) => visit(path, Err(errno)),
             }
-            Err(errno) => visit(path, Err(errno)),
+            taken = Some(name);
         }
-        true
     }
 
     /// Whether `path` exists and is no directory; otherwise that is a problem.
@@ -150,13 +141,6 @@ impl ConfigFiles {
         self.problems.push((seen, bytes!["Directories inside directories are not supported: ", path]));
     }
 
-    fn path(&self, place: usize, name: &[u8]) -> PathBuf {
-        match &self.places[place] {
-            Place::File(path, _) => path.clone(),
-            Place::Dir(dir) => into_path(bytes![dir.as_os_str().as_bytes(), "/", name]),
-        }
-    }
-
     /// The messages about directory entries, in the order in which these were found. Complete after [`ConfigFiles::read`].
     pub(crate) fn problems(mut self) -> impl Iterator<Item = Vec<u8>> {
         self.problems.sort_by_key(|(seen, _)| *seen);
@@ -173,16 +157,17 @@ pub(crate) fn not_read(path: &Path, errno: Errno) -> Vec<u8> {
     bytes![path.as_os_str().as_bytes(), ": ", reason]
 }
 
+/// Whether a file of this name in a configuration directory is a configuration file: no leading dot, and something before
+/// `.conf`.
+pub(crate) fn is_config_name(name: &[u8]) -> bool {
+    name.len() > b".conf".len() && name[0] != b'.' && name.ends_with(b".conf")
+}
+
 /// The names in a directory that may be those of configuration files, in its own order.
 fn list(dir: &Path, buffer: &mut Vec<u8>) -> Result<Listing, Errno> {
     let mut listing = Vec::new();
     visit_names(dir, buffer, &mut |name, kind| {
-        if files::is_config_name(name) {
-            let kind = match kind {
-                EntryType::Directory => FileKind::Directory,
-                EntryType::Regular => FileKind::Regular,
-                EntryType::Other => FileKind::Unknown,
-            };
+        if is_config_name(name) {
             listing.push((name.to_vec(), kind));
         }
     })?;
@@ -199,12 +184,47 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names() {
+        for good in ["a.conf", "Z.conf", "a.b.conf", "\u{e9}.conf"] {
+            assert!(is_config_name(good.as_bytes()), "{good}");
+        }
+        for bad in [".conf", "conf", ".a.conf", "a.CONF", "a.conf~", "a.alias", "a.conf.dpkg-old", ""] {
+            assert!(!is_config_name(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn base_names_decide_across_directories() {
+        let root = tempfile::tempdir().unwrap();
+        let mut files = ConfigFiles::default();
+        let dirs: [(&str, &[&str]); 4] = [
+            ("0", &["modules.softdep"]),
+            ("1", &["zz.conf", "a.conf"]),
+            ("3", &["a.conf"]),
+            ("4", &["Z.conf"]),
+        ];
+        for (dir, names) in dirs {
+            let dir = root.path().join(dir);
+            std::fs::create_dir(&dir).unwrap();
+            names.iter().for_each(|name| std::fs::write(dir.join(name), name).unwrap());
+            let listing = names.iter().map(|name| (name.as_bytes().to_vec(), EntryType::Regular)).collect();
+            files.add_listing(&dir, &Ok(listing), Eof::Empty);
+        }
+        let mut read = Vec::new();
+        files.read(&mut |path, contents| {
+            assert_eq!(contents, Ok(path.file_name().unwrap().as_bytes()));
+            read.push(path.strip_prefix(root.path()).unwrap().to_path_buf());
+        });
+        assert_eq!(read, ["4/Z.conf", "1/a.conf", "0/modules.softdep", "1/zz.conf"].map(PathBuf::from));
+    }
+
+    #[test]
     fn a_file_that_cannot_be_reached_is_told_and_masks_nothing() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("a.conf"), "reached").unwrap();
         let mut files = ConfigFiles::default();
         // As in a directory that may be listed but not searched: there is a name, and nothing can be learnt of it.
-        let listing = Ok(vec![(b"a.conf".to_vec(), FileKind::Regular)]);
+        let listing = Ok(vec![(b"a.conf".to_vec(), EntryType::Regular)]);
         files.add_listing(Path::new("/nowhere"), &listing, Eof::Empty);
         files.add(root.path());
         let mut read = Vec::new();

@@ -90,7 +90,7 @@ impl Fixture {
 
     /// The tree with another configuration.
     pub(crate) fn tree_with(&self, paths: ConfigPaths) -> Tree<'_> {
-        Tree::open(&self.system(), self.path(DIR), paths, &self.sink)
+        Tree::open(&self.roots, self.path(DIR), paths, &self.sink)
     }
 
     /// The outside world.
@@ -113,19 +113,12 @@ impl Fixture {
 
 /// Modules as `NAME`, or `NAME (ALIAS)`, built-in ones with a `!`.
 pub(crate) fn shown(modules: &[Module]) -> Vec<String> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut all = Vec::new();
-    for module in modules {
-        let mut line = text(&module.name);
-        if let Some(alias) = &module.alias {
-            line.push_str(&format!(" ({})", text(alias)));
-        }
-        if module.builtin {
-            line.push('!');
-        }
-        all.push(line);
-    }
-    all
+    let text = String::from_utf8_lossy;
+    let one = |module: &Module| {
+        let alias = module.alias.as_deref().map_or(String::new(), |alias| format!(" ({})", text(alias)));
+        format!("{}{alias}{}", text(&module.name), if module.builtin { "!" } else { "" })
+    };
+    modules.iter().map(one).collect()
 }
 
 pub(crate) fn text(path: &Path) -> &str {

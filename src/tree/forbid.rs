@@ -30,12 +30,9 @@ impl Tree<'_> {
             Forbids::Name(origin) => Some(origin),
             Forbids::Pattern(origin) => (!self.permitted(&module.name)).then_some(origin),
         };
-        let forbidden = |own_name, origin| Forbidden { module: module.name.clone(), own_name, origin };
-        if let Some(origin) = line(&module.name) {
-            return Some(forbidden(None, origin));
-        }
-        let own_name = self.own_name(module)?;
-        line(&own_name).map(|origin| forbidden(Some(own_name), origin))
+        let by_own_name = || self.own_name(module).and_then(|name| Some((line(&name)?, Some(name))));
+        let (origin, own_name) = line(&module.name).map(|origin| (origin, None)).or_else(by_own_name)?;
+        Some(Forbidden { module: module.name.clone(), own_name, origin })
     }
 
     /// The name by which the kernel will know a module, which may differ from that of its file. Read once.
@@ -47,13 +44,8 @@ impl Tree<'_> {
 
     /// Why the module `name` is not loaded, as a clause.
     pub(crate) fn forbidden_by(&self, name: &[u8], forbidden: &Forbidden) -> Vec<u8> {
-        let place = self.config().place(forbidden.origin);
-        let Forbidden { module, own_name, .. } = forbidden;
-        match own_name {
-            _ if module != name => bytes![place, " forbids '", module, "', which it needs"],
-            None => bytes![place, " forbids it"],
-            Some(own_name) => bytes![place, " forbids it as '", own_name, "'"],
-        }
+        let Forbidden { module, own_name, origin } = forbidden;
+        bytes![self.config().place(*origin), " ", forbids(module, own_name.as_deref(), name, "'")]
     }
 
     fn permitted(&self, name: &[u8]) -> bool {
@@ -65,19 +57,18 @@ impl Tree<'_> {
     fn needs_of_permitted(&self) -> &[Vec<u8>] {
         self.permitted.get_or_init(|| {
             let (config, index) = (self.config(), self.opened(Which::Dep));
-            let (names, patterns) = config.permitted();
+            let (patterns, names): (Vec<_>, Vec<_>) =
+                config.entries(Kind::Permit).partition(|permit| permit.wild);
             let mut needed = Vec::new();
             let mut add = |name: &[u8], line: &[u8]| {
                 if !matches!(config.forbids(name), Some(Forbids::Name(_))) {
                     needed.extend(needs(line).filter_map(name::from_path));
                 }
             };
-            for name in names {
-                add(name, index.line(name).unwrap_or_default());
-            }
+            names.iter().for_each(|permit| add(permit.key, index.line(permit.key).unwrap_or_default()));
             if !patterns.is_empty() {
                 index.dump(&mut |name, line| {
-                    if patterns.iter().any(|pattern| fnmatch(pattern, name)) {
+                    if patterns.iter().any(|permit| fnmatch(permit.key, name)) {
                         add(name, line);
                     }
                 });
@@ -86,6 +77,15 @@ impl Tree<'_> {
             needed.dedup();
             needed
         })
+    }
+}
+
+/// What a `forbid` line does, for a message about the module `name`: see [`Forbidden`]. `quote` stands around other names.
+pub(crate) fn forbids(module: &[u8], own_name: Option<&[u8]>, name: &[u8], quote: &str) -> Vec<u8> {
+    match own_name {
+        _ if module != name => bytes!["forbids ", quote, module, quote, ", which it needs"],
+        None => b"forbids it".to_vec(),
+        Some(own_name) => bytes!["forbids it as ", quote, own_name, quote],
     }
 }
 

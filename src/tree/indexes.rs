@@ -40,7 +40,7 @@ const NAMES: [&str; 5] =
 type Stamp = (u64, u64, u64, i64, i64);
 
 /// The file that answers lookups.
-enum Source {
+pub(super) enum Source {
     /// The `.bin` file, whose header is valid, and its stamp from before it was opened.
     Index(Contents, Option<Stamp>),
     /// The text file.
@@ -51,7 +51,7 @@ enum Source {
 /// The indexes of one directory.
 #[derive(Default)]
 pub(super) struct Indexes {
-    sources: [OnceCell<Source>; 5],
+    pub(super) sources: [OnceCell<Source>; 5],
     /// Whether stamps are taken. The tools, which end soon, do not need them.
     pub(super) watched: bool,
 }
@@ -59,19 +59,22 @@ pub(super) struct Indexes {
 /// One open index. Results borrow from it.
 pub(super) struct Opened<'t> {
     which: Which,
-    source: &'t Source,
+    index: Option<Index<'t>>,
+    /// The text file; empty if the index is there, or neither.
+    text: &'t [u8],
 }
 
 impl Indexes {
     /// The index, opened if it was not yet. An invalid one is reported once; the text file then replaces it.
     pub(super) fn open(&self, which: Which, dir: &Path, sink: &dyn Sink) -> Opened<'_> {
         let source = self.sources[which as usize].get_or_init(|| open(which, dir, self.watched, sink));
-        Opened { which, source }
-    }
-
-    /// Closes all of them; the next lookup opens them again.
-    pub(super) fn close(&mut self) {
-        self.sources = Default::default();
+        // The header is parsed again at each lookup, which costs less than keeping a borrow of the contents.
+        let (index, text): (_, &[u8]) = match source {
+            Source::Index(contents, _) => (Index::open(contents).ok(), &[]),
+            Source::Text(contents) => (None, contents),
+            Source::Nothing => (None, &[]),
+        };
+        Opened { which, index, text }
     }
 
     /// Closes the indexes whose files have changed, and those that a text file replaces.
@@ -110,8 +113,14 @@ fn stamp(path: &Path) -> Option<Stamp> {
 fn index(which: Which, path: &Path) -> Result<Contents> {
     // The index of built-in modules is small and part of every request that loads something: one read costs less than a
     // map.
-    let contents = if which == Which::Builtin { read(path)? } else { map::open(path, limits::TEXT_FILE)? };
-    // The header is parsed again at each lookup, which costs less than keeping a borrow of the contents.
+    let contents = if which == Which::Builtin {
+        let mut contents = Vec::new();
+        read_into(path, &mut contents, limits::TEXT_FILE as usize, Eof::Short)
+            .map_err(|errno| Error::os(errno).at(path))?;
+        Contents::Read(contents)
+    } else {
+        map::open(path, limits::TEXT_FILE)?
+    };
     Index::open(&contents)?;
     Ok(contents)
 }
@@ -127,7 +136,11 @@ fn open(which: Which, dir: &Path, watched: bool, sink: &dyn Sink) -> Source {
     let stamp = if watched { stamp(&path) } else { None };
     match index(which, &path) {
         Ok(contents) => return Source::Index(contents, stamp),
-        Err(error) => log_refusal(&path, &error, sink),
+        Err(error) => match error.errno() {
+            // No problem: one that does not or cannot exist, or that depmod left empty because its input was missing.
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::ENODATA => {}
+            _ => sink.log(Priority::Err, &bytes![path.as_os_str().as_bytes(), ": ", error.reason()]),
+        },
     }
     if which == Which::BuiltinAlias {
         return Source::Nothing;
@@ -135,74 +148,45 @@ fn open(which: Which, dir: &Path, watched: bool, sink: &dyn Sink) -> Source {
     map::open(&place(which, dir, ""), limits::TEXT_FILE).map_or(Source::Nothing, Source::Text)
 }
 
-fn read(path: &Path) -> Result<Contents> {
-    let mut contents = Vec::new();
-    read_into(path, &mut contents, limits::TEXT_FILE as usize, Eof::Short)
-        .map_err(|errno| Error::os(errno).at(path))?;
-    Ok(Contents::Read(contents))
-}
-
-fn log_refusal(path: &Path, error: &Error, sink: &dyn Sink) {
-    // No problem: one that does not or cannot exist, or that depmod left empty because its input was missing.
-    let absent = [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG, Errno::ENODATA];
-    if !absent.contains(&error.errno()) {
-        sink.log(Priority::Err, &bytes![path.as_os_str().as_bytes(), ": ", error.reason()]);
-    }
-}
-
 impl<'t> Opened<'t> {
-    fn index(&self) -> Option<Index<'t>> {
-        match self.source {
-            Source::Index(contents, _) => Index::open(contents).ok(),
-            _ => None,
-        }
-    }
-
-    fn text(&self) -> &'t [u8] {
-        match self.source {
-            Source::Text(contents) => contents,
-            _ => &[],
-        }
-    }
-
     /// [`Which::Dep`]: the line of the module `name`.
     pub(super) fn line(&self, name: &[u8]) -> Option<&'t [u8]> {
-        match self.index() {
+        match self.index {
             Some(index) => index.exact(name),
-            None => text::dep_line(self.text(), name),
+            None => text::dep_line(self.text, name),
         }
     }
 
     /// [`Which::Builtin`]: whether it has the module `name`.
     pub(super) fn contains(&self, name: &[u8]) -> bool {
-        match self.index() {
+        match self.index {
             Some(index) => index.exact(name).is_some(),
-            None => text::builtin_contains(self.text(), name),
+            None => text::builtin_contains(self.text, name),
         }
     }
 
     /// The others: the names of the modules that `query` leads to, in order of priority.
     pub(super) fn search(&self, query: &[u8], reader: Reader) -> Vec<&'t [u8]> {
-        match self.index() {
+        match self.index {
             Some(index) => index.search_as(query, reader).into_iter().map(|found| found.value).collect(),
-            None => text::alias_search(self.text(), query),
+            None => text::alias_search(self.text, query),
         }
     }
 
     /// Calls `visit` with all keys and values, in the order of the index or the text.
     pub(super) fn dump(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        match (self.index(), self.which) {
+        match (self.index, self.which) {
             (Some(index), _) => index.dump(visit),
             (None, Which::Dep) => {
-                for line in self.text().split(|&b| b == b'\n') {
+                for line in self.text.split(|&b| b == b'\n') {
                     let path = line.iter().position(|&b| b == b':').map(|colon| &line[..colon]);
                     if let Some(name) = path.and_then(crate::name::from_path) {
                         visit(&name, line);
                     }
                 }
             }
-            (None, Which::Builtin) => text::builtins(self.text()).for_each(|name| visit(&name, b"")),
-            (None, _) => text::aliases(self.text()).for_each(|(pattern, name)| visit(pattern, name)),
+            (None, Which::Builtin) => text::builtins(self.text).for_each(|name| visit(&name, b"")),
+            (None, _) => text::aliases(self.text).for_each(|(pattern, name)| visit(pattern, name)),
         }
     }
 }

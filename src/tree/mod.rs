@@ -14,7 +14,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use forbid::Forbidden;
+pub(crate) use forbid::{Forbidden, forbids};
 pub(crate) use indexes::Which;
 pub use settings::ConfigPaths;
 
@@ -24,8 +24,7 @@ use crate::formats::index::Reader;
 use crate::limits;
 use crate::log::{AnyMessage, Priority, Sink, bytes};
 use crate::name;
-use crate::system::roots::{Roots, into_path};
-use crate::system::{System, roots::as_path};
+use crate::system::roots::{Roots, as_path, into_path};
 use indexes::{Indexes, Opened};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,18 +44,9 @@ pub(crate) struct Module {
     pub file: Option<PathBuf>,
     /// Whether the lookup found it as a built-in. [`Tree::is_builtin`] is the full answer.
     pub builtin: bool,
-    /// The install or remove command, if nothing else is known of it. The entry of exactly its name takes precedence over
-    /// patterns.
-    pub command: Option<OwnCommand>,
-}
-
-/// The command that a module was found by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum OwnCommand {
-    /// Its install command.
-    Install(Vec<u8>),
-    /// Its remove command; it has no install command of its own.
-    Remove(Vec<u8>),
+    /// The install command, or else the remove command, if nothing else is known of it. The entry of exactly its name takes
+    /// precedence over patterns.
+    pub command: Option<(Kind, Vec<u8>)>,
 }
 
 /// What identifies a module: name and alias.
@@ -101,7 +91,9 @@ pub(crate) struct Tree<'a> {
     sink: &'a dyn Sink,
     config: OnceCell<Config>,
     indexes: Indexes,
-    reader: Cell<Reader>,
+    /// The order of equal results: kmod has one for open indexes (the default), another one for indexes that it reads from
+    /// the file at each lookup.
+    pub(crate) reader: Cell<Reader>,
     /// The names of the modules that permitted modules need, sorted.
     permitted: OnceCell<Vec<Vec<u8>>>,
     /// The names in the module files, by path.
@@ -114,16 +106,7 @@ impl<'a> Tree<'a> {
     ///
     /// Problems of configuration and indexes are logged to `sink` when they are read. To separate the messages about the
     /// configuration, call [`Tree::config`] first.
-    pub(crate) fn open(
-        system: &System<'a>,
-        dir: PathBuf,
-        config_paths: ConfigPaths,
-        sink: &'a dyn Sink,
-    ) -> Self {
-        Tree::unread(system.roots, dir, config_paths, sink)
-    }
-
-    fn unread(roots: &'a Roots, dir: PathBuf, paths: ConfigPaths, sink: &'a dyn Sink) -> Self {
+    pub(crate) fn open(roots: &'a Roots, dir: PathBuf, paths: ConfigPaths, sink: &'a dyn Sink) -> Self {
         Tree {
             roots,
             dir,
@@ -143,7 +126,7 @@ impl<'a> Tree<'a> {
     where
         'a: 'b,
     {
-        let tree = Tree::unread(self.roots, self.dir.clone(), self.paths.clone(), sink);
+        let tree = Tree::open(self.roots, self.dir.clone(), self.paths.clone(), sink);
         Tree { reader: self.reader.clone(), ..tree }
     }
 
@@ -154,7 +137,7 @@ impl<'a> Tree<'a> {
 
     /// The configuration, read at the first call.
     pub(crate) fn config(&self) -> &Config {
-        self.config.get_or_init(|| settings::read(self.roots, &self.dir, &self.paths, self.sink))
+        self.config.get_or_init(|| settings::read(self.roots, Some(&self.dir), &self.paths, self.sink))
     }
 
     /// The modules that `query` (an alias or a name as typed) leads to, in load order, duplicates included; none if it is
@@ -167,12 +150,8 @@ impl<'a> Tree<'a> {
     pub(crate) fn lookup(&self, query: &[u8]) -> Result<Vec<Module>, Errno> {
         let query = folded(query)?;
         let configured = self.config().matching(Kind::Alias, &query).take(limits::LOOKUP_RESULTS);
-        let configured: Vec<Module> =
-            configured.map(|entry| Module::found_by(entry.key, entry.value)).collect();
-        if !configured.is_empty() {
-            return Ok(configured);
-        }
-        Ok(self.known(&query, true, self.reader.get()))
+        let configured: Vec<_> = configured.map(|entry| Module::found_by(entry.key, entry.value)).collect();
+        Ok(if configured.is_empty() { self.known(&query, true, self.reader.get()) } else { configured })
     }
 
     /// Whether each of `names` (canonical) leads to the module of that name and to nothing else, as [`Tree::lookup`] would
@@ -183,7 +162,7 @@ impl<'a> Tree<'a> {
     /// line only define dependencies, parameters and blacklists.
     pub(crate) fn resolve_to_themselves<'n>(&self, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
         let logged = AnyMessage::default();
-        let config = settings::read_given(self.roots, &self.paths, &logged);
+        let config = settings::read(self.roots, None, &self.paths, &logged);
         // Not the tree's own indexes, which must still log their problems. Never dropped, as in the tools' trees.
         let indexes = ManuallyDrop::new(Indexes::default());
         !logged.any()
@@ -222,27 +201,16 @@ impl<'a> Tree<'a> {
             let names = self.opened(which).search(query, reader);
             names.into_iter().map(|name| Module::found_by(query, name)).collect()
         };
-        if query.starts_with(b"symbol:") {
-            let owners = search(Which::Symbols);
-            if !owners.is_empty() {
-                return owners;
-            }
+        let owners = if query.starts_with(b"symbol:") { search(Which::Symbols) } else { Vec::new() };
+        if !owners.is_empty() {
+            return owners;
         }
-        if let Some(command) = commands.then(|| self.own_command(query)).flatten() {
+        let own = |kind| Some((kind, self.config().named(kind, query)?.value.to_vec()));
+        if let Some(command) = commands.then(|| own(Kind::Install).or_else(|| own(Kind::Remove))).flatten() {
             return vec![Module { command: Some(command), ..Module::named(&name::canonical(query)) }];
         }
         let aliased = search(Which::Alias);
-        if !aliased.is_empty() {
-            return aliased;
-        }
-        self.builtins(query, reader)
-    }
-
-    fn own_command(&self, name: &[u8]) -> Option<OwnCommand> {
-        let command = |kind| self.config().named(kind, name).map(|entry| entry.value.to_vec());
-        command(Kind::Install)
-            .map(OwnCommand::Install)
-            .or_else(|| command(Kind::Remove).map(OwnCommand::Remove))
+        if aliased.is_empty() { self.builtins(query, reader) } else { aliased }
     }
 
     fn builtins(&self, query: &[u8], reader: Reader) -> Vec<Module> {
@@ -294,9 +262,9 @@ impl<'a> Tree<'a> {
         for word in needs(line) {
             let path = self.below(word);
             let found = std::fs::metadata(&path).map_err(|error| Errno::of(&error));
-            match (found, name::from_path(word)) {
-                (Ok(_), Some(name)) => needed.push(Module::named(&name)),
-                (result, _) => return Err((path, result.err().unwrap_or(Errno::ENOENT))),
+            match found.and_then(|_| name::from_path(word).ok_or(Errno::ENOENT)) {
+                Ok(name) => needed.push(Module::named(&name)),
+                Err(errno) => return Err((path, errno)),
             }
         }
         // `modules.dep` has them in reverse order.
@@ -316,17 +284,18 @@ impl<'a> Tree<'a> {
 
     /// The command that is run instead of inserting the module.
     pub(crate) fn install_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
-        match &module.command {
-            Some(OwnCommand::Install(command)) => Some(command),
-            _ => self.config().first(Kind::Install, &module.name).map(|entry| entry.value),
-        }
+        self.command(Kind::Install, module)
     }
 
     /// The command that is run instead of removing the module.
     pub(crate) fn remove_command<'m>(&'m self, module: &'m Module) -> Option<&'m [u8]> {
+        self.command(Kind::Remove, module)
+    }
+
+    fn command<'m>(&'m self, kind: Kind, module: &'m Module) -> Option<&'m [u8]> {
         match &module.command {
-            Some(OwnCommand::Remove(command)) => Some(command),
-            _ => self.config().first(Kind::Remove, &module.name).map(|entry| entry.value),
+            Some((own, command)) if *own == kind => Some(command),
+            _ => self.config().first(kind, &module.name).map(|entry| entry.value),
         }
     }
 
@@ -393,12 +362,6 @@ impl<'a> Tree<'a> {
         self.opened(which).dump(visit);
     }
 
-    /// Sets the order of equal results: kmod has one for open indexes (the default), another one for indexes that it reads
-    /// from the file at each lookup.
-    pub(crate) fn read_as(&self, reader: Reader) {
-        self.reader.set(reader);
-    }
-
     /// Lets the tree notice changes of index files opened from now on: for [`Tree::is_stale`] and [`Tree::renew`].
     pub(crate) fn watch(&mut self) {
         self.indexes.watched = true;
@@ -427,7 +390,7 @@ impl<'a> Tree<'a> {
 
     /// Closes all indexes; the next lookup opens them again.
     pub(crate) fn close(&mut self) {
-        self.indexes.close();
+        self.indexes.sources = Default::default();
         self.forget();
     }
 
@@ -442,23 +405,19 @@ impl<'a> Tree<'a> {
 
     /// The absolute path for a path of `modules.dep`: relative ones are below the module directory.
     fn below(&self, path: &[u8]) -> PathBuf {
-        if path.first() == Some(&b'/') {
-            return into_path(path.to_vec());
-        }
-        into_path([self.dir.as_os_str().as_bytes(), b"/", path].concat())
+        into_path(match path {
+            [b'/', ..] => path.to_vec(),
+            _ => bytes![self.dir.as_os_str().as_bytes(), "/", path],
+        })
     }
 }
 
 /// The dependencies in a line of `modules.dep`.
 fn needs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let colon = line.iter().position(|&b| b == b':');
-    let words = colon.map_or(&[][..], |colon| &line[colon + 1..]);
+    let words = line.splitn(2, |&b| b == b':').nth(1).unwrap_or_default();
     words.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty())
 }
 
 fn folded(query: &[u8]) -> Result<Vec<u8>, Errno> {
-    if query.len() > limits::QUERY {
-        return Err(Errno::ENAMETOOLONG);
-    }
-    name::alias(query).ok_or(Errno::EINVAL)
+    name::alias(query).ok_or(if query.len() > limits::QUERY { Errno::ENAMETOOLONG } else { Errno::EINVAL })
 }

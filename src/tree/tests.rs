@@ -295,7 +295,7 @@ fn a_directory_that_is_not_there_finds_nothing() {
     fs::remove_dir_all(fixture.module_path("")).unwrap();
     assert!(lookup(&fixture, "loop").is_empty());
     let far =
-        Tree::open(&fixture.system(), fixture.path(&"x/".repeat(3000)), ConfigPaths::Default, &fixture.sink);
+        Tree::open(&fixture.roots, fixture.path(&"x/".repeat(3000)), ConfigPaths::Default, &fixture.sink);
     assert!(far.lookup(b"loop").unwrap().is_empty());
     assert_eq!(fixture.messages(), [""; 0]);
 }

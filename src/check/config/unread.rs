@@ -1,12 +1,12 @@
 //! Files in the directories of the configuration that are not read.
 
 use crate::check::{Context, Finding};
-use crate::config::files::is_config_name;
 use crate::error::Errno;
 use crate::limits;
 use crate::system::file::{EntryType, read_whole, visit_names};
 use crate::system::roots::as_path;
 use crate::tree::ConfigPaths;
+use crate::tree::config_files::is_config_name;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::os::unix::fs::FileTypeExt;

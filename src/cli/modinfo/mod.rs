@@ -88,8 +88,8 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
         return Err(log.end(b"--json does not go with -0 or the choice of a field."));
     }
     let dir = call.module_directory(&log, request.root, request.release)?;
-    let tree = Tree::open(&call.world.system, dir, ConfigPaths::List(Vec::new()), &log);
-    tree.read_as(Reader::Streamed);
+    let tree = Tree::open(call.world.system.roots, dir, ConfigPaths::List(Vec::new()), &log);
+    tree.reader.set(Reader::Streamed);
     let tool = Tool { call, log: &log, tree: &tree, request: &request, builtin: OnceCell::new() };
     // All operands are looked up first, so that the files can be read ahead.
     let found: Vec<Found> = operands.into_iter().flat_map(|operand| tool.find(operand)).collect();

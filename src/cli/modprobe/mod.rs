@@ -39,7 +39,7 @@ pub(crate) fn run(call: &Call<'_>) -> ToolResult {
     let config = request.config.clone().map_or(ConfigPaths::Default, ConfigPaths::List);
     let sink = TreeLog::new(&log);
     // Never dropped: the process ends soon, and the kernel frees maps and memory faster.
-    let tree = ManuallyDrop::new(Tree::open(&call.world.system, dir, config, &sink));
+    let tree = ManuallyDrop::new(Tree::open(call.world.system.roots, dir, config, &sink));
     if live::all_are_live(call, &request, &tree) {
         return Ok(0);
     }

@@ -59,7 +59,7 @@ pub fn modprobe_d(input: &[u8]) -> bool {
 
 fn parse(contents: &[u8]) -> (Config, usize) {
     let (config, warnings) = bounded(contents, 4 * KIB, 128, || Config::parse([("/x.conf", contents)], b""));
-    assert!(warnings.iter().all(|warning| warning.text.starts_with(b"/x.conf")), "a warning names the file");
+    assert!(warnings.iter().all(|warning| warning.starts_with(b"/x.conf")), "a warning names the file");
     (config, warnings.len())
 }
 

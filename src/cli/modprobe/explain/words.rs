@@ -3,6 +3,7 @@
 use super::{Action, Explained, Explanation, FileLine, NoGate, Planned, Presence, Why, verdict_of};
 use crate::cli::modprobe::insert_reason;
 use crate::log::printable;
+use crate::tree::forbids;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
@@ -120,12 +121,9 @@ fn step(step: &Planned, out: &mut Formatter<'_>) -> fmt::Result {
         Action::Missing(Some(path)) => write!(out, "    look for {name} in vain: {path} is not there")?,
         Action::Refuse { module, own_name, place } => {
             let what = if step.required { "refuse" } else { "leave out" };
-            write!(out, "    {what} {name} ({place} forbids ")?;
-            match own_name {
-                _ if module != name => write!(out, "{module}, which it needs)")?,
-                None => write!(out, "it)")?,
-                Some(own_name) => write!(out, "it as {own_name})")?,
-            }
+            let own_name = own_name.as_deref().map(str::as_bytes);
+            let forbids = forbids(module.as_bytes(), own_name, name.as_bytes(), "");
+            write!(out, "    {what} {name} ({place} {})", String::from_utf8_lossy(&forbids))?;
         }
     }
     match &step.why {
