@@ -1,21 +1,24 @@
 //! The types of C's arguments, and how results go back to C.
 //!
 //! Only C makes values of these types. The C interface (`libkmod.h`) requires that each pointer is NULL, an object of its
-//! type that this library returned and that has not been released, or a C string.
+//! type that this library returned and that has not been released, or a C string; and that a list has elements of the type
+//! that the function takes.
 
 use crate::error::Errno;
 use crate::system::directory;
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::ptr::{null, null_mut};
+use std::rc::Rc;
 
 /// The errno of a panic, which must not unwind into C.
 const BUG: Errno = Errno::ENOTRECOVERABLE;
 
-/// A pointer to an object of this library, or NULL.
+/// A pointer to an object of this library, or NULL. The object is in an [`Rc`], and C has references.
 #[repr(transparent)]
-pub(crate) struct Handle<T>(*mut T);
+pub(crate) struct Handle<T>(pub(super) *mut T);
 
 impl<T> Handle<T> {
     /// The object; `ENOENT` for NULL, which most functions return for it.
@@ -24,10 +27,25 @@ impl<T> Handle<T> {
         unsafe { self.0.as_ref() }.ok_or(Errno::ENOENT)
     }
 
-    /// The pointer itself.
-    pub(crate) fn raw(&self) -> *mut T {
-        self.0
+    /// A new reference to the object; errors as [`Handle::get`].
+    pub(crate) fn share(&self) -> Result<Rc<T>, Errno> {
+        self.get()?;
+        // SAFETY: see the head of this file. C keeps its own reference.
+        Ok(Rc::clone(&ManuallyDrop::new(unsafe { Rc::from_raw(self.0) })))
     }
+
+    /// Takes back a reference of C's. Returns NULL if it was the last one, else the pointer; errors as [`Handle::get`].
+    pub(crate) fn release(self) -> Result<*mut T, Errno> {
+        self.get()?;
+        // SAFETY: see the head of this file. C does not use this reference any more.
+        let object = unsafe { Rc::from_raw(self.0) };
+        Ok(if Rc::strong_count(&object) == 1 { null_mut() } else { self.0 })
+    }
+}
+
+/// The pointer for C that holds this reference.
+pub(crate) fn hand_over<T>(object: Rc<T>) -> *mut T {
+    Rc::into_raw(object).cast_mut()
 }
 
 /// A C string, or NULL.
@@ -64,32 +82,21 @@ impl Texts {
 pub(crate) struct Out<T>(*mut *mut T);
 
 impl<T> Out<T> {
-    /// Whether there is a place.
-    pub(crate) fn is_there(&self) -> bool {
-        !self.0.is_null()
+    /// Checks that there is a place; `ENOENT` if not.
+    pub(crate) fn check(&self) -> Result<(), Errno> {
+        if self.0.is_null() { Err(Errno::ENOENT) } else { Ok(()) }
     }
 
-    /// Whether there is a place and it holds NULL, as functions that make lists demand.
-    pub(crate) fn is_empty(&self) -> bool {
-        // SAFETY: see the head of this file.
-        self.is_there() && unsafe { (*self.0).is_null() }
-    }
-
-    /// Checks that there is a place for a list.
-    ///
-    /// # Errors
-    /// `ENOENT` if there is none, `EINVAL` if it does not hold NULL.
+    /// Checks that there is a place and that it holds NULL, as functions that make lists demand; `EINVAL` if it does not.
     pub(crate) fn check_empty(&self) -> Result<(), Errno> {
-        match (self.is_there(), self.is_empty()) {
-            (false, _) => Err(Errno::ENOENT),
-            (true, false) => Err(Errno::EINVAL),
-            (true, true) => Ok(()),
-        }
+        self.check()?;
+        // SAFETY: see the head of this file.
+        if unsafe { (*self.0).is_null() } { Ok(()) } else { Err(Errno::EINVAL) }
     }
 
     /// Writes it, if there is a place.
     pub(crate) fn set(&self, value: *mut T) {
-        if self.is_there() {
+        if !self.0.is_null() {
             // SAFETY: see the head of this file.
             unsafe { *self.0 = value };
         }

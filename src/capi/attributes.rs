@@ -2,8 +2,8 @@
 
 use super::abi::{Handle, Out, c_string, exports};
 use super::context::Context;
-use super::list::{self, Builder, Node};
-use super::module::Module;
+use super::list::{List, Node};
+use super::module::{Module, list};
 use crate::error::Errno;
 use std::ffi::{c_char, c_int, c_uint};
 use std::ptr::{null, null_mut};
@@ -16,27 +16,17 @@ const BUILTIN: c_uint = 2;
 fn filter(
     ctx: &Handle<Context>,
     which: c_uint,
-    input: &Handle<Node>,
+    input: &List<Module>,
     output: &Out<Node>,
 ) -> Result<c_int, Errno> {
     let ctx = ctx.get()?;
-    if !output.is_there() {
-        return Err(Errno::ENOENT);
-    }
+    output.check()?;
     output.set(null_mut());
-    let mut left = Builder::new();
-    // SAFETY: the header says that it is a list of modules.
-    for raw in unsafe { list::elements::<Module>(input) } {
-        // SAFETY: each entry of the list has a reference.
-        let module = unsafe { &*raw };
+    let modules = input.elements().filter_map(|module| module.share().ok());
+    output.set(List::of(modules.filter(|module| {
         let blacklisted = which & BLACKLIST != 0 && ctx.tree().blacklisted(&module.found());
-        let dropped = blacklisted || (which & BUILTIN != 0 && module.is_builtin());
-        if !dropped {
-            module.retain();
-            left.push(raw);
-        }
-    }
-    output.set(left.finish());
+        !blacklisted && (which & BUILTIN == 0 || !module.is_builtin())
+    })));
     Ok(0)
 }
 
@@ -62,39 +52,30 @@ exports! {
     fn kmod_module_get_install_commands(module: Handle<Module>) -> *const c_char {
         let module = module.get()?;
         let (tree, found) = (module.tree(), module.found());
-        Ok(tree.install_command(&found).map_or(null(), |command| module.ctx().intern(command)))
+        Ok(tree.install_command(&found).map_or(null(), |command| module.ctx.intern(command)))
     }
 
     /// The command that is run instead of removing it.
     fn kmod_module_get_remove_commands(module: Handle<Module>) -> *const c_char {
         let module = module.get()?;
         let (tree, found) = (module.tree(), module.found());
-        Ok(tree.remove_command(&found).map_or(null(), |command| module.ctx().intern(command)))
+        Ok(tree.remove_command(&found).map_or(null(), |command| module.ctx.intern(command)))
     }
 
     /// Its dependencies, in load order.
     fn kmod_module_get_dependencies(module: Handle<Module>) -> *mut Node {
         let module = module.get()?;
-        let needed = module.tree().dependencies(&module.found());
-        Ok(module.siblings(needed).finish())
+        Ok(list(&module.ctx, module.tree().dependencies(&module.found())))
     }
 
     /// Its soft dependencies, to be loaded before and after it.
-    fn kmod_module_get_softdeps(
-        module: Handle<Module>,
-        before: Out<Node>,
-        after: Out<Node>,
-    ) -> c_int {
+    fn kmod_module_get_softdeps(module: Handle<Module>, before: Out<Node>, after: Out<Node>) -> c_int {
         let module = module.get()?;
-        if !before.is_there() || !after.is_there() {
-            return Err(Errno::ENOENT);
-        }
-        if !before.is_empty() || !after.is_empty() {
-            return Err(Errno::EINVAL);
-        }
+        before.check().and(after.check())?;
+        before.check_empty().and(after.check_empty())?;
         let (first, then) = module.tree().softdeps(&module.found());
-        before.set(module.siblings(first).finish());
-        after.set(module.siblings(then).finish());
+        before.set(list(&module.ctx, first));
+        after.set(list(&module.ctx, then));
         Ok(0)
     }
 
@@ -102,8 +83,7 @@ exports! {
     fn kmod_module_get_weakdeps(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         into.check_empty()?;
-        let found = module.tree().weakdeps(&module.found());
-        into.set(module.siblings(found).finish());
+        into.set(list(&module.ctx, module.tree().weakdeps(&module.found())));
         Ok(0)
     }
 
@@ -111,7 +91,7 @@ exports! {
     fn kmod_module_apply_filter(
         ctx: Handle<Context>,
         which: c_uint,
-        input: Handle<Node>,
+        input: List<Module>,
         output: Out<Node>,
     ) -> c_int {
         filter(&ctx, which, &input, &output)
@@ -120,7 +100,7 @@ exports! {
     /// The modules of a list that are not blacklisted.
     fn kmod_module_get_filtered_blacklist(
         ctx: Handle<Context>,
-        input: Handle<Node>,
+        input: List<Module>,
         output: Out<Node>,
     ) -> c_int {
         filter(&ctx, BLACKLIST, &input, &output)

@@ -1,36 +1,32 @@
 //! Iterators over the configuration. A new iterator is before its first entry; it is there again after the last one.
 
-use super::abi::{Handle, exports};
+use super::abi::{Handle, exports, hand_over};
 use super::context::Context;
 use crate::config::{Entry, Kind};
 use crate::error::Errno;
 use std::cell::Cell;
 use std::ffi::c_char;
+use std::rc::{Rc, Weak};
 
-/// What `struct kmod_config_iter` is. It lives no longer than its context.
+/// What `struct kmod_config_iter` is.
 pub(crate) struct Iter {
-    ctx: *const Context,
+    /// Weak: an iterator keeps no context alive.
+    ctx: Weak<Context>,
     kind: Kind,
     at: Cell<Option<usize>>,
 }
 
 impl Iter {
-    fn over(ctx: &Handle<Context>, kind: Kind) -> Result<*mut Iter, Errno> {
-        ctx.get()?;
-        Ok(Box::into_raw(Box::new(Iter { ctx: ctx.raw(), kind, at: Cell::new(None) })))
-    }
-
-    fn ctx(&self) -> &Context {
-        // SAFETY: the host keeps the context as long as it uses the iterator.
-        unsafe { &*self.ctx }
+    fn ctx(&self) -> Result<Rc<Context>, Errno> {
+        self.ctx.upgrade().ok_or(Errno::ENOENT)
     }
 
     /// A string of the entry that it stands at.
     fn text(&self, of: impl FnOnce(Entry<'_>) -> Option<Vec<u8>>) -> Result<*const c_char, Errno> {
-        let at = self.at.get().ok_or(Errno::ENOENT)?;
-        let tree = self.ctx().tree();
+        let (at, ctx) = (self.at.get().ok_or(Errno::ENOENT)?, self.ctx()?);
+        let tree = ctx.tree();
         let entry = tree.config().entries(self.kind).nth(at).ok_or(Errno::ENOENT)?;
-        Ok(of(entry).map_or(std::ptr::null(), |text| self.ctx().intern(&text)))
+        Ok(of(entry).map_or(std::ptr::null(), |text| ctx.intern(&text)))
     }
 }
 
@@ -38,7 +34,8 @@ macro_rules! iterators {
     ($($name:ident: $kind:ident, $what:literal;)*) => {exports! {$(
         #[doc = concat!("An iterator over the ", $what, ".")]
         fn $name(ctx: Handle<Context>) -> *mut Iter {
-            Iter::over(&ctx, Kind::$kind)
+            let ctx = Rc::downgrade(&ctx.share()?);
+            Ok(hand_over(Rc::new(Iter { ctx, kind: Kind::$kind, at: Cell::new(None) })))
         }
     )*}};
 }
@@ -69,16 +66,13 @@ exports! {
     fn kmod_config_iter_next(iter: Handle<Iter>) -> bool, else(|_| false) {
         let iter = iter.get()?;
         let next = iter.at.get().map_or(0, |at| at + 1);
-        let there = next < iter.ctx().tree().config().entries(iter.kind).len();
+        let there = next < iter.ctx()?.tree().config().entries(iter.kind).len();
         iter.at.set(there.then_some(next));
         Ok(there)
     }
 
     /// Frees the iterator.
     fn kmod_config_iter_free_iter(iter: Handle<Iter>) {
-        iter.get()?;
-        // SAFETY: it came from a Box, and the host gives it back once.
-        drop(unsafe { Box::from_raw(iter.raw()) });
-        Ok(())
+        iter.release().map(drop)
     }
 }

@@ -4,7 +4,7 @@
 //! function for exported ones, and matches the result (the letter of the binding, then the name) unanchored.
 
 use super::abi::{Handle, Out, c_string, exports};
-use super::list::{self, Builder, Node};
+use super::list::{List, Node};
 use super::module::Module;
 use crate::error::{Errno, Error, Result};
 use crate::formats::elf::{Elf, Needed, exports, needed, versions};
@@ -16,6 +16,7 @@ use crate::system::map;
 use crate::system::roots::as_path;
 use crate::tree::image::Image;
 use std::ffi::{CString, c_char, c_int};
+use std::rc::Rc;
 
 /// `KMOD_SYMBOL_*`
 const WEAK: u8 = b'W';
@@ -41,29 +42,24 @@ impl Symbol {
 
 impl Module {
     /// Its file, decompressed.
-    fn elf(&self) -> Result<Elf<'_>> {
-        if self.image.get().is_none() {
-            let path = self.path().ok_or_else(|| Error::os(Errno::ENOENT))?;
-            let image = Image::read(as_path(path.as_bytes()))?;
-            return Elf::parse(self.image.get_or_init(|| image));
+    fn image(&self) -> Result<&[u8]> {
+        if let Some(image) = self.image.get() {
+            return Ok(image);
         }
-        self.image.get().map_or_else(|| Err(Error::os(Errno::ENOENT)), |image| Elf::parse(image))
+        let path = self.path().ok_or(Errno::ENOENT)?;
+        let image = Image::read(as_path(path.as_bytes()))?;
+        Ok(self.image.get_or_init(|| image))
     }
 
-    /// Logs an error that has more to say than its errno, and returns the errno.
-    fn log_error(&self, error: &Error) -> Errno {
-        if !error.what().is_empty() && error.path().is_some() {
-            self.ctx().log().error(error.to_string().as_bytes());
-        }
-        error.errno()
-    }
-
-    /// Fills a list with what `read` returns, and returns its length.
+    /// Fills a list with what `read` returns, and returns its length. Logs an error that has more to say than its errno.
     fn list<T>(&self, into: &Out<Node>, read: impl FnOnce() -> Result<Vec<T>>) -> Result<c_int, Errno> {
         into.check_empty()?;
-        let list = Builder::of(read().map_err(|error| self.log_error(&error))?);
-        let length = list.length;
-        into.set(list.finish());
+        let found = read().map_err(|error| {
+            let says_more = !error.what().is_empty() && error.path().is_some();
+            if says_more { self.complain(&error) } else { error.errno() }
+        })?;
+        let length = c_int::try_from(found.len()).unwrap_or(c_int::MAX);
+        into.set(List::of(found.into_iter().map(Rc::new)));
         Ok(length)
     }
 
@@ -83,9 +79,10 @@ impl Info {
 }
 
 /// The strings of `.modinfo`, the build id and the signature of a module file.
-fn about(elf: &Elf<'_>, image: &[u8]) -> Result<Vec<Info>> {
-    let mut found: Vec<Info> = info(elf)?.into_iter().map(|(key, value)| Info::new(key, value)).collect();
-    found.extend(build_id(elf).map(|id| Info::new(b"build-id", &hex(id))));
+fn about(image: &[u8]) -> Result<Vec<Info>> {
+    let elf = Elf::parse(image)?;
+    let mut found: Vec<Info> = info(&elf)?.into_iter().map(|(key, value)| Info::new(key, value)).collect();
+    found.extend(build_id(&elf).map(|id| Info::new(b"build-id", &hex(id))));
     if let Some(signature) = signature::parse(image) {
         found.extend([
             Info::new(b"sig_id", signature.id),
@@ -102,31 +99,22 @@ exports! {
     /// Fills a list with the module's information; returns its length.
     fn kmod_module_get_info(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
-        module.list(&into, || {
-            if module.is_builtin() {
-                return module.builtin_info();
-            }
-            let elf = module.elf()?;
-            about(&elf, module.image.get().map_or(&[][..], |image| image))
-        })
+        module.list(&into, || if module.is_builtin() { module.builtin_info() } else { about(module.image()?) })
     }
 
     /// The key of an entry.
-    fn kmod_module_info_get_key(entry: Handle<Node>) -> *const c_char {
-        // SAFETY: the header says that it is an entry of such a list.
-        unsafe { list::element::<Info>(&entry) }.map(|info| info.key.as_ptr())
+    fn kmod_module_info_get_key(entry: List<Info>) -> *const c_char {
+        Ok(entry.element()?.get()?.key.as_ptr())
     }
 
     /// The value of an entry.
-    fn kmod_module_info_get_value(entry: Handle<Node>) -> *const c_char {
-        // SAFETY: as above.
-        unsafe { list::element::<Info>(&entry) }.map(|info| info.value.as_ptr())
+    fn kmod_module_info_get_value(entry: List<Info>) -> *const c_char {
+        Ok(entry.element()?.get()?.value.as_ptr())
     }
 
     /// Frees such a list.
-    fn kmod_module_info_free_list(list: Handle<Node>) {
-        // SAFETY: the header says that it is such a list, which the host gives back.
-        unsafe { list::free_boxed::<Info>(&list) };
+    fn kmod_module_info_free_list(list: List<Info>) {
+        list.free();
         Ok(())
     }
 
@@ -134,7 +122,7 @@ exports! {
     fn kmod_module_get_versions(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         module.list(&into, || {
-            let found = versions(&module.elf()?)?;
+            let found = versions(&Elf::parse(module.image()?)?)?;
             Ok(found.iter().map(|version| Symbol::new(version.crc, version.name)).collect())
         })
     }
@@ -143,7 +131,7 @@ exports! {
     fn kmod_module_get_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         module.list(&into, || {
-            let found = exports(&module.elf()?)?;
+            let found = exports(&Elf::parse(module.image()?)?)?;
             Ok(found.iter().map(|export| Symbol::new(export.crc, export.name)).collect())
         })
     }
@@ -152,7 +140,7 @@ exports! {
     fn kmod_module_get_dependency_symbols(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         module.list(&into, || {
-            let elf = module.elf()?;
+            let elf = Elf::parse(module.image()?)?;
             let found = needed(&elf).map_err(|error| match error.errno() {
                 // A module without a symbol table has no list of needed symbols.
                 Errno::ENODATA => Error::os(Errno::EINVAL),
@@ -165,30 +153,24 @@ exports! {
     }
 }
 
-/// The text of an entry from its byte `skip` on.
-fn symbol(entry: &Handle<Node>, skip: usize) -> Result<*const c_char, Errno> {
-    // SAFETY: the header says that it is an entry of a list of symbols, of whichever kind: they have one layout.
-    let text = unsafe { list::element::<Symbol>(entry) }?.text.as_bytes_with_nul();
-    Ok(text[skip.min(text.len() - 1)..].as_ptr().cast())
-}
-
+/// The number is that of the first byte of the text that is returned.
 macro_rules! symbols {
     ($($name:ident, $crc:ident, $free:ident: $skip:literal;)*) => {exports! {$(
         /// The symbol of an entry.
-        fn $name(entry: Handle<Node>) -> *const c_char {
-            symbol(&entry, $skip)
+        fn $name(entry: List<Symbol>) -> *const c_char {
+            let symbol = entry.element()?;
+            let text = symbol.get()?.text.as_bytes_with_nul();
+            Ok(text[$skip.min(text.len() - 1)..].as_ptr().cast())
         }
 
         /// The CRC of an entry.
-        fn $crc(entry: Handle<Node>) -> u64, else(|_| 0) {
-            // SAFETY: the header says that it is an entry of such a list.
-            unsafe { list::element::<Symbol>(&entry) }.map(|symbol| symbol.crc)
+        fn $crc(entry: List<Symbol>) -> u64, else(|_| 0) {
+            Ok(entry.element()?.get()?.crc)
         }
 
         /// Frees such a list.
-        fn $free(list: Handle<Node>) {
-            // SAFETY: the header says that it is such a list, which the host gives back.
-            unsafe { list::free_boxed::<Symbol>(&list) };
+        fn $free(list: List<Symbol>) {
+            list.free();
             Ok(())
         }
     )*}};
@@ -203,9 +185,7 @@ symbols! {
 
 exports! {
     /// The binding of a needed symbol: `U`, or `W` if the module can do without it.
-    fn kmod_module_dependency_symbol_get_bind(entry: Handle<Node>) -> c_int, else(|_| 0) {
-        // SAFETY: the header says that it is an entry of such a list.
-        let symbol = unsafe { list::element::<Symbol>(&entry) }?;
-        Ok(symbol.text.as_bytes_with_nul()[0].into())
+    fn kmod_module_dependency_symbol_get_bind(entry: List<Symbol>) -> c_int, else(|_| 0) {
+        Ok(entry.element()?.get()?.text.as_bytes_with_nul()[0].into())
     }
 }

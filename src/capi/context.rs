@@ -1,24 +1,29 @@
 //! The context: one module directory with its configuration, and the module objects made from it.
 
-use super::abi::{Handle, Text, Texts, absolute, c_string, exports};
+use super::abi::{Handle, Text, Texts, absolute, c_string, exports, hand_over};
 use super::log::{Function, Log};
+use super::module::Module;
 use crate::error::Errno;
 use crate::formats::index::Reader;
 use crate::gate::Known;
 use crate::log::bytes;
 use crate::system::roots::as_path;
 use crate::system::{Roots, System, clock, kernel};
-use crate::tree::{ConfigPaths, Tree, Which};
+use crate::tree::{ConfigPaths, Key, Tree, Which};
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, c_char, c_int, c_void};
-use std::os::fd::BorrowedFd;
+use std::fs::File;
+use std::io::Write;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::ptr::{null, null_mut};
-use std::rc::Rc;
+use std::ptr::null;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// `KMOD_RESOURCES_*`
 const OK: c_int = 0;
@@ -30,22 +35,21 @@ const BY_NUMBER: [Which; 5] = [Which::Dep, Which::Alias, Which::Symbols, Which::
 
 /// What `struct kmod_ctx` is.
 pub(crate) struct Context {
-    references: Cell<c_int>,
     userdata: Cell<*const c_void>,
     dirname: CString,
     /// The configuration paths that existed at the start, with the times of their last change.
     watched: Vec<(PathBuf, Changed)>,
     /// Whether the indexes are kept open as they were when the host loaded them.
     loaded: Cell<bool>,
-    /// Every live module object, by name and alias. The pointers are to `module::Module`; only that file uses them.
-    pub modules: RefCell<BTreeMap<Box<[u8]>, *mut c_void>>,
+    /// Every live module object.
+    pub modules: RefCell<BTreeMap<Key, Weak<Module>>>,
     /// What the gates of this context know.
     pub known: Arc<Known>,
     strings: RefCell<BTreeSet<CString>>,
     /// Borrows the next two fields, whose contents do not move while the context lives.
     tree: RefCell<Tree<'static>>,
     roots: Rc<Roots>,
-    log: Rc<Log>,
+    pub log: Rc<Log>,
 }
 
 /// The time of a file's last change.
@@ -81,7 +85,6 @@ impl Context {
         tree.watch();
         tree.config();
         Ok(Context {
-            references: Cell::new(1),
             userdata: Cell::new(null()),
             dirname,
             watched,
@@ -97,11 +100,7 @@ impl Context {
 
     /// The system for calls of the library.
     pub(crate) fn system(&self) -> System<'_> {
-        system(&self.roots)
-    }
-
-    pub(crate) fn log(&self) -> &Log {
-        &self.log
+        System { roots: &self.roots, kernel: &kernel::Linux, clock: &clock::Real }
     }
 
     /// The module directory with its configuration. Unless the host keeps the indexes, those whose files were replaced are
@@ -129,42 +128,17 @@ impl Context {
         pointer
     }
 
-    /// Takes a reference.
-    pub(crate) fn retain(&self) {
-        self.references.set(self.references.get() + 1);
-    }
-
-    /// Releases a reference; whether the context was freed.
-    ///
-    /// # Safety
-    /// The context came from [`kmod_new`], and the caller had a reference.
-    pub(crate) unsafe fn release(ctx: *mut Context) -> bool {
-        // SAFETY: the caller's reference keeps it alive up to here, and it came from a Box.
-        unsafe {
-            let left = (*ctx).references.get() - 1;
-            (*ctx).references.set(left);
-            if left <= 0 {
-                drop(Box::from_raw(ctx));
-            }
-            left <= 0
-        }
-    }
-
     fn load(&self) -> Result<(), Errno> {
         // Earlier answers may come from files that are gone by now: open them again.
         let tree = if self.loaded.get() { self.tree.borrow() } else { self.tree() };
         for which in BY_NUMBER {
-            match tree.load(which) {
-                Err(error) if which != Which::BuiltinAlias => {
-                    drop(tree);
-                    self.unload();
-                    // An empty file is too short for an index.
-                    return Err(match error.errno() {
-                        Errno::ENODATA => Errno::EINVAL,
-                        errno => errno,
-                    });
-                }
-                _ => {}
+            let Err(error) = tree.load(which) else { continue };
+            if which != Which::BuiltinAlias {
+                drop(tree);
+                self.unload();
+                // An empty file is too short for an index.
+                let errno = error.errno();
+                return Err(if errno == Errno::ENODATA { Errno::EINVAL } else { errno });
             }
         }
         self.loaded.set(true);
@@ -187,29 +161,20 @@ impl Context {
     }
 }
 
-fn system(roots: &Roots) -> System<'_> {
-    System { roots, kernel: &kernel::Linux, clock: &clock::Real }
-}
-
 exports! {
     /// A context for a module directory (NULL: the running kernel's) with a configuration (NULL: the usual one).
     fn kmod_new(dirname: Text, config_paths: Texts) -> *mut Context {
-        let ctx = Context::new(dirname.bytes(), config_paths.bytes())?;
-        Ok(Box::into_raw(Box::new(ctx)))
+        Ok(hand_over(Rc::new(Context::new(dirname.bytes(), config_paths.bytes())?)))
     }
 
     /// Takes a reference.
     fn kmod_ref(ctx: Handle<Context>) -> *mut Context {
-        ctx.get()?.retain();
-        Ok(ctx.raw())
+        Ok(hand_over(ctx.share()?))
     }
 
     /// Releases a reference; NULL if it was the last one.
     fn kmod_unref(ctx: Handle<Context>) -> *mut Context {
-        ctx.get()?;
-        // SAFETY: the host gives its own reference back.
-        let gone = unsafe { Context::release(ctx.raw()) };
-        Ok(if gone { null_mut() } else { ctx.raw() })
+        ctx.release()
     }
 
     /// The module directory.
@@ -236,12 +201,12 @@ exports! {
 
     /// The least severe priority that is logged, a number of syslog(3); -1 for NULL.
     fn kmod_get_log_priority(ctx: Handle<Context>) -> c_int, else(|_| -1) {
-        Ok(ctx.get()?.log.priority())
+        Ok(ctx.get()?.log.priority.load(Ordering::Relaxed))
     }
 
     /// Sets the least severe priority that is logged.
     fn kmod_set_log_priority(ctx: Handle<Context>, priority: c_int) {
-        ctx.get()?.log.set_priority(priority);
+        ctx.get()?.log.priority.store(priority, Ordering::Relaxed);
         Ok(())
     }
 
@@ -275,15 +240,7 @@ exports! {
         let mut lines = Vec::new();
         tree.dump(which, &mut |key, value| lines.extend(bytes![prefix, key, " ", value, "\n"]));
         // SAFETY: the host hands in a descriptor that is open during the call.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        let mut rest = &lines[..];
-        while !rest.is_empty() {
-            match nix::unistd::write(fd, rest).map_err(Errno::from) {
-                Ok(written) => rest = &rest[written..],
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(0)
+        let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+        file.write_all(&lines).map(|()| 0).map_err(|error| Errno::of(&error))
     }
 }

@@ -4,7 +4,7 @@
 use super::abi::{Handle, Text, c_string, exports};
 use super::context::Context;
 use super::module::Module;
-use crate::error::{Errno, Error};
+use crate::error::Errno;
 use crate::gate::{self, Gate, Outcome, WaitBudget, trace::Origin};
 use crate::load::insert::{Force, Insertion, Loader};
 use crate::load::plan::{Ignore, Step, plan};
@@ -17,6 +17,7 @@ use crate::system::roots::as_path;
 use crate::system::sysfs::State;
 use std::ffi::{OsStr, c_char, c_int, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// `KMOD_PROBE_*`; the two lowest bits are `KMOD_INSERT_*`, too.
@@ -49,25 +50,37 @@ impl Context {
 impl Module {
     /// Whether it is built in or live.
     fn is_there(&self) -> bool {
-        self.is_builtin() || self.ctx().is_live(self.name.as_bytes())
-    }
-
-    /// The gate, opened for one call.
-    fn gate(&self) -> Gate<'_> {
-        let ctx = self.ctx();
-        Gate::new(ctx.system(), ctx.log(), Origin::default(), Arc::clone(&ctx.known))
+        self.is_builtin() || self.ctx.is_live(self.name.as_bytes())
     }
 
     fn is_blacklisted(&self) -> bool {
         self.tree().blacklisted(&self.found())
     }
 
+    /// The gate, opened for one call.
+    fn gate(&self) -> Gate<'_> {
+        Gate::new(self.ctx.system(), &*self.ctx.log, Origin::default(), Arc::clone(&self.ctx.known))
+    }
+
+    /// A request for this module by its name, with the flags of `KMOD_INSERT_*`.
+    fn request<'r>(&'r self, gate: &'r Gate<'r>, flags: c_uint) -> Request<'r> {
+        Request {
+            loader: Loader::new(self.ctx.system(), gate, &*self.ctx.log),
+            force: Force {
+                vermagic: flags & FORCE_VERMAGIC != 0,
+                modversions: flags & FORCE_MODVERSION != 0,
+            },
+            budget: WaitBudget::new(&self.ctx.system()),
+            remember: false,
+            words: self.name.as_bytes(),
+        }
+    }
+
     /// Inserts this module alone.
     fn insert(&self, request: &Request<'_>, parameters: &[u8], dependency: bool) -> Result<Outcome, Errno> {
-        let ctx = self.ctx();
         let name = self.name.as_bytes();
         let Some(path) = self.path() else {
-            ctx.log().error(&bytes!["could not find module by name='", name, "'"]);
+            self.ctx.log.error(&bytes!["could not find module by name='", name, "'"]);
             return Err(Errno::ENOENT);
         };
         let insertion = Insertion {
@@ -87,34 +100,11 @@ impl Module {
 
 /// What all modules of one request share.
 struct Request<'r> {
-    loader: &'r Loader<'r>,
+    loader: Loader<'r>,
     force: Force,
     budget: WaitBudget,
     remember: bool,
     words: &'r [u8],
-}
-
-impl Request<'_> {
-    fn force(flags: c_uint) -> Force {
-        Force { vermagic: flags & FORCE_VERMAGIC != 0, modversions: flags & FORCE_MODVERSION != 0 }
-    }
-}
-
-/// A reference to a module object, held while the host's functions run.
-struct ModuleRef(*mut Module);
-
-impl ModuleRef {
-    fn get(&self) -> &Module {
-        // SAFETY: it is held.
-        unsafe { &*self.0 }
-    }
-}
-
-impl Drop for ModuleRef {
-    fn drop(&mut self) {
-        // SAFETY: it had a reference from the start.
-        unsafe { Module::release(self.0) };
-    }
 }
 
 /// One call of [`kmod_module_probe_insert_module`].
@@ -124,6 +114,8 @@ struct Probe<'p> {
     run_install: RunInstall,
     data: *const c_void,
     print_action: PrintAction,
+    /// The object of each step. All are referenced from start to end: the host's functions may keep the pointers that they get.
+    objects: Vec<Rc<Module>>,
 }
 
 impl Probe<'_> {
@@ -131,7 +123,7 @@ impl Probe<'_> {
         self.flags & flag != 0
     }
 
-    fn run(&self, raw: *mut Module, module: &Module, extra: &[u8]) -> Result<c_int, Errno> {
+    fn run(mut self, module: &Rc<Module>, extra: &[u8]) -> Result<c_int, Errno> {
         if !self.has(IGNORE_LOADED) && module.is_there() {
             return if self.has(FAIL_ON_LOADED) { Err(Errno::EEXIST) } else { Ok(0) };
         }
@@ -148,82 +140,30 @@ impl Probe<'_> {
         let shown = self.has(DRY_RUN) && self.has(IGNORE_LOADED);
         let ignore = Ignore { install: self.has(IGNORE_COMMAND), forbid: shown };
         let steps = plan(&module.tree(), &module.found(), extra, ignore);
-        let steps = steps.map_err(|error: Error| {
-            module.ctx().log().error(error.to_string().as_bytes());
-            error.errno()
-        })?;
-        // All objects are referenced from start to end: the host's functions may keep the pointers that they get.
-        let mut held = Vec::with_capacity(steps.len());
-        for step in steps {
-            let object = if step.is_target {
-                module.retain();
-                ModuleRef(raw)
-            } else {
-                ModuleRef(module.sibling(step.module.clone()))
-            };
-            if !(self.has(APPLY_BLACKLIST_ALL as c_uint) && object.get().is_blacklisted()) {
-                held.push((object, step));
+        let mut kept = Vec::new();
+        for step in steps.map_err(|error| module.complain(&error))? {
+            let sibling = || Module::of(&module.ctx, step.module.clone());
+            let object = if step.is_target { Rc::clone(module) } else { sibling() };
+            if !(self.has(APPLY_BLACKLIST_ALL as c_uint) && object.is_blacklisted()) {
+                self.objects.push(object);
+                kept.push(step);
             }
         }
-        if held.is_empty() {
+        if kept.is_empty() {
             return Ok(APPLY_BLACKLIST_ALL);
         }
         let mode = WalkMode { dry: self.has(DRY_RUN), first_time: self.has(FAIL_ON_LOADED) };
-        walk::walk(held.iter().map(|(_, step)| step), mode, &mut Walk { probe: self, steps: &held })
-    }
-}
-
-/// The walk over the steps of one probe, with their objects.
-struct Walk<'w, 'p> {
-    probe: &'w Probe<'p>,
-    steps: &'w [(ModuleRef, Step)],
-}
-
-impl walk::StepHandler for Walk<'_, '_> {
-    fn is_there(&mut self, index: usize, step: &Step) -> bool {
-        let module = self.steps[index].0.get();
-        let own_name_is_live = || step.own_name.as_deref().is_some_and(|name| module.ctx().is_live(name));
-        !self.probe.has(IGNORE_LOADED) && (module.is_there() || own_name_is_live())
+        walk::walk(kept.iter(), mode, &mut self)
     }
 
-    fn begin(&mut self, index: usize, step: &Step) {
-        if let Some(print) = self.probe.print_action {
-            let options = c_string(&step.options);
-            // SAFETY: the host's function, with an object that is held and a string that outlives the call.
-            unsafe { print(self.steps[index].0.0, step.command.is_some(), options.as_ptr()) };
-        }
-    }
-
-    fn refuse(&mut self, index: usize, step: &Step) {
-        if let Some(forbidden) = &step.forbidden {
-            let (object, name) = (self.steps[index].0.get(), &step.module.name);
-            let why = object.tree().forbidden_by(name, forbidden);
-            // At priority info, as other failures: a host that requests a module for every device would log it for every
-            // device.
-            object.ctx().log().log(Priority::Info, &bytes!["module '", name, "' is not loaded: ", why]);
-        }
-    }
-
-    fn insert(&mut self, index: usize, step: &Step) -> Result<Outcome, Errno> {
-        self.steps[index].0.get().insert(&self.probe.request, &step.options, !step.is_target)
-    }
-
-    fn command(&mut self, index: usize, _: &Step, command: &[u8]) -> Result<i32, Errno> {
-        let object = &self.steps[index].0;
-        let run = || self.probe.command(object, command);
-        self.probe.request.budget.work(&object.get().ctx().system(), run)
-    }
-}
-
-impl Probe<'_> {
-    fn command(&self, object: &ModuleRef, command: &[u8]) -> Result<c_int, Errno> {
+    fn run_command(&self, module: &Rc<Module>, command: &[u8]) -> Result<c_int, Errno> {
         if let Some(run) = self.run_install {
             let text = c_string(command);
-            // SAFETY: as above, and the data is the host's own.
-            let result = unsafe { run(object.0, text.as_ptr(), self.data.cast_mut()) };
+            // SAFETY: the host's function and data, with an object that is held and a string that outlives the call.
+            let result = unsafe { run(Rc::as_ptr(module).cast_mut(), text.as_ptr(), self.data.cast_mut()) };
             return if result < 0 { Err(Errno::new(result)) } else { Ok(result) };
         }
-        let name = object.get().name.as_bytes();
+        let name = module.name.as_bytes();
         let changes = [("MODPROBE_MODULE".into(), OsStr::from_bytes(name).to_owned())];
         let problem = match run_shell(command, &changes, Caller::Library) {
             Ok(0) => return Ok(0),
@@ -231,8 +171,43 @@ impl Probe<'_> {
             Err(errno) => errno.to_string().into_bytes(),
         };
         let text = bytes!["Error running install command '", command, "' for module ", name, ": ", problem];
-        object.get().ctx().log().error(&text);
+        module.ctx.log.error(&text);
         Err(Errno::EINVAL)
+    }
+}
+
+impl walk::StepHandler for Probe<'_> {
+    fn is_there(&mut self, index: usize, step: &Step) -> bool {
+        let module = &self.objects[index];
+        let own_name_is_live = || step.own_name.as_deref().is_some_and(|name| module.ctx.is_live(name));
+        !self.has(IGNORE_LOADED) && (module.is_there() || own_name_is_live())
+    }
+
+    fn begin(&mut self, index: usize, step: &Step) {
+        if let Some(print) = self.print_action {
+            let (object, options) = (Rc::as_ptr(&self.objects[index]).cast_mut(), c_string(&step.options));
+            // SAFETY: the host's function, with an object that is held and a string that outlives the call.
+            unsafe { print(object, step.command.is_some(), options.as_ptr()) };
+        }
+    }
+
+    fn refuse(&mut self, index: usize, step: &Step) {
+        if let Some(forbidden) = &step.forbidden {
+            let (module, name) = (&self.objects[index], &step.module.name);
+            let why = module.tree().forbidden_by(name, forbidden);
+            // At priority info, as other failures: a host that requests a module for every device would log it for every
+            // device.
+            module.ctx.log.log(Priority::Info, &bytes!["module '", name, "' is not loaded: ", why]);
+        }
+    }
+
+    fn insert(&mut self, index: usize, step: &Step) -> Result<Outcome, Errno> {
+        self.objects[index].insert(&self.request, &step.options, !step.is_target)
+    }
+
+    fn command(&mut self, index: usize, _: &Step, command: &[u8]) -> Result<i32, Errno> {
+        let module = &self.objects[index];
+        self.request.budget.work(&module.ctx.system(), || self.run_command(module, command))
     }
 }
 
@@ -241,14 +216,7 @@ exports! {
     fn kmod_module_insert_module(module: Handle<Module>, flags: c_uint, options: Text) -> c_int {
         let module = module.get()?;
         let gate = module.gate();
-        let request = Request {
-            loader: &Loader::new(module.ctx().system(), &gate, module.ctx().log()),
-            force: Request::force(flags),
-            budget: WaitBudget::new(&module.ctx().system()),
-            remember: false,
-            words: module.name.as_bytes(),
-        };
-        match module.insert(&request, options.bytes().unwrap_or_default(), false)? {
+        match module.insert(&module.request(&gate, flags), options.bytes().unwrap_or_default(), false)? {
             Outcome::Joined => Err(Errno::EEXIST),
             Outcome::Loaded | Outcome::StillComing => Ok(0),
         }
@@ -263,31 +231,29 @@ exports! {
         data: *const c_void,
         print_action: PrintAction,
     ) -> c_int {
-        let object = module.get()?;
+        let module = module.share()?;
         let extra = extra_options.bytes().unwrap_or_default();
-        let words = object.found().alias.clone();
-        let gate = object.gate();
+        let words = module.found().alias.clone();
+        let gate = module.gate();
         let request = Request {
-            loader: &Loader::new(object.ctx().system(), &gate, object.ctx().log()),
-            force: Request::force(flags),
-            budget: WaitBudget::new(&object.ctx().system()),
             remember: flags & APPLY_BLACKLIST as c_uint != 0 && extra.is_empty(),
-            words: words.as_deref().unwrap_or(object.name.as_bytes()),
+            words: words.as_deref().unwrap_or(module.name.as_bytes()),
+            ..module.request(&gate, flags)
         };
-        Probe { request, flags, run_install, data, print_action }.run(module.raw(), object, extra)
+        Probe { request, flags, run_install, data, print_action, objects: Vec::new() }.run(&module, extra)
     }
 
     /// Removes one module, if nothing uses it or it is forced.
     fn kmod_module_remove_module(module: Handle<Module>, flags: c_uint) -> c_int {
         let module = module.get()?;
-        let (ctx, name) = (module.ctx(), module.name.as_bytes());
+        let (ctx, name) = (&module.ctx, module.name.as_bytes());
         let gate = module.gate();
         let budget = WaitBudget::new(&ctx.system());
         let allowed = || Ok::<(), Errno>(());
         let removed = delete_module(&ctx.system(), &gate, name, flags & REMOVE_FORCE != 0, &budget, allowed)?;
         removed.map(|()| 0).map_err(|error| {
             if flags & REMOVE_NOLOG == 0 {
-                ctx.log().error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);
+                ctx.log.error(&bytes!["could not remove '", name, "': ", error.errno().to_string()]);
             }
             error.errno()
         })

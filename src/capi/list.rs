@@ -1,127 +1,104 @@
-//! Circular, doubly linked lists; each node is an allocation of its own that never moves. The handle is the first node; the
-//! empty list is NULL.
+//! Circular, doubly linked lists; each node is an allocation of its own that never moves. The first node stands for the
+//! list; the empty list is NULL.
 
-use super::abi::{Handle, exports};
+use super::abi::{Handle, exports, hand_over};
 use crate::error::Errno;
+use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::ptr::null_mut;
+use std::rc::Rc;
 
-/// A node. Only the code that makes and frees a list knows the type of its elements.
+/// A node, with a reference to its element.
 #[repr(C)]
 pub(crate) struct Node {
     next: *mut Node,
     prev: *mut Node,
-    data: *mut std::ffi::c_void,
+    data: *mut c_void,
 }
 
-/// A list under construction. Dropping an unfinished one leaks it; only a caught panic does that.
-pub(crate) struct Builder {
-    first: *mut Node,
-    /// How many elements it has.
-    pub length: i32,
-}
+/// A pointer of C's to a node of a list with elements of type `T`, or NULL.
+#[repr(transparent)]
+pub(crate) struct List<T>(*mut Node, PhantomData<T>);
 
-impl Builder {
-    /// The empty list.
-    pub(crate) fn new() -> Self {
-        Builder { first: null_mut(), length: 0 }
-    }
-
-    /// Adds an element at the end; [`free`] passes it on.
-    pub(crate) fn push<T>(&mut self, element: *mut T) {
-        let node = Box::into_raw(Box::new(Node { next: null_mut(), prev: null_mut(), data: element.cast() }));
-        // SAFETY: `node` is new, and no one else has a pointer to a node of this list yet.
-        unsafe {
-            if self.first.is_null() {
-                ((*node).next, (*node).prev) = (node, node);
-                self.first = node;
-            } else {
-                let last = (*self.first).prev;
-                ((*node).next, (*node).prev) = (self.first, last);
+impl<T> List<T> {
+    /// The list of these elements. A caught panic of the iterator leaks it.
+    pub(crate) fn of(elements: impl IntoIterator<Item = Rc<T>>) -> *mut Node {
+        let mut first: *mut Node = null_mut();
+        for element in elements {
+            let data = hand_over(element).cast();
+            let node = Box::into_raw(Box::new(Node { next: null_mut(), prev: null_mut(), data }));
+            // SAFETY: `node` is new, and no one else has a pointer to a node of this list yet.
+            unsafe {
+                if first.is_null() {
+                    ((*node).prev, first) = (node, node);
+                }
+                let last = (*first).prev;
+                ((*node).next, (*node).prev) = (first, last);
                 (*last).next = node;
-                (*self.first).prev = node;
+                (*first).prev = node;
             }
         }
-        self.length += 1;
+        first
     }
 
-    /// The list of boxed elements.
-    pub(crate) fn of<T>(elements: impl IntoIterator<Item = T>) -> Self {
-        let mut list = Builder::new();
-        elements.into_iter().for_each(|element| list.push(Box::into_raw(Box::new(element))));
-        list
+    fn node(&self) -> Result<&Node, Errno> {
+        // SAFETY: see the head of `abi`.
+        unsafe { self.0.as_ref() }.ok_or(Errno::ENOENT)
     }
 
-    /// The handle.
-    pub(crate) fn finish(self) -> *mut Node {
-        self.first
+    /// The element of this node; `ENOENT` for NULL.
+    pub(crate) fn element(&self) -> Result<Handle<T>, Errno> {
+        Ok(Handle(self.node()?.data.cast()))
     }
-}
 
-/// The element of a node.
-///
-/// # Safety
-/// The list that the node belongs to has elements of type `T`.
-pub(crate) unsafe fn element<T>(node: &Handle<Node>) -> Result<&T, Errno> {
-    // SAFETY: an element lives as long as its node.
-    node.get().map(|node| unsafe { &*node.data.cast::<T>() })
-}
-
-/// The elements of a list, in order.
-///
-/// # Safety
-/// The list's elements are of type `T`.
-pub(crate) unsafe fn elements<T>(list: &Handle<Node>) -> impl Iterator<Item = *mut T> {
-    let first = list.raw();
-    let mut at = first;
-    std::iter::from_fn(move || {
-        // SAFETY: C hands in a whole list, whose nodes live while it is walked.
-        let node = unsafe { at.as_ref() }?;
-        at = if node.next == first { null_mut() } else { node.next };
-        Some(node.data.cast())
-    })
-}
-
-/// Frees the nodes of a list and hands each element to `release`.
-///
-/// # Safety
-/// The list's elements are of type `T`, and the list is not used any more.
-pub(crate) unsafe fn free<T>(list: &Handle<Node>, mut release: impl FnMut(*mut T)) {
-    let first = list.raw();
-    let mut at = first;
-    while !at.is_null() {
-        // SAFETY: every node came from a Box, and each is visited once.
-        let node = unsafe { Box::from_raw(at) };
-        at = if node.next == first { null_mut() } else { node.next };
-        release(node.data.cast());
+    /// The nodes of the list, in order. Each may be freed once it was returned.
+    fn nodes(&self) -> impl Iterator<Item = *mut Node> {
+        let first = self.0;
+        let mut next = first;
+        std::iter::from_fn(move || {
+            let node = next;
+            // SAFETY: C hands in a whole list, and the nodes that were not returned yet are alive.
+            next = unsafe { node.as_ref() }?.next;
+            if next == first {
+                next = null_mut();
+            }
+            Some(node)
+        })
     }
-}
 
-/// Frees a list of boxed elements.
-///
-/// # Safety
-/// As [`free`], and the list was made by [`Builder::of`].
-pub(crate) unsafe fn free_boxed<T>(list: &Handle<Node>) {
-    // SAFETY: the caller's promise; each element came from a Box.
-    unsafe { free(list, |element: *mut T| drop(Box::from_raw(element))) }
+    /// The elements of the list, in order.
+    pub(crate) fn elements(&self) -> impl Iterator<Item = Handle<T>> {
+        // SAFETY: the nodes of C's list are alive.
+        self.nodes().map(|node| Handle(unsafe { (*node).data.cast() }))
+    }
+
+    /// Frees the nodes of a list that C gives back, with the reference that each has to its element.
+    pub(crate) fn free(self) {
+        for node in self.nodes() {
+            // SAFETY: every node came from a Box, and each is visited once.
+            let node = unsafe { Box::from_raw(node) };
+            let _ = Handle::<T>(node.data.cast()).release();
+        }
+    }
 }
 
 exports! {
     /// The node after `current`; NULL after the last.
-    fn kmod_list_next(list: Handle<Node>, current: Handle<Node>) -> *mut Node {
-        list.get()?;
-        let next = current.get()?.next;
-        Ok(if next == list.raw() { null_mut() } else { next })
+    fn kmod_list_next(list: List<c_void>, current: List<c_void>) -> *mut Node {
+        list.node()?;
+        let next = current.node()?.next;
+        Ok(if next == list.0 { null_mut() } else { next })
     }
 
     /// The node before `current`; NULL before the first.
-    fn kmod_list_prev(list: Handle<Node>, current: Handle<Node>) -> *mut Node {
-        list.get()?;
-        let prev = current.get()?.prev;
-        Ok(if current.raw() == list.raw() { null_mut() } else { prev })
+    fn kmod_list_prev(list: List<c_void>, current: List<c_void>) -> *mut Node {
+        list.node()?;
+        let prev = current.node()?.prev;
+        Ok(if current.0 == list.0 { null_mut() } else { prev })
     }
 
     /// The last node of a list.
-    fn kmod_list_last(list: Handle<Node>) -> *mut Node {
-        Ok(list.get()?.prev)
+    fn kmod_list_last(list: List<c_void>) -> *mut Node {
+        Ok(list.node()?.prev)
     }
 }

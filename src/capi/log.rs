@@ -35,7 +35,8 @@ enum Receiver {
 
 /// The log of one context.
 pub(crate) struct Log {
-    priority: AtomicI32,
+    /// The least severe priority that is logged, a number of syslog(3).
+    pub priority: AtomicI32,
     receiver: Mutex<Receiver>,
 }
 
@@ -48,15 +49,6 @@ impl Log {
 
     pub(crate) fn error(&self, text: &[u8]) {
         self.log(Priority::Err, text);
-    }
-
-    /// The least severe priority that is logged, a number of syslog(3).
-    pub(crate) fn priority(&self) -> c_int {
-        self.priority.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_priority(&self, priority: c_int) {
-        self.priority.store(priority, Ordering::Relaxed);
     }
 
     /// Sends messages to `function` from now on; `None` discards them.
@@ -79,7 +71,7 @@ impl Log {
 
 impl Sink for Log {
     fn log(&self, priority: Priority, text: &[u8]) {
-        if priority as i32 > self.priority() {
+        if priority as i32 > self.priority.load(Ordering::Relaxed) {
             return;
         }
         // A copy, since the host's function may set another one.
@@ -87,14 +79,9 @@ impl Sink for Log {
         match receiver {
             Receiver::Nobody => {}
             Receiver::Stderr => {
+                let line = bytes!["libkmod: ", priority.name("CRITICAL"), ": ", text, "\n"];
                 // If stderr cannot be written, there is no place to report it.
-                let _ = std::io::stderr().write_all(&bytes![
-                    "libkmod: ",
-                    priority.name("CRITICAL"),
-                    ": ",
-                    text,
-                    "\n"
-                ]);
+                let _ = std::io::stderr().write_all(&line);
             }
             Receiver::Host(function, data) => {
                 let (text, own) = (c_string(&bytes![text, "\n"]), c"libkmod".as_ptr());

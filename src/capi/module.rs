@@ -1,11 +1,10 @@
 //! Module objects. A context has one object for each name, and one for each alias by which a module was found, as long as a
 //! reference exists: a second lookup returns the same pointer. dracut relies on it.
 
-use super::abi::{Handle, Out, Text, absolute, c_string, exports};
+use super::abi::{Handle, Out, Text, absolute, c_string, exports, hand_over};
 use super::context::Context;
-use super::list::{self, Builder, Node};
-use crate::error::{Errno, Result};
-use crate::limits;
+use super::list::{List, Node};
+use crate::error::Errno;
 use crate::log::bytes;
 use crate::name;
 use crate::system::proc_modules;
@@ -15,14 +14,11 @@ use crate::tree::{self, Tree};
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::ffi::{CString, c_int};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::ptr::null_mut;
+use std::rc::{Rc, Weak};
 
 /// What `struct kmod_module` is.
 pub(crate) struct Module {
-    references: Cell<c_int>,
-    /// Holds a reference.
-    ctx: *mut Context,
-    key: Box<[u8]>,
+    pub ctx: Rc<Context>,
     found: RefCell<tree::Module>,
     /// Strings returned to C; they live as long as the object.
     pub name: CString,
@@ -34,63 +30,32 @@ pub(crate) struct Module {
 }
 
 impl Module {
-    /// The object of a module, with a reference for the caller.
-    pub(crate) fn of(ctx: &Handle<Context>, found: tree::Module) -> Result<*mut Module, Errno> {
-        ctx.get()?;
-        Ok(Self::within(ctx.raw(), found))
-    }
-
-    fn within(raw: *mut Context, found: tree::Module) -> *mut Module {
-        // SAFETY: it comes from a handle that was looked at, or from a module, which keeps it alive.
-        let ctx = unsafe { &*raw };
-        let key: Box<[u8]> = match &found.alias {
-            // No name has a NUL.
-            Some(alias) => bytes![found.name, "\0", alias].into(),
-            None => found.name[..].into(),
-        };
-        let mut modules = ctx.modules.borrow_mut();
-        if let Some(known) = modules.get(&key) {
-            let known = known.cast::<Module>();
-            // SAFETY: this file alone puts modules into the map; what is there is alive, and its last reference takes it out.
-            let module = unsafe { &*known };
-            module.retain();
-            module.merge(found);
+    /// The object of a module. What another lookup found about it is merged.
+    pub(crate) fn of(ctx: &Rc<Context>, found: tree::Module) -> Rc<Module> {
+        let (key, mut modules) = (found.key(), ctx.modules.borrow_mut());
+        if let Some(known) = modules.get(&key).and_then(Weak::upgrade) {
+            if let Ok(mut merged) = known.found.try_borrow_mut() {
+                merged.builtin |= found.builtin;
+                merged.command = merged.command.take().or(found.command);
+            }
             return known;
         }
-        ctx.retain();
-        let module = Box::into_raw(Box::new(Module {
-            references: Cell::new(1),
-            ctx: raw,
+        let module = Rc::new(Module {
+            ctx: Rc::clone(ctx),
             name: c_string(&found.name),
-            key: key.clone(),
             found: RefCell::new(found),
             path: OnceCell::new(),
             options: OnceCell::new(),
             builtin: Cell::new(None),
             image: OnceCell::new(),
-        }));
-        modules.insert(key, module.cast());
+        });
+        modules.insert(key, Rc::downgrade(&module));
         module
-    }
-
-    /// Merges what another lookup found about the module.
-    fn merge(&self, found: tree::Module) {
-        if let Ok(mut known) = self.found.try_borrow_mut() {
-            known.builtin |= found.builtin;
-            if known.command.is_none() {
-                known.command = found.command;
-            }
-        }
-    }
-
-    pub(crate) fn ctx(&self) -> &Context {
-        // SAFETY: the module has a reference on it.
-        unsafe { &*self.ctx }
     }
 
     /// The tree of the context.
     pub(crate) fn tree(&self) -> Ref<'_, Tree<'static>> {
-        self.ctx().tree()
+        self.ctx.tree()
     }
 
     /// The module as the tree found it.
@@ -98,25 +63,12 @@ impl Module {
         self.found.borrow()
     }
 
-    /// The object of another module of the same context.
-    pub(crate) fn sibling(&self, found: tree::Module) -> *mut Module {
-        Self::within(self.ctx, found)
-    }
-
-    /// A list of objects of other modules of the same context.
-    pub(crate) fn siblings(&self, found: impl IntoIterator<Item = tree::Module>) -> Builder {
-        let mut list = Builder::new();
-        found.into_iter().for_each(|found| list.push(self.sibling(found)));
-        list
-    }
-
     /// The path of its file, if one is known.
     pub(crate) fn path(&self) -> Option<&CString> {
-        if self.path.get().is_none() {
+        self.path.get().or_else(|| {
             let path = self.tree().path(&self.found())?;
-            return Some(self.path.get_or_init(|| c_string(path.as_os_str().as_bytes())));
-        }
-        self.path.get()
+            Some(self.path.get_or_init(|| c_string(path.as_os_str().as_bytes())))
+        })
     }
 
     /// Whether it is built in; looked up once.
@@ -125,73 +77,39 @@ impl Module {
         self.builtin.set(Some(builtin));
         builtin
     }
+}
 
-    /// Takes a reference.
-    pub(crate) fn retain(&self) {
-        self.references.set(self.references.get() + 1);
-    }
-
-    /// Releases a reference; whether the object was freed.
-    ///
-    /// # Safety
-    /// The pointer is a module's, and the caller had a reference.
-    pub(crate) unsafe fn release(module: *mut Module) -> bool {
-        // SAFETY: the caller's reference keeps it alive up to here, and it came from a Box; its own reference keeps the
-        // context.
-        unsafe {
-            let left = (*module).references.get() - 1;
-            (*module).references.set(left);
-            if left <= 0 {
-                let module = Box::from_raw(module);
-                module.ctx().modules.borrow_mut().remove(&module.key);
-                let ctx = module.ctx;
-                drop(module);
-                Context::release(ctx);
-            }
-            left <= 0
-        }
+impl Drop for Module {
+    fn drop(&mut self) {
+        self.ctx.modules.borrow_mut().remove(&self.found.get_mut().key());
     }
 }
 
 /// A list of the objects of modules.
-pub(crate) fn list(ctx: &Handle<Context>, found: Vec<tree::Module>) -> Result<Builder, Errno> {
-    let mut list = Builder::new();
-    for found in found {
-        list.push(Module::of(ctx, found)?);
-    }
-    Ok(list)
+pub(crate) fn list(ctx: &Rc<Context>, found: impl IntoIterator<Item = tree::Module>) -> *mut Node {
+    List::of(found.into_iter().map(|found| Module::of(ctx, found)))
 }
 
 exports! {
     /// The module of this name, whether it exists or not.
     fn kmod_module_new_from_name(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
-        let name = name.bytes().ok_or(Errno::ENOENT)?;
-        if !module.is_there() {
-            return Err(Errno::ENOENT);
-        }
-        module.set(Module::of(&ctx, tree::Module::named(&name::canonical(name)))?);
+        let (ctx, name) = (ctx.share()?, name.bytes().ok_or(Errno::ENOENT)?);
+        module.check()?;
+        module.set(hand_over(Module::of(&ctx, tree::Module::named(&name::canonical(name)))));
         Ok(0)
     }
 
     /// The module in this file.
     fn kmod_module_new_from_path(ctx: Handle<Context>, path: Text, module: Out<Module>) -> c_int {
-        let (context, path) = (ctx.get()?, path.bytes().ok_or(Errno::ENOENT)?);
-        if !module.is_there() {
-            return Err(Errno::ENOENT);
-        }
+        let (ctx, path) = (ctx.share()?, path.bytes().ok_or(Errno::ENOENT)?);
+        module.check()?;
         let absolute = absolute(path)?.into_os_string().into_vec();
-        let found = context.tree().module_from_path(&absolute)?;
-        let raw = Module::of(&ctx, found)?;
-        // SAFETY: it is alive, with the reference that was just made.
-        let object = unsafe { &*raw };
-        let known = object.path.get_or_init(|| c_string(&absolute));
-        if known.as_bytes() != absolute {
-            let (name, known) = (object.name.as_bytes(), known.as_bytes());
+        let object = Module::of(&ctx, ctx.tree().module_from_path(&absolute)?);
+        let known = object.path.get_or_init(|| c_string(&absolute)).as_bytes();
+        if known != absolute {
             let paths = bytes!["new-path='", absolute, "' old-path='", known, "'"];
-            let text = bytes!["kmod_module '", name, "' already exists with different path: ", paths];
-            context.log().error(&text);
-            // SAFETY: the reference that was just made goes back.
-            unsafe { Module::release(raw) };
+            let name = object.name.as_bytes();
+            ctx.log.error(&bytes!["kmod_module '", name, "' already exists with different path: ", paths]);
             return Err(Errno::EEXIST);
         }
         if let Ok(mut found) = object.found.try_borrow_mut() {
@@ -199,86 +117,66 @@ exports! {
             found.builtin = false;
         }
         object.builtin.set(Some(false));
-        module.set(raw);
+        module.set(hand_over(object));
         Ok(0)
     }
 
     /// The modules of an alias or a name.
     fn kmod_module_new_from_lookup(ctx: Handle<Context>, alias: Text, into: Out<Node>) -> c_int {
-        let (context, alias) = (ctx.get()?, alias.bytes().ok_or(Errno::ENOENT)?);
-        if !into.is_empty() {
-            context.log().error(b"An empty list is needed to create lookup");
-            return Err(Errno::ENOSYS);
-        }
-        if alias.len() > limits::QUERY {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        let found = context.tree().lookup(alias)?;
-        into.set(list(&ctx, found)?.finish());
+        let (ctx, alias) = (ctx.share()?, alias.bytes().ok_or(Errno::ENOENT)?);
+        into.check_empty().map_err(|_| {
+            ctx.log.error(b"An empty list is needed to create lookup");
+            Errno::ENOSYS
+        })?;
+        let found = ctx.tree().lookup(alias)?;
+        into.set(list(&ctx, found));
         Ok(0)
     }
 
     /// `kmod_module_new_from_name_lookup`: the module of this name, if the indexes have it; aliases of modules do not
     /// count. `shim.c` exports it under that name, in two versions.
     fn kmod_once_name_lookup(ctx: Handle<Context>, name: Text, module: Out<Module>) -> c_int {
-        let (context, name) = (ctx.get()?, name.bytes().ok_or(Errno::ENOENT)?);
-        if !module.is_there() {
-            return Err(Errno::ENOENT);
-        }
-        let found = context.tree().lookup_name(name);
+        let (ctx, name) = (ctx.share()?, name.bytes().ok_or(Errno::ENOENT)?);
+        module.check()?;
+        let found = ctx.tree().lookup_name(name);
         if let Some(found) = found {
-            module.set(Module::of(&ctx, found)?);
+            module.set(hand_over(Module::of(&ctx, found)));
         }
         Ok(0)
     }
 
     /// The modules that are loaded, in the order of /proc/modules.
     fn kmod_module_new_from_loaded(ctx: Handle<Context>, into: Out<Node>) -> c_int {
-        let context = ctx.get()?;
-        if !into.is_there() {
-            return Err(Errno::ENOENT);
-        }
-        let text = proc_modules::read(context.system().roots).map_err(|error| {
-            let reason = error.errno().to_string();
-            context.log().error(&bytes!["could not open /proc/modules: ", reason]);
+        let ctx = ctx.share()?;
+        into.check()?;
+        let text = proc_modules::read(ctx.system().roots).map_err(|error| {
+            ctx.log.error(&bytes!["could not open /proc/modules: ", error.errno().to_string()]);
             error.errno()
         })?;
         let found = proc_modules::lines(&text).map(|line| tree::Module::named(&name::canonical(line.name)));
-        into.set(list(&ctx, found.collect())?.finish());
+        into.set(list(&ctx, found));
         Ok(0)
     }
 
     /// Takes a reference.
     fn kmod_module_ref(module: Handle<Module>) -> *mut Module {
-        module.get()?.retain();
-        Ok(module.raw())
+        Ok(hand_over(module.share()?))
     }
 
     /// Releases a reference; NULL if it was the last one.
     fn kmod_module_unref(module: Handle<Module>) -> *mut Module {
-        module.get()?;
-        // SAFETY: the host gives its own reference back.
-        let gone = unsafe { Module::release(module.raw()) };
-        Ok(if gone { null_mut() } else { module.raw() })
+        module.release()
     }
 
     /// Frees a list of modules with the reference that each entry has.
-    fn kmod_module_unref_list(modules: Handle<Node>) -> c_int {
-        // SAFETY: the header says that it is a list of modules, which the host gives back; each entry has a reference.
-        unsafe {
-            list::free(&modules, |module| {
-                Module::release(module);
-            });
-        }
+    fn kmod_module_unref_list(modules: List<Module>) -> c_int {
+        modules.free();
         Ok(0)
     }
 
     /// The module of a list's entry, with a reference for the caller.
-    fn kmod_module_get_module(entry: Handle<Node>) -> *mut Module {
-        // SAFETY: the header says that it is an entry of a list of modules.
-        let module = unsafe { list::element::<Module>(&entry) }?;
-        module.retain();
-        Ok(std::ptr::from_ref(module).cast_mut())
+    fn kmod_module_get_module(entry: List<Module>) -> *mut Module {
+        Ok(hand_over(entry.element()?.share()?))
     }
 }
 
@@ -286,8 +184,7 @@ exports! {
 mod tests {
     use super::*;
     use std::ffi::{c_char, c_void};
-    use std::os::unix::ffi::OsStrExt;
-    use std::ptr::null;
+    use std::ptr::{null, null_mut};
 
     // The functions as C declares them.
     unsafe extern "C" {
@@ -299,6 +196,56 @@ mod tests {
             module: *mut *mut c_void,
         ) -> c_int;
         fn kmod_module_unref(module: *mut c_void) -> *mut c_void;
+        fn kmod_module_new_from_lookup(
+            ctx: *mut c_void,
+            alias: *const c_char,
+            list: *mut *mut c_void,
+        ) -> c_int;
+        fn kmod_module_get_module(entry: *const c_void) -> *mut c_void;
+        fn kmod_module_get_name(module: *const c_void) -> *const c_char;
+        fn kmod_module_unref_list(list: *mut c_void) -> c_int;
+        fn kmod_list_next(list: *const c_void, entry: *const c_void) -> *mut c_void;
+        fn kmod_list_prev(list: *const c_void, entry: *const c_void) -> *mut c_void;
+        fn kmod_list_last(list: *const c_void) -> *mut c_void;
+    }
+
+    #[test]
+    fn equal_lookups_share_an_object_until_its_last_reference() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("modules.alias"), "alias x* a\nalias x? b\nalias xy c\n").unwrap();
+        let (dirname, none) = (c_string(dir.path().as_os_str().as_bytes()), [null()]);
+        // SAFETY: what C may hand over; each reference is given back once.
+        unsafe {
+            let ctx = kmod_new(dirname.as_ptr(), none.as_ptr());
+            let lookup = || {
+                let mut list = null_mut();
+                assert_eq!(kmod_module_new_from_lookup(ctx, c"xy".as_ptr(), &raw mut list), 0);
+                list
+            };
+            let (list, other) = (lookup(), lookup());
+            let (mut entry, mut same) = (list, other);
+            let mut names = Vec::new();
+            while !entry.is_null() {
+                let module = kmod_module_get_module(entry);
+                assert_eq!(module, kmod_module_get_module(same));
+                names.push(std::ffi::CStr::from_ptr(kmod_module_get_name(module)).to_str().unwrap());
+                assert_eq!((kmod_module_unref(module), kmod_module_unref(module)), (module, module));
+                (entry, same) = (kmod_list_next(list, entry), kmod_list_next(other, same));
+            }
+            assert_eq!(names, ["a", "b", "c"]);
+            let last = kmod_list_last(list);
+            assert_eq!(kmod_list_next(list, last), null_mut());
+            let middle = kmod_list_prev(list, last);
+            assert_eq!((kmod_list_prev(list, middle), kmod_list_prev(list, list)), (list, null_mut()));
+
+            let module = kmod_module_get_module(middle);
+            assert_eq!((kmod_module_unref_list(list), kmod_module_unref_list(other)), (0, 0));
+            assert_eq!((*ctx.cast::<Context>()).modules.borrow().len(), 1);
+            // The module keeps the context.
+            assert_eq!(kmod_unref(ctx), ctx);
+            assert_eq!((*ctx.cast::<Context>()).modules.borrow().len(), 1);
+            assert_eq!(kmod_module_unref(module), null_mut());
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A module's state in the kernel, read at each call.
 
 use super::abi::{Handle, c_string, exports};
-use super::list::{self, Builder, Node};
-use super::module::Module;
+use super::list::{List, Node};
+use super::module::{self, Module};
 use crate::error::{Errno, Error};
 use crate::name::{self, ModuleName};
 use crate::system::proc_modules;
@@ -11,6 +11,7 @@ use crate::system::sysfs::{self, State};
 use crate::tree;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_ulong};
 use std::ptr::null;
+use std::rc::Rc;
 
 /// `KMOD_MODULE_*`, with their names.
 const STATES: [&CStr; 4] = [c"builtin", c"live", c"coming", c"going"];
@@ -24,18 +25,13 @@ impl Module {
     fn in_kernel(&self) -> Result<(&Roots, &[u8]), Errno> {
         let name = self.name.as_bytes();
         ModuleName::new(name).ok_or(Errno::ENOENT)?;
-        Ok((self.ctx().system().roots, name))
+        Ok((self.ctx.system().roots, name))
     }
 
     /// Logs an error with its file, and returns the errno.
-    fn complain(&self, error: &Error) -> Errno {
-        self.ctx().log().error(error.to_string().as_bytes());
+    pub(super) fn complain(&self, error: &Error) -> Errno {
+        self.ctx.log.error(error.to_string().as_bytes());
         error.errno()
-    }
-
-    /// The same for invalid contents (`EINVAL`); other errors are not logged.
-    fn complain_of_nonsense(&self, error: &Error) -> Errno {
-        if error.errno() == Errno::EINVAL { self.complain(error) } else { error.errno() }
     }
 }
 
@@ -68,7 +64,10 @@ exports! {
     fn kmod_module_get_refcnt(module: Handle<Module>) -> c_int {
         let module = module.get()?;
         let (roots, name) = module.in_kernel()?;
-        let count = sysfs::refcount(roots, name).map_err(|error| module.complain_of_nonsense(&error))?;
+        let count = sysfs::refcount(roots, name).map_err(|error| match error.errno() {
+            Errno::EINVAL => module.complain(&error),
+            errno => errno,
+        })?;
         c_int::try_from(count).map_err(|_| Errno::EINVAL)
     }
 
@@ -96,7 +95,7 @@ exports! {
         let (roots, name) = module.in_kernel()?;
         let holders = sysfs::holders(roots, name).map_err(|error| module.complain(&error))?;
         let named = holders.iter().map(|holder| tree::Module::named(&name::canonical(holder)));
-        Ok(module.siblings(named).finish())
+        Ok(module::list(&module.ctx, named))
     }
 }
 
@@ -112,28 +111,23 @@ exports! {
         let module = module.get()?;
         let (roots, name) = module.in_kernel()?;
         let sections = sysfs::sections(roots, name).map_err(|error| module.complain(&error))?;
-        let sections = sections
-            .into_iter()
-            .map(|(name, address)| Section { name: c_string(&name), address });
-        Ok(Builder::of(sections).finish())
+        let section = |(name, address): (Vec<u8>, _)| Rc::new(Section { name: c_string(&name), address });
+        Ok(List::of(sections.into_iter().map(section)))
     }
 
     /// The name of a section.
-    fn kmod_module_section_get_name(entry: Handle<Node>) -> *const c_char {
-        // SAFETY: the header says that it is an entry of a list of sections.
-        unsafe { list::element::<Section>(&entry) }.map(|section| section.name.as_ptr())
+    fn kmod_module_section_get_name(entry: List<Section>) -> *const c_char {
+        Ok(entry.element()?.get()?.name.as_ptr())
     }
 
     /// The address of a section; the highest number for NULL.
-    fn kmod_module_section_get_address(entry: Handle<Node>) -> c_ulong, else(|_| c_ulong::MAX) {
-        // SAFETY: as above.
-        unsafe { list::element::<Section>(&entry) }.map(|section| section.address)
+    fn kmod_module_section_get_address(entry: List<Section>) -> c_ulong, else(|_| c_ulong::MAX) {
+        Ok(entry.element()?.get()?.address)
     }
 
     /// Frees a list of sections.
-    fn kmod_module_section_free_list(sections: Handle<Node>) {
-        // SAFETY: the header says that it is a list of sections, which the host gives back.
-        unsafe { list::free_boxed::<Section>(&sections) };
+    fn kmod_module_section_free_list(sections: List<Section>) {
+        sections.free();
         Ok(())
     }
 }
