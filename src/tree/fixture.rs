@@ -27,14 +27,11 @@ impl Fixture {
         let root = tempfile::tempdir().unwrap();
         let roots = Roots::below(root.path());
         let fixture = Fixture { kernel: FakeKernel::new(&roots), roots, root, sink: Kept::default() };
-        let mut index = Vec::new();
-        for line in dep {
-            let path = line.split(':').next().unwrap();
-            let name = String::from_utf8(name::from_path(path.as_bytes()).unwrap()).unwrap();
-            index.push((name, (*line).to_string()));
-            fixture.file(&format!("{DIR}/{path}"), "");
-        }
-        let entries: Vec<(&str, &str)> = index.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let path = |line: &&str| line.split(':').next().unwrap().to_owned();
+        dep.iter().for_each(|line| _ = fixture.module_file(&path(line), ""));
+        let name = |line| String::from_utf8(name::from_path(path(line).as_bytes()).unwrap()).unwrap();
+        let names: Vec<String> = dep.iter().map(name).collect();
+        let entries: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(dep.iter().copied()).collect();
         fixture.index("modules.dep", &entries);
         for other in ["modules.alias", "modules.symbols", "modules.builtin", "modules.builtin.alias"] {
             fixture.index(other, &[]);

@@ -88,10 +88,8 @@ impl Indexes {
 
     /// Whether the index is open and its file has changed since. False if a text file replaces it.
     pub(super) fn is_stale(&self, which: Which, dir: &Path) -> bool {
-        match self.sources[which as usize].get() {
-            Some(Source::Index(_, opened)) => *opened != stamp(&place(which, dir, ".bin")),
-            _ => false,
-        }
+        let changed = |opened| opened != stamp(&place(which, dir, ".bin"));
+        matches!(self.sources[which as usize].get(), Some(Source::Index(_, opened)) if changed(*opened))
     }
 
     /// Whether the index itself is open, and not a text file in its place.

@@ -241,8 +241,7 @@ impl<'a> Tree<'a> {
         Some(self.below(&line[..colon]))
     }
 
-    /// The dependencies of a module in load order: the whole closure, each module once. If one of their files does not
-    /// exist, that is logged and there are none.
+    /// As [`Tree::needed`]. If a file does not exist, that is logged and there are none.
     pub(crate) fn dependencies(&self, module: &Module) -> Vec<Module> {
         self.needed(module).unwrap_or_else(|(path, errno)| {
             let (path, reason) = (path.as_os_str().as_bytes(), errno.to_string());
@@ -252,11 +251,11 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// The same.
+    /// The dependencies of a module in load order: the whole closure, each module once.
     ///
     /// # Errors
     /// The first file that does not exist, and why.
-    pub(crate) fn needed(&self, module: &Module) -> std::result::Result<Vec<Module>, (PathBuf, Errno)> {
+    pub(crate) fn needed(&self, module: &Module) -> Result<Vec<Module>, (PathBuf, Errno)> {
         let line = self.opened(Which::Dep).line(&module.name).unwrap_or_default();
         let mut needed = Vec::new();
         for word in needs(line) {
