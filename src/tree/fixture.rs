@@ -8,7 +8,7 @@ use crate::system::clock::Real;
 use crate::system::fake::FakeKernel;
 use crate::system::{Roots, System};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The module directory's place.
 const DIR: &str = "lib/modules/1.0";
@@ -28,7 +28,9 @@ impl Fixture {
         let roots = Roots::below(root.path());
         let fixture = Fixture { kernel: FakeKernel::new(&roots), roots, root, sink: Kept::default() };
         let path = |line: &&str| line.split(':').next().unwrap().to_owned();
-        dep.iter().for_each(|line| _ = fixture.module_file(&path(line), ""));
+        for line in dep {
+            fixture.module_file(&path(line), "");
+        }
         let name = |line| String::from_utf8(name::from_path(path(line).as_bytes()).unwrap()).unwrap();
         let names: Vec<String> = dep.iter().map(name).collect();
         let entries: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(dep.iter().copied()).collect();
@@ -116,8 +118,4 @@ pub(crate) fn shown(modules: &[Module]) -> Vec<String> {
         format!("{}{alias}{}", text(&module.name), if module.builtin { "!" } else { "" })
     };
     modules.iter().map(one).collect()
-}
-
-pub(crate) fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }

@@ -1,7 +1,7 @@
 //! Lookup and its seven sources, dependencies, missing and broken indexes, and which configuration files count. The
 //! expectations were observed of kmod 34.2 on such trees, unless a comment says otherwise.
 
-use super::fixture::{Fixture, shown, text};
+use super::fixture::{Fixture, shown};
 use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -122,7 +122,7 @@ fn paths_and_dependencies() {
     assert_eq!(fixture.messages(), [gone]);
 
     let file = fixture.path("other/a.ko");
-    let module = tree.module_from_path(text(&file).as_bytes()).unwrap();
+    let module = tree.module_from_path(file.as_os_str().as_bytes()).unwrap();
     assert_eq!((&module.name[..], tree.path(&module)), (&b"a"[..], Some(file)));
     assert_eq!(tree.module_from_path(b"/nowhere/a.ko"), Err(Errno::ENOENT));
     assert_eq!(tree.module_from_path(b"/"), Err(Errno::ENOENT));
@@ -134,7 +134,7 @@ fn absolute_paths_in_modules_dep() {
     let path = outside.path().join("x.ko");
     fs::write(&path, "").unwrap();
     let fixture = Fixture::new(&["k/m.ko:"]);
-    let lines = [format!("{}:", text(&path)), format!("k/m.ko: {}", text(&path))];
+    let lines = [format!("{}:", path.display()), format!("k/m.ko: {}", path.display())];
     fixture.index("modules.dep", &[("x", &lines[0]), ("m", &lines[1])]);
     let tree = fixture.tree();
     assert_eq!(tree.path(&Module::named(b"x")), Some(path));
@@ -151,7 +151,7 @@ fn what_is_built_in() {
         tree.is_builtin(&first("bj")) && tree.is_builtin(&first("ba")) && tree.is_builtin(&first("both"))
     );
     assert!(!tree.is_builtin(&first("loop")));
-    let by_path = tree.module_from_path(text(&fixture.path("x/bi.ko")).as_bytes()).unwrap();
+    let by_path = tree.module_from_path(fixture.path("x/bi.ko").as_os_str().as_bytes()).unwrap();
     assert!(!tree.is_builtin(&by_path));
 }
 
