@@ -166,7 +166,6 @@ fn similar_in<'k>(name: &[u8], known: impl Iterator<Item = &'k [u8]>) -> Option<
 mod tests {
     use super::*;
     use crate::system::Roots;
-    use crate::tree::fixture::Fixture;
 
     #[test]
     fn a_typing_error_is_found() {
