@@ -62,7 +62,8 @@ enum Edge {
 
 /// The jobs and their dependencies.
 pub(crate) struct Graph<'o> {
-    jobs: Vec<Job<'o>>,
+    /// In plan order.
+    pub jobs: Vec<Job<'o>>,
     by_name: BTreeMap<Vec<u8>, usize>,
 }
 
@@ -76,17 +77,14 @@ impl<'o> Graph<'o> {
                 if step.forbidden.is_some() || tree.is_builtin(&step.module) {
                     continue;
                 }
-                match graph.by_name.get(&step.module.name) {
-                    Some(&index) => {
-                        let job = &mut graph.jobs[index];
-                        job.step.is_target |= step.is_target;
-                        job.last = number;
-                    }
-                    None => {
-                        graph.by_name.insert(step.module.name.clone(), graph.jobs.len());
-                        let (request, last) = (plan.request, number);
-                        graph.jobs.push(Job { step, path, request, last, waits: 0, dependents: Vec::new() });
-                    }
+                let next = graph.jobs.len();
+                let index = *graph.by_name.entry(step.module.name.clone()).or_insert(next);
+                if let Some(job) = graph.jobs.get_mut(index) {
+                    job.step.is_target |= step.is_target;
+                    job.last = number;
+                } else {
+                    let (request, last) = (plan.request, number);
+                    graph.jobs.push(Job { step, path, request, last, waits: 0, dependents: Vec::new() });
                 }
             }
         }
@@ -102,25 +100,14 @@ impl<'o> Graph<'o> {
 
     fn add_edge(&mut self, first: &Module, then: &Module, edge: Edge) {
         let job = |module: &Module| self.by_name.get(&module.name).copied();
-        if let (Some(first), Some(then)) = (job(first), job(then)) {
-            if first < then {
-                self.jobs[first].dependents.push((then, edge));
-                self.jobs[then].waits += 1;
-            }
+        let (Some(first), Some(then)) = (job(first), job(then)) else { return };
+        if first < then {
+            self.jobs[first].dependents.push((then, edge));
+            self.jobs[then].waits += 1;
         }
-    }
-
-    /// The jobs, in plan order.
-    pub(crate) fn jobs(&self) -> impl Iterator<Item = &Job<'o>> {
-        self.jobs.iter()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.jobs.len()
     }
 }
 
-/// The result of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JobResult {
     /// The module was already live.
@@ -129,7 +116,6 @@ pub(crate) enum JobResult {
     Attempted(Attempt),
 }
 
-/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attempt {
     /// The result of the loader.
@@ -151,7 +137,6 @@ impl JobResult {
 enum Progress {
     Waiting,
     Running,
-    /// Left to the walk.
     LeftToWalk,
     /// Ended; the walk has not taken the result.
     Finished(JobResult),
@@ -169,10 +154,9 @@ struct State {
     waiting: usize,
     /// The number of plans that the walk has finished or given up.
     plans_done: usize,
-    closed: bool,
 }
 
-/// The state of the jobs, shared by the walk and the workers.
+/// What the walk and the workers share.
 pub(crate) struct Ahead<'g> {
     graph: &'g Graph<'g>,
     state: Mutex<State>,
@@ -190,11 +174,9 @@ pub(crate) fn run<'g, R>(
     let ahead = Ahead::new(graph);
     std::thread::scope(|scope| {
         let closing = CloseOnDrop(&ahead);
-        let wanted = threads.min(graph.len());
         let spawn = |_: &usize| std::thread::Builder::new().spawn_scoped(scope, || ahead.work(work)).is_ok();
-        if (0..wanted).take_while(spawn).count() == 0 {
+        if (0..threads.min(graph.jobs.len())).take_while(spawn).count() == 0 {
             drop(closing);
-            return walk(&ahead);
         }
         walk(&ahead)
     })
@@ -205,7 +187,7 @@ struct CloseOnDrop<'c, 'g>(&'c Ahead<'g>);
 
 impl Drop for CloseOnDrop<'_, '_> {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.leave_to_walk(self.0.lock(), |_| true);
     }
 }
 
@@ -214,7 +196,7 @@ impl<'g> Ahead<'g> {
         let waits: Vec<usize> = graph.jobs.iter().map(|job| job.waits).collect();
         let ready = (0..waits.len()).filter(|&index| waits[index] == 0).collect();
         let (waiting, progress) = (waits.len(), vec![Progress::Waiting; waits.len()]);
-        let state = State { progress, waits, ready, waiting, plans_done: 0, closed: false };
+        let state = State { progress, waits, ready, waiting, plans_done: 0 };
         Ahead { graph, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -256,16 +238,11 @@ impl<'g> Ahead<'g> {
         let mut state = self.lock();
         let plan = state.plans_done;
         state.plans_done += 1;
-        for (index, _) in self.graph.jobs.iter().enumerate().filter(|(_, job)| job.last == plan) {
-            state.leave_to_walk(self.graph, index);
-        }
-        self.changed.notify_all();
+        self.leave_to_walk(state, |job| job.last == plan);
     }
 
-    fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        for index in 0..self.graph.len() {
+    fn leave_to_walk(&self, mut state: MutexGuard<'_, State>, chosen: impl Fn(&Job<'_>) -> bool) {
+        for (index, _) in self.graph.jobs.iter().enumerate().filter(|(_, job)| chosen(job)) {
             state.leave_to_walk(self.graph, index);
         }
         self.changed.notify_all();
@@ -274,7 +251,7 @@ impl<'g> Ahead<'g> {
     /// The loop of one worker.
     fn work(&self, work: &(dyn Fn(&Job<'_>) -> JobResult + Sync)) {
         let mut state = self.lock();
-        while !state.closed && state.waiting > 0 {
+        while state.waiting > 0 {
             let Some(index) = state.ready.pop_first() else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;

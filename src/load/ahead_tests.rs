@@ -31,7 +31,7 @@ fn graph<'o>(tree: &Tree<'_>, requests: &[&'o str]) -> Graph<'o> {
 
 fn names(graph: &Graph<'_>, chosen: impl Fn(usize) -> bool) -> String {
     let name = |index: usize| String::from_utf8(graph.jobs[index].step.module.name.clone()).unwrap();
-    let chosen: Vec<String> = (0..graph.len()).filter(|&index| chosen(index)).map(name).collect();
+    let chosen: Vec<String> = (0..graph.jobs.len()).filter(|&index| chosen(index)).map(name).collect();
     chosen.join(" ")
 }
 
@@ -99,7 +99,7 @@ fn a_circle_of_softdeps_waits_for_nobody() {
     let graph = graph(&tree, &["e", "p", "q"]);
     let ahead = Ahead::new(&graph);
     let mut begun = 0;
-    while begun < graph.len() {
+    while begun < graph.jobs.len() {
         let names = ahead.begin();
         assert_ne!(names, "", "{begun} begun, and nothing may begin");
         for name in names.split(' ') {
@@ -141,7 +141,7 @@ fn what_only_a_plan_wanted_that_is_given_up_is_not_begun() {
     assert_eq!(ahead.begin(), "d e");
     ahead.plan_is_over();
     assert_eq!(ahead.left(), "c b a");
-    ahead.close();
+    drop(CloseOnDrop(&ahead));
     assert_eq!((ahead.begin().as_str(), ahead.lock().waiting), ("", 0));
 }
 
@@ -150,7 +150,7 @@ fn other_options_are_another_question() {
     let fixture = fixture("alias other e\noptions other x=1");
     let tree = fixture.tree();
     let graph = graph(&tree, &["e", "other"]);
-    assert_eq!(graph.len(), 1);
+    assert_eq!(graph.jobs.len(), 1);
     let ahead = Ahead::new(&graph);
     ahead.begin();
     ahead.finish("e", WELL);

@@ -41,12 +41,12 @@ pub(crate) fn run(session: &Session<'_>, jobs: usize) -> ToolResult {
         let (operands, after) = rest.split_at(planned.len().max(1));
         rest = after;
         let graph = Graph::new(&tree, planned.into_iter().flatten().collect());
-        if graph.len() < 2 {
+        if graph.jobs.len() < 2 {
             status |= walk(session, operands, None)?;
             continue;
         }
         let loads = Loads::new(session);
-        let compressed = graph.jobs().any(|job| job.path.extension().is_none_or(|end| end != "ko"));
+        let compressed = graph.jobs.iter().any(|job| job.path.extension().is_none_or(|end| end != "ko"));
         session.gate_messages.borrow_mut().extend(log.capture(|| session.loader().prepare(compressed)).1);
         let work = |job: &Job<'_>| {
             if is_live(&system, &job.step.module.name) {
