@@ -20,6 +20,7 @@ use crate::gate::{self, CallError, Gate, Outcome, WaitBudget, record};
 use crate::limits;
 use crate::log::{Priority, Sink, bytes};
 use crate::name::{self, ModuleName};
+use crate::system::map::Contents;
 use crate::system::module_file::ModuleFile;
 use crate::system::{System, file, kernel};
 use crate::tree::image::{self, Image};
@@ -44,9 +45,18 @@ impl Force {
         let flag = |given, flag| if given { flag } else { 0 };
         flag(self.modversions, kernel::IGNORE_MODVERSIONS) | flag(self.vermagic, kernel::IGNORE_VERMAGIC)
     }
+
+    fn strip(self, image: &mut [u8]) -> Result<()> {
+        if self.modversions {
+            strip_modversions(image)?;
+        }
+        if self.vermagic {
+            strip_vermagic(image)?;
+        }
+        Ok(())
+    }
 }
 
-/// One module to insert.
 #[derive(Clone, Copy)]
 pub(crate) struct Insertion<'r> {
     /// The module file.
@@ -114,17 +124,14 @@ impl<'a> Loader<'a> {
         let opened = Opened::new(module, path)?;
         let parameters = CString::new(insertion.parameters)
             .map_err(|_| Error::new(Errno::EINVAL, "parameters with a NUL in them").at(path))?;
-        let key = match insertion.name {
-            Some(name) => ModuleName::new(name),
-            None => opened.name(path),
-        };
+        let key = insertion.name.map_or_else(|| opened.name(), ModuleName::new);
         let key = key.ok_or_else(|| Error::new(Errno::EINVAL, "no module can have this name").at(path))?;
-        let flags = insertion.force.flags();
+        let force = insertion.force;
         let file_digest = opened.digest();
         let load = gate::Load {
             key: &key,
             since,
-            inputs: record::digest(file_digest, insertion.parameters, flags),
+            inputs: record::digest(file_digest, insertion.parameters, force.flags()),
             file_digest,
             bytes: opened.size,
             file: &opened.module.file,
@@ -133,61 +140,8 @@ impl<'a> Loader<'a> {
             request: insertion.request,
             budget: insertion.budget,
         };
-        let force = insertion.force;
-        self.gate
-            .load(&load, &mut Attempt { loader: self, path, opened: &opened, parameters: &parameters, force })
-    }
-
-    /// Makes the system call of the table above.
-    fn call(
-        &self,
-        path: &Path,
-        opened: &Opened,
-        parameters: &CString,
-        force: Force,
-    ) -> Result<(), CallError> {
-        let kind = opened.compression;
-        let direct = match kind {
-            _ if opened.module.is_stream() => None,
-            Compression::None => Some(force.flags()),
-            _ if self.kernel_method() == Some(kind) && opened.kernel_may_take => {
-                Some(force.flags() | kernel::COMPRESSED_FILE)
-            }
-            _ => None,
-        };
-        if let Some(flags) = direct {
-            match self.system.kernel.finit_module(opened.module.file.as_fd(), parameters, flags) {
-                Ok(()) => return Ok(()),
-                Err(Errno::ENOSYS) => {}
-                // The kernel was built without decompression.
-                Err(Errno::EOPNOTSUPP) if kind != Compression::None => {}
-                // Any other errno is about the module or its parameters, and final.
-                Err(errno) if kind != Compression::None && opened.was_misread(path, errno)? => {}
-                Err(errno) => return Err(CallError::by_kernel(errno)),
-            }
-        }
-        let image = opened.image(path)?;
-        let mut image = Cow::Borrowed(&**image);
-        if force != Force::default() {
-            self.strip(image.to_mut(), force).map_err(|e| e.at(path))?;
-        }
-        self.system.kernel.init_module(&image, parameters).map_err(CallError::by_kernel)
-    }
-
-    fn strip(&self, image: &mut [u8], force: Force) -> Result<()> {
-        let stripped = |result: Result<()>| {
-            result.map_err(|e| {
-                let text = format!("Failed to strip version information: {}", e.errno());
-                Error::new(e.errno(), text)
-            })
-        };
-        if force.modversions {
-            stripped(strip_modversions(image))?;
-        }
-        if force.vermagic {
-            stripped(strip_vermagic(image))?;
-        }
-        Ok(())
+        let mut attempt = Attempt { loader: self, opened: &opened, parameters: &parameters, force };
+        self.gate.load(&load, &mut attempt)
     }
 
     /// The compression that the kernel's own decoder takes; read once.
@@ -206,7 +160,8 @@ impl<'a> Loader<'a> {
 }
 
 /// An open module file, with what its first bytes tell: one open, one fstat, one read.
-struct Opened {
+struct Opened<'o> {
+    path: &'o Path,
     module: ModuleFile,
     /// The size of the file, in bytes.
     size: u64,
@@ -217,55 +172,44 @@ struct Opened {
     image: OnceCell<Image>,
 }
 
-impl Opened {
-    fn new(module: ModuleFile, path: &Path) -> Result<Self> {
-        let image = OnceCell::new();
+impl<'o> Opened<'o> {
+    fn new(module: ModuleFile, path: &'o Path) -> Result<Self> {
         if module.is_stream() {
             let contents = module.contents(path, limits::INFLATED)?;
             image::long_enough(contents.len(), path)?;
             let (size, compression) = (contents.len() as u64, detect(&contents));
-            let _ = image.set(Image::of(contents, path)?);
-            return Ok(Opened { module, size, compression, kernel_may_take: false, image });
+            let image = OnceCell::from(Image::of(contents, path)?);
+            return Ok(Opened { path, module, size, compression, kernel_may_take: false, image });
         }
+        let size = module.meta.len();
         let mut head = [0; kernel_decoder::HEAD];
         // A file of size 0 counts as empty: see module_file.rs.
-        let room =
-            &mut head[..usize::try_from(module.meta.len()).unwrap_or(usize::MAX).min(kernel_decoder::HEAD)];
+        let room = &mut head[..usize::try_from(size).unwrap_or(usize::MAX).min(kernel_decoder::HEAD)];
         let length = file::read_at(&module.file, room, 0).map_err(|errno| Error::os(errno).at(path))?;
         image::long_enough(length, path)?;
         let head = &head[..length];
-        let size = module.meta.len();
         let (compression, kernel_may_take) = (detect(head), kernel_decoder::may_take(head));
-        Ok(Opened { module, size, compression, kernel_may_take, image })
+        Ok(Opened { path, module, size, compression, kernel_may_take, image: OnceCell::new() })
     }
 
-    /// The uncompressed module.
-    fn image(&self, path: &Path) -> Result<&Image> {
+    fn contents(&self) -> Result<Contents> {
+        self.module.contents(self.path, limits::INFLATED)
+    }
+
+    fn image(&self) -> Result<&Image> {
         if let Some(image) = self.image.get() {
             return Ok(image);
         }
-        let image = Image::of(self.module.contents(path, limits::INFLATED)?, path)?;
+        let image = Image::of(self.contents()?, self.path)?;
         Ok(self.image.get_or_init(|| image))
     }
 
     /// Whether the kernel may have refused the file because its decoder did not decode all of it. The errnos are those of
     /// the decoder, the signature check and the check of the ELF headers, which run before anything else of the load.
-    fn was_misread(&self, path: &Path, errno: Errno) -> Result<bool> {
-        let early = matches!(
-            errno,
-            Errno::EINVAL
-                | Errno::ENOEXEC
-                | Errno::EBADMSG
-                | Errno::ENOKEY
-                | Errno::EKEYREJECTED
-                | Errno::ENOPKG
-                | Errno::EPERM
-        );
-        let takes_all = || -> Result<bool> {
-            let contents = self.module.contents(path, limits::INFLATED)?;
-            Ok(kernel_decoder::takes_all_of(&contents, limits::INFLATED))
-        };
-        Ok(early && !takes_all()?)
+    fn was_misread(&self, errno: Errno) -> Result<bool> {
+        use Errno as E;
+        let early = [E::EINVAL, E::ENOEXEC, E::EBADMSG, E::ENOKEY, E::EKEYREJECTED, E::ENOPKG, E::EPERM];
+        Ok(early.contains(&errno) && !kernel_decoder::takes_all_of(&self.contents()?, limits::INFLATED))
     }
 
     /// The digest of the file's identity. The inode of a pipe means nothing, so its content is added.
@@ -276,31 +220,55 @@ impl Opened {
     }
 
     /// The name inside the module, else that of its file.
-    fn name(&self, path: &Path) -> Option<ModuleName> {
-        self.own_name(path).or_else(|| ModuleName::new(&name::from_path(path.as_os_str().as_bytes())?))
+    fn name(&self) -> Option<ModuleName> {
+        self.own_name().or_else(|| ModuleName::new(&name::from_path(self.path.as_os_str().as_bytes())?))
     }
 
-    fn own_name(&self, path: &Path) -> Option<ModuleName> {
-        ModuleName::new(module_name(&Elf::parse(self.image(path).ok()?).ok()?)?)
+    fn own_name(&self) -> Option<ModuleName> {
+        ModuleName::new(module_name(&Elf::parse(self.image().ok()?).ok()?)?)
     }
 }
 
 /// The gate's work on one module file.
 struct Attempt<'t> {
     loader: &'t Loader<'t>,
-    path: &'t Path,
-    opened: &'t Opened,
+    opened: &'t Opened<'t>,
     parameters: &'t CString,
     force: Force,
 }
 
 impl gate::Work for Attempt<'_> {
+    /// Makes the system call of the table above.
     fn call(&mut self) -> Result<(), CallError> {
-        self.loader.call(self.path, self.opened, self.parameters, self.force)
+        let Attempt { loader, opened, parameters, force } = *self;
+        let compressed = opened.compression != Compression::None;
+        let direct = !opened.module.is_stream()
+            && (!compressed
+                || (loader.kernel_method() == Some(opened.compression) && opened.kernel_may_take));
+        if direct {
+            let flags = force.flags() | if compressed { kernel::COMPRESSED_FILE } else { 0 };
+            match loader.system.kernel.finit_module(opened.module.file.as_fd(), parameters, flags) {
+                Ok(()) => return Ok(()),
+                Err(Errno::ENOSYS) => {}
+                // The kernel was built without decompression.
+                Err(Errno::EOPNOTSUPP) if compressed => {}
+                // Any other errno is about the module or its parameters, and final.
+                Err(errno) if compressed && opened.was_misread(errno)? => {}
+                Err(errno) => return Err(CallError::by_kernel(errno)),
+            }
+        }
+        let mut image = Cow::Borrowed(&**opened.image()?);
+        if force != Force::default() {
+            force.strip(image.to_mut()).map_err(|e| {
+                let text = format!("Failed to strip version information: {}", e.errno());
+                Error::new(e.errno(), text).at(opened.path)
+            })?;
+        }
+        loader.system.kernel.init_module(&image, parameters).map_err(CallError::by_kernel)
     }
 
     fn own_name(&mut self) -> Option<ModuleName> {
-        self.opened.own_name(self.path)
+        self.opened.own_name()
     }
 }
 
