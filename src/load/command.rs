@@ -22,12 +22,8 @@ pub(crate) fn refuses(command: &[u8]) -> bool {
     let Some(commands) = simple_commands(command) else { return false };
     let mut refused = false;
     for words in commands {
-        let runs = if matches!(&words[0][..], b"exec" | b"command" | b"builtin") {
-            words.get(1)
-        } else {
-            words.first()
-        };
-        let Some(program) = runs else { return false };
+        let prefixed = matches!(&words[0][..], b"exec" | b"command" | b"builtin");
+        let Some(program) = words.get(usize::from(prefixed)) else { return false };
         let folder = [&b"/usr/bin/"[..], b"/bin/"].into_iter().find(|folder| program.starts_with(folder));
         match &program[folder.map_or(0, <[u8]>::len)..] {
             b"true" | b"false" => refused = true,

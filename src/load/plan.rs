@@ -123,17 +123,15 @@ impl Planner<'_> {
         self.push(needed.into_iter().map(Task::Place).chain([last]))?;
         while let Some(task) = self.tasks.pop() {
             match task {
+                Task::Plan(module) if self.is_target(&module) || !self.planned.insert(module.key()) => {}
                 Task::Plan(module) => {
-                    if !self.is_target(&module) && self.planned.insert(module.key()) {
-                        let needed = self.tree.dependencies(&module);
-                        let forbidden =
-                            [&module].into_iter().chain(&needed).find_map(|it| self.forbidden(it));
-                        match forbidden {
-                            None => self.push(needed.into_iter().chain([module]).map(Task::Place))?,
-                            Some(forbidden) => {
-                                self.left_out.insert(module.name.clone(), forbidden);
-                                self.emitted.push(module);
-                            }
+                    let needed = self.tree.dependencies(&module);
+                    let forbidden = [&module].into_iter().chain(&needed).find_map(|it| self.forbidden(it));
+                    match forbidden {
+                        None => self.push(needed.into_iter().chain([module]).map(Task::Place))?,
+                        Some(forbidden) => {
+                            self.left_out.insert(module.name.clone(), forbidden);
+                            self.emitted.push(module);
                         }
                     }
                 }
@@ -154,24 +152,17 @@ impl Planner<'_> {
     }
 
     fn place(&mut self, module: Module) -> Result<()> {
-        let softdeps = match self.softdeps.get(&module.name) {
-            Some(softdeps) => softdeps.clone(),
-            None => {
-                let softdeps = Rc::new(self.tree.softdeps(&module));
-                if !softdeps.0.is_empty() || !softdeps.1.is_empty() {
-                    self.softdeps.insert(module.name.clone(), softdeps.clone());
-                }
-                softdeps
-            }
-        };
+        let known = self.softdeps.get(&module.name).cloned();
+        let softdeps = known.unwrap_or_else(|| Rc::new(self.tree.softdeps(&module)));
         let (before, after) = &*softdeps;
         if before.is_empty() && after.is_empty() {
             self.emitted.push(module);
             return Ok(());
         }
+        self.softdeps.entry(module.name.clone()).or_insert_with(|| softdeps.clone());
         let before = before.iter().cloned().map(Task::Plan);
         let after = after.iter().cloned().map(Task::Plan);
-        self.push(before.chain([Task::Emit(module)]).chain(after).collect::<Vec<_>>().into_iter())
+        self.push(before.chain([Task::Emit(module)]).chain(after))
     }
 
     /// Puts tasks on the stack, so that the first of them is done next.
@@ -180,18 +171,16 @@ impl Planner<'_> {
         self.tasks.extend(tasks);
         self.task_count += self.tasks.len() - waiting;
         self.name_bytes += self.tasks[waiting..].iter().map(|task| task.module().names()).sum::<usize>();
-        let too_much = match (self.task_count > limits::PLAN_TASKS, self.name_bytes > limits::PLAN_NAMES) {
-            (true, _) => Some(format!("{} steps", limits::PLAN_TASKS)),
-            (_, true) => Some(format!("{} bytes of names", limits::PLAN_NAMES)),
-            _ => None,
+        let limit = if self.task_count > limits::PLAN_TASKS {
+            format!("{} steps", limits::PLAN_TASKS)
+        } else if self.name_bytes > limits::PLAN_NAMES {
+            format!("{} bytes of names", limits::PLAN_NAMES)
+        } else {
+            self.tasks[waiting..].reverse();
+            return Ok(());
         };
-        if let Some(limit) = too_much {
-            let name = String::from_utf8_lossy(&self.target.name);
-            let what = format!("loading {name} would take more than {limit}");
-            return Err(Error::new(Errno::ELOOP, what));
-        }
-        self.tasks[waiting..].reverse();
-        Ok(())
+        let name = String::from_utf8_lossy(&self.target.name);
+        Err(Error::new(Errno::ELOOP, format!("loading {name} would take more than {limit}")))
     }
 
     fn step(&self, module: Module, extra: &[u8]) -> Step {
@@ -199,13 +188,11 @@ impl Planner<'_> {
         // If a module needs the target, and the target was requested by path, use that file.
         let module = if is_target { self.target.clone() } else { module };
         let extra = if is_target { extra } else { b"" };
-        // The target of -i is inserted in spite of its command. So is a module with soft dependencies, unless the command
-        // only refuses.
+        // Ignored: with -i the target's command; that of a module with soft dependencies, unless it only refuses.
         let command =
             if is_target && self.ignore.install { None } else { self.tree.install_command(&module) };
-        let softdeps = self.softdeps.contains_key(&module.name);
+        let command = command.filter(|text| !self.softdeps.contains_key(&module.name) || refuses(text));
         let forbidden = self.left_out.get(&module.name).cloned().or_else(|| self.forbidden(&module));
-        let command = command.filter(|command| !softdeps || refuses(command));
         Step {
             required: is_target
                 || (module.alias.is_none() && self.needed.binary_search(&module.name).is_ok()),

@@ -1,5 +1,4 @@
-//! Removes one module from the kernel. The check of its use and delete_module(2) run under the gate's lock, so that no load
-//! of the module runs at the same time.
+//! Removes one module from the kernel. Its check and delete_module(2) run under the gate's lock: no load runs meanwhile.
 
 use crate::error::{Errno, Error, Result};
 use crate::gate::{Gate, WaitBudget};
@@ -7,12 +6,10 @@ use crate::name::ModuleName;
 use crate::system::System;
 use std::ffi::CString;
 
-/// Calls `allowed` and, if that succeeds, delete_module(2), both while no other user of the gate loads or removes this
-/// module. `force` is `O_TRUNC` of delete_module(2).
+/// Calls `allowed` and, if that succeeds, delete_module(2). `force` is `O_TRUNC` of delete_module(2).
 ///
 /// # Errors
-/// The error of `allowed`. In `Ok(Err(..))` the kernel's errno: `ENOENT` not loaded, `EAGAIN` in use, `EBUSY` coming or
-/// going, `EPERM`.
+/// The error of `allowed`. In `Ok(Err(..))` the kernel's errno: `EPERM`, `ENOENT` not loaded, `EAGAIN` in use, `EBUSY` not live.
 pub(crate) fn delete_module<E>(
     system: &System<'_>,
     gate: &Gate<'_>,

@@ -1,5 +1,4 @@
-//! Executes a plan, for the tools and for the library. It decides for each step whether to skip it, to run its command or to
-//! insert its module, and whether a failure ends the run.
+//! Executes a plan, for the tools and for the library: skips a step, runs its command or inserts its module.
 
 use super::command::fill_in;
 use super::plan::Step;
@@ -23,7 +22,6 @@ pub(crate) trait StepHandler {
     fn insert(&mut self, index: usize, step: &Step) -> Result<Outcome, Errno>;
 }
 
-/// How to execute a plan.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WalkMode {
     /// Only call [`StepHandler::begin`].
@@ -32,8 +30,8 @@ pub(crate) struct WalkMode {
     pub first_time: bool,
 }
 
-/// Executes the steps in order and returns the value of the last one. If a required step is forbidden and its module is not
-/// loaded, no step is executed.
+/// Executes the steps in order and returns the value of the last one. Executes none if a required step is forbidden and its
+/// module is not loaded.
 ///
 /// # Errors
 /// The errno of the first required step that failed; `EPERM` for a forbidden one. A module that another process has loaded
