@@ -1,5 +1,4 @@
-//! The plan of a removal: the plan that loads the module, in reverse order. Each module is in it once, at the position of
-//! its first step.
+//! The plan of a removal:
 //!
 //! ```text
 //! removal(M):  the load plans of M and, if they are to be removed, of its holders (those of M first, each before its own
@@ -21,7 +20,6 @@ use crate::system::{System, proc_modules, sysfs};
 use crate::tree::{Module, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One module to remove.
 #[derive(Debug)]
 pub(crate) struct RemovalStep {
     pub module: Module,
@@ -47,28 +45,35 @@ pub(crate) fn removal(
     bare: bool,
     holders: bool,
 ) -> Result<Vec<RemovalStep>> {
-    let mut required = Vec::new();
+    let mut required = vec![target.clone()];
     if holders {
-        required = holders_first(system, &target.name);
-        required.pop();
+        let order = holders_first(system, &target.name);
+        // Without the last one, which is the target.
+        required.extend(order.iter().rev().skip(1).map(|name| Module::named(name)));
     }
-    required.reverse();
-    let required: Vec<Module> =
-        std::iter::once(target.clone()).chain(required.iter().map(|name| Module::named(name))).collect();
-    let mut steps: Vec<RemovalStep> = Vec::new();
+    let mut steps = Vec::new();
     let mut seen = BTreeSet::new();
     for module in &required {
         // A forbidden module can be removed.
         for step in plan(tree, module, b"", Ignore { install: bare, forbid: true })? {
-            if seen.insert(step.module.name.clone()) {
-                let asked = required.iter().find(|module| module.name == step.module.name);
-                steps.extend(candidate(tree, system, asked.unwrap_or(&step.module), asked.is_some(), bare));
+            if !seen.insert(step.module.name.clone()) {
+                continue;
+            }
+            let asked = required.iter().find(|module| module.name == step.module.name);
+            let (module, required) = (asked.unwrap_or(&step.module), asked.is_some());
+            let command = if required && bare { None } else { tree.remove_command(module) };
+            let removable = || {
+                let alone = command.is_some() && tree.path(module).is_none();
+                !tree.is_builtin(module) && (alone || !gate::is_absent(system, &module.name))
+            };
+            if required || removable() {
+                let (module, command) = (module.clone(), command.map(<[u8]>::to_vec));
+                steps.push(RemovalStep { module, command, required, used: false, wanted_by: Vec::new() });
             }
         }
     }
     steps.reverse();
-    retain_removable(tree, system, &mut steps);
-    Ok(steps)
+    Ok(retain_removable(tree, system, steps))
 }
 
 /// The direct and indirect holders of `name`, and `name`, each after its own holders.
@@ -91,27 +96,8 @@ fn holders_first(system: &System<'_>, name: &[u8]) -> Vec<Vec<u8>> {
     order
 }
 
-/// The step of `module`; `None` if there is nothing to remove.
-fn candidate(
-    tree: &Tree<'_>,
-    system: &System<'_>,
-    module: &Module,
-    required: bool,
-    bare: bool,
-) -> Option<RemovalStep> {
-    let command = if required && bare { None } else { tree.remove_command(module) };
-    if !required {
-        let alone = command.is_some() && tree.path(module).is_none();
-        if tree.is_builtin(module) || (!alone && gate::is_absent(system, &module.name)) {
-            return None;
-        }
-    }
-    let command = command.map(<[u8]>::to_vec);
-    Some(RemovalStep { module: module.clone(), command, required, used: false, wanted_by: Vec::new() })
-}
-
-/// Removes the steps of modules that stay, and sets `used` and `wanted_by`.
-fn retain_removable(tree: &Tree<'_>, system: &System<'_>, steps: &mut Vec<RemovalStep>) {
+/// `steps` without those of modules that stay, with `used` and `wanted_by`.
+fn retain_removable(tree: &Tree<'_>, system: &System<'_>, mut steps: Vec<RemovalStep>) -> Vec<RemovalStep> {
     if steps.iter().any(|step| !step.required) {
         let mut wanted: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
         let text = proc_modules::read(system.roots).unwrap_or_default();
@@ -123,32 +109,29 @@ fn retain_removable(tree: &Tree<'_>, system: &System<'_>, steps: &mut Vec<Remova
                 wanted.entry(other.name).or_default().push(name.clone());
             }
         }
-        for step in steps.iter_mut() {
+        for step in &mut steps {
             step.wanted_by = wanted.remove(&step.module.name).unwrap_or_default();
         }
     }
     // There is no use count if the module is not loaded or if the kernel cannot unload modules.
-    let in_use = |step: &RemovalStep| {
+    let with_uses = |step: RemovalStep| {
         let name = &step.module.name;
-        (sysfs::refcount(system.roots, name).ok(), sysfs::holders(system.roots, name).unwrap_or_default())
+        let count = sysfs::refcount(system.roots, name).ok();
+        (count, sysfs::holders(system.roots, name).unwrap_or_default(), step)
     };
-    let mut uses: Vec<(Option<i64>, Vec<Vec<u8>>)> = steps.iter().map(in_use).collect();
+    let mut left: Vec<_> = steps.into_iter().map(with_uses).collect();
     loop {
-        let going: BTreeSet<Vec<u8>> = steps.iter().map(|step| step.module.name.clone()).collect();
-        let mut goes = Vec::with_capacity(steps.len());
-        for (step, (count, holders)) in steps.iter_mut().zip(&uses) {
+        let before = left.len();
+        let going: BTreeSet<Vec<u8>> = left.iter().map(|(_, _, step)| step.module.name.clone()).collect();
+        left.retain_mut(|(count, holders, step)| {
             let accounted = holders.iter().filter(|holder| going.contains(*holder)).count();
             step.used = count.is_some_and(|count| count > i64::try_from(accounted).unwrap_or(i64::MAX));
             let free = !step.used && (count.is_some() || step.command.is_some());
-            goes.push(step.required || (free && step.wanted_by.iter().all(|name| going.contains(name))));
+            step.required || (free && step.wanted_by.iter().all(|name| going.contains(name)))
+        });
+        if left.len() == before {
+            return left.into_iter().map(|(_, _, step)| step).collect();
         }
-        if goes.iter().all(|&goes| goes) {
-            return;
-        }
-        let mut kept = goes.iter();
-        steps.retain(|_| kept.next() == Some(&true));
-        let mut kept = goes.iter();
-        uses.retain(|_| kept.next() == Some(&true));
     }
 }
 
