@@ -1,8 +1,6 @@
-//! Error numbers.
-//!
-//! The kernel returns more of them than the C library has names for: a module's init may return 512 (`ERESTARTSYS`), 517
-//! (`EPROBE_DEFER`), 524 (`ENOTSUPP`) or any other number up to 4095 (include/linux/errno.h, include/linux/err.h). So
-//! [`Errno`] keeps the number itself.
+//! Error numbers. [`Errno`] keeps the number itself, since the kernel returns more of them than the C library has names for:
+//! a module's init may return 512 (`ERESTARTSYS`), 517 (`EPROBE_DEFER`), 524 (`ENOTSUPP`) or any other number up to 4095
+//! (include/linux/errno.h, include/linux/err.h).
 
 #[cfg(any(test, not(target_env = "gnu")))]
 mod texts;
@@ -16,7 +14,6 @@ pub struct Errno(i32);
 
 macro_rules! named {
     ($($name:ident)*) => {
-        #[allow(missing_docs)]
         impl Errno {
             $(pub const $name: Errno = Errno(libc::$name);)*
         }
@@ -61,6 +58,16 @@ impl Errno {
     /// The value that a system call returned; for -1 the C library's `errno`.
     pub fn result<T: Copy + PartialEq + From<i8>>(value: T) -> Result<T, Errno> {
         if value == T::from(-1) { Err(Errno::last()) } else { Ok(value) }
+    }
+
+    /// The result of `call`, which is repeated while a signal interrupts it (`EINTR`).
+    pub(crate) fn uninterrupted<T, E: Into<Self>>(mut call: impl FnMut() -> Result<T, E>) -> Result<T, Self> {
+        loop {
+            match call().map_err(Into::into) {
+                Err(Errno::EINTR) => {}
+                result => return result,
+            }
+        }
     }
 
     /// Its name (`ENODEV`), if the C library has one.

@@ -18,10 +18,8 @@ use std::path::Path;
 const INITIAL_CAPACITY: usize = 16 << 10;
 
 /// openat(2) that never waits, whatever is at the path. `O_NONBLOCK` changes nothing for a regular file. A FIFO without a
-/// writer opens at once and reads as empty; opening it for writing fails with `ENXIO` unless it has a reader.
-///
-/// `O_CLOEXEC` and `O_LARGEFILE` are added too. Without the latter the open of a file of 2 GiB fails with `EOVERFLOW` on a
-/// 32-bit machine.
+/// writer opens at once and reads as empty; opening it for writing fails with `ENXIO` unless it has a reader. Adds `O_CLOEXEC`,
+/// and `O_LARGEFILE`: else the open of a file of 2 GiB fails with `EOVERFLOW` on a 32-bit machine.
 ///
 /// # Errors
 /// The errno of openat(2); `EMFILE` only if no parked descriptor could be closed.
@@ -46,13 +44,8 @@ pub(super) fn open_operand(path: &Path) -> Result<OwnedFd, Errno> {
 
 /// Reads a small attribute file (sysfs, procfs) into `buffer` with one open and one read. A longer content is cut.
 pub(crate) fn read_attribute<'b>(path: &Path, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
-    let fd = open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty())?;
-    let length = loop {
-        match nix::unistd::read(&fd, buffer).map_err(Errno::from) {
-            Err(Errno::EINTR) => {}
-            other => break other?,
-        }
-    };
+    let fd = open_fd(path)?;
+    let length = Errno::uninterrupted(|| nix::unistd::read(&fd, buffer))?;
     Ok(&buffer[..length])
 }
 
@@ -66,8 +59,11 @@ pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>> {
 
 /// Opens `path` for reading. As [`open_at`], it never waits.
 pub(crate) fn open(path: &Path) -> Result<File> {
-    let opened = open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty());
-    opened.map(File::from).map_err(|errno| Error::os(errno).at(path))
+    open_fd(path).map(File::from).map_err(|errno| Error::os(errno).at(path))
+}
+
+fn open_fd(path: &Path) -> Result<OwnedFd, Errno> {
+    open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty())
 }
 
 /// Reads `file` to its end, at most `limit` bytes. `capacity` is that of the new vector. Errors as [`read_whole`].
@@ -89,29 +85,24 @@ pub(super) fn too_large(limit: u64) -> Error {
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64).map_err(|e| Errno::of(&e)) {
             Ok(0) => break,
             Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Errno::of(&error)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
     Ok(filled)
 }
 
 /// Writes `bytes` at `offset` in one pwrite(2); returns how many were written. Nothing is written past `RLIMIT_FSIZE`: the
-/// kernel would send SIGXFSZ, which kills the process, or the host of the library.
+/// kernel would send SIGXFSZ, which kills the process or the library's host.
 ///
 /// # Errors
 /// The errno of pwrite(2); `EFBIG` past `RLIMIT_FSIZE`.
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
     within_size_limit(offset + bytes.len() as u64)?;
-    loop {
-        match file.write_at(bytes, offset) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            result => return result.map_err(|error| Errno::of(&error)),
-        }
-    }
+    Errno::uninterrupted(|| file.write_at(bytes, offset).map_err(|error| Errno::of(&error)))
 }
 
 /// Checks that `RLIMIT_FSIZE` allows a file of `length` bytes.
@@ -140,12 +131,11 @@ pub(crate) enum Eof {
 /// Reads a whole file of at most `limit` bytes into `buffer`, whose content is replaced.
 ///
 /// # Errors
-/// The errno of open or read (`EISDIR` for a directory, `EAGAIN` for a FIFO whose writer has written nothing yet); `EFBIG`
-/// above the limit.
+/// The errno of open or read: `EISDIR` for a directory, `EAGAIN` for a FIFO without data yet; `EFBIG` above the limit.
 pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: Eof) -> Result<(), Errno> {
     let fd = match end {
         Eof::Blocking => open_operand(path)?,
-        Eof::Short | Eof::Empty => open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty())?,
+        Eof::Short | Eof::Empty => open_fd(path)?,
     };
     buffer.clear();
     loop {
@@ -157,13 +147,12 @@ pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: Eo
         let room = buffer.spare_capacity_mut();
         let most = left.min(room.len());
         let room = &mut room[..most];
-        // SAFETY: the kernel writes at most `room.len()` bytes, and the descriptor is open.
-        let count = unsafe { libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
-        let (count, full) = match Errno::result(count) {
-            Ok(count) => (count.unsigned_abs(), count.unsigned_abs() == room.len()),
-            Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(errno),
-        };
+        let count = Errno::uninterrupted(|| {
+            // SAFETY: the kernel writes at most `room.len()` bytes, and the descriptor is open.
+            Errno::result(unsafe { libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) })
+        });
+        let count = count?.unsigned_abs();
+        let full = count == room.len();
         // SAFETY: the kernel has just written these bytes.
         unsafe { buffer.set_len(buffer.len() + count) };
         if buffer.len() > limit {
@@ -179,17 +168,14 @@ pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: Eo
 /// The SELinux label of a file, without its NUL; links are not followed. `None` without one.
 pub(crate) fn selinux_label(path: &Path) -> Option<Vec<u8>> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut buffer = vec![0u8; 1024];
+    let mut buffer = [0u8; 1024];
     let name = c"security.selinux".as_ptr();
     // SAFETY: both strings end in NUL and live through the call, which writes at most as many bytes as the buffer has.
     let length = unsafe { libc::lgetxattr(path.as_ptr(), name, buffer.as_mut_ptr().cast(), buffer.len()) };
-    buffer.truncate(usize::try_from(length).ok()?);
-    let end = buffer.iter().position(|&byte| byte == 0).unwrap_or(buffer.len());
-    buffer.truncate(end);
-    Some(buffer)
+    let label = buffer.get(..usize::try_from(length).ok()?)?;
+    label.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
 }
 
-/// The type of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryType {
     Regular,
@@ -198,10 +184,9 @@ pub(crate) enum EntryType {
     Other,
 }
 
-/// Calls `visit` for each name in the directory `dir`, in directory order, without `.` and `..`. `buffer` is reused.
-///
-/// Uses getdents64(2). opendir(3) would allocate 32 KiB and call fstat(2), and on a 32-bit machine readdir(3) fails with
-/// `EOVERFLOW` for a large inode or offset.
+/// Calls `visit` for each name in the directory `dir`, in directory order, without `.` and `..`. `buffer` is reused. By
+/// getdents64(2), since opendir(3) allocates 32 KiB and calls fstat(2), and readdir(3) fails with `EOVERFLOW` for a large
+/// inode or offset on a 32-bit machine.
 ///
 /// # Errors
 /// The errno of open or of the first read (`ENOTDIR`). After a later error the rest of the names is missing.
@@ -232,11 +217,10 @@ pub(crate) fn visit_names_at(
     const KIND: usize = 18;
     const NAME: usize = 19;
     let fd = open_at(at, dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
-    buffer.clear();
-    buffer.reserve(INITIAL_CAPACITY);
     let mut first = true;
     loop {
         buffer.clear();
+        buffer.reserve(INITIAL_CAPACITY);
         let room = buffer.spare_capacity_mut();
         // SAFETY: the kernel writes at most `room.len()` bytes, and the descriptor is open.
         let count = unsafe {
@@ -254,15 +238,13 @@ pub(crate) fn visit_names_at(
             let length = usize::from(u16::from_ne_bytes([rest[LENGTH], rest[LENGTH + 1]]));
             let Some(entry) = rest.get(..length).filter(|entry| entry.len() > NAME) else { break };
             let name = entry[NAME..].split(|&b| b == 0).next().unwrap_or_default();
+            let kind = match entry[KIND] {
+                libc::DT_REG => EntryType::Regular,
+                libc::DT_DIR => EntryType::Directory,
+                _ => EntryType::Other,
+            };
             if name != b"." && name != b".." {
-                visit(
-                    name,
-                    match entry[KIND] {
-                        libc::DT_REG => EntryType::Regular,
-                        libc::DT_DIR => EntryType::Directory,
-                        _ => EntryType::Other,
-                    },
-                );
+                visit(name, kind);
             }
             rest = &rest[length..];
         }

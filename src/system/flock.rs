@@ -35,13 +35,9 @@ impl<F: Borrow<File>> Drop for FileLock<F> {
 
 /// As [`FileLock::try_on`], without a guard: the caller owns the file, and closing it unlocks it.
 pub(super) fn try_lock(file: &File) -> Result<bool, Errno> {
-    loop {
-        match flock(file, libc::LOCK_EX | libc::LOCK_NB) {
-            Ok(()) => return Ok(true),
-            Err(Errno::EWOULDBLOCK) => return Ok(false),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
+    match Errno::uninterrupted(|| flock(file, libc::LOCK_EX | libc::LOCK_NB)) {
+        Err(Errno::EWOULDBLOCK) => Ok(false),
+        result => result.map(|()| true),
     }
 }
 

@@ -1,15 +1,13 @@
 //! Reads the kernel's log from /dev/kmsg.
 
-use super::file::open_at;
+use super::file;
 use super::roots::Roots;
 use crate::error::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::sys::stat::Mode;
 use nix::unistd::{Whence, lseek, read};
-use std::os::fd::OwnedFd;
+use std::fs::File;
 
 /// An open /dev/kmsg.
-pub(crate) struct KmsgReader(OwnedFd);
+pub(crate) struct KmsgReader(File);
 
 impl KmsgReader {
     /// Opens the log at its oldest record.
@@ -17,7 +15,7 @@ impl KmsgReader {
     /// # Errors
     /// The errno of open(2): `EPERM` if only root may read the log, `ENOENT` without a /dev.
     pub(crate) fn whole(roots: &Roots) -> Result<Self, Errno> {
-        open_at(AT_FDCWD, &roots.kernel_log(), OFlag::O_RDONLY, Mode::empty()).map(KmsgReader)
+        file::open(&roots.kernel_log()).map(KmsgReader).map_err(|error| error.errno())
     }
 
     /// Opens the log at its end, to read later records.
@@ -37,10 +35,9 @@ impl KmsgReader {
         let mut found = Vec::new();
         let mut overtaken = 0;
         loop {
-            match read(&self.0, &mut buffer).map_err(Errno::from) {
+            match Errno::uninterrupted(|| read(&self.0, &mut buffer)) {
                 Ok(0) => return found,
                 Ok(length) => found.extend_from_slice(&buffer[..length]),
-                Err(Errno::EINTR) => {}
                 // Records were overwritten before they were read. The next read returns the oldest one left.
                 Err(Errno::EPIPE) if overtaken < 1000 => overtaken += 1,
                 // EAGAIN: there are no more records.

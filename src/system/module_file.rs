@@ -10,13 +10,11 @@
 //! A regular file of size 0 counts as empty, as for the kernel. Files of procfs have size 0, and some have no end.
 
 use super::descriptors::retry_on_emfile;
-use super::file::{open_at, too_large};
+use super::file::{self, too_large};
 use super::map::{self, Contents};
 use crate::error::{Errno, Error, Result};
 use crate::limits;
-use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
 use nix::sys::statfs::{FsType, fstatfs};
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
@@ -46,14 +44,12 @@ impl ModuleFile {
     /// # Errors
     /// The errno of open, `EISDIR` for a directory, `EINVAL` for a device; with the path.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let from_stdin = path.as_os_str() == STDIN;
-        let file = retry_on_emfile(|| {
-            if from_stdin {
-                return std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| Errno::of(&e));
-            }
-            open_at(AT_FDCWD, path, OFlag::O_RDONLY, Mode::empty())
-        });
-        let file = file.map(File::from).map_err(|errno| Error::os(errno).at(path))?;
+        let file = if path.as_os_str() == STDIN {
+            let duplicate = || std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| Errno::of(&e));
+            File::from(retry_on_emfile(duplicate).map_err(|errno| Error::os(errno).at(path))?)
+        } else {
+            file::open(path)?
+        };
         let meta = file.metadata().map_err(|e| Error::from(e).at(path))?;
         let kind = meta.file_type();
         if kind.is_dir() {
@@ -94,8 +90,7 @@ impl ModuleFile {
     }
 }
 
-/// Reads a pipe to its end, at most `limit` bytes. Waits up to `first` for the first bytes, and then up to `silence` for
-/// each more.
+/// Reads a pipe to its end, at most `limit` bytes. Waits up to `first` for the first bytes, then up to `silence` for more.
 ///
 /// A poll(2) comes before each read: the read of a FIFO without a writer returns 0 as at the end, and the read of an
 /// inherited pipe may block for ever. `O_NONBLOCK` of an inherited pipe is not changed, since other processes share it.
@@ -106,14 +101,9 @@ fn drain(mut file: &File, limit: u64, first: Duration, silence: Duration) -> Res
         let patience = if bytes.is_empty() { first } else { silence };
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
         let mut asked = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut asked, timeout).map_err(Errno::from) {
-            Ok(0) => {
-                let text = format!("nothing came through this pipe for {} s", patience.as_secs());
-                return Err(Error::new(Errno::ETIMEDOUT, text));
-            }
-            Ok(_) => {}
-            Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(Error::os(errno)),
+        if Errno::uninterrupted(|| poll(&mut asked, timeout))? == 0 {
+            let text = format!("nothing came through this pipe for {} s", patience.as_secs());
+            return Err(Error::new(Errno::ETIMEDOUT, text));
         }
         match file.read(&mut chunk) {
             Ok(0) => return Ok(bytes),
@@ -133,6 +123,8 @@ fn drain(mut file: &File, limit: u64, first: Duration, silence: Duration) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::fcntl::OFlag;
+    use nix::sys::stat::Mode;
     use std::fs;
     use std::io::Write;
     use std::path::PathBuf;
