@@ -1,32 +1,24 @@
 //! The working directory, and paths relative to it.
 
+use super::file;
 use super::roots::into_path;
 use crate::error::Errno;
 use crate::log::bytes;
 use std::fs::metadata;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The path of the working directory, as get_current_dir_name(3): `pwd`, the variable `PWD`, if it is an absolute path of
 /// that directory, with its symbolic links; else getcwd(3).
 pub(crate) fn working(pwd: Option<Vec<u8>>) -> Result<PathBuf, Errno> {
-    let same = |path: &Path| match (metadata(path), metadata(".")) {
-        (Ok(named), Ok(here)) => (named.dev(), named.ino()) == (here.dev(), here.ino()),
-        _ => false,
-    };
     match pwd.map(into_path) {
-        Some(path) if path.is_absolute() && same(&path) => Ok(path),
+        Some(path) if path.is_absolute() && file::is_same(metadata(&path), metadata(".")) => Ok(path),
         _ => std::env::current_dir().map_err(|error| Errno::of(&error)),
     }
 }
 
-/// `path` if it is absolute, else `path` below the directory that `working` returns. Joined as text: `.` and `..` stay in
-/// the path, which is printed.
-pub(crate) fn absolute(
-    path: &[u8],
-    working: impl FnOnce() -> Result<PathBuf, Errno>,
-) -> Result<PathBuf, Errno> {
+/// `path`, below the directory that `working` returns if it is relative. `.` and `..` stay in it, since it is printed.
+pub(crate) fn absolute<E>(path: &[u8], working: impl FnOnce() -> Result<PathBuf, E>) -> Result<PathBuf, E> {
     if path.starts_with(b"/") {
         return Ok(into_path(path.to_vec()));
     }
@@ -57,7 +49,7 @@ mod tests {
 
     #[test]
     fn paths_are_put_together_as_text() {
-        let below = |path: &[u8]| absolute(path, || Ok("/w".into())).unwrap().into_os_string();
+        let below = |path: &[u8]| absolute(path, || Ok::<_, Errno>("/w".into())).unwrap().into_os_string();
         assert_eq!(below(b"./a.ko"), "/w/./a.ko");
         assert_eq!(below(b"../x//y"), "/w/../x//y");
         assert_eq!(below(b"/x//y"), "/x//y");

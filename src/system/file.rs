@@ -7,11 +7,11 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::libc;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// The initial capacity of a read buffer, in bytes. Nearly all configuration files and directories fit.
@@ -163,6 +163,11 @@ pub(crate) fn read_into(path: &Path, buffer: &mut Vec<u8>, limit: usize, end: Eo
             return Ok(());
         }
     }
+}
+
+/// Whether two answers of stat(2) are about one file.
+pub(super) fn is_same(one: io::Result<Metadata>, other: io::Result<Metadata>) -> bool {
+    matches!((one, other), (Ok(one), Ok(other)) if (one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 /// The SELinux label of a file, without its NUL; links are not followed. `None` without one.

@@ -1,5 +1,4 @@
-//! Replaces files of a directory, each by one rename(2): at any time and after any crash each file is whole, either the old
-//! or the new one.
+//! Replaces files of a directory, each by one rename(2): at any time, also after a crash, each is the whole old or new file.
 //!
 //! ```text
 //! 1  .depmod.X         written, for every X that changes
@@ -9,18 +8,18 @@
 //! ```
 //!
 //! A file whose content would not change only gets a new time. All files get the same modification time, that of the run's
-//! beginning: `depmod -A` takes files of different times for the work of different runs. A process that is killed leaves its `.depmod.X`; the next
-//! one overwrites them.
+//! beginning: `depmod -A` takes files of different times for the work of different runs. The next process overwrites the
+//! `.depmod.X` that a killed one left.
 //!
 //! One process at a time does this. It locks `.depmod.lock`, which only its owner can open. A lock on the directory itself
 //! could be held by everyone who may read the directory.
 
-use super::System;
-use super::{file, flock};
+use super::{System, file, flock};
 use crate::error::{Errno, Error, Result};
 use crate::log::{Priority, Sink};
+use nix::libc;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -37,8 +36,7 @@ const DIR_MODE: u32 = 0o755;
 const WARN_AFTER: Duration = Duration::from_secs(2);
 /// The longest wait for another process: a depmod takes seconds, on slow disks a minute.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long the locked file may differ from the file at its path. After that the run goes on: on some file systems inode
-/// numbers change.
+/// How long the locked file may differ from the one at its path; then the run goes on. Some file systems change inodes.
 const MISMATCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pauses between these checks; each is twice the one before.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -51,8 +49,7 @@ pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// A directory that this process has locked. Dropping it removes the lock file, if that is still at its path, and closes
-/// it, which unlocks it.
+/// A directory that this process has locked. Dropping it removes the lock file, if that is still at its path, and unlocks it.
 #[derive(Debug)]
 pub(crate) struct LockedDirectory {
     path: PathBuf,
@@ -68,15 +65,14 @@ impl LockedDirectory {
     /// # Errors
     /// `ETIMEDOUT` if the other process keeps the lock for too long; the errno of opening the directory.
     pub(crate) fn open(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Self> {
-        let at = |error: io::Error| Error::os(Errno::of(&error)).at(path);
-        fs::read_dir(path).map_err(at)?;
+        fs::read_dir(path).map_err(|error| Error::from(error).at(path))?;
         Ok(LockedDirectory { path: path.to_path_buf(), lock: lock(path, system, sink)? })
     }
 
     /// Creates the directory at `path` and its missing parents.
     pub(crate) fn create(path: &Path) -> Result<()> {
         let result = DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
-        result.map_err(|error| Error::os(Errno::of(&error)).at(path))
+        result.map_err(|error| Error::from(error).at(path))
     }
 
     /// Replaces files, given as names and contents, in this order. `time` becomes their modification time.
@@ -87,12 +83,10 @@ impl LockedDirectory {
     pub(crate) fn replace(&self, files: &[(&str, &[u8])], time: SystemTime) -> Result<()> {
         let (same, changed): (Vec<_>, Vec<_>) =
             files.iter().partition(|(name, contents)| is_up_to_date(&self.path.join(name), contents));
-        let done = self.replace_changed(&changed, time);
-        if done.is_err() {
+        self.replace_changed(&changed, time).inspect_err(|_| {
             // A temporary file that cannot be removed is overwritten by the next run.
             changed.iter().for_each(|(name, _)| drop(fs::remove_file(self.temporary(name))));
-        }
-        done?;
+        })?;
         same.iter().try_for_each(|(name, _)| self.with_path(name, || touch(&self.path.join(name), time)))
     }
 
@@ -117,24 +111,24 @@ impl LockedDirectory {
     }
 
     fn sync(&self) -> Result<()> {
-        let sync = || match open(&self.path)?.sync_all() {
+        match file::open(&self.path)?.sync_all() {
             // Some file systems cannot sync a directory.
-            Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => Ok(()),
-            other => other,
-        };
-        sync().map_err(|error| Error::os(Errno::of(&error)).at(&self.path))
+            Err(error) if Errno::of(&error) == Errno::EINVAL => Ok(()),
+            result => result.map_err(|error| Error::from(error).at(&self.path)),
+        }
     }
 
     /// Adds the path of `name` to an error of `work`, which may work on the temporary file.
-    fn with_path<T>(&self, name: &str, work: impl FnOnce() -> io::Result<T>) -> Result<T> {
-        work().map_err(|error| Error::os(Errno::of(&error)).at(self.path.join(name)))
+    fn with_path<T, E: Into<Error>>(&self, name: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T> {
+        work().map_err(|error| error.into().at(self.path.join(name)))
     }
 }
 
 impl Drop for LockedDirectory {
     fn drop(&mut self) {
         let name = self.path.join(LOCK);
-        if self.lock.as_ref().is_some_and(|lock| is_same_file(lock, &name)) {
+        if self.lock.as_ref().is_some_and(|lock| file::is_same(lock.metadata(), fs::symlink_metadata(&name)))
+        {
             // While the lock is held: a waiter then finds that its file is not at the path any more, and opens the new one.
             let _ = fs::remove_file(name);
         }
@@ -145,29 +139,17 @@ impl Drop for LockedDirectory {
 fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>> {
     let name = path.join(LOCK);
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW);
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let start = system.clock.boottime();
     let mut warned = false;
     // Since when every file that was locked without waiting differed from the one at the path.
     let mut mismatch: Option<Duration> = None;
     let mut pause = SHORTEST_PAUSE;
     loop {
-        let file = match options.open(&name) {
-            Ok(file) => file,
-            // The later write fails with the reason.
-            Err(_) => return Ok(None),
-        };
-        let mut held = match flock::try_lock(&file) {
-            Ok(held) => held,
-            // The file system has no locks. kmod takes none either.
-            Err(_) => return Ok(Some(file)),
-        };
+        // The later write fails with the reason.
+        let Ok(file) = options.open(&name) else { return Ok(None) };
+        // The file system has no locks. kmod takes none either.
+        let Ok(mut held) = flock::try_lock(&file) else { return Ok(Some(file)) };
         if !held {
             (mismatch, pause) = (None, SHORTEST_PAUSE);
             held = flock::lock_within(&file, WARN_AFTER, system.clock)
@@ -177,7 +159,8 @@ fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>
         let waited = now.saturating_sub(start);
         if held {
             let since = *mismatch.get_or_insert(now);
-            if is_same_file(&file, &name) || now.saturating_sub(since) >= MISMATCH_TIMEOUT {
+            let is_at_path = file::is_same(file.metadata(), fs::symlink_metadata(&name));
+            if is_at_path || now.saturating_sub(since) >= MISMATCH_TIMEOUT {
                 return Ok(Some(file));
             }
             system.clock.sleep(pause);
@@ -195,51 +178,31 @@ fn lock(path: &Path, system: System<'_>, sink: &dyn Sink) -> Result<Option<File>
 
 /// Writes a temporary file; one that a killed process left is removed first.
 fn write_new(path: &Path, contents: &[u8], time: SystemTime) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    fs::remove_file(path).or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
     let mut file = create_new(path, FILE_MODE)?;
     file.write_all(contents)?;
     file.set_modified(time)?;
     Ok(file)
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    file::open(path).map_err(|error| io::Error::from_raw_os_error(error.errno().number()))
-}
-
-/// Whether `name` is still the open file.
-fn is_same_file(file: &File, name: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(name)) {
-        (Ok(open), Ok(present)) => open.dev() == present.dev() && open.ino() == present.ino(),
-        _ => false,
-    }
-}
-
 /// Whether the file at `path` has this content, and the type, mode and owner of a new one.
 fn is_up_to_date(path: &Path, contents: &[u8]) -> bool {
-    let same = || -> io::Result<bool> {
+    let same = || -> Result<bool> {
         let meta = fs::symlink_metadata(path)?;
         let right = meta.is_file()
             && meta.len() == contents.len() as u64
             && meta.mode() & 0o7777 == FILE_MODE
             && meta.uid() == nix::unistd::geteuid().as_raw();
-        if !right {
-            return Ok(false);
-        }
-        let mut present = Vec::with_capacity(contents.len());
-        open(path)?.take(meta.len() + 1).read_to_end(&mut present)?;
-        Ok(present == contents)
+        Ok(right && file::read_to_end(&file::open(path)?, path, meta.len(), contents.len())? == contents)
     };
     same().unwrap_or(false)
 }
 
 /// Syncs a file that is up to date, and gives it the time of those that were written.
-fn touch(path: &Path, time: SystemTime) -> io::Result<()> {
-    let file = open(path)?;
+fn touch(path: &Path, time: SystemTime) -> Result<()> {
+    let file = file::open(path)?;
     file.sync_data()?;
-    file.set_modified(time)
+    Ok(file.set_modified(time)?)
 }
 
 #[cfg(test)]
@@ -283,7 +246,8 @@ mod tests {
         let kernel = FakeKernel::new(&roots);
         let system = System { roots: &roots, kernel: &kernel, clock: &clock };
         let directory = LockedDirectory::open(dir.path(), system, &Silent).unwrap();
-        let ours = is_same_file(directory.lock.as_ref().unwrap(), &lock);
+        let locked = directory.lock.as_ref().unwrap();
+        let ours = file::is_same(locked.metadata(), fs::symlink_metadata(&lock));
         drop(directory);
         assert_eq!(lock.exists(), !ours, "a lock file that is another's stays");
         let (took, looks) = clock.state.into_inner().unwrap();
