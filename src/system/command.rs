@@ -24,6 +24,9 @@ use std::ptr::{null, null_mut};
 /// `PATH` for a command if the environment is not trusted.
 const SAFE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// A variable of the environment, with its value.
+type Variable = (OsString, OsString);
+
 /// The kind of process that runs a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Caller {
@@ -33,18 +36,14 @@ pub(crate) enum Caller {
     Library,
 }
 
-/// Runs `/bin/sh -c COMMAND` with this process's environment and `changes` to it, and waits. Returns the exit code, 128 + N
-/// after signal N, 127 if there is no shell.
+/// Runs `/bin/sh -c COMMAND` with this process's environment and `changes` to it, and waits. Returns the exit code: 128 + N
+/// after signal N, 127 without a shell.
 ///
 /// In secure-execution mode (`AT_SECURE`) the command gets only [`SAFE_PATH`] and `changes`.
 ///
 /// # Errors
 /// The errno of clone or wait; `EINVAL` for a NUL in the command.
-pub(crate) fn run_shell(
-    command: &[u8],
-    changes: &[(OsString, OsString)],
-    caller: Caller,
-) -> Result<i32, Errno> {
+pub(crate) fn run_shell(command: &[u8], changes: &[Variable], caller: Caller) -> Result<i32, Errno> {
     let command = CString::new(command).map_err(|_| Errno::EINVAL)?;
     // The shell needs descriptors.
     descriptors::close_parked();
@@ -52,50 +51,42 @@ pub(crate) fn run_shell(
     // As system(3). The shell's own messages begin with the first word.
     let words = [c"sh", c"-c", &command];
     let ignoring = (caller == Caller::Tool).then(|| [Signal::SIGINT, Signal::SIGQUIT].map(Ignored::new));
-    let child =
-        spawn(&CStrings::new(words), &CStrings::new(environment.iter().map(CString::as_c_str)), &ignoring)?;
+    let child = spawn(&words, &environment, &ignoring)?;
     loop {
-        match waitpid(child, Some(WaitPidFlag::__WALL)).map_err(Errno::from) {
-            Ok(WaitStatus::Exited(_, code)) => return Ok(code),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as i32),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+        match Errno::uninterrupted(|| waitpid(child, Some(WaitPidFlag::__WALL)))? {
+            WaitStatus::Exited(_, code) => return Ok(code),
+            WaitStatus::Signaled(_, signal, _) => return Ok(128 + signal as i32),
+            _ => {}
         }
     }
 }
 
-fn environment(changes: &[(OsString, OsString)]) -> Vec<CString> {
-    let mut variables: Vec<(OsString, OsString)> = if start::is_secure_execution() {
+fn environment(changes: &[Variable]) -> Vec<CString> {
+    let mut variables: Vec<Variable> = if start::is_secure_execution() {
         vec![("PATH".into(), SAFE_PATH.into())]
     } else {
         std::env::vars_os().collect()
     };
     variables.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
-    let entry = |(name, value): &(OsString, OsString)| {
+    let entry = |(name, value): &Variable| {
         CString::new([name.as_bytes(), b"=", OsStr::as_bytes(value)].concat()).ok()
     };
     variables.iter().chain(changes).filter_map(entry).collect()
 }
 
-/// An array of strings for execve(2).
-struct CStrings(Vec<*const libc::c_char>);
-
-impl CStrings {
-    fn new<'s>(strings: impl IntoIterator<Item = &'s CStr>) -> Self {
-        CStrings(strings.into_iter().map(CStr::as_ptr).chain([null()]).collect())
-    }
-}
-
-fn spawn(words: &CStrings, environment: &CStrings, ignoring: &Option<[Ignored; 2]>) -> Result<Pid, Errno> {
+fn spawn(words: &[&CStr], environment: &[CString], ignoring: &Option<[Ignored; 2]>) -> Result<Pid, Errno> {
+    // The arrays of execve(2).
+    let words: Vec<_> = words.iter().map(|word| word.as_ptr()).chain([null()]).collect();
+    let environment: Vec<_> = environment.iter().map(|entry| entry.as_ptr()).chain([null()]).collect();
     // The shell gets back the default actions. execve(2) resets handlers by itself.
-    let ignored = ignoring.iter().flatten().chain(start::ignored_write_signals());
+    let ignored = ignoring.iter().flatten().chain(start::IGNORED.get().into_iter().flatten());
     let reset: Vec<Signal> = ignored.filter_map(Ignored::signal_to_reset).collect();
     // Block all signals: no handler of the host may run in the child.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     // SAFETY: until it exits, the child makes only system calls, on memory that was prepared before.
     let child = unsafe { clone() };
     if child == Ok(0) {
-        // SAFETY: as above, in both children. The pointers point to strings of which the children have a copy.
+        // SAFETY: as above, in both children, which have a copy of all that the pointers point to.
         unsafe {
             libc::signal(libc::SIGCHLD, libc::SIG_DFL);
             match clone() {
@@ -104,10 +95,22 @@ fn spawn(words: &CStrings, environment: &CStrings, ignoring: &Option<[Ignored; 2
                         libc::signal(*signal as i32, libc::SIG_DFL);
                     }
                     libc::sigprocmask(libc::SIG_SETMASK, mask.as_ref(), null_mut());
-                    libc::execve(c"/bin/sh".as_ptr(), words.0.as_ptr(), environment.0.as_ptr());
+                    libc::execve(c"/bin/sh".as_ptr(), words.as_ptr(), environment.as_ptr());
                     libc::_exit(127)
                 }
-                Ok(shell) => exit_as(shell),
+                Ok(shell) => {
+                    // Waits for the shell and exits with its status. Only a signal can interrupt the wait, and all are
+                    // blocked. Without __WALL, waitpid(2) waits only for children with the exit signal SIGCHLD. The shell
+                    // has none if its execve fails.
+                    let mut status = 0;
+                    let waited = libc::waitpid(shell, &raw mut status, libc::__WALL);
+                    let code = match libc::WIFSIGNALED(status) {
+                        _ if waited != shell => 127,
+                        true => 128 + libc::WTERMSIG(status),
+                        false => libc::WEXITSTATUS(status),
+                    };
+                    libc::_exit(code)
+                }
                 Err(_) => libc::_exit(127),
             }
         }
@@ -120,33 +123,12 @@ fn spawn(words: &CStrings, environment: &CStrings, ignoring: &Option<[Ignored; 2
 /// fork(2) without an exit signal, and without the fork handlers of the C library.
 ///
 /// # Safety
-/// The child has only a copy of this thread, and a copy of memory that other threads may have been changing. It may only
-/// make system calls, exit or execve.
+/// The child may only make system calls: it has a copy of this thread alone, and of memory that others may have been changing.
 unsafe fn clone() -> Result<libc::pid_t, Errno> {
-    // SAFETY: without flags and stack this is fork(2). All arguments are 0, so their order, which differs between
-    // architectures, does not matter.
+    // SAFETY: without flags and stack this is fork(2). The order of arguments, which differs between machines, does not
+    // matter: all are 0.
     let child = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     Errno::result(child).map(|child| child as libc::pid_t)
-}
-
-/// Waits for the shell and exits with its status.
-///
-/// # Safety
-/// As [`clone`], in the child.
-unsafe fn exit_as(shell: libc::pid_t) -> ! {
-    let mut status = 0;
-    // SAFETY: status is valid. Only a signal can interrupt the wait, and all are blocked.
-    unsafe {
-        // Without __WALL, waitpid(2) waits only for children with the exit signal SIGCHLD. The shell has none if its execve
-        // fails.
-        let waited = libc::waitpid(shell, &raw mut status, libc::__WALL);
-        let code = match libc::WIFSIGNALED(status) {
-            _ if waited != shell => 127,
-            true => 128 + libc::WTERMSIG(status),
-            false => libc::WEXITSTATUS(status),
-        };
-        libc::_exit(code)
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use super::file::{self, read_to_end, too_large};
 use crate::error::{Errno, Error, Result};
 use memmap2::{Mmap, MmapOptions};
 use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::{SysconfVar, sysconf};
 use std::fs::{File, Metadata};
 use std::io::Seek;
 use std::ops::Deref;
@@ -16,7 +18,6 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// The contents of a file.
 pub enum Contents {
     /// A private read-only map.
     Mapped(Mmap),
@@ -34,8 +35,7 @@ impl Deref for Contents {
     }
 }
 
-/// The contents of the open file `file`, at most `limit` bytes. `path` is for messages only. For a module file see
-/// [`super::module_file`].
+/// The contents of the open file `file`, at most `limit` bytes. `path` is for messages. For modules: [`super::module_file`].
 ///
 /// # Errors
 /// `EISDIR` for a directory, `EFBIG` above the limit, else the errno of fstat or read; with the path.
@@ -56,7 +56,9 @@ fn contents_of(file: &File, meta: &Metadata, path: &Path, limit: u64) -> Result<
         // SAFETY: the map is private and read-only. If the file changes, so may the bytes; the parsers check every value
         // where they use it. If the file shrinks, the SIGBUS handler, which HANDLER_INSTALLED says is installed, maps zeros.
         if let Ok(map) = unsafe { MmapOptions::new().len(length).map_copy_read_only(file) } {
-            register(map.as_ptr() as usize, map.len());
+            let start = map.as_ptr() as usize;
+            LOWEST.fetch_min(start, Ordering::Relaxed);
+            HIGHEST.fetch_max(start + map.len(), Ordering::Relaxed);
             return Ok(Contents::Mapped(map));
         }
     }
@@ -99,11 +101,6 @@ static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 /// The size of a page, up to 64 KiB; set before the handler is installed.
 static PAGE_SIZE: AtomicUsize = AtomicUsize::new(4096);
 
-fn register(start: usize, length: usize) {
-    LOWEST.fetch_min(start, Ordering::Relaxed);
-    HIGHEST.fetch_max(start + length, Ordering::Relaxed);
-}
-
 /// Installs the SIGBUS handler, which maps a page of zeros where a mapped file was truncated. For the tools only.
 pub fn install_sigbus_handler() {
     extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
@@ -124,11 +121,9 @@ pub fn install_sigbus_handler() {
             unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
         }
     }
-    // SAFETY: the call has no conditions.
-    if let Ok(size) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) {
+    if let Some(size) = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| size.try_into().ok()) {
         PAGE_SIZE.store(size, Ordering::Relaxed);
     }
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     let action = SigAction::new(SigHandler::SigAction(on_bus_error), SaFlags::SA_SIGINFO, SigSet::empty());
     // SAFETY: the handler makes only async-signal-safe calls and touches only atomics.
     if unsafe { sigaction(Signal::SIGBUS, &action) }.is_ok() {

@@ -16,7 +16,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// The bytes that are part of the program, of which those cost something that are used; and the fewest that are mapped at once.
+/// The size of the memory that is part of the program (only pages that are used cost anything), and of the smallest map.
 const PIECE: usize = 1 << 20;
 
 static mut OWN_BYTES: [u128; PIECE / size_of::<u128>()] = [0; PIECE / size_of::<u128>()];
@@ -25,8 +25,7 @@ static OWN_ARE_TAKEN: AtomicBool = AtomicBool::new(false);
 /// Where the heap gets its memory.
 struct Source;
 
-/// New memory, all zeros, or null. From the C library, and not from a crate: an error that a crate makes takes memory, and there is
-/// none while the heap is locked.
+/// New memory, all zeros, or null. Not by a crate, whose error value may take memory: there is none while the heap is locked.
 fn map(size: usize, flags: c_int) -> *mut u8 {
     let (access, flags) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags);
@@ -100,8 +99,7 @@ impl Heap {
     }
 }
 
-/// Blocks of more bytes are maps of their own, which can grow without being copied: half of a gigabyte beside a whole one
-/// would be more memory than the limits allow.
+/// Blocks of more bytes are maps of their own, which grow without a copy: old and new together may exceed the limits.
 const LARGE: usize = 4 << 20;
 
 /// Whether a block is a map of its own. Maps are aligned to pages.
@@ -109,8 +107,7 @@ fn is_large(size: usize, align: usize) -> bool {
     size > LARGE && align <= 4096
 }
 
-// SAFETY: dlmalloc's blocks are as large and as aligned as was asked for, and nobody else's until they are freed. All of it
-// happens under the lock.
+// SAFETY: dlmalloc, under the lock, gives blocks of the size and alignment asked for, and nobody else's until they are freed.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_large(layout.size(), layout.align()) {
@@ -122,8 +119,7 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if is_large(layout.size(), layout.align()) {
-            // SAFETY: the same conditions. A new map is all zeros.
-            return unsafe { self.alloc(layout) };
+            return map(layout.size(), 0);
         }
         // SAFETY: dlmalloc takes any layout.
         unsafe { self.lock().calloc(layout.size(), layout.align()) }
@@ -141,27 +137,23 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         match [layout.size(), size].map(|size| is_large(size, layout.align())) {
-            [false, false] => {}
+            // SAFETY: the caller has the block from here, with this layout.
+            [false, false] => unsafe { self.lock().realloc(block, layout.size(), layout.align(), size) },
             [true, true] => {
                 // SAFETY: the block is a map of that length, and the caller's alone.
                 let map = unsafe { libc::mremap(block.cast(), layout.size(), size, libc::MREMAP_MAYMOVE) };
-                return if map == libc::MAP_FAILED { null_mut() } else { map.cast() };
+                if map == libc::MAP_FAILED { null_mut() } else { map.cast() }
             }
-            _ => {
-                // SAFETY: the caller has promised that the new size is one of a layout; both blocks have the bytes that are
-                // copied, and the old one is given back once.
-                unsafe {
-                    let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
-                    if !new.is_null() {
-                        new.copy_from_nonoverlapping(block, size.min(layout.size()));
-                        self.dealloc(block, layout);
-                    }
-                    return new;
+            // SAFETY: the caller promises that the new size fits a layout. Both blocks have the bytes that are copied.
+            _ => unsafe {
+                let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+                if !new.is_null() {
+                    new.copy_from_nonoverlapping(block, size.min(layout.size()));
+                    self.dealloc(block, layout);
                 }
-            }
+                new
+            },
         }
-        // SAFETY: the caller has the block from here, with this layout.
-        unsafe { self.lock().realloc(block, layout.size(), layout.align(), size) }
     }
 }
 

@@ -14,8 +14,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STDERR_CLOSED: AtomicBool = AtomicBool::new(false);
-/// The signals of failed writes, once they are ignored.
-static IGNORED: OnceLock<[Ignored; 2]> = OnceLock::new();
+/// The signals of failed writes, once [`ignore_write_signals`] has ignored them.
+pub(super) static IGNORED: OnceLock<[Ignored; 2]> = OnceLock::new();
 
 /// Whether the program runs in secure-execution mode (`AT_SECURE`, getauxval(3)), with more rights than its caller, for
 /// example because it is set-user-ID. Then the environment must not be trusted.
@@ -31,8 +31,7 @@ pub(crate) fn stderr_was_closed() -> bool {
 
 /// Opens closed standard descriptors, and remembers whether stderr was one of them.
 pub extern "C" fn open_standard_descriptors() {
-    let asked = |fd| libc::pollfd { fd, events: 0, revents: 0 };
-    let mut standard = [asked(0), asked(1), asked(2)];
+    let mut standard = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: the array is valid for its three entries, and a timeout of 0 returns at once.
     if unsafe { libc::poll(standard.as_mut_ptr(), 3, 0) } <= 0 {
         return;
@@ -42,8 +41,7 @@ pub extern "C" fn open_standard_descriptors() {
         if place.fd == 2 {
             STDERR_CLOSED.store(true, Ordering::Relaxed);
         }
-        // SAFETY: both paths are constant C strings. Reads and writes of a directory fail, as those of a closed descriptor
-        // do; and `/` always exists.
+        // SAFETY: both paths are constant C strings. `/` always exists; its reads and writes fail, as of a closed descriptor.
         unsafe {
             if libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == -1 {
                 libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
@@ -58,22 +56,14 @@ pub(crate) fn ignore_write_signals() {
     IGNORED.get_or_init(|| [Signal::SIGPIPE, Signal::SIGXFSZ].map(Ignored::new));
 }
 
-/// The signals that [`ignore_write_signals`] has ignored.
-pub(super) fn ignored_write_signals() -> &'static [Ignored] {
-    IGNORED.get().map_or(&[], |ignored| ignored)
-}
-
 /// The words of the command line, from the arguments of C's main. std has them only with glibc.
 ///
 /// # Safety
 /// `argc` and `argv` are those of C's main.
 pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<Vec<u8>> {
-    (0..usize::try_from(argc).unwrap_or(0))
-        .map(|index| {
-            // SAFETY: argv has argc pointers to C strings.
-            unsafe { CStr::from_ptr(*argv.add(index)) }.to_bytes().to_vec()
-        })
-        .collect()
+    let indexes = 0..usize::try_from(argc).unwrap_or(0);
+    // SAFETY: argv has argc pointers to C strings.
+    indexes.map(|index| unsafe { CStr::from_ptr(*argv.add(index)) }.to_bytes().to_vec()).collect()
 }
 
 /// Defines the program's entry point. `run`, a `fn(Vec<Vec<u8>>) -> u8`, gets the words of the command line and returns the
@@ -81,8 +71,10 @@ pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<Vec<u8>>
 #[macro_export]
 macro_rules! entry_point {
     ($run:path) => {
-        // SAFETY: the section holds pointers to C functions, each of which the C library calls once before main. `open_standard_descriptors`
-        // needs nothing that is set up later. In the macro, since the library must not change its host's descriptors.
+        use std::ffi::{c_char, c_int};
+
+        // SAFETY: the section holds pointers to C functions, which the C library calls before main. This one needs nothing that
+        // is set up later. In the macro, since the library must not change its host's descriptors.
         #[used]
         #[unsafe(link_section = ".init_array")]
         static OPEN_STANDARD_DESCRIPTORS: extern "C" fn() = $crate::open_standard_descriptors;
@@ -92,13 +84,9 @@ macro_rules! entry_point {
         /// # Safety
         /// `argc` and `argv` are what C hands to main.
         #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn main(
-            argc: std::ffi::c_int,
-            argv: *const *const std::ffi::c_char,
-        ) -> std::ffi::c_int {
+        pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
             // SAFETY: they are those of C's main.
-            let words = unsafe { $crate::arguments(argc, argv) };
-            std::ffi::c_int::from($run(words))
+            c_int::from($run(unsafe { $crate::arguments(argc, argv) }))
         }
     };
 }
