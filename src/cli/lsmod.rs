@@ -74,7 +74,7 @@ fn row(line: &Line<'_>) -> Vec<u8> {
 /// `{"name", "size", "refcount", "used_by", "state"}`; size in bytes, `null` for what is not known.
 fn to_json(line: Line<'_>) -> serde_json::Value {
     let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
-    let state = line.state().map(|state| match state {
+    let state = line.state.map(|state| match state {
         State::Coming => "coming",
         State::Going => "going",
         _ => "live",

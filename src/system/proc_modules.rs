@@ -19,19 +19,8 @@ pub(crate) struct Line<'t> {
     pub count: &'t [u8],
     /// The modules that use it.
     pub users: &'t [u8],
-    state: &'t [u8],
-}
-
-impl Line<'_> {
     /// `None` for an unknown word.
-    pub(crate) fn state(&self) -> Option<State> {
-        match self.state {
-            b"Live" => Some(State::Live),
-            b"Loading" => Some(State::Coming),
-            b"Unloading" => Some(State::Going),
-            _ => None,
-        }
-    }
+    pub state: Option<State>,
 }
 
 /// The content of /proc/modules.
@@ -47,7 +36,14 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     text.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(|line| {
         let mut words = line.split(|&b| b == b' ');
         let mut word = || words.next().unwrap_or(b"-");
-        Line { name: word(), size: word(), count: word(), users: word(), state: word() }
+        let (name, size, count, users) = (word(), word(), word(), word());
+        let state = match word() {
+            b"Live" => Some(State::Live),
+            b"Loading" => Some(State::Coming),
+            b"Unloading" => Some(State::Going),
+            _ => None,
+        };
+        Line { name, size, count, users, state }
     })
 }
 
@@ -55,7 +51,7 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
 pub(crate) fn state(roots: &Roots, name: &[u8]) -> Result<State> {
     let text = read(roots)?;
     let line = lines(&text).find(|line| line.name == name);
-    Ok(line.map_or(State::Absent, |line| line.state().unwrap_or(State::Live)))
+    Ok(line.map_or(State::Absent, |line| line.state.unwrap_or(State::Live)))
 }
 
 #[cfg(test)]
@@ -65,8 +61,7 @@ mod tests {
     #[test]
     fn lines_may_be_short_and_states_odd() {
         let text = b"m 4096 2 a,b, Loading 0x0\n\nn-o 12\nx 1 - - Odd 0x0 (O)";
-        let found: Vec<_> =
-            lines(text).map(|line| (line.name, line.size, line.users, line.state())).collect();
+        let found: Vec<_> = lines(text).map(|line| (line.name, line.size, line.users, line.state)).collect();
         let want: [(&[u8], &[u8], &[u8], _); 3] = [
             (b"m", b"4096", b"a,b,", Some(State::Coming)),
             (b"n-o", b"12", b"-", None),
