@@ -1,7 +1,7 @@
 //! Where messages go. Code below the tools passes whole sentences, without program name or level, to a [`Sink`]; the tool
 //! decides which of them are shown, and where.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 
 /// A syslog priority, most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,18 +47,13 @@ pub(crate) fn threshold(variable: Option<&[u8]>) -> i32 {
     if let Some(number) = number.and_then(|word| word.parse().ok()) {
         return number;
     }
-    match text {
-        [b'i', b'n', b'f', b'o', ..] => Priority::Info as i32,
-        [b'd', b'e', b'b', b'u', b'g', ..] => Priority::Debug as i32,
-        [b'e', b'r', b'r', ..] => Priority::Err as i32,
-        _ => 0,
-    }
+    let words = [("info", Priority::Info), ("debug", Priority::Debug), ("err", Priority::Err)];
+    let found = words.into_iter().find(|(word, _)| text.starts_with(word.as_bytes()));
+    found.map_or(0, |(_, priority)| priority as i32)
 }
 
-/// A receiver of messages. `text` is bytes, since it may quote names and paths that are not UTF-8. It does not end in a
-/// newline.
+/// A receiver of messages. `text` does not end in a newline. It may quote names and paths that are not UTF-8.
 pub trait Sink: Sync {
-    /// Takes one message.
     fn log(&self, priority: Priority, text: &[u8]);
 }
 
@@ -69,26 +64,9 @@ impl Sink for Silent {
     fn log(&self, _: Priority, _: &[u8]) {}
 }
 
-/// A sink that only records whether it got any message.
-#[derive(Default)]
-pub(crate) struct AnyMessage(AtomicBool);
-
-impl AnyMessage {
-    /// Whether anything was logged.
-    pub(crate) fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Sink for AnyMessage {
-    fn log(&self, _: Priority, _: &[u8]) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// A sink that keeps everything, for tests and for callers that print later.
 #[derive(Default)]
-pub struct Kept(std::sync::Mutex<Vec<Message>>);
+pub struct Kept(Mutex<Vec<Message>>);
 
 impl Kept {
     /// Takes the messages logged so far, oldest first; the sink is empty afterwards.
@@ -96,7 +74,12 @@ impl Kept {
         std::mem::take(&mut self.0.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
-    /// The same, the texts of errors alone.
+    /// Whether nothing has been logged since then.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).is_empty()
+    }
+
+    /// As [`Kept::take`], the texts of errors alone.
     pub(crate) fn take_errors(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
         self.take().into_iter().filter(|(priority, _)| *priority == Priority::Err).map(|(_, text)| text)
     }
@@ -119,8 +102,7 @@ macro_rules! bytes {
 }
 pub(crate) use bytes;
 
-/// Text from elsewhere, such as the name of a process, without control characters: on a terminal it must not move the
-/// cursor or end the line.
+/// Text from elsewhere, such as the name of a process, without characters that control a terminal or end a line.
 pub(crate) fn printable(text: &str) -> String {
     text.replace(char::is_control, "?")
 }

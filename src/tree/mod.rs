@@ -22,7 +22,7 @@ use crate::config::{Config, Kind, Origin};
 use crate::error::{Errno, Result};
 use crate::formats::index::Reader;
 use crate::limits;
-use crate::log::{AnyMessage, Priority, Sink, bytes};
+use crate::log::{Kept, Priority, Sink, bytes};
 use crate::name;
 use crate::system::roots::{Roots, as_path, into_path};
 use indexes::{Indexes, Opened};
@@ -161,16 +161,16 @@ impl<'a> Tree<'a> {
     /// The other sources cannot redirect a name: depmod's `modules.softdep` and `modules.weakdep` and the kernel command
     /// line only define dependencies, parameters and blacklists.
     pub(crate) fn resolve_to_themselves<'n>(&self, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
-        let logged = AnyMessage::default();
+        let logged = Kept::default();
         let config = settings::read(self.roots, None, &self.paths, &logged);
         // Not the tree's own indexes, which must still log their problems. Never dropped, as in the tools' trees.
         let indexes = ManuallyDrop::new(Indexes::default());
-        !logged.any()
+        logged.is_empty()
             && names.all(|name| {
                 config.matching(Kind::Alias, name).next().is_none()
                     && indexes.open(Which::Dep, &self.dir, &logged).line(name).is_some()
             })
-            && !logged.any()
+            && logged.is_empty()
     }
 
     /// As [`Tree::lookup`], without the configuration: for modinfo.
