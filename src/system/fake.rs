@@ -2,6 +2,7 @@
 
 use super::kernel::Kernel;
 use super::roots::Roots;
+use super::sysfs::{self, State};
 use crate::error::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
@@ -10,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// One call that the kernel received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// finit_module: the module's name, the parameters, the flags.
@@ -22,6 +22,7 @@ pub enum Call {
 }
 
 /// A kernel that follows a script.
+#[derive(Default)]
 pub struct FakeKernel {
     roots: Roots,
     /// How long an init function runs.
@@ -47,19 +48,7 @@ impl FakeKernel {
     /// A kernel on the fixture below `roots`. Creates `/sys/module` there.
     pub fn new(roots: &Roots) -> Self {
         let _ = std::fs::create_dir_all(roots.sys_module_dir());
-        FakeKernel {
-            roots: roots.clone(),
-            init_takes: Duration::ZERO,
-            answers: Mutex::default(),
-            calls: Mutex::default(),
-            image_name: Mutex::default(),
-            refuses: Mutex::default(),
-            needs: Mutex::default(),
-            meet: Mutex::default(),
-            met: Default::default(),
-            busy: AtomicBool::new(false),
-            overlapped: AtomicBool::new(false),
-        }
+        FakeKernel { roots: roots.clone(), ..FakeKernel::default() }
     }
 
     /// Whether two calls ever ran at the same time.
@@ -96,18 +85,14 @@ impl FakeKernel {
 
     fn count(&self, name: &str, more: i64) {
         let path = self.roots.sys_module(name.as_bytes(), "refcnt");
-        let count = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<i64>().ok());
-        let _ = std::fs::write(path, format!("{}\n", count.unwrap_or(0) + more));
+        let count = sysfs::refcount(&self.roots, name.as_bytes()).unwrap_or(0) + more;
+        let _ = std::fs::write(path, format!("{count}\n"));
     }
 
-    /// The errno that the init of `name` fails with. Waits for the other inits of `meet`: `ETIME` if they do not run within
-    /// 30 s.
+    /// The errno that the init of `name` fails with: `ETIME` if the other inits of `meet` do not run within 30 s.
     fn refusal(&self, name: &str) -> Option<Errno> {
         if let Some(needs) = lock(&self.needs).get(name) {
-            let live = |name: &String| {
-                let state = std::fs::read(self.roots.sys_module(name.as_bytes(), "initstate"));
-                state.is_ok_and(|state| state == b"live\n")
-            };
+            let live = |name: &String| sysfs::state(&self.roots, name.as_bytes()) == Ok(State::Live);
             if !needs.iter().all(live) {
                 return Some(Errno::ENOENT);
             }
@@ -144,11 +129,10 @@ impl FakeKernel {
             self.set_state(name, "coming");
             std::thread::sleep(self.init_takes);
         }
-        match answer {
-            None if loading => self.set_state(name, "live"),
-            None => self.remove(name),
-            Some(_) if loading => self.remove(name),
-            Some(_) => {}
+        match (loading, answer) {
+            (true, None) => self.set_state(name, "live"),
+            (true, Some(_)) | (false, None) => self.remove(name),
+            (false, Some(_)) => {}
         }
         self.busy.store(false, Ordering::SeqCst);
         answer.map_or(Ok(()), Err)
