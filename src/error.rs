@@ -9,7 +9,6 @@ pub use crate::errno::Errno;
 /// The result of everything that can fail below the tools.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error with the file it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     errno: Errno,

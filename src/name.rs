@@ -65,7 +65,6 @@ impl ModuleName {
         (fits && safe).then(|| ModuleName(name.iter().map(|&b| if b == b'-' { b'_' } else { b }).collect()))
     }
 
-    /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -3,7 +3,6 @@
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// A source of time.
 pub trait Clock: Sync {
     /// Time since boot, including suspend (`CLOCK_BOOTTIME`): comparable between processes.
     fn boottime(&self) -> Duration;

@@ -1,8 +1,7 @@
 //! Parks descriptors that are no longer needed until the process exits.
 //!
-//! The kernel closes all descriptors at exit at less cost than one close(2) for each. A tool parks descriptors below 32,
-//! which are all that most requests have. On EMFILE (a low `RLIMIT_NOFILE`) the parked descriptors are closed and the open
-//! is retried.
+//! The kernel closes them at exit at less cost than one close(2) for each. A tool parks descriptors below 32, which are all
+//! that most requests have. On EMFILE (a low `RLIMIT_NOFILE`) the parked ones are closed and the open is retried.
 
 use crate::error::Errno;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -25,11 +24,10 @@ pub(crate) fn park(fd: impl Into<OwnedFd>) {
         return;
     }
     let number = fd.into_raw_fd();
-    match u32::try_from(number).ok().and_then(|number| 1u32.checked_shl(number)) {
-        Some(bit) => {
-            PARKED.fetch_or(bit, Ordering::Relaxed);
-        }
-        None => close(number),
+    if let Some(bit) = u32::try_from(number).ok().and_then(|number| 1u32.checked_shl(number)) {
+        PARKED.fetch_or(bit, Ordering::Relaxed);
+    } else {
+        close(number);
     }
 }
 

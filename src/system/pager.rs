@@ -8,8 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
-/// The options of less(1) if `LESS` is not set: quit if the text fits one screen, pass colours through, do not clear the
-/// screen.
+/// The options of less(1) if `LESS` is not set: quit if the text fits one screen, pass colours, do not clear the screen.
 const OPTIONS: &str = "FRX";
 /// The exit codes of a shell that cannot start a command.
 const NOT_STARTED: [i32; 2] = [126, 127];

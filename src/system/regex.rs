@@ -5,8 +5,7 @@ use nix::libc;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 
-/// Whether the extended regular expression `pattern` matches anywhere in `text`. `None` if it does not compile, or if one
-/// of them contains a NUL.
+/// Whether `pattern` matches anywhere in `text`. `None` if it does not compile, or if one of them contains a NUL.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> Option<bool> {
     let (pattern, text) = (CString::new(pattern).ok()?, CString::new(text).ok()?);
     let mut compiled = MaybeUninit::<libc::regex_t>::uninit();
@@ -17,8 +16,7 @@ pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> Option<bool> {
     if failed != 0 {
         return None;
     }
-    // SAFETY: regcomp succeeded. With REG_NOSUB the array of matches is not written and may be null. regfree is called once,
-    // after the last use.
+    // SAFETY: regcomp succeeded. With REG_NOSUB the array of matches may be null. regfree is called once, after the last use.
     unsafe {
         let mut compiled = compiled.assume_init();
         let found = libc::regexec(&compiled, text.as_ptr(), 0, std::ptr::null_mut(), 0) == 0;

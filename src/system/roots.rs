@@ -62,7 +62,6 @@ impl Roots {
         }
     }
 
-    /// `/sys/module`
     pub fn sys_module_dir(&self) -> PathBuf {
         self.sys_fs.join("module")
     }
@@ -71,11 +70,7 @@ impl Roots {
     pub fn sys_module(&self, name: &[u8], attribute: &str) -> PathBuf {
         // With one allocation: this path is built for every module.
         let root = self.sys_fs.as_os_str().as_bytes();
-        let mut path = Vec::with_capacity(root.len() + name.len() + attribute.len() + 9);
-        for part in [root, b"/module/", name, b"/", attribute.as_bytes()] {
-            path.extend_from_slice(part);
-        }
-        into_path(path)
+        into_path([root, b"/module/", name, b"/", attribute.as_bytes()].concat())
     }
 
     /// `/sys/module/compression`: the compression that the kernel's own decoder takes (5.17 and later).
@@ -83,22 +78,18 @@ impl Roots {
         self.sys_fs.join("module/compression")
     }
 
-    /// `/proc/modules`
     pub fn proc_modules(&self) -> PathBuf {
         self.proc_fs.join("modules")
     }
 
-    /// `/proc/cmdline`
     pub fn cmdline(&self) -> PathBuf {
         self.proc_fs.join("cmdline")
     }
 
-    /// `/proc/sys/kernel/random/boot_id`
     pub fn boot_id(&self) -> PathBuf {
         self.proc_fs.join("sys/kernel/random/boot_id")
     }
 
-    /// `/proc/sys/kernel/modules_disabled`
     pub fn modules_disabled(&self) -> PathBuf {
         self.proc_fs.join("sys/kernel/modules_disabled")
     }
@@ -113,7 +104,6 @@ impl Roots {
         self.dev.join("kmsg")
     }
 
-    /// `/proc/PID/NAME`
     pub fn process(&self, pid: i32, name: &str) -> PathBuf {
         self.proc_fs.join(pid.to_string()).join(name)
     }

@@ -17,8 +17,7 @@ pub enum State {
     Coming,
     /// It is being removed.
     Going,
-    /// `/sys/module/NAME` exists without `initstate`: a built-in module with parameters, or a module that the kernel is just
-    /// adding or removing.
+    /// `/sys/module/NAME` exists without `initstate`: the module is built in, or is just being added or removed.
     Nascent,
     /// The kernel does not know the name.
     Absent,
@@ -27,8 +26,7 @@ pub enum State {
 /// The state of module `name`.
 ///
 /// # Errors
-/// `EINVAL` for an unknown content, else the errno of open or read (`EACCES`, `EMFILE`, ...): an unreadable state is not
-/// taken for "absent".
+/// `EINVAL` for an unknown content, else the errno of open or read: an unreadable state is not taken for "absent".
 pub(crate) fn state(roots: &Roots, name: &[u8]) -> Result<State> {
     let path = roots.sys_module(name, "initstate");
     let mut buffer = [0u8; 16];
@@ -64,10 +62,8 @@ fn number<N: FromStr>(roots: &Roots, name: &[u8], attribute: &str) -> Result<N> 
     let path = roots.sys_module(name, attribute);
     let mut buffer = [0u8; 32];
     let text = read_attribute(&path, &mut buffer).map_err(|errno| Error::os(errno).at(&path))?;
-    std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .ok_or_else(|| Error::new(Errno::EINVAL, "not a number").at(path))
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| Error::new(Errno::EINVAL, "not a number").at(path))
 }
 
 /// The holders of module `name`, in directory order, as the kernel spells them.

@@ -6,10 +6,8 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Once;
 
-/// Sends one line as `daemon.SEVERITY` under the name `ident`. If no daemon listens, it goes to the console (`LOG_CONS`).
-/// `severity` is a syslog number, 0 to 7.
-///
-/// The C library keeps one name for the process, so the `ident` of the first call counts.
+/// Sends one line as `daemon.SEVERITY` (0 to 7). If no daemon listens, it goes to the console (`LOG_CONS`). The C library
+/// keeps one name for the process: the `ident` of the first call counts.
 ///
 /// # Errors
 /// `EINVAL`: a NUL in the text, or an unknown severity.
