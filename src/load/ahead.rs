@@ -216,20 +216,18 @@ impl<'g> Ahead<'g> {
         if job.module.file != step.module.file || job.path != step.path || job.options != step.options {
             return None;
         }
-        let mut state = self.lock();
-        loop {
-            match &state.progress[index] {
-                Progress::Waiting | Progress::Running => {
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
-                Progress::LeftToWalk => return None,
-                Progress::Finished(end) => {
-                    let end = end.clone();
-                    state.progress[index] = Progress::Taken(end.clone());
-                    return Some(end);
-                }
-                Progress::Taken(end) => return end.failed().then(|| end.clone()),
+        let pending =
+            |state: &mut State| matches!(state.progress[index], Progress::Waiting | Progress::Running);
+        let waited = self.changed.wait_while(self.lock(), pending);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        match &state.progress[index] {
+            Progress::Finished(end) => {
+                let end = end.clone();
+                state.progress[index] = Progress::Taken(end.clone());
+                Some(end)
             }
+            Progress::Taken(end) => end.failed().then(|| end.clone()),
+            _ => None,
         }
     }
 
