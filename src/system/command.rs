@@ -13,11 +13,12 @@
 use super::signal::Ignored;
 use super::{descriptors, start};
 use crate::error::Errno;
+use crate::log::bytes;
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
 
@@ -68,9 +69,7 @@ fn environment(changes: &[Variable]) -> Vec<CString> {
         std::env::vars_os().collect()
     };
     variables.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
-    let entry = |(name, value): &Variable| {
-        CString::new([name.as_bytes(), b"=", OsStr::as_bytes(value)].concat()).ok()
-    };
+    let entry = |(name, value): &Variable| CString::new(bytes![name.as_bytes(), "=", value.as_bytes()]).ok();
     variables.iter().chain(changes).filter_map(entry).collect()
 }
 

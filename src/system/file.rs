@@ -189,17 +189,16 @@ pub(crate) enum EntryType {
     Other,
 }
 
+/// Takes the name and the type of a directory entry.
+type Visit<'v> = &'v mut dyn FnMut(&[u8], EntryType);
+
 /// Calls `visit` for each name in the directory `dir`, in directory order, without `.` and `..`. `buffer` is reused. By
 /// getdents64(2), since opendir(3) allocates 32 KiB and calls fstat(2), and readdir(3) fails with `EOVERFLOW` for a large
 /// inode or offset on a 32-bit machine.
 ///
 /// # Errors
 /// The errno of open or of the first read (`ENOTDIR`). After a later error the rest of the names is missing.
-pub(crate) fn visit_names(
-    dir: &Path,
-    buffer: &mut Vec<u8>,
-    visit: &mut dyn FnMut(&[u8], EntryType),
-) -> Result<(), Errno> {
+pub(crate) fn visit_names(dir: &Path, buffer: &mut Vec<u8>, visit: Visit<'_>) -> Result<(), Errno> {
     visit_names_at(AT_FDCWD, dir, buffer, visit)
 }
 
@@ -215,7 +214,7 @@ pub(crate) fn visit_names_at(
     at: impl AsFd,
     dir: &Path,
     buffer: &mut Vec<u8>,
-    visit: &mut dyn FnMut(&[u8], EntryType),
+    visit: Visit<'_>,
 ) -> Result<(), Errno> {
     /// Offsets in `struct linux_dirent64` (getdents(2)): inode and offset, 8 bytes each; length, 2; type, 1; name and NUL.
     const LENGTH: usize = 16;

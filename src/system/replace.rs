@@ -71,8 +71,7 @@ impl LockedDirectory {
 
     /// Creates the directory at `path` and its missing parents.
     pub(crate) fn create(path: &Path) -> Result<()> {
-        let result = DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
-        result.map_err(|error| Error::from(error).at(path))
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(|e| Error::from(e).at(path))
     }
 
     /// Replaces files, given as names and contents, in this order. `time` becomes their modification time.
@@ -102,20 +101,19 @@ impl LockedDirectory {
         for (name, _) in changed {
             self.with_path(name, || fs::rename(self.temporary(name), self.path.join(name)))?;
         }
-        if changed.is_empty() { Ok(()) } else { self.sync() }
-    }
-
-    /// Where the file `name` is until it is renamed.
-    fn temporary(&self, name: &str) -> PathBuf {
-        self.path.join(format!(".depmod.{name}"))
-    }
-
-    fn sync(&self) -> Result<()> {
+        if changed.is_empty() {
+            return Ok(());
+        }
         match file::open(&self.path)?.sync_all() {
             // Some file systems cannot sync a directory.
             Err(error) if Errno::of(&error) == Errno::EINVAL => Ok(()),
             result => result.map_err(|error| Error::from(error).at(&self.path)),
         }
+    }
+
+    /// Where the file `name` is until it is renamed.
+    fn temporary(&self, name: &str) -> PathBuf {
+        self.path.join(format!(".depmod.{name}"))
     }
 
     /// Adds the path of `name` to an error of `work`, which may work on the temporary file.
