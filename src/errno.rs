@@ -81,7 +81,7 @@ impl Errno {
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[cfg(not(target_env = "gnu"))]
-        if let Some(text) = texts::of_glibc(self.0) {
+        if let Some((_, text)) = texts::TEXTS.iter().find(|(number, _)| *number == self.0) {
             return f.write_str(text);
         }
         let text = std::io::Error::from_raw_os_error(self.0).to_string();
