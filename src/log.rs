@@ -91,8 +91,7 @@ impl Sink for Kept {
     }
 }
 
-/// Joins parts into one message: `bytes!["Module ", name, " not found"]`. Each part is anything that is
-/// `AsRef<[u8]>`: text, bytes, a `Vec<u8>`, a `String`.
+/// Joins parts that are `AsRef<[u8]>` (bytes, text) into one message: `bytes!["Module ", name, " not found"]`.
 macro_rules! bytes {
     ($($part:expr),* $(,)?) => {{
         let mut joined: Vec<u8> = Vec::new();

@@ -26,9 +26,6 @@ use std::time::Duration;
 /// The path that means standard input. A file of this name is `./-`.
 pub(crate) const STDIN: &str = "-";
 
-/// The size of a read, in bytes: the default capacity of a pipe.
-const CHUNK: usize = 64 << 10;
-
 /// An open module file.
 #[derive(Debug)]
 pub(crate) struct ModuleFile {
@@ -96,7 +93,8 @@ impl ModuleFile {
 /// inherited pipe may block for ever. `O_NONBLOCK` of an inherited pipe is not changed, since other processes share it.
 fn drain(mut file: &File, limit: u64, first: Duration, silence: Duration) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut chunk = vec![0; CHUNK];
+    // As large as a pipe by default.
+    let mut chunk = vec![0; 64 << 10];
     loop {
         let patience = if bytes.is_empty() { first } else { silence };
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);

@@ -10,8 +10,6 @@ use std::process::{Command, Stdio};
 
 /// The options of less(1) if `LESS` is not set: quit if the text fits one screen, pass colours, do not clear the screen.
 const OPTIONS: &str = "FRX";
-/// The exit codes of a shell that cannot start a command.
-const NOT_STARTED: [i32; 2] = [126, 127];
 
 /// Pipes `text` to the shell command `command`, or else to less(1), and waits. Returns false if the text was not shown: stdout
 /// is not a terminal, the pager does not exist, or the process is in secure-execution mode, since the caller chose the command.
@@ -36,6 +34,6 @@ pub(crate) fn show(command: Option<&[u8]>, text: &[u8]) -> bool {
     if let Some(mut input) = pager.stdin.take() {
         let _ = input.write_all(text);
     }
-    let code = pager.wait().ok().and_then(|status| status.code());
-    code.is_none_or(|code| !NOT_STARTED.contains(&code))
+    // A shell that cannot start the command exits with one of these.
+    !matches!(pager.wait().ok().and_then(|status| status.code()), Some(126 | 127))
 }

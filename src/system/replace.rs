@@ -29,8 +29,6 @@ const LOCK: &str = ".depmod.lock";
 
 /// The permissions of the files, independent of the umask: every user's modprobe reads them.
 const FILE_MODE: u32 = 0o644;
-/// The permissions of new directories, which the umask reduces.
-const DIR_MODE: u32 = 0o755;
 
 /// The wait for another process after which a warning is logged.
 const WARN_AFTER: Duration = Duration::from_secs(2);
@@ -69,9 +67,9 @@ impl LockedDirectory {
         Ok(LockedDirectory { path: path.to_path_buf(), lock: lock(path, system, sink)? })
     }
 
-    /// Creates the directory at `path` and its missing parents.
+    /// Creates the directory at `path` and its missing parents, with permissions that the umask reduces.
     pub(crate) fn create(path: &Path) -> Result<()> {
-        DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(|e| Error::from(e).at(path))
+        DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(|e| Error::from(e).at(path))
     }
 
     /// Replaces files, given as names and contents, in this order. `time` becomes their modification time.
