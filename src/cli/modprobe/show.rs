@@ -43,9 +43,7 @@ pub(crate) fn config(session: &Session<'_>) -> ToolResult {
 /// `--show-modversions`: the symbols that a module needs, with the versions it was built against.
 pub(crate) fn modversions(session: &Session<'_>) -> ToolResult {
     symbols(session, "modversions", |elf| {
-        // PowerPC's names begin with a dot in this section and nowhere else.
-        let bare = |name: &[u8]| name.strip_prefix(b".").unwrap_or(name).to_vec();
-        Ok(versions(elf)?.into_iter().map(|version| (version.crc, bare(version.name))).collect())
+        Ok(versions(elf)?.into_iter().map(|version| (version.crc, version.name.to_vec())).collect())
     })
 }
 

@@ -201,6 +201,18 @@ fn what_the_kernel_will_refuse_is_told_beforehand() {
 }
 
 #[test]
+fn a_command_is_told_with_its_own_line() {
+    let machine = Machine::with_modules();
+    machine.config("install wan* /bin/pattern\ninstall wanted /bin/own\ninstall loop /bin/own");
+    for (name, command, line) in [("wanted", "/bin/own", 2), ("wan", "", 0), ("loop", "/bin/own", 3)] {
+        let text = words(&machine, &["modprobe", "--explain", name]);
+        let step =
+            format!("run \"{command}\" instead of inserting {name} (/etc/modprobe.d/test.conf:{line})");
+        assert_eq!(text.contains(&step), line > 0, "{text}");
+    }
+}
+
+#[test]
 fn a_command_that_refuses_is_told_as_such() {
     // Also for a module with softdeps.
     let machine = Machine::with_modules();

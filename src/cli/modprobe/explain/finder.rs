@@ -200,7 +200,9 @@ fn action(session: &Session<'_>, step: &Step) -> Action {
         return Action::Refuse { module: shown(module), own_name, place: place(session, *origin) };
     }
     if let Some(command) = &step.command {
-        let entry = session.tree.config().first(Kind::Install, &step.module.name);
+        // A name that only its own command makes known has that one, even behind a pattern.
+        let mut entries = session.tree.config().matching(Kind::Install, &step.module.name);
+        let entry = entries.find(|entry| entry.value == &command[..]);
         return Action::Run(shown(command), entry.map(|entry| place(session, entry.origin)));
     }
     match &step.path {
