@@ -2,7 +2,7 @@
 
 use super::counters::Counters;
 use super::machine::Machine;
-use super::protocol::{Action, Attempt, End, Ended, Failure, Lock, Request, SLICE, Seen, turn};
+use super::protocol::{Action, Attempt, End, Ended, Failure, Lock, Request, SLICE, Seen, next_turn};
 use super::record::{FILE_LENGTH, FUTEX_OFFSET, Record, TURN_OFFSET};
 use super::{Gate, Load, look, nanoseconds};
 use crate::error::{Errno, Error};
@@ -99,6 +99,8 @@ pub(crate) struct Driver<'d, 'a> {
     map: Option<Result<SharedMap, Errno>>,
     /// The module's own name if it differs from `key`, and the digest of the file that it was read from.
     own_name: Option<(ModuleName, u64)>,
+    /// The turn that it took last, in nanoseconds of `CLOCK_BOOTTIME`.
+    turn: u64,
     sequence: u64,
     /// Whether the lock's file has no whole record.
     fresh: bool,
@@ -126,6 +128,7 @@ impl<'d, 'a> Driver<'d, 'a> {
             held: None,
             map: None,
             own_name: None,
+            turn: 0,
             sequence: 0,
             fresh: true,
             error: None,
@@ -182,11 +185,9 @@ impl<'d, 'a> Driver<'d, 'a> {
                 Seen::Done
             }
             Action::Wake => {
-                if let Some(turn) = self.turn() {
-                    turn.store(0, Ordering::Relaxed);
-                }
-                if let Some(futex) = self.futex() {
-                    futex::wake_all(futex);
+                if let Some(map) = self.map() {
+                    map.long(TURN_OFFSET).inspect(|turn| turn.store(0, Ordering::Relaxed));
+                    map.word(FUTEX_OFFSET).inspect(|futex| futex::wake_all(futex));
                 }
                 Seen::Done
             }
@@ -217,6 +218,7 @@ impl<'d, 'a> Driver<'d, 'a> {
             _ => self.key,
         };
         self.map = None;
+        self.turn = 0;
         self.fresh = true;
         self.file = self.gate.directory().and_then(|directory| directory.file(name).ok()).map(Rc::new);
         if self.file.is_some() { Seen::Done } else { Seen::Failed }
@@ -235,7 +237,7 @@ impl<'d, 'a> Driver<'d, 'a> {
         self.map()?.word(FUTEX_OFFSET)
     }
 
-    fn turn(&mut self) -> Option<&AtomicU64> {
+    fn last_turn(&mut self) -> Option<&AtomicU64> {
         self.map()?.long(TURN_OFFSET)
     }
 
@@ -316,15 +318,17 @@ impl<'d, 'a> Driver<'d, 'a> {
         self.waited += slept;
     }
 
-    /// How long to sleep on the futex. A sleep of more than a [`SLICE`] ends when it is this follower's turn.
+    /// How long to sleep on the futex. A sleep of more than a [`SLICE`] ends when it is this follower's turn. If a sleep ended
+    /// early (a signal, a wake that was not for it), it keeps the turn that it has.
     fn until_its_turn(&mut self, longest: Duration) -> Duration {
         let longest = jittered(longest);
-        let now = nanoseconds(self.gate.system.clock.boottime());
-        match self.turn() {
+        let (now, own) = (nanoseconds(self.gate.system.clock.boottime()), self.turn);
+        match self.last_turn() {
             Some(last) if longest > SLICE => {
-                let next = |last| turn(last, now, nanoseconds(longest));
-                let update = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
-                Duration::from_nanos(update.map_or(now, next) - now)
+                let next = |last| next_turn(last, now, nanoseconds(longest));
+                let take = |last| (own <= now || last < own).then(|| next(last));
+                self.turn = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map_or(own, next);
+                Duration::from_nanos(self.turn - now).min(longest)
             }
             _ => longest,
         }

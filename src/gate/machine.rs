@@ -64,6 +64,8 @@ pub struct Machine<R: Rules = All> {
     held: bool,
     own_name: OwnName,
     futex: Option<u32>,
+    /// Whether no wake ended its last sleep on the futex.
+    unwoken: bool,
     state: State,
     leader: Option<i32>,
     unrelated: bool,
@@ -101,6 +103,7 @@ impl<R: Rules> Machine<R> {
             held: false,
             own_name: OwnName::Unknown,
             futex: None,
+            unwoken: false,
             state: State::Absent,
             leader: None,
             unrelated: false,
@@ -158,13 +161,14 @@ impl<R: Rules> Machine<R> {
             (Stage::FirstLock | Stage::FollowLock, Seen::Failed) => self.give_up(now),
 
             (Stage::FollowFutex, Seen::Futex(futex)) => {
+                self.unwoken = self.sleeps > 0 && futex.is_some() && futex == self.futex;
                 self.futex = futex;
                 match self.request.purpose {
                     Purpose::Remove => self.go(Stage::FollowLock, Action::TryLock),
                     _ => self.go(Stage::FollowLook, Action::Look),
                 }
             }
-            (Stage::FollowLook, Seen::State(State::Live)) => self.end(End::Joined),
+            (Stage::FollowLook, Seen::State(State::Live)) => self.follow_end(End::Joined),
             (Stage::FollowLook, Seen::State(state)) => {
                 self.state = state;
                 match self.lock.is_gate_file() {
@@ -291,7 +295,7 @@ impl<R: Rules> Machine<R> {
     fn follow_record(&mut self, record: Option<Attempt>, now: Duration) -> Action {
         self.previous = self.valid_record(record, now);
         if let Some(errno) = self.previous.and_then(|previous| self.shared_errno(&previous, now)) {
-            return self.end(End::Shared(errno));
+            return self.follow_end(End::Shared(errno));
         }
         if self.previous.is_some_and(|previous| previous.other_name) && self.must_change_lock() {
             self.own_name = OwnName::Other;
@@ -336,6 +340,16 @@ impl<R: Rules> Machine<R> {
             (Some(_), _) => LONGEST_SLICE,
         };
         self.sleep(Stage::FollowSleep, self.futex, longest, now)
+    }
+
+    /// Ends a follower with the result of the leader. If nobody woke it, the leader was killed or cannot wake, and the other
+    /// followers sleep.
+    fn follow_end(&mut self, end: End) -> Action {
+        self.then = Then::End(end);
+        if self.unwoken && self.rules.hold(Guard::WakeForTheDead) {
+            return self.go(Stage::OutWake, Action::Wake);
+        }
+        self.end(end)
     }
 
     fn sleep(&mut self, stage: Stage, futex: Option<u32>, longest: Duration, now: Duration) -> Action {

@@ -6,10 +6,10 @@
 //!
 //! ```text
 //! first     try the lock                     locked -> lead        held by another -> follow
-//! follow    read the futex; read the module's state and the record; try the lock; sleep on the futex until it is woken or
-//!           its turn to look comes, each half a second that of one follower; repeat
-//!             live                           -> joined
-//!             a failure that applies here    -> that failure
+//! follow    read the futex; read the module's state and the record; try the lock; sleep until a leader wakes it or its turn
+//!           to look comes; repeat
+//!             live                           -> joined; if nobody woke it, wake the other followers
+//!             a failure that applies here    -> that failure; the same
 //!             locked                         -> lead
 //!             deadline                       -> the next lock: the module file's, then none
 //! lead      read the record and the module's state
@@ -31,7 +31,8 @@ use crate::error::Errno;
 use crate::system::sysfs::State;
 use std::time::Duration;
 
-/// A killed leader does not wake the followers. They take turns to look: each time this long has passed, one of them does.
+/// A killed leader does not wake the followers. They take turns to look, this long apart. With more followers than
+/// [`LONGEST_SLICE`] has such turns, several look at once.
 pub(crate) const SLICE: Duration = Duration::from_millis(500);
 /// The first sleep on the futex. It is shorter, since most loads end sooner.
 pub(crate) const FIRST_SLICE: Duration = Duration::from_millis(100);
@@ -58,10 +59,10 @@ pub const CALLER_ERRNOS: [Errno; 9] = [
 /// The kernel's errnos for a missing symbol (`ENOENT`) and for one with another version or type (`EINVAL`).
 pub const SYMBOL_ERRNOS: [Errno; 2] = [Errno::ENOENT, Errno::EINVAL];
 
-/// When a follower looks next, in nanoseconds of `CLOCK_BOOTTIME`: after the one who looks last of all (`last`, at most
-/// `longest` from now). Without turns each follower would wake up every half second, and on a machine with many CPUs, all of
-/// which the leader's call interrupts, that call would take twice as long.
-pub(crate) fn turn(last: u64, now: u64, longest: u64) -> u64 {
+/// When a follower looks next, in nanoseconds of `CLOCK_BOOTTIME`: a [`SLICE`] after the turn that was taken last (`last`), at
+/// most `longest` from now. Without turns each follower would wake up every half second, and on a machine with many CPUs, all
+/// of which the leader's call interrupts, that call would take twice as long.
+pub(crate) fn next_turn(last: u64, now: u64, longest: u64) -> u64 {
     last.max(now).saturating_add(nanoseconds(SLICE)).min(now.saturating_add(longest))
 }
 
@@ -176,7 +177,7 @@ pub enum Action {
     ReadRecord,
     /// Find out how this process relates to the leader, a thread id: [`Seen::Relation`].
     ReadRelation(Option<i32>),
-    /// Sleep until the futex no longer has this value, or it is this follower's [`turn`], or for this long: [`Seen::Done`].
+    /// Sleep until the futex no longer has this value, or it is this follower's [turn](next_turn), or for this long: [`Seen::Done`].
     /// Without a value: only sleep.
     Sleep(Option<u32>, Duration),
     /// Write the record: when the attempt began, and how it ended. [`Seen::Done`], also if the write fails.
@@ -252,6 +253,7 @@ pub enum Guard {
     OwnLock,
     TransitionSeen,
     OneMoreCall,
+    WakeForTheDead,
     RecursionOfDependency,
     RecursionUnknown,
     RecursionOfTarget,

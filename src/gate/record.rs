@@ -19,7 +19,7 @@
 //!    144    16  zero
 //!    160     4  futex: how often a leader woke the followers (system/futex.rs)
 //!    164     4  zero
-//!    168     8  turn: when the last of the followers looks next, ns of CLOCK_BOOTTIME; 0 after a wake (protocol.rs)
+//!    168     8  the turn that was taken last (protocol.rs), ns of CLOCK_BOOTTIME; a wake sets it to 0
 //!    176    16  zero
 //!    192    64  eight counters, updated atomically through a shared map (counters.rs)
 //!    256        end
@@ -41,7 +41,7 @@ use std::time::Duration;
 pub const FILE_LENGTH: usize = 256;
 /// The offset of the futex.
 pub(crate) const FUTEX_OFFSET: usize = 160;
-/// The offset of the turn.
+/// The offset of the turn that was taken last.
 pub(crate) const TURN_OFFSET: usize = 168;
 /// The offset of the counters.
 pub(crate) const COUNTERS_OFFSET: usize = 192;

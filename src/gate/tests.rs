@@ -443,12 +443,12 @@ fn followers_take_turns() {
     let mut last = 0;
     let turns: Vec<u64> = (0..12)
         .map(|_| {
-            last = protocol::turn(last, 100 * SECOND, five);
+            last = protocol::next_turn(last, 100 * SECOND, five);
             last - 100 * SECOND
         })
         .collect();
     let half_seconds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10].map(|turn| turn * SECOND / 2);
     assert_eq!(turns, half_seconds);
-    assert_eq!(protocol::turn(last, 103 * SECOND, five), 105 * SECOND + SECOND / 2, "behind the others");
-    assert_eq!(protocol::turn(u64::MAX, 100 * SECOND, five), 105 * SECOND, "no time of this boot");
+    assert_eq!(protocol::next_turn(last, 103 * SECOND, five), 105 * SECOND + SECOND / 2, "behind the others");
+    assert_eq!(protocol::next_turn(u64::MAX, 100 * SECOND, five), 105 * SECOND, "no time of this boot");
 }

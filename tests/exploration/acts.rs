@@ -21,6 +21,7 @@ impl Scene<'_> {
             Step::Slice(p) => {
                 let person = &mut world.people[usize::from(p)];
                 person.slices = (person.slices + 1).min(3);
+                person.unwoken = true;
                 rules::recursion_is_seen(self, world, p.into())?;
                 self.next(world, p.into(), Seen::Done)?;
             }
@@ -34,6 +35,8 @@ impl Scene<'_> {
                 world.left.deny -= 1;
                 let futex = world.people[usize::from(p)].at == At::Do(Action::ReadFutex);
                 world.people[usize::from(p)].denied = !futex;
+                // Who cannot read the futex cannot wake anybody.
+                world.people[usize::from(p)].unwoken &= !futex;
                 self.next(world, p.into(), if futex { Seen::Futex(None) } else { Seen::Failed })?;
             }
             Step::Lose(p) => {
@@ -140,6 +143,11 @@ impl Scene<'_> {
         match action {
             Action::End(end) => {
                 rules::at_the_end(self, world, index, end)?;
+                // Who finds the result unwoken has to wake the others: from now on they may not sleep.
+                let found = matches!(end, End::Joined | End::Shared(_)) && world.people[index].unwoken;
+                if let Some(which) = self.at_file(world, index).filter(|_| found) {
+                    world.files[which.index()].silent = false;
+                }
                 self.finish(world, index, Some(end))
             }
             Action::Sleep(futex, longest) => {
@@ -244,6 +252,9 @@ impl Scene<'_> {
             Action::Wake => {
                 world.files[file].futex += 1;
                 world.files[file].silent = false;
+                for other in 0..world.people.len() {
+                    world.people[other].unwoken &= self.at_file(world, other) != which;
+                }
                 Seen::Done
             }
             Action::Warn => {

@@ -21,7 +21,7 @@ pub enum Order {
 }
 
 /// Each with the scenarios to try first; then the others are tried.
-pub const ALL: [(Mutant, &[&str]); 27] = [
+pub const ALL: [(Mutant, &[&str]); 28] = [
     (Mutant::Guard(Guard::SecondLook), &["two, then again"]),
     (Mutant::Guard(Guard::WaitForComing), &["an outsider loads"]),
     (Mutant::Guard(Guard::WaitForGoing), &["an outsider loads and removes"]),
@@ -40,6 +40,7 @@ pub const ALL: [(Mutant, &[&str]); 27] = [
     (Mutant::Guard(Guard::OwnLock), &["misnamed, removed"]),
     (Mutant::Guard(Guard::TransitionSeen), &["init says EEXIST"]),
     (Mutant::Guard(Guard::OneMoreCall), &["an outsider loads and removes"]),
+    (Mutant::Guard(Guard::WakeForTheDead), &["killed"]),
     (Mutant::Guard(Guard::RecursionOfDependency), &["recursion"]),
     (Mutant::Guard(Guard::RecursionUnknown), &["recursion, the leader cannot be read"]),
     (Mutant::Guard(Guard::RecursionOfTarget), &["recursion of the target"]),

@@ -101,6 +101,8 @@ pub struct Person {
     pub late: u8,
     /// The sleeps of this request that no wake ended.
     pub slices: u8,
+    /// Whether nobody has woken those at its lock since its last sleep ended by time.
+    pub unwoken: bool,
     pub stopped: bool,
     pub killed: bool,
     /// Whether a lock failed in this request.
@@ -195,6 +197,7 @@ impl Scene<'_> {
             own_failures: 0,
             late: 0,
             slices: 0,
+            unwoken: false,
             stopped: false,
             killed: false,
             denied: false,
@@ -363,7 +366,8 @@ impl Person {
         let small = u64::from(self.turn) | u64::from(self.own_failures) << 8 | u64::from(self.late) << 16;
         (small, self.calls, self.transition, self.slices).hash(canon);
         (self.machine, self.deadline, self.since, self.bound, self.looked, self.answer).hash(canon);
-        (self.stopped, self.killed, self.denied, self.had_failure, self.may_overlap).hash(canon);
+        (self.stopped, self.killed, self.denied, self.had_failure, self.may_overlap, self.unwoken)
+            .hash(canon);
         self.unwritten.hash(canon);
     }
 }

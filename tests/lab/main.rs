@@ -9,7 +9,7 @@
 //! cargo test --test lab -- --exact storm_64::6.1     one of them
 //! cargo test --test lab -- fetch                     downloads what demo needs
 //! cargo test --test lab -- demo                      stock kmod and ours, a table and a picture
-//! cargo test --test lab -- turns                     times of udev's coldplug, medians of five boots (40 minutes)
+//! cargo test --test lab -- medians                   times of udev's coldplug, medians of five boots (40 minutes)
 //! cargo test --test lab -- plot                      draws the figures of the last runs
 //! cargo test --test lab -- table CSV RESULTS.md      writes them into the page
 //! ```
@@ -45,7 +45,7 @@ fn main() -> std::process::ExitCode {
         Some("demo") => host::demo::main(),
         Some("fetch") => host::demo::fetch(),
         Some("plot") => host::plot::main(&args[2..]),
-        Some("turns") => end(host::turns::turns(&args[2..])),
+        Some("medians") => end(host::medians::medians(&args[2..])),
         Some("table") => host::table::main(&args[2..]),
         _ => host::suite::main(),
     }

@@ -9,13 +9,13 @@ pub mod cache;
 pub mod cpio;
 pub mod demo;
 pub mod image;
+pub mod medians;
 pub mod plot;
 pub mod qemu;
 pub mod report;
 pub mod series;
 pub mod suite;
 pub mod table;
-pub mod turns;
 pub mod vmlinux;
 
 /// The first two numbers of a kernel's release: `6.12`.

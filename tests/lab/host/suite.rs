@@ -159,7 +159,7 @@ impl Lab {
         reports.get(scenario.name).cloned().context("the boot says nothing about this scenario")
     }
 
-    /// What was found is forgotten, so that the next boot is a real one.
+    /// Forgets all reports, so that the next boot is a real one.
     pub fn boot_anew(&self) {
         if let Ok(mut boots) = self.boots.lock() {
             boots.clear();

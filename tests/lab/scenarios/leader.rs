@@ -128,6 +128,9 @@ fn keep() -> Result<Vec<String>> {
         .collect())
 }
 
+/// From the end of the init of a killed leader to the end of all who waited; their turns alone would take 5 s.
+const ALL_ARE_WOKEN: Duration = Duration::from_secs(3);
+
 /// SIGKILL while the kernel runs the module's init, which then succeeds, and which then fails.
 pub fn killed_in_init(guest: &mut Guest) -> Result<()> {
     for err in ["0", "19"] {
@@ -150,7 +153,9 @@ pub fn killed_in_init(guest: &mut Guest) -> Result<()> {
         guest.check(nobody, format!("nobody returns while init runs: {} did", running.ended()));
         fs::write("/sys/module/lab_slow/parameters/err", err)?;
         fs::write("/sys/module/lab_slow/parameters/go", "1")?;
+        let begin = Instant::now();
         let ends = running.wait(LIMIT)?;
+        let took = begin.elapsed();
         // Collected by the wait before, unless it was still on its way out.
         let _ = leader.wait(Duration::from_secs(5));
         let calls = trace::stop()?;
@@ -159,6 +164,8 @@ pub fn killed_in_init(guest: &mut Guest) -> Result<()> {
             ends.all(0) && live("lab_slow"),
             format!("err={err}: the next requests succeed: {}", ends.summary()),
         );
+        // The killed one wakes nobody. The first waiter whose turn it is, after half a second at most, wakes the others.
+        guest.check(took < ALL_ARE_WOKEN, format!("err={err}: all have ended {took:?} after the init"));
         let wanted = if err == "0" { 1 } else { 2 };
         guest.check(calls.len() == wanted, format!("err={err}: {} calls, {wanted} expected", calls.len()));
         unload(&keep()?)?;
@@ -206,8 +213,10 @@ pub fn killed_while_a_dependency_is_coming(guest: &mut Guest) -> Result<()> {
     unload(&keep()?)
 }
 
-/// How long a waiter has sat there when the leader dies: its waits have grown to what they grow to.
+/// How long waiters have sat there when the leader dies: each has taken several turns.
 const SETTLED: Duration = Duration::from_millis(2500);
+/// The same for many, of which each takes a turn every few seconds.
+const MANY_SETTLED: Duration = Duration::from_secs(7);
 /// From the leader's death to the next call: at most half a second until it is a waiter's turn to look.
 const GOES_ON: Duration = Duration::from_millis(600);
 
@@ -216,12 +225,14 @@ const GOES_ON: Duration = Duration::from_millis(600);
 pub fn killed_leader_of_the_library(guest: &mut Guest) -> Result<()> {
     let tool = guest.argv("modprobe", &["dummy"]);
     let library = ["/lab/client", "probe", "dummy"].map(str::to_owned).to_vec();
-    for (who, waiters, rounds) in
-        [("a tool", vec![&tool], 3), ("the library", vec![&library], 5), ("tools", vec![&tool; 12], 3)]
-    {
+    for (who, waiters, rounds, settled) in [
+        ("a tool", vec![&tool], 3, SETTLED),
+        ("the library", vec![&library], 5, SETTLED),
+        ("tools", vec![&tool; 12], 3, MANY_SETTLED),
+    ] {
         let mut took = Vec::new();
         for round in 0..rounds {
-            took.push(goes_on(guest, if round % 2 == 0 { &library } else { &tool }, &waiters)?);
+            took.push(goes_on(guest, if round % 2 == 0 { &library } else { &tool }, &waiters, settled)?);
         }
         took.sort_unstable();
         let (median, count) = (took[took.len() / 2], waiters.len());
@@ -232,7 +243,12 @@ pub fn killed_leader_of_the_library(guest: &mut Guest) -> Result<()> {
 }
 
 /// From the death of the leader to the only call of all waiters.
-fn goes_on(guest: &mut Guest, leader: &[String], waiters: &[&Vec<String>]) -> Result<Duration> {
+fn goes_on(
+    guest: &mut Guest,
+    leader: &[String],
+    waiters: &[&Vec<String>],
+    settled: Duration,
+) -> Result<Duration> {
     let baseline = modules()?;
     let mut leader = Traced::start(leader)?;
     leader.run_to(Stop::locked).context("before it had the lock")?;
@@ -242,7 +258,7 @@ fn goes_on(guest: &mut Guest, leader: &[String], waiters: &[&Vec<String>]) -> Re
     }
     trace::start()?;
     let mut running = crowd.release()?;
-    std::thread::sleep(SETTLED);
+    std::thread::sleep(settled);
     running.poll()?;
     let waits = running.ended() == 0;
     let death = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
