@@ -74,7 +74,7 @@ impl Kept {
         std::mem::take(&mut self.0.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
-    /// Whether nothing has been logged since then.
+    /// Whether nothing has been logged since the last [`Kept::take`].
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(|e| e.into_inner()).is_empty()
     }

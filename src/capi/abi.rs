@@ -1,8 +1,8 @@
 //! The types of C's arguments, and how results go back to C.
 //!
-//! Only C makes values of these types. The C interface (`libkmod.h`) requires that each pointer is NULL, an object of its
-//! type that this library returned and that has not been released, or a C string; and that a list has elements of the type
-//! that the function takes.
+//! C makes the values of these types; only `list` makes handles, too, of the elements of a list. The C interface (`libkmod.h`)
+//! requires that each pointer is NULL, an object of its type that this library returned and that has not been released, or a C
+//! string; and that a list has elements of the type that the function takes (`c_void`: of any type).
 
 use crate::error::Errno;
 use crate::system::directory;
@@ -34,7 +34,8 @@ impl<T> Handle<T> {
         Ok(Rc::clone(&ManuallyDrop::new(unsafe { Rc::from_raw(self.0) })))
     }
 
-    /// Takes back a reference of C's. Returns NULL if it was the last one, else the pointer; errors as [`Handle::get`].
+    /// Takes back a reference: of C's, or of a list that is freed. Returns NULL if it was the last one, else the pointer; errors
+    /// as [`Handle::get`].
     pub(crate) fn release(self) -> Result<*mut T, Errno> {
         self.get()?;
         // SAFETY: see the head of this file. C does not use this reference any more.

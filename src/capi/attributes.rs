@@ -65,7 +65,8 @@ exports! {
     /// Its dependencies, in load order.
     fn kmod_module_get_dependencies(module: Handle<Module>) -> *mut Node {
         let module = module.get()?;
-        Ok(list(&module.ctx, module.tree().dependencies(&module.found())))
+        let needed = module.tree().dependencies(&module.found());
+        Ok(list(&module.ctx, needed))
     }
 
     /// Its soft dependencies, to be loaded before and after it.
@@ -83,7 +84,9 @@ exports! {
     fn kmod_module_get_weakdeps(module: Handle<Module>, into: Out<Node>) -> c_int {
         let module = module.get()?;
         into.check_empty()?;
-        into.set(list(&module.ctx, module.tree().weakdeps(&module.found())));
+        // `list` adds to objects what was found, so nothing of this one is borrowed any more.
+        let found = module.tree().weakdeps(&module.found());
+        into.set(list(&module.ctx, found));
         Ok(0)
     }
 

@@ -19,6 +19,7 @@ use std::rc::{Rc, Weak};
 /// What `struct kmod_module` is.
 pub(crate) struct Module {
     pub ctx: Rc<Context>,
+    /// Its name and alias never change: they are the key in [`Context::modules`].
     found: RefCell<tree::Module>,
     /// Strings returned to C; they live as long as the object.
     pub name: CString,

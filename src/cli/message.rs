@@ -47,7 +47,7 @@ impl<'a> Log<'a> {
     fn keep(&self, priority: Priority, text: &[u8]) -> bool {
         let mut captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
         // The list is usually empty; then nothing asks for the thread's id.
-        let mine = captured.iter_mut().find(|(thread, _)| *thread == thread::current().id());
+        let mine = captured.iter_mut().find(|(owner, _)| *owner == thread::current().id());
         mine.map(|(_, messages)| messages.push((priority, text.to_vec()))).is_some()
     }
 

@@ -29,7 +29,8 @@ pub(crate) struct ReadModule {
     pub digest: Option<Digest>,
 }
 
-/// Reads the modules. `memory`: the cached facts, by the digest of the content; `None` to use no cache.
+/// Reads the modules; the result has an element for each, in the same order. `memory`: the cached facts, by the digest of the
+/// content; `None` to use no cache.
 pub(crate) fn read(
     modules: &[Module],
     wanted: Wanted,

@@ -25,8 +25,9 @@ pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-/// The bytes before the first `separator`, and those after it.
+/// The bytes before the first `separator`, and those after it. Not by `memchr::memchr`, which asks what the CPU can first: see
+/// `find` in `config/lines.rs`.
 fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
-    let (before, rest) = bytes.split_at_checked(memchr::memchr(separator, bytes)?)?;
+    let (before, rest) = bytes.split_at_checked(bytes.iter().position(|&byte| byte == separator)?)?;
     Some((before, rest.get(1..)?))
 }

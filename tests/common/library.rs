@@ -27,7 +27,8 @@ pub fn target() -> &'static Path {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let is_triple =
         |dir: &Path| dir.file_name().is_some_and(|name| name.to_string_lossy().contains("-linux-"));
-    tmp.ancestors().skip(1).find(|dir| !is_triple(dir)).unwrap_or(tmp)
+    let above = tmp.parent().unwrap_or(tmp);
+    above.parent().filter(|dir| is_triple(above) && dir.join("CACHEDIR.TAG").exists()).unwrap_or(above)
 }
 
 /// Runs a program and gives what it printed.

@@ -97,6 +97,7 @@ pub(crate) enum Mode {
 /// `remove` decide which combinations have a meaning.
 #[derive(Debug, Default)]
 pub(crate) struct Request<'w> {
+    /// `-r`, `-c`, `--explain` and the other options that choose it.
     pub mode: Mode,
     pub all: bool,
     /// `--remove-holders`
@@ -208,9 +209,12 @@ pub(crate) fn parse<'w>(
         }
         // Commands inherit these.
         if matches!(found.id, b'C' | b's' | b'q' | b'v') {
-            let earlier = request.exported.take().map(|text| bytes![text, " "]).unwrap_or_default();
             let value = found.value.map(|value| bytes![" ", value]).unwrap_or_default();
-            request.exported = Some(bytes![earlier, "-", [found.id], value]);
+            let option = bytes!["-", [found.id], value];
+            match &mut request.exported {
+                Some(text) => text.extend(bytes![" ", option]),
+                None => request.exported = Some(option),
+            }
         }
         Ok(())
     })?;

@@ -70,7 +70,11 @@ fn operand(session: &Session<'_>, operand: &[u8], ahead: Option<&Ahead<'_>>) -> 
         return Ok(0);
     }
     let mut insert = Insert { session, operand, budget: OnceCell::new(), ahead, tried: None, begun: 0 };
-    Ok(modules.iter().fold(0, |_, module| insert.module(module)))
+    let mut status = 0;
+    for module in &modules {
+        status = insert.module(module);
+    }
+    Ok(status)
 }
 
 /// The request of one operand, and the walk over the plan of one of its modules.

@@ -15,11 +15,11 @@ pub(super) struct KernelMessage {
 /// How many of the last messages are shown.
 const SHOWN: usize = 8;
 
-/// The last [`SHOWN`] messages about a module in `heard` (records of `/dev/kmsg`), oldest first.
-pub(super) fn messages_about(heard: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<KernelMessage> {
+/// The last [`SHOWN`] messages about a module in `log` (records of `/dev/kmsg`), oldest first.
+pub(super) fn messages_about(log: &[u8], tree: &Tree<'_>, module: &[u8]) -> Vec<KernelMessage> {
     let name = String::from_utf8_lossy(module);
     let mut messages: Vec<KernelMessage> = Vec::new();
-    for record in kmsg::records(heard).filter(|record| kmsg::is_about(&record.text, &name)) {
+    for record in kmsg::records(log).filter(|record| kmsg::is_about(&record.text, &name)) {
         let meaning = kmsg::meaning(&record.text, &name).map(|meaning| match &meaning.missing {
             Some(symbol) => format!("{}{}", meaning.text, owner_of(tree, symbol)),
             None => meaning.text,

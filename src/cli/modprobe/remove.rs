@@ -66,8 +66,8 @@ fn remove(session: &Session<'_>, module: &Module) -> ToolResult {
     for step in &steps {
         let other = &step.module.name;
         let wanted = !step.required && step.wanted_by.iter().any(|name| stayed.contains(name));
-        let result = if wanted { Err(Kept::InUse) } else { attempt(session, step, &budget) };
-        if let Err(Kept::Kernel(errno)) = result {
+        let result = if wanted { Err(NotRemoved::InUse) } else { attempt(session, step, &budget) };
+        if let Err(NotRemoved::Kernel(errno)) = result {
             session.log.error(&bytes!["could not remove '", other, "': ", errno.to_string()]);
         }
         let command_failed = || bytes!["Error running remove command for ", other];
@@ -79,28 +79,28 @@ fn remove(session: &Session<'_>, module: &Module) -> ToolResult {
                 }
             }
             Ok(()) => {}
-            Err(kept) if !step.required => {
-                if let Kept::Command = kept {
+            Err(problem) if !step.required => {
+                if let NotRemoved::Command = problem {
                     session.log.error(&command_failed());
                 }
                 stayed.insert(other);
             }
-            Err(Kept::InUse) => return fail(other, " is in use."),
-            Err(Kept::Command) => return session.fail(&command_failed()),
+            Err(NotRemoved::InUse) => return fail(other, " is in use."),
+            Err(NotRemoved::Command) => return session.fail(&command_failed()),
             // As in kmod, EEXIST means the same. Linux answers ENOENT: delete_module(2).
-            Err(Kept::Gone | Kept::Kernel(Errno::EEXIST)) => {
+            Err(NotRemoved::Gone | NotRemoved::Kernel(Errno::EEXIST)) => {
                 if request.first_time {
                     return fail(other, " is not in kernel.");
                 }
             }
-            Err(Kept::Kernel(_)) => return Ok(1),
+            Err(NotRemoved::Kernel(_)) => return Ok(1),
         }
     }
     Ok(0)
 }
 
-/// Why a module stays.
-enum Kept {
+/// Why a module was not removed by this process.
+enum NotRemoved {
     InUse,
     /// Another process removed it while this one waited for the lock.
     Gone,
@@ -111,17 +111,17 @@ enum Kept {
 }
 
 /// Removes the module of a step. One that is not required must be unused.
-fn attempt(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> Result<(), Kept> {
+fn attempt(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> Result<(), NotRemoved> {
     let (request, system, name) = (session.request, &session.system, &step.module.name);
     let count = || sysfs::refcount(system.roots, name);
     if let Some(command) = &step.command {
         if !step.required && !request.dry && matches!(count(), Ok(1..)) {
-            return Err(Kept::InUse);
+            return Err(NotRemoved::InUse);
         }
         let command = fill_in(command, b"");
         session.action(&[b"remove ", &command]);
         let done = request.dry || matches!(command::run(session, name, &command), Ok(0));
-        return if done { Ok(()) } else { Err(Kept::Command) };
+        return if done { Ok(()) } else { Err(NotRemoved::Command) };
     }
     if request.dry {
         session.action(&[b"rmmod ", name]);
@@ -130,9 +130,9 @@ fn attempt(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> Re
     let allowed = || {
         match count() {
             Ok(0) => {}
-            _ if !step.required => return Err(Kept::InUse),
-            Ok(1..) if request.wait.is_zero() => return Err(Kept::InUse),
-            Err(_) if gate::is_absent(system, name) => return Err(Kept::Gone),
+            _ if !step.required => return Err(NotRemoved::InUse),
+            Ok(1..) if request.wait.is_zero() => return Err(NotRemoved::InUse),
+            Err(_) if gate::is_absent(system, name) => return Err(NotRemoved::Gone),
             // The kernel reports what remains: that it is in use (-w), that another process removes it (the count is -1), or
             // that modules cannot be unloaded (there is no count).
             _ => {}
@@ -140,7 +140,7 @@ fn attempt(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> Re
         session.action(&[b"rmmod ", name]);
         Ok(())
     };
-    let delete = |allowed: &dyn Fn() -> Result<(), Kept>| {
+    let delete = |allowed: &dyn Fn() -> Result<(), NotRemoved>| {
         delete_module(system, session.gate(), name, request.force_removal, budget, allowed)
     };
     let mut result = delete(&allowed)?;
@@ -160,5 +160,5 @@ fn attempt(session: &Session<'_>, step: &RemovalStep, budget: &WaitBudget) -> Re
         pause = pause.saturating_mul(2);
         result = delete(&|| Ok(()))?;
     }
-    result.map_err(|error| Kept::Kernel(error.errno()))
+    result.map_err(|error| NotRemoved::Kernel(error.errno()))
 }

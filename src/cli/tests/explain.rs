@@ -203,7 +203,7 @@ fn what_the_kernel_will_refuse_is_told_beforehand() {
 #[test]
 fn a_command_is_told_with_its_own_line() {
     let machine = Machine::with_modules();
-    machine.config("install wan* /bin/pattern\ninstall wanted /bin/own\ninstall loop /bin/own");
+    machine.config("install wan* /bin/own\ninstall wanted /bin/own\ninstall loop /bin/own");
     for (name, command, line) in [("wanted", "/bin/own", 2), ("wan", "", 0), ("loop", "/bin/own", 3)] {
         let text = words(&machine, &["modprobe", "--explain", name]);
         let step =

@@ -45,8 +45,8 @@ fn module(session: &Session<'_>, module: &Module, query: &[u8]) -> Explained {
     let blacklist = tree.config().named(Kind::Blacklist, &module.name);
     let blacklist = blacklist.map(|entry| (place(session, entry.origin), counts));
     let done = matches!(state, Presence::Builtin | Presence::Live) && !request.depends;
-    let plan = (!done).then(|| plan(tree, module, &request.parameters, request.ignore()).ok()).flatten();
-    let steps = plan.map(|plan| steps(session, &plan, module)).unwrap_or_default();
+    let planned = (!done).then(|| plan(tree, module, &request.parameters, request.ignore()).ok()).flatten();
+    let steps = planned.map(|planned| steps(session, &planned, module)).unwrap_or_default();
     let unwanted = counts && blacklist.is_some();
     let (steps, by_name) = if unwanted { (Vec::new(), steps) } else { (steps, Vec::new()) };
     let gate = ModuleName::new(&module.name).map(|name| lock_state(system, &name)).unwrap_or_default();
@@ -200,9 +200,10 @@ fn action(session: &Session<'_>, step: &Step) -> Action {
         return Action::Refuse { module: shown(module), own_name, place: place(session, *origin) };
     }
     if let Some(command) = &step.command {
-        // A name that only its own command makes known has that one, even behind a pattern.
-        let mut entries = session.tree.config().matching(Kind::Install, &step.module.name);
-        let entry = entries.find(|entry| entry.value == &command[..]);
+        // The entry that `Tree::install_command` takes.
+        let (config, name) = (session.tree.config(), &step.module.name);
+        let own = step.module.command.as_ref().and_then(|_| config.named(Kind::Install, name));
+        let entry = own.or_else(|| config.first(Kind::Install, name));
         return Action::Run(shown(command), entry.map(|entry| place(session, entry.origin)));
     }
     match &step.path {

@@ -22,7 +22,7 @@ pub(super) struct Problems {
 /// A parameter that has no effect, or another one than its line says.
 pub(super) struct OddParameter {
     pub name: String,
-    /// Whether it is given more than once. Otherwise the module does not have it.
+    /// Whether the module has it, and it is given more than once. Otherwise the module does not have it.
     pub repeated: bool,
     /// Where it is given; `None` for modprobe's command line.
     pub places: Vec<Option<FileLine>>,
