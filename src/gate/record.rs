@@ -17,7 +17,7 @@
 //!    120    16  boot id (/proc/sys/kernel/random/boot_id); zero if it could not be read
 //!    136     8  check: FNV-1a of bytes 0 to 135
 //!    144    16  zero
-//!    160     4  futex: how often a leader woke the followers (system/futex.rs)
+//!    160     4  futex: how often the followers were woken (system/futex.rs)
 //!    164     4  zero
 //!    168     8  the turn that was taken last (protocol.rs), ns of CLOCK_BOOTTIME; a wake sets it to 0
 //!    176    16  zero
