@@ -106,7 +106,7 @@ pub(crate) fn without_mark(contents: &[u8]) -> &[u8] {
 }
 
 /// The line without the carriage returns at its end.
-fn without_returns(line: &[u8]) -> &[u8] {
+pub(crate) fn without_returns(line: &[u8]) -> &[u8] {
     &line[..line.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1)]
 }
 

@@ -85,11 +85,10 @@ pub(super) fn too_large(limit: u64) -> Error {
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64).map_err(|e| Errno::of(&e)) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+        let (rest, at) = (&mut buffer[filled..], offset + filled as u64);
+        match Errno::uninterrupted(|| file.read_at(rest, at).map_err(|error| Errno::of(&error)))? {
+            0 => break,
+            count => filled += count,
         }
     }
     Ok(filled)

@@ -3,7 +3,7 @@
 
 use crate::check::finding::shown;
 use crate::check::{Context, Finding};
-use crate::config::lines::{Line, Lines, Words, without_mark};
+use crate::config::lines::{Line, Lines, Words, without_mark, without_returns};
 use crate::config::{Config, Kind};
 use crate::formats::kernel_args;
 use crate::limits;
@@ -47,8 +47,7 @@ fn physical_lines(path: &Path, contents: &[u8], findings: &mut Vec<Finding>) {
     let (mut goes_on, mut is_comment) = (false, false);
     for (number, line) in (1..).zip(contents.split(|&b| b == b'\n')) {
         let mut found = |what, hint| findings.push(Finding::error(path, what).line(number).hint(hint));
-        let end = line.iter().rposition(|&b| b != b'\r').map_or(0, |last| last + 1);
-        let trimmed = &line[..end];
+        let trimmed = without_returns(line);
         if trimmed.contains(&b'\r') {
             found("a carriage return within the line does not end it", "end lines with a newline");
         }
