@@ -15,8 +15,9 @@ binary=$(${CARGO:-cargo} test --locked --lib --no-run --message-format json |
 [ -x "$binary" ] || { echo "sanitize: no test program was built" >&2; exit 1; }
 ldd "$binary" | grep -q 'libc\.so' || { echo "sanitize: $binary is static" >&2; exit 1; }
 
+# Valgrind runs one thread at a time, and can leave one waiting for minutes unless told to be fair.
 memcheck() {
-    valgrind --quiet --error-exitcode=9 "$binary" --test-threads "$(nproc)" "$@"
+    valgrind --quiet --fair-sched=yes --error-exitcode=9 "$binary" --test-threads "$(nproc)" "$@"
 }
 
 # That errors are found is shown first, with two on purpose.

@@ -185,9 +185,11 @@ impl<'d, 'a> Driver<'d, 'a> {
                 Seen::Done
             }
             Action::Wake => {
-                if let Some(map) = self.map() {
-                    map.long(TURN_OFFSET).inspect(|turn| turn.store(0, Ordering::Relaxed));
-                    map.word(FUTEX_OFFSET).inspect(|futex| futex::wake_all(futex));
+                if let Some(turn) = self.last_turn() {
+                    turn.store(0, Ordering::Relaxed);
+                }
+                if let Some(futex) = self.futex() {
+                    futex::wake_all(futex);
                 }
                 Seen::Done
             }

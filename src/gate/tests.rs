@@ -418,7 +418,7 @@ fn in_a_long_wait_one_follower_looks_every_half_second() {
         std::thread::scope(|scope| {
             let leader = scope.spawn(|| fixture.request(&fixture.gate(), 1));
             while fixture.calls() == 0 {
-                std::thread::yield_now();
+                std::thread::sleep(Duration::from_millis(1));
             }
             for _ in 0..followers {
                 scope.spawn(|| {

@@ -87,7 +87,11 @@ fn watched(suite: &Suite, watcher: Watcher, program: &Path, words: &[&str]) -> R
         Watcher::Valgrind => {
             let mut valgrind = Command::new("valgrind");
             valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=all"]);
-            valgrind.arg("--errors-for-leak-kinds=definite,indirect,possible").arg(program);
+            // It runs one thread at a time, and can leave one waiting for minutes unless told to be fair.
+            valgrind
+                .arg("--fair-sched=yes")
+                .arg("--errors-for-leak-kinds=definite,indirect,possible")
+                .arg(program);
             valgrind
         }
         Watcher::Sanitizer => Command::new(program),
