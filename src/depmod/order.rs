@@ -9,15 +9,15 @@ use crate::limits;
 use crate::log::{Priority, Sink, bytes};
 use std::collections::HashMap;
 
-/// The most modules that kmod can number.
-const MOST: usize = 65535;
+/// So many modules kmod cannot number.
+const TOO_MANY: usize = 65535;
 
 /// Sorts the modules of `dir` by the contents of its `modules.order` (`None` if there is no such file).
 ///
 /// # Errors
 /// If there are more modules than can be numbered.
 pub fn sort(modules: &mut [Module], dir: &[u8], text: Option<&[u8]>, sink: &dyn Sink) -> Result<(), Failure> {
-    if modules.len() >= MOST {
+    if modules.len() >= TOO_MANY {
         return Err(Failure::Fatal(bytes!["could not build module array: ", Errno::ERANGE.to_string()]));
     }
     let lines = text.and_then(|text| lines(text, dir, sink)).unwrap_or_default();

@@ -148,20 +148,24 @@ impl<'a> Scan<'a> {
     }
 
     fn read(&mut self, dir: &[u8], entries: fs::ReadDir) {
-        let place = fs::metadata(as_path(dir)).map(|meta| Place::of(&meta));
-        let id = place.as_ref().map(|place| place.id).unwrap_or_default();
-        self.found.directories.extend(place);
-        if self.above.contains(&id) {
+        let unreadable = |error: &std::io::Error| {
+            bytes!["could not read directory ", dir, ": ", Errno::of(error).to_string()]
+        };
+        let place = match fs::metadata(as_path(dir)) {
+            Ok(meta) => Place::of(&meta),
+            Err(error) => return self.error(&unreadable(&error)),
+        };
+        self.found.directories.push(place);
+        if self.above.contains(&place.id) {
             self.error(&bytes!["directory ", dir, " contains itself through a link, not followed"]);
             return;
         }
-        self.above.push(id);
+        self.above.push(place.id);
         for entry in entries {
             match entry {
                 Ok(entry) => self.entry(dir, &entry),
                 Err(error) => {
-                    let reason = Errno::of(&error).to_string();
-                    self.error(&bytes!["could not read directory ", dir, ": ", reason]);
+                    self.error(&unreadable(&error));
                     break;
                 }
             }

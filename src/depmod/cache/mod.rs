@@ -122,8 +122,11 @@ fn prune(caches: &Path, keep: &Path, now: i64) {
             now / 1_000_000_000 - meta.mtime() > 3600
         } else {
             let Some(directory) = directory_of(&path) else { continue };
-            kept.push((meta.mtime(), path.clone()));
-            !directory.is_dir()
+            let exists = directory.is_dir();
+            if exists {
+                kept.push((meta.mtime(), path.clone()));
+            }
+            !exists
         };
         if obsolete {
             let _ = fs::remove_file(&path);

@@ -109,8 +109,12 @@ fn caches_of_directories_that_are_gone_are_dropped_and_other_files_are_not() {
     {
         fs::write(caches.join(name), content).unwrap();
     }
-    let gone = CacheFile { directory: b"/nowhere/at/all".to_vec(), file: caches.join("gone") };
-    fs::write(&gone.file, contents(&gone)).unwrap();
+    // So many that they would fill the limit.
+    for number in 0..40 {
+        let file = caches.join(format!("gone{number}"));
+        let gone = CacheFile { directory: b"/nowhere/at/all".to_vec(), file };
+        fs::write(&gone.file, contents(&gone)).unwrap();
+    }
     let other = dir.path().join("6.2.0");
     fs::create_dir(&other).unwrap();
     let other = CacheFile::of(&caches, &other).unwrap();
