@@ -22,7 +22,11 @@ impl Asking {
         let stop = Arc::new(AtomicBool::new(false));
         let (calls, looks) = (system.root().to_owned(), system.root().to_owned());
         let threads = vec![
-            repeat(&stop, move || modprobe_fails(&calls)),
+            repeat(&stop, move || {
+                // dpkg needs a CPU as well.
+                thread::sleep(Duration::from_millis(5));
+                modprobe_fails(&calls)
+            }),
             repeat(&stop, move || {
                 thread::sleep(Duration::from_micros(20));
                 ["usr/bin/kmod", LIBRARY].into_iter().find(|path| !is_there(&looks, path)).map(str::to_owned)

@@ -97,7 +97,8 @@ impl Scenario {
             image: Image::Small,
             tools,
             other: None,
-            cpus: 4,
+            // Where nothing is compared, as many as the hosts have: more would wait for each other.
+            cpus: if matches!(tools, Tools::Ours) { 2 } else { 4 },
             memory: 2048,
             append: "",
             group: None,
