@@ -103,27 +103,23 @@ pub struct Start<'a> {
 pub fn boot(root: &Path, start: &Start, work: &Path, what: &str) -> Result<Report> {
     fs::create_dir_all(work)?;
     let name = what.replace(['/', ' '], "-");
-    let [console, report, disk, other] =
-        ["console", "report", "root.img", "other.img"].map(|file| work.join(format!("{name}.{file}")));
-    let booted = boots(&console, || boot_once(root, start, [&disk, &other], (what, &console, &report)));
-    for disk in [disk, other] {
-        let _ = fs::remove_file(disk);
-    }
-    booted
+    let (console, report) = (work.join(format!("{name}.console")), work.join(format!("{name}.report")));
+    boots(&console, || boot_once(root, start, work, (what, &console, &report)))
 }
 
 fn boot_once(
     root: &Path,
     start: &Start,
-    [disk, other]: [&Path; 2],
+    work: &Path,
     (what, console, report): (&str, &Path, &Path),
 ) -> Result<Report> {
-    for (file, size) in [(disk, 3 << 30), (other, 320 << 20)] {
+    let (disk, other) = (work.join("root.img"), work.join("other.img"));
+    for (file, size) in [(&disk, 3 << 30), (&other, 320 << 20)] {
         let _ = fs::remove_file(file);
         File::create(file)?.set_len(size)?;
     }
-    run(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(disk))?;
-    run(Command::new("mkfs.xfs").arg("-q").arg(other))?;
+    run(Command::new("mkfs.ext4").args(["-q", "-F", "-d"]).arg(root).arg(&disk))?;
+    run(Command::new("mkfs.xfs").arg("-q").arg(&other))?;
     let drive = |file: &Path| format!("file={},format=raw,if=virtio,snapshot=on", file.display());
     let mut command = Command::new("qemu-system-x86_64");
     command
@@ -132,7 +128,7 @@ fn boot_once(
         .args(["-display", "none", "-monitor", "none", "-no-reboot", "-net", "none"])
         .args(["-serial", &format!("file:{}", console.display())])
         .args(["-serial", &format!("file:{}", report.display())])
-        .args(["-drive", &drive(disk), "-drive", &drive(other)])
+        .args(["-drive", &drive(&disk), "-drive", &drive(&other)])
         .arg("-kernel")
         .arg(start.kernel)
         .arg("-initrd")
