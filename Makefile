@@ -35,6 +35,8 @@ STATIC      ?= 1
 # in a virtual machine each of them is trapped.
 LIBC        ?= auto
 MUSL_CC     ?= musl-gcc
+# Where musl is, for a standard library that is made of Rust's sources.
+MUSL_LIB    ?= /usr/lib/$(machine)-linux-musl
 # What strips installed files, if anything.
 STRIP       ?=
 
@@ -47,7 +49,7 @@ TRIPLE := $(or $(CARGO_BUILD_TARGET),$(HOST))
 MUSL_TRIPLE := $(subst -gnu,-musl,$(TRIPLE))
 # Asked when it is needed, since `tools` may have fetched it.
 rust_std = $(shell ls "$$(rustc --print target-libdir --target $(MUSL_TRIPLE))"/libstd-*.rlib 2>/dev/null)
-rust_src = $(wildcard $(shell rustc --print sysroot)/lib/rustlib/src/rust/library/sysroot/Cargo.toml)
+rust_src = $(and $(wildcard $(MUSL_LIB)/libc.a),$(wildcard $(shell rustc --print sysroot)/lib/rustlib/src/rust/library/sysroot/Cargo.toml))
 musl_is_here = $(and $(filter-out 0,$(STATIC)),$(or $(filter $(HOST),$(TRIPLE)),$(filter-out file,$(origin MUSL_CC))), \
 	$(shell command -v $(MUSL_CC)),$(or $(rust_std),$(rust_src)))
 CHOSEN = $(if $(or $(filter musl,$(LIBC)),$(and $(filter auto,$(LIBC)),$(musl_is_here))),$(MUSL_TRIPLE),$(TRIPLE))
@@ -146,7 +148,7 @@ units: rust-std
 	$(CARGO) test $(CARGO_FLAGS) --lib $(if $(UNITS),-- $(UNITS))
 
 rust-std:
-	@$(if $(made_std),dist/toolchain/rust-std $(STD) $(PROGRAM_TRIPLE),:)
+	@$(if $(made_std),dist/toolchain/rust-std $(STD) $(PROGRAM_TRIPLE) $(MUSL_LIB) $(MUSL_CC),:)
 
 # Links libkmod.so.2: where to, the archive of its Rust half. Only what libkmod.map names is visible, and the unwinder is linked
 # in, so that the library needs the C library and nothing else. The shim names versions of symbols in assembler, which link-time

@@ -270,8 +270,11 @@ fn the_c_library_is_musl_where_it_is_to_be_had() {
     let sources = dir.path().join("lib/rustlib/src/rust/library/sysroot");
     fs::create_dir_all(&sources).unwrap();
     fs::write(sources.join("Cargo.toml"), "").unwrap();
-    assert_eq!(linked_with(&[]), "musl");
-    assert_eq!(linked_with(&["LIBC=gnu"]), "glibc");
+    fs::write(dir.path().join("libc.a"), "").unwrap();
+    let musl = format!("MUSL_LIB={}", dir.path().display());
+    assert_eq!(linked_with(&[&musl]), "musl");
+    assert_eq!(linked_with(&[&musl, "LIBC=gnu"]), "glibc");
+    assert_eq!(linked_with(&["MUSL_LIB=/nowhere"]), "glibc");
     fs::remove_dir_all(dir.path().join("lib")).unwrap();
     for target in ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"] {
         fs::create_dir(dir.path().join(target)).unwrap();
