@@ -49,7 +49,8 @@ TRIPLE := $(or $(CARGO_BUILD_TARGET),$(HOST))
 MUSL_TRIPLE := $(subst -gnu,-musl,$(TRIPLE))
 # Asked when it is needed, since `tools` may have fetched it.
 rust_std = $(shell ls "$$(rustc --print target-libdir --target $(MUSL_TRIPLE))"/libstd-*.rlib 2>/dev/null)
-rust_src = $(and $(wildcard $(MUSL_LIB)/libc.a),$(wildcard $(shell rustc --print sysroot)/lib/rustlib/src/rust/library/sysroot/Cargo.toml))
+rust_src = $(and $(wildcard $(MUSL_LIB)/libc.a), \
+	$(wildcard $(shell rustc --print sysroot)/lib/rustlib/src/rust/library/sysroot/Cargo.toml))
 musl_is_here = $(and $(filter-out 0,$(STATIC)),$(or $(filter $(HOST),$(TRIPLE)),$(filter-out file,$(origin MUSL_CC))), \
 	$(shell command -v $(MUSL_CC)),$(or $(rust_std),$(rust_src)))
 CHOSEN = $(if $(or $(filter musl,$(LIBC)),$(and $(filter auto,$(LIBC)),$(musl_is_here))),$(MUSL_TRIPLE),$(TRIPLE))
@@ -191,7 +192,8 @@ demo-library:
 	nice $(CARGO) rustc $(CARGO_FLAGS) --lib --features library --profile quick --crate-type staticlib
 	$(call link_library,$(DEMO),$(DEMO)/libkmod_once.a)
 
-ENVIRONMENT := CARGO_BUILD_TARGET RUSTFLAGS $(decoder_flags) $(musl_compiler) KMOD_ONCE_CC $(call linker_of,$(TRIPLE)) KMOD_ONCE_BIN
+ENVIRONMENT := CARGO_BUILD_TARGET RUSTFLAGS $(decoder_flags) $(musl_compiler) KMOD_ONCE_CC $(call linker_of,$(TRIPLE)) \
+	KMOD_ONCE_BIN
 env:
 	@$(foreach name,$(ENVIRONMENT),$(if $($(name)),echo "export $(name)='$($(name))'";)) echo "export KMOD_ONCE_LIBRARY='$(LIBRARY)'"
 
